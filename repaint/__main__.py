@@ -1,0 +1,5 @@
+"""`python -m repaint` is the command `repaint`."""
+
+from repaint.cli import main
+
+main()

@@ -1,0 +1,271 @@
+"""The command `repaint`: thin. Each command reads its arguments, calls the library, and prints.
+
+Exit status: 0 on success, 2 on bad input with one clear line and nothing written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from repaint import presets
+from repaint.errors import InputError, RepaintError
+from repaint.method import Method
+
+if TYPE_CHECKING:
+    from repaint.pipeline import StepCallback
+    from repaint.state import SamplerState
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model.")
+schedule_app = typer.Typer(no_args_is_help=True, help="Look at resampling schedules: list, show, plot.")
+priors_app = typer.Typer(no_args_is_help=True, help="The priors that ship with the package.")
+app.add_typer(schedule_app, name="schedule")
+app.add_typer(priors_app, name="priors")
+out, err = Console(), Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
+ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
+Seed = Annotated[int, typer.Option(help="Seed of the first image, from 0.")]
+
+
+def main() -> None:
+    """Entry point: the library's errors become one line and exit status 2."""
+    try:
+        app()
+    except RepaintError as error:
+        err.print(f"[red]repaint:[/red] {escape(' '.join(str(error).split()))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that vanished: nothing half-written stays (files.atomic_path)
+        err.print(f"[red]repaint:[/red] {escape(str(error))}. Check the disk and the path.", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    out_file: Annotated[Path, typer.Option("--out", help="Where the strip goes, a PNG.")] = Path("repaint-demo.png"),
+    schedule: ScheduleName = "predicted",
+    seed: Seed = 0,
+) -> None:
+    """Fill holes in parts of photographs that the bundled prior never saw, and write a before/after strip.
+
+    Example: repaint demo --out strip.png
+    """
+    from repaint.demo import run
+    from repaint.images import check_savable, save_image
+
+    check_savable(out_file, "RGB")
+    method = Method.from_preset(schedule) if schedule in presets.available() else Method.from_yaml(schedule)
+    with _calls_bar(f"filling 5 holes with {method.name}", method.model_calls) as step:
+        strip, calls = run(method, seed, step)
+    save_image(strip, out_file)
+    out.print(f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}", highlight=False)
+
+
+@app.command()
+def inpaint(
+    image: Annotated[Path, typer.Argument(help="The image.")],
+    mask: Annotated[Path, typer.Argument(help="Its mask, of the same size: white is repainted.")],
+    out_file: Annotated[Path, typer.Option("--out", help="Where the result goes; the suffix names the format.")],
+    prior: PriorName = "textures",
+    schedule: ScheduleName = "paper",
+    class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
+    seed: Seed = 0,
+    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="The model's type: float32, bfloat16 or float16.")] = "float32",
+    as_json: AsJson = False,
+) -> None:
+    """Fill the hole of one image. Kept pixels come out bit-equal.
+
+    Example: repaint inpaint photo.png mask.png --out filled.png --schedule quick
+    """
+    import torch
+
+    from repaint.files import open_image
+    from repaint.images import check_savable, save_image
+    from repaint.method import as_method
+    from repaint.pipeline import RePaintPipeline
+
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in types:
+        raise InputError(f"--dtype {dtype}: it is one of {', '.join(types)}. Choose one.")
+    picture = open_image(image)
+    check_savable(out_file, picture.mode)
+    method = as_method(schedule)
+    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=types[dtype]).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
+    masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
+    with _calls_bar(f"filling {image.name} with {method.name}", method.model_calls) as step:
+        result = pipe(
+            picture,
+            **masks,
+            class_labels=labels,
+            guidance_scale=guidance_scale,
+            schedule=method,
+            generator=seed,
+            callback_on_step_end=step,
+        )
+    save_image(result.images[0], out_file)
+    report = {
+        "image": str(image),
+        "mask": str(mask),
+        "out": str(out_file),
+        "prior": prior,
+        "seed": seed,
+        "model_calls": result.model_calls,
+        "method": method.describe(),
+    }
+    _report(report, as_json, f"{result.model_calls} model calls with schedule {method.name}, seed {seed}. Result: {out_file}")
+
+
+@app.command()
+def mask(
+    kind: Annotated[str, typer.Argument(help="box, circle, half, expand, alternating_lines, super_resolve, ...")],
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")],
+    out_file: Annotated[Path, typer.Option("--out", help="Where the mask goes, an 8-bit image.")],
+    option: Annotated[list[str] | None, typer.Option(help="name=value for the generator, e.g. radius=0.3")] = None,
+    seed: Annotated[int | None, typer.Option(help="For the random ones.")] = None,
+    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="White is kept, not repainted.")] = False,
+) -> None:
+    """Draw a benchmark mask; white is repainted.
+
+    Example: repaint mask circle --size 256x256 --option radius=0.3 --out mask.png
+    """
+    import numpy as np
+    from PIL import Image
+
+    from repaint.images import check_savable, save_image
+    from repaint.masks import generate
+
+    check_savable(out_file, "L")
+    width, x, height = size.partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"--size {size}: it is WIDTHxHEIGHT in pixels, such as 256x256.")
+    options = dict(_named_value(text) for text in option or [])
+    if seed is not None:
+        options["seed"] = seed
+    keep = generate(kind, int(height), int(width), **options)[0].numpy()
+    white = keep if keep_mask else 1 - keep
+    save_image(Image.fromarray(np.round(white * 255).astype(np.uint8)), out_file)
+    out.print(f"{kind}, {width} x {height}, {100 * float((1 - keep).mean()):.1f} % hole: {out_file}", highlight=False)
+
+
+@schedule_app.command("list")
+def schedule_list(as_json: AsJson = False) -> None:
+    """The presets, with what each costs."""
+    methods = [Method.from_preset(name) for name in presets.available()]
+    if as_json:
+        print(json.dumps([method.describe() for method in methods], indent=2))  # noqa: T201
+        return
+    table = Table("name", "steps", "transitions", "model calls", "about", box=None, header_style="bold")
+    for method in sorted(methods, key=lambda method: method.model_calls):
+        counts = str(method.schedule.steps), str(len(method.schedule)), str(method.model_calls)
+        table.add_row(method.name, *counts, method.about)
+    out.print(table)
+
+
+@schedule_app.command("show")
+def schedule_show(
+    name: Annotated[str, typer.Argument(help="Preset name or YAML file.")], as_json: AsJson = False
+) -> None:
+    """One schedule: what it is, where it comes from, what it costs.
+
+    Example: repaint schedule show paper
+    """
+    from repaint.method import as_method
+
+    method = as_method(name)
+    lines = [method.name, method.about, f"source: {method.source}"]
+    lines += [f"{key}: {value}" for key, value in method.describe().items() if key != "name" and value is not None]
+    _report(method.describe() | {"levels": list(method.schedule.levels)}, as_json, "\n".join(line for line in lines if line))
+
+
+@schedule_app.command("plot")
+def schedule_plot(
+    name: Annotated[str, typer.Argument(help="Preset name or YAML file.")],
+    out_file: Annotated[Path, typer.Option("--out", help="Where the plot goes: .png, .svg or .pdf.")],
+) -> None:
+    """Draw a walk: noise level over transition.
+
+    Example: repaint schedule plot paper --out paper.png
+    """
+    import matplotlib as mpl
+
+    from repaint.files import atomic_path
+    from repaint.method import as_method
+
+    method = as_method(name)
+    if out_file.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise InputError(f"--out {out_file}: a plot is a .png, .svg or .pdf file. Change the suffix.")
+    mpl.use("Agg")
+    figure = method.schedule.plot().figure
+    with atomic_path(out_file) as temporary:
+        figure.savefig(temporary, dpi=150)
+    out.print(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}", highlight=False)
+
+
+@priors_app.command("list")
+def priors_list(as_json: AsJson = False) -> None:
+    """The priors that ship with the package and work offline."""
+    from repaint.priors.load import BUNDLED, bundled
+
+    rows = []
+    for name in bundled():
+        card = json.loads((BUNDLED / name / "card.json").read_text(encoding="utf-8"))
+        size = sum(path.stat().st_size for path in (BUNDLED / name).rglob("*.safetensors"))
+        rows.append({"name": name, "about": card["about"], "licence": card["licence"], "mib": round(size / 2**20, 1)})
+    if as_json:
+        print(json.dumps(rows, indent=2))  # noqa: T201
+        return
+    table = Table("name", "MiB", "licence", "about", box=None, header_style="bold")
+    for row in rows:
+        table.add_row(row["name"], str(row["mib"]), row["licence"], row["about"])
+    out.print(table)
+
+
+@contextmanager
+def _calls_bar(title: str, total: int) -> Iterator[StepCallback]:
+    """A progress bar of model calls done of model calls planned, as a pipeline callback."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
+        task = bar.add_task(title, total=total)
+
+        def step(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+            state: SamplerState = kwargs["state"]
+            bar.update(task, completed=state.model_calls)
+
+        yield step
+
+
+def _named_value(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--option {text}: write name=value, such as radius=0.3.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _report(data: dict[str, Any], as_json: bool, text: str) -> None:
+    if as_json:
+        print(json.dumps(data, indent=2))  # noqa: T201
+    else:
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Every error this library raises on purpose. Catch `RepaintError` to catch them all.
+
+RepaintError (ValueError)
+├── InputError         an image, mask, argument or file that cannot be used
+├── ScheduleError      a walk or preset that is malformed, leaves its range or does not end clean
+├── NoiseLevelError    a noise schedule or a pair of levels that cannot be served
+├── PriorError         a model that cannot be loaded or does not fit
+├── StateError         a saved state that is damaged or belongs to another run
+└── NonFiniteError     the model or the sampler produced NaN or infinity
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "InputError",
+    "NoiseLevelError",
+    "NonFiniteError",
+    "PriorError",
+    "RepaintError",
+    "ScheduleError",
+    "StateError",
+    "nearest",
+]
+
+
+class RepaintError(ValueError):
+    """Base of all deliberate errors: the message names what was seen, the rule, and the way out."""
+
+
+class InputError(RepaintError):
+    """An image, mask, argument or file that cannot be used."""
+
+
+class ScheduleError(RepaintError):
+    """A walk or preset that is malformed, leaves its range or does not end clean."""
+
+
+class NoiseLevelError(RepaintError):
+    """A noise schedule or a pair of levels that cannot be served."""
+
+
+class PriorError(RepaintError):
+    """A model that cannot be loaded or does not fit."""
+
+
+class StateError(RepaintError):
+    """A saved state that is damaged or belongs to another run."""
+
+
+class NonFiniteError(RepaintError):
+    """The model or the sampler produced NaN or infinity."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """' Did you mean X?' for the closest choice, or '' where none is close."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,1 @@
+"""Experiments: what a filling is worth, measured."""

@@ -1,0 +1,117 @@
+"""How the known region enters at a level: x^known = alpha x0 + sigma n. The rules differ in the noise n alone.
+
+| rule           | n                                                | what it is                                          |
+|----------------|--------------------------------------------------|-----------------------------------------------------|
+| fresh          | z ~ N(0, I), new at every level                  | RePaint (arXiv 2201.09865, eq. 8a)                  |
+| trajectory     | one draw, replayed at every level                | a single forward path of the known part             |
+| predicted(lam) | lam/(1+lam) eps_hat + (1+lam)^(-1/2) z           | the Gibbs draw of p(x|y) p(y|y0)^(1+lam) / p(y)^lam |
+
+RePaint's Algorithm 1 (line 5) multiplies z by the variance; its eq. 8a, the standard deviation, is right.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.errors import InputError
+from repaint.noise import Level
+
+__all__ = ["Fresh", "Merge", "Predicted", "Trajectory", "merge_known"]
+
+Batch = Float[Tensor, "b *shape"]
+
+
+@runtime_checkable
+class Merge(Protocol):
+    """A rule for the known part's noise. Write your own with these three members.
+
+    Attributes:
+        uses_noise: the rule reads z.
+        uses_path: the rule reads `path`, and must be applied after a renoise too.
+    """
+
+    uses_noise: bool
+    uses_path: bool
+
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
+        """The known part's noise n.
+
+        Args:
+            eps_hat: what the model last predicted; None before its first call.
+            z: new standard normal noise.
+            path: one standard normal draw, the same at every level.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """New noise at every level: RePaint."""
+
+    uses_noise = True
+    uses_path = False
+
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:  # noqa: ARG002
+        return z
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One forward path of the known part, drawn once and replayed."""
+
+    uses_noise = False
+    uses_path = True
+
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:  # noqa: ARG002
+        assert path is not None
+        return path
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Between new noise (lam = 0) and the noise that the model sees in the known part (lam = inf).
+
+    Attributes:
+        lam: strength, >= 0. 5 to 10 is the bidirectional guidance of LanPaint (arXiv 2502.03491); inf is the delayed
+            form of decoupled inpainting guidance (DInG, arXiv 2512.18365).
+    """
+
+    lam: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.lam >= 0:
+            raise InputError(f"predicted({self.lam}): the strength is 0 or more, or inf. Choose one.")
+
+    @property
+    def uses_noise(self) -> bool:
+        return math.isfinite(self.lam)
+
+    uses_path = False
+
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:  # noqa: ARG002
+        if eps_hat is None:
+            return z
+        if math.isinf(self.lam):
+            return eps_hat
+        return self.lam / (1 + self.lam) * eps_hat + (1 + self.lam) ** -0.5 * z
+
+
+def merge_known(x: Batch, x0: Batch, noise: Batch | None, known: Bool[Tensor, "b *shape"], level: Level) -> Batch:
+    """x with its known part set to alpha x0 + sigma n; at the clean level to x0, bit for bit.
+
+    Args:
+        x: (B, ...) the sample at `level`.
+        x0: (B, ...) the clean sample; read only where `known`.
+        noise: (B, ...) n; not read at the clean level.
+        known: (B, ...) True where the input is kept.
+    """
+    if level.sigma == 0:
+        return torch.where(known, x0, x)
+    assert noise is not None
+    return torch.where(known, level.alpha * x0 + level.sigma * noise, x)

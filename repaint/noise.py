@@ -1,0 +1,309 @@
+"""The noise path that every model family shares: x_t = alpha_t * x0 + sigma_t * eps, eps ~ N(0, I).
+
+| family | alpha      | sigma      | models                                        |
+|--------|------------|------------|-----------------------------------------------|
+| VP     | sqrt(abar) | sqrt(1-abar) | DDPM, guided-diffusion, Stable Diffusion, LDM |
+| VE     | 1          | sigma      | score-SDE VE, EDM                             |
+| flow   | 1 - s      | s          | rectified flow: SD 3, Flux                    |
+
+Everything past this file uses (alpha, sigma) alone. All of it is float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repaint.errors import NoiseLevelError, nearest
+
+__all__ = ["CLEAN", "Level", "NoiseSchedule", "Posterior", "Spacing", "posterior", "renoise_scales"]
+
+Spacing = Literal["leading", "trailing", "linspace", "quadratic", "logsnr"]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One noise level of the sampling grid.
+
+    Attributes:
+        alpha: gain of x0, >= 0, unitless.
+        sigma: standard deviation of the noise, >= 0.
+        t: the clock the model was trained with; opaque to all but priors (VP: timestep index, VE: sigma, flow: 1000 s).
+    """
+
+    alpha: float
+    sigma: float
+    t: float
+
+    @property
+    def log_snr(self) -> float:
+        """lambda = log(alpha / sigma), half the log signal-to-noise ratio; infinite at the ends."""
+        if self.sigma == 0:
+            return math.inf
+        return math.log(self.alpha / self.sigma) if self.alpha > 0 else -math.inf
+
+
+CLEAN = Level(alpha=1.0, sigma=0.0, t=0.0)
+
+
+def renoise_scales(src: Level, dst: Level) -> tuple[float, float]:
+    """Gain and noise std that carry x from `src` up to the noisier `dst`, in one draw however far.
+
+    x_dst = gain * x_src + std * eps,  gain = alpha_dst / alpha_src,  std^2 = sigma_dst^2 - gain^2 sigma_src^2.
+
+    Args:
+        src: level of x now.
+        dst: target level, noisier than `src` or equal to it.
+    Returns:
+        (gain, std), float64 scalars.
+    Raises:
+        NoiseLevelError: `dst` is cleaner than `src`.
+    Source:
+        Lugmayr et al. 2022 (arXiv 2201.09865), Alg. 1 line 10, for any Gaussian path.
+    """
+    if src.alpha == 0:
+        if dst.alpha == 0 and dst.sigma == src.sigma:
+            return 1.0, 0.0
+        raise NoiseLevelError(f"Renoising from alpha = 0 to {dst}: pure noise has nothing to carry up. Start lower.")
+    gain = dst.alpha / src.alpha
+    variance = dst.sigma**2 - (gain * src.sigma) ** 2
+    if variance < -1e-12 * dst.sigma**2 or gain > 1 + 1e-12:
+        raise NoiseLevelError(f"Renoising from {src} to {dst}: the target is cleaner. Renoise up, denoise down.")
+    return gain, math.sqrt(max(variance, 0.0))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(x_dst | x_src, x0) = N(x0_gain * x0 + x_gain * x_src, small_std^2), for a step down from src to dst.
+
+    Attributes:
+        x0_gain, x_gain: coefficients of the mean.
+        small_std: std of the exact posterior ("beta tilde").
+        large_std: std of the forward step src <- dst ("beta"), the upper bound for data of unit variance.
+    """
+
+    x0_gain: float
+    x_gain: float
+    small_std: float
+    large_std: float
+
+
+def posterior(src: Level, dst: Level) -> Posterior:
+    """Coefficients of the reverse step from `src` down to the cleaner `dst`.
+
+    Raises:
+        NoiseLevelError: `dst` is noisier than `src`.
+    Source:
+        Ho et al. 2020 (arXiv 2006.11239), eq. 6-7, written in (alpha, sigma) so that it holds for VP, VE and flow.
+    """
+    if dst.sigma == 0:
+        # The exact limit: a clean target is x0 itself. Forward noise from clean has std sigma_src / (alpha_src/alpha_dst).
+        return Posterior(x0_gain=dst.alpha, x_gain=0.0, small_std=0.0, large_std=src.sigma)
+    gain, std = renoise_scales(dst, src)
+    shrink = (dst.sigma / src.sigma) ** 2
+    return Posterior(
+        x0_gain=dst.alpha * (std / src.sigma) ** 2,
+        x_gain=gain * shrink,
+        small_std=std * dst.sigma / src.sigma,
+        large_std=std,
+    )
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A grid of noise levels, from 0 (clean) to `steps` (noisiest).
+
+    Attributes:
+        levels: steps + 1 levels; levels[0] is clean, sigma / alpha rises strictly.
+        family: "VP", "VE" or "flow".
+        spacing: how the levels were chosen.
+    """
+
+    levels: tuple[Level, ...]
+    family: str
+    spacing: str
+
+    @property
+    def steps(self) -> int:
+        """The number of the noisiest level."""
+        return len(self.levels) - 1
+
+    def __getitem__(self, level: int) -> Level:
+        return self.levels[level]
+
+    @classmethod
+    def from_scheduler(
+        cls, scheduler: Any, steps: int, spacing: Spacing | None = None, *, shift: float | None = None
+    ) -> NoiseSchedule:
+        """Read the noise levels of any Hugging Face scheduler.
+
+        The family is decided by the config's keys: betas are VP, a flow shift is flow, a sigma range is VE.
+
+        Args:
+            scheduler: a diffusers scheduler, its config, or a plain dict with the same keys.
+            steps: number of levels above clean, from 1 to the training count. Any count reaches the noisiest level,
+                save with "leading", whose definition stops one stride below it.
+            spacing: where the levels stand on the training clock; None is the scheduler's own choice.
+                "leading", "trailing" and "linspace" are those of arXiv 2305.08891, Table 2; "quadratic" is denser
+                near the clean end (t proportional to i^2, arXiv 2010.02502, App. D); "logsnr" is even in log-SNR.
+            shift: for flow schedulers with dynamic shifting, the shift at this image size (exp(mu)).
+        Raises:
+            NoiseLevelError: an unknown scheduler, spacing, beta schedule, or a step count out of range.
+        """
+        config: Mapping[str, Any] = getattr(scheduler, "config", scheduler)
+        if spacing is None:
+            # A config without the key means the one spacing that its class has: only those with betas step "leading".
+            spacing = config.get("timestep_spacing") or ("leading" if "beta_schedule" in config else "linspace")
+        if spacing not in get_args(Spacing):
+            raise NoiseLevelError(
+                f"Spacing {spacing!r}: levels can stand {', '.join(get_args(Spacing))}.{nearest(spacing, get_args(Spacing))}"
+            )
+        count = int(config.get("num_train_timesteps", 1000))
+        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= count:
+            raise NoiseLevelError(f"{steps!r} steps: this model was trained on {count} levels. Choose 1 to {count}.")
+        if "shift" in config or config.get("use_flow_sigmas"):
+            levels, family = _flow_levels(config, count, steps, spacing, shift), "flow"
+        elif config.get("trained_betas") is not None or "beta_schedule" in config:
+            levels, family = _vp_levels(config, steps, spacing), "VP"
+        elif "sigma_max" in config and "sigma_min" in config:
+            levels, family = _ve_levels(config, steps, spacing), "VE"
+        else:
+            name = config.get("_class_name", type(scheduler).__name__)
+            raise NoiseLevelError(
+                f"Scheduler {name} has neither betas, nor a flow shift, nor a sigma range: its noise levels cannot be "
+                "read. Use the config of a DDPM, DDIM, DPM-Solver, Euler, flow-matching or VE scheduler."
+            )
+        return cls(levels=(CLEAN, *levels), family=family, spacing=spacing)
+
+
+def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
+    """abar_t for t = 0 ... T - 1 of a VP config, (T,) float64 in [0, 1)."""
+    count = int(config.get("num_train_timesteps", 1000))
+    trained = config.get("trained_betas")
+    if trained is not None:
+        betas = np.asarray(trained, dtype=np.float64)
+    else:
+        kind = str(config["beta_schedule"])
+        if kind not in _BETAS:
+            raise NoiseLevelError(f"Beta schedule {kind!r}: known are {', '.join(_BETAS)}.{nearest(kind, _BETAS)}")
+        betas = _BETAS[kind](float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02)), count)
+    alphas_cumprod = np.cumprod(1 - betas)
+    if config.get("rescale_betas_zero_snr"):
+        # arXiv 2305.08891, Alg. 1: shift sqrt(abar) so that it ends at 0, scale it so that it starts where it did.
+        root = np.sqrt(alphas_cumprod)
+        alphas_cumprod = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    return np.asarray(alphas_cumprod, dtype=np.float64)
+
+
+def _cosine_betas(start: float, end: float, count: int) -> Array:
+    """Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17; start and end play no part."""
+    abar = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
+    return np.minimum(1 - abar[1:] / abar[:-1], 0.999)
+
+
+_BETAS: dict[str, Callable[[float, float, int], Array]] = {
+    "linear": np.linspace,
+    "scaled_linear": lambda start, end, count: np.linspace(start**0.5, end**0.5, count) ** 2,
+    "squaredcos_cap_v2": _cosine_betas,
+    "sigmoid": lambda start, end, count: (end - start) / (1 + np.exp(-np.linspace(-6, 6, count))) + start,
+}
+
+
+def _vp_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
+    alphas_cumprod = train_alphas_cumprod(config)
+    timesteps = _timesteps(alphas_cumprod, steps, spacing, int(config.get("steps_offset", 0)))
+    abar = alphas_cumprod[timesteps]
+    pairs = zip(np.sqrt(abar), np.sqrt(1 - abar), timesteps, strict=True)
+    return [Level(float(alpha), float(sigma), float(t)) for alpha, sigma, t in pairs]
+
+
+def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> NDArray[np.int64]:
+    """Indices into `alphas_cumprod` that rise strictly, (steps,)."""
+    count = len(alphas_cumprod)
+    if steps > count:
+        raise NoiseLevelError(f"{steps} steps: this model was trained on {count} levels. Choose 1 to {count}.")
+    i = np.arange(1, steps + 1)
+    if spacing == "leading":
+        wanted = (i - 1) * count / steps + offset
+    elif spacing == "trailing":
+        wanted = np.round(i * count / steps) - 1
+    elif spacing == "linspace":
+        wanted = _linspace(0, count - 1, steps)
+    elif spacing == "quadratic":
+        wanted = count * (i / steps) ** 2 - 1
+    else:
+        log_snr = 0.5 * (np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)) if alphas_cumprod[-1] > 0 else None
+        if log_snr is None:  # zero terminal SNR: even down to the last finite level, then the end itself
+            abar = alphas_cumprod[:-1]
+            log_snr = np.append(0.5 * (np.log(abar) - np.log1p(-abar)), -1e9)
+            targets = np.append(np.linspace(log_snr[0], log_snr[-2], steps - 1), -1e9)
+        else:
+            targets = _linspace(float(log_snr[0]), float(log_snr[-1]), steps)
+        wanted = np.interp(-targets, -log_snr, np.arange(count))
+    return _strictly_rising(wanted, count)
+
+
+def _flow_levels(
+    config: Mapping[str, Any], count: int, steps: int, spacing: str, shift: float | None
+) -> list[Level]:
+    if shift is None:
+        if config.get("use_dynamic_shifting"):
+            raise NoiseLevelError("This flow scheduler shifts with the image size: pass shift=exp(mu) for that size.")
+        shift = float(config.get("shift") or config.get("flow_shift") or 1.0)
+
+    def shifted(u: Array) -> Array:
+        return np.asarray(shift * u / (shift * u + (1 - u)))  # in this form 1 stays 1 to the last bit: alpha is 0 there
+
+    i = np.arange(1, steps + 1)
+    if spacing == "leading":
+        s = shifted((i - 1) / steps + 1 / count)
+    elif spacing == "linspace":
+        # From the training grid's own ends, which are shifted once already; as FlowMatchEulerDiscreteScheduler does.
+        first = 1.0 / count if config.get("use_dynamic_shifting") else float(shifted(np.array(1 / count)))
+        s = shifted(_linspace(first, 1.0, steps))
+    elif spacing == "quadratic":
+        s = shifted((i / steps) ** 2)
+    elif spacing == "logsnr":
+        ends = [math.log(1 / s - 1) for s in (float(shifted(np.array(1 / count))), 1 - 1 / count)]
+        s = np.append(1 / (1 + np.exp(np.linspace(ends[0], ends[1], steps)[:-1])), 1.0)
+    else:
+        s = shifted(i / steps)
+    return [Level(1.0 - float(sigma), float(sigma), count * float(sigma)) for sigma in s]
+
+
+def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
+    low, high = float(config["sigma_min"]), float(config["sigma_max"])
+    i = np.arange(1, steps + 1)
+    if spacing == "leading":
+        u = (i - 1) / steps
+    elif spacing == "quadratic":
+        u = (i / steps) ** 2
+    elif spacing == "trailing":
+        u = i / steps
+    else:
+        u = _linspace(0.0, 1.0, steps)
+    if "rho" in config and config.get("sigma_schedule") != "exponential" and spacing != "logsnr":
+        rho = float(config["rho"])  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
+        sigmas = (low ** (1 / rho) + u * (high ** (1 / rho) - low ** (1 / rho))) ** rho
+    else:
+        sigmas = low * (high / low) ** u  # Song et al. 2021 (arXiv 2011.13456), App. C: geometric
+    return [Level(1.0, float(sigma), float(sigma)) for sigma in sigmas]
+
+
+def _linspace(first: float, last: float, count: int) -> Array:
+    """Even from first to last, and the last alone where one point is wanted: a grid must reach its noisiest level."""
+    return np.linspace(first, last, count) if count > 1 else np.array([float(last)])
+
+
+def _strictly_rising(wanted: Array, count: int) -> NDArray[np.int64]:
+    """The nearest integers in [0, count) that rise strictly; dense ends are pushed apart, never repeated."""
+    steps = len(wanted)
+    i = np.arange(steps)
+    rising = np.maximum.accumulate(np.clip(np.round(wanted), 0, count - 1).astype(np.int64) - i) + i
+    return np.minimum(rising, count - steps + i)

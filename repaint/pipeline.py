@@ -1,0 +1,354 @@
+"""Image + mask + prior + schedule -> result. What most people import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.crop import pad
+from repaint.errors import InputError, nearest
+from repaint.images import ImageLike, Picture, read_images
+from repaint.masks import MaskLike, known, read_keep
+from repaint.merge import Merge
+from repaint.method import Method, as_method
+from repaint.priors.base import Conditions, Prior
+from repaint.priors.load import load, prior_from_components
+from repaint.rng import Seedable, seeds_for
+from repaint.sampler import Guidance, Sampler
+from repaint.schedule import JumpSchedule
+from repaint.solvers import Langevin, Solver
+from repaint.state import SamplerState
+
+__all__ = ["RePaintOutput", "RePaintPipeline", "inpaint"]
+
+OutputType = Literal["pil", "np", "pt", "latent"]
+StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Any]], "dict[str, Any] | None"]
+ScheduleLike = str | Path | JumpSchedule | Method
+
+
+@dataclass(frozen=True)
+class RePaintOutput:
+    """What a pipeline call returns.
+
+    Attributes:
+        images: one result per image and repetition, in the order of the input. "pil": a list. "np", "pt": an array or
+            tensor with a batch axis where all have one size, else a list. "latent": the sampler's own x, a list.
+        model_calls: denoiser calls that each image with a hole cost.
+        seeds: the seed of each result; `generator=seeds[i]` with image i alone makes it again.
+    """
+
+    images: Any
+    model_calls: int
+    seeds: list[int]
+
+
+@dataclass
+class _Job:
+    """One image to fill: its picture, its mask, and what comes out."""
+
+    picture: Picture
+    keep: Float[Tensor, "1 h w"]
+    seed: int
+    label: Any = None
+    result: Any = None
+
+
+class RePaintPipeline:
+    """Fills holes with a pretrained prior. It holds a `Prior` and nothing else that matters.
+
+    Args:
+        prior: any object of the `Prior` protocol.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
+        self._progress: dict[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        torch_dtype: torch.dtype = torch.float32,
+        variant: str | None = None,
+        **hub: Any,
+    ) -> RePaintPipeline:
+        """Load a prior by bundled name, folder in diffusers layout, or Hub id. See `repaint.priors.load.load`."""
+        return cls(load(name, torch_dtype=torch_dtype, variant=variant, **hub))
+
+    @classmethod
+    def from_pipe(cls, pipe: Any) -> RePaintPipeline:
+        """Wrap a live diffusers pipeline: its components are shared, not copied.
+
+        Raises:
+            PriorError: a pipeline without a supported model or without a scheduler.
+        """
+        if not hasattr(pipe, "components"):
+            raise InputError(f"A {type(pipe).__name__} is no diffusers pipeline: pass one, or a Prior to the constructor.")
+        return cls(prior_from_components(pipe.components, dict(pipe.config).get("id2label")))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.prior.device
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> RePaintPipeline:
+        """Move the model to a device or to a floating type; returns this pipeline.
+
+        Raises:
+            InputError: CUDA asked for where there is none.
+        """
+        if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise InputError(f"Device {str(device)!r}: PyTorch sees no CUDA device here. Use 'cpu', or install a CUDA build.")
+        self.prior.to(device, dtype)
+        return self
+
+    def set_progress_bar_config(self, **kwargs: Any) -> None:
+        """Keyword arguments for tqdm, such as disable=True or desc="filling"."""
+        self._progress = kwargs
+
+    def __call__(
+        self,
+        image: ImageLike,
+        mask_image: MaskLike | None = None,
+        *,
+        keep_mask: MaskLike | None = None,
+        class_labels: int | str | Sequence[int | str] | None = None,
+        guidance_scale: float | None = None,
+        guidance: Guidance | None = None,
+        schedule: ScheduleLike = "paper",
+        merge: str | Merge | None = None,
+        solver: str | Solver | None = None,
+        corrector: str | Langevin | None = None,
+        num_images_per_prompt: int = 1,
+        strength: float = 1.0,
+        generator: Seedable = None,
+        output_type: OutputType = "pil",
+        callback_on_step_end: StepCallback | None = None,
+    ) -> RePaintOutput:
+        """Fill the hole of each image.
+
+        Kept pixels are bit-equal to the input. What stands under the hole is never read, unless strength < 1.
+
+        Args:
+            image: PIL image, path, numpy (H, W), (H, W, C) or (B, H, W, C), tensor (C, H, W) or (B, C, H, W), or a list
+                of these. Floats are in [0, 1]. Sizes may differ.
+            mask_image: white (1) is repainted. One mask for all images, or one for each; grey is a soft edge: such
+                pixels are repainted, then blended with the input.
+            keep_mask: the other polarity, white (1) is kept. One of the two masks must be given.
+            class_labels: a class number or name for all images, or one for each; for class-conditional priors.
+            guidance_scale: weight of classifier-free guidance, >= 0; None or 1 is none.
+            guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
+            schedule: a preset's name, a YAML file, a JumpSchedule or a whole Method.
+            merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
+            num_images_per_prompt: results per image.
+            strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels.
+            generator: an int, a `torch.Generator`, or one of these per result. See `repaint.rng.seeds_for`.
+            output_type: "pil", "np", "pt" or "latent".
+            callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState});
+                it may return a dict with another "state" to go on from. The state can be saved, see `resume`.
+        Raises:
+            RepaintError: every misuse, with one clear line; see `repaint.errors`.
+        """
+        if isinstance(num_images_per_prompt, bool) or not isinstance(num_images_per_prompt, int) or num_images_per_prompt < 1:
+            raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
+        if not 0 < strength <= 1:
+            raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
+        _check_output_type(output_type)
+        method = as_method(schedule, merge=merge, solver=solver, corrector=corrector)
+        jobs = self._jobs(image, mask_image, keep_mask, num_images_per_prompt, generator, class_labels)
+        method = _weakened(method, strength)
+        for group in _groups(jobs):
+            if not _has_hole(group[0]) and output_type != "latent":
+                for job in group:
+                    job.result = job.picture.output(output_type)
+                continue
+            labels = None if class_labels is None else [job.label for job in group]
+            prior = self.prior.conditioned(len(group), Conditions(labels, guidance_scale))
+            sampler = Sampler(prior, method, guidance)
+            x0, mask = self._encode(group)
+            init = None if strength == 1 else self._encode(group, whole=True)[0]
+            state = sampler.start(x0, mask, [job.seed for job in group], init)
+            self._finish(group, self._walk(sampler, state, callback_on_step_end), output_type)
+        calls = method.model_calls if any(_has_hole(job) for job in jobs) else 0
+        return RePaintOutput(_collect(jobs, output_type), calls, [job.seed for job in jobs])
+
+    def resume(
+        self,
+        state: SamplerState | str | Path,
+        image: ImageLike,
+        mask_image: MaskLike | None = None,
+        *,
+        keep_mask: MaskLike | None = None,
+        class_labels: int | str | Sequence[int | str] | None = None,
+        guidance_scale: float | None = None,
+        guidance: Guidance | None = None,
+        schedule: ScheduleLike = "paper",
+        merge: str | Merge | None = None,
+        solver: str | Solver | None = None,
+        corrector: str | Langevin | None = None,
+        output_type: OutputType = "pil",
+        callback_on_step_end: StepCallback | None = None,
+    ) -> RePaintOutput:
+        """Go on from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
+
+        Give the image, mask, conditions and method of the run that the state came from. For a branch
+        (`state.branch(seeds)`), the schedule must begin at the state's level: `JumpSchedule.capped(level)` makes one.
+
+        Raises:
+            StateError: a damaged state, another walk, or another image.
+        """
+        _check_output_type(output_type)
+        if not isinstance(state, SamplerState):
+            state = SamplerState.load(state)
+        method = as_method(schedule, merge=merge, solver=solver, corrector=corrector)
+        copies = max(1, len(state.seeds) // len(read_images(image)))
+        jobs = self._jobs(image, mask_image, keep_mask, copies, list(state.seeds), class_labels)
+        x0, mask = self._encode(jobs) if len(_groups(jobs)) == 1 else (None, None)
+        state = state.to(self.device)
+        if x0 is None or mask is None or not _same_problem(state, x0, mask):
+            raise InputError(
+                f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with their own known part: "
+                "the image or mask given here differs. Give those the run was started with."
+            )
+        labels = None if class_labels is None else [job.label for job in jobs]
+        prior = self.prior.conditioned(len(jobs), Conditions(labels, guidance_scale))
+        sampler = Sampler(prior, method, guidance)
+        done = state.model_calls
+        last = self._walk(sampler, state, callback_on_step_end)
+        self._finish(jobs, last, output_type)
+        return RePaintOutput(_collect(jobs, output_type), last.model_calls - done, list(state.seeds))
+
+    def _jobs(
+        self,
+        image: ImageLike,
+        mask_image: MaskLike | None,
+        keep_mask: MaskLike | None,
+        copies: int,
+        generator: Seedable,
+        class_labels: Any,
+    ) -> list[_Job]:
+        pictures = read_images(image)
+        keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
+        labels = _spread(class_labels, len(pictures))
+        seeds = seeds_for(len(pictures) * copies, generator)
+        return [
+            _Job(pictures[i // copies], keeps[i // copies], seed, labels[i // copies]) for i, seed in enumerate(seeds)
+        ]
+
+    def _encode(self, jobs: Sequence[_Job], *, whole: bool = False) -> tuple[Tensor, Tensor]:
+        """(x0, known) of a group of one size; `whole` treats every pixel as known."""
+        images, masks = [], []
+        for job in jobs:
+            mask = torch.ones_like(job.keep, dtype=torch.bool) if whole else known(job.keep)
+            image = job.picture.tensor(self.prior.channels)
+            image = torch.where(mask, image, torch.zeros_like(image))
+            images.append(pad(image, self.prior.multiple_of)[0])
+            masks.append(pad(mask, self.prior.multiple_of)[0])
+        batch = torch.stack(images).to(self.prior.device, self.prior.dtype)
+        return self.prior.encode(batch, torch.stack(masks).to(self.prior.device))
+
+    def _walk(self, sampler: Sampler, state: SamplerState, callback: StepCallback | None) -> SamplerState:
+        """Run to the end with a progress bar; returns the last state."""
+        from tqdm.auto import tqdm
+
+        left = sum(move.kind != "renoise" for move in sampler.moves[state.position :])
+        with tqdm(**{"total": left, "unit": "call", **self._progress}) as bar:
+            for state in self._states(sampler, state, callback):
+                bar.update(sampler.moves[state.position - 1].kind != "renoise")
+        return state
+
+    def _states(
+        self, sampler: Sampler, state: SamplerState, callback: StepCallback | None
+    ) -> Iterator[SamplerState]:
+        state = sampler.adopt(state)
+        while state.position < len(sampler.moves):
+            state = sampler.advance(state)
+            if callback is not None:
+                changed = callback(self, state.position, state.level, {"state": state})
+                state = (changed or {}).get("state", state)
+            yield state
+
+    def _finish(self, jobs: Sequence[_Job], state: SamplerState, output_type: OutputType) -> None:
+        """Decode, cut the padding off, put the kept pixels back bit for bit."""
+        if output_type == "latent":
+            for job, x in zip(jobs, state.x, strict=True):
+                job.result = x
+            return
+        with torch.no_grad():
+            decoded = self.prior.decode(state.x).cpu()
+        for job, image in zip(jobs, decoded, strict=True):
+            padding = pad(job.keep, self.prior.multiple_of)[1]
+            job.result = job.picture.compose(padding.cut(image), job.keep).output(output_type)
+
+
+def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:
+    """Load a prior, fill the hole, in one line. For more than one call keep a `RePaintPipeline`.
+
+    Args:
+        image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted.
+        prior: bundled name, folder or Hub id.
+        **kwargs: see `RePaintPipeline.__call__`.
+    """
+    return RePaintPipeline.from_pretrained(prior)(image, mask_image, **kwargs)
+
+
+def _groups(jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Jobs that can share a batch: one size, and all with a hole or all without. Noise is per image, so this is free."""
+    groups: dict[Any, list[_Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.picture.size, _has_hole(job)), []).append(job)
+    return list(groups.values())
+
+
+def _has_hole(job: _Job) -> bool:
+    return not bool(known(job.keep).all())
+
+
+def _weakened(method: Method, strength: float) -> Method:
+    """The method begun at that share of its levels: at the nearest level that its walk visits."""
+    if strength == 1:
+        return method
+    visited = {level for level in method.schedule.levels if level > 0}
+    level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))
+    return replace(method, schedule=method.schedule.capped(level))
+
+
+def _spread(labels: Any, count: int) -> list[Any]:
+    """One class label per image from one for all or one for each."""
+    if labels is None or isinstance(labels, (int, str)):
+        return [labels] * count
+    if len(labels) != count:
+        raise InputError(f"{len(labels)} class labels for {count} images: give one for all, or one for each.")
+    return list(labels)
+
+
+def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
+    """Whether a state's known part is that of this image and mask."""
+    if state.x0.shape != x0.shape:
+        return False
+    mask = mask.expand(x0.shape)
+    return torch.equal(state.known, mask) and torch.equal(state.x0, torch.where(mask, x0, torch.zeros_like(x0)))
+
+
+def _check_output_type(output_type: str) -> None:
+    if output_type not in get_args(OutputType):
+        known = ", ".join(get_args(OutputType))
+        raise InputError(f"output_type {output_type!r}: it is one of {known}.{nearest(output_type, get_args(OutputType))}")
+
+
+def _collect(jobs: Sequence[_Job], output_type: OutputType) -> Any:
+    """The results as a list, or as one batch where the type has such a thing and the sizes agree."""
+    results = [job.result for job in jobs]
+    if output_type == "np" and len({(r.shape, r.dtype) for r in results}) == 1:
+        return np.stack(results)
+    if output_type == "pt" and len({(r.shape, r.dtype) for r in results}) == 1:
+        return torch.stack(results)
+    return results

@@ -1,0 +1,135 @@
+"""The YAML files of `schedules/`: where they are, what they may say, and one clear error where they are wrong.
+
+A preset is data about a whole method. This file reads and checks it; `schedule.py` and `method.py` give it meaning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from repaint.errors import ScheduleError, nearest
+
+__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read"]
+
+
+class JumpRule(BaseModel):
+    """Resample at some levels: after the step that reaches level k, renoise up and denoise again.
+
+    Attributes:
+        jump_length: how many levels a jump goes up (the paper's j).
+        jump_n_sample: how often each piece is sampled in all (the paper's r); 1 means no jump.
+        start_resampling: the highest level k that jumps; None is the highest that the paper allows, steps - j - 1.
+        stop_resampling: the lowest level k that jumps.
+        every: distance between levels that jump, counted up from `stop_resampling`; None is jump_length.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jump_length: int = Field(ge=1)
+    jump_n_sample: int = Field(ge=1)
+    start_resampling: int | None = Field(default=None, ge=0)
+    stop_resampling: int = Field(default=0, ge=0)
+    every: int | None = Field(default=None, ge=1)
+
+    def anchors(self, steps: int) -> range:
+        """The levels k after which this rule jumps, on a grid of `steps` levels."""
+        top = steps - self.jump_length - 1
+        high = top if self.start_resampling is None else min(top, self.start_resampling)
+        return range(self.stop_resampling, high + 1, self.every or self.jump_length)
+
+
+class Counts(BaseModel):
+    """What a walk costs; recomputed and compared whenever a preset is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    transitions: int
+    renoises: int
+    model_calls: int
+
+
+class Preset(BaseModel):
+    """One YAML file. `jumps` (rules) or `levels` (the walk, level by level), not both; neither is a straight descent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    about: str = ""
+    source: str = ""
+    steps: int = Field(ge=1)
+    spacing: str | None = None
+    jumps: tuple[JumpRule, ...] = ()
+    levels: tuple[int, ...] | None = None
+    merge: str = "fresh"
+    solver: str = "ddpm"
+    corrector: str | None = None
+    counts: Counts | None = None
+    measured: dict[str, Any] = Field(default_factory=dict)
+
+
+def folder() -> Path:
+    """`schedules/`: inside the package when it was installed from a wheel, beside it in a source checkout."""
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "schedules", package.parent / "schedules"):
+        if (candidate / "paper.yaml").is_file():
+            return candidate
+    raise ScheduleError(
+        f"No presets beside {package}: the installation is incomplete. Reinstall repaint, or pass a YAML file's path."
+    )
+
+
+def available() -> list[str]:
+    """Names of the presets that ship, sorted."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def read(name_or_path: str | Path) -> tuple[str, Preset]:
+    """A preset by name or by a YAML file's path: (its name, its content).
+
+    Raises:
+        ScheduleError: no such preset or file, or a file that is not a valid preset.
+    """
+    path = Path(name_or_path)
+    if path.suffix.lower() not in {".yaml", ".yml"}:
+        if str(name_or_path) not in available():
+            raise ScheduleError(
+                f"No preset {str(name_or_path)!r}: there are {', '.join(available())}."
+                f"{nearest(str(name_or_path), available())} A file of your own is named by its path, ending in .yaml."
+            )
+        path = folder() / f"{name_or_path}.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScheduleError(f"Cannot read {path}: {error}. Give the path of a YAML text file.") from error
+    return path.stem, parse(text, str(path))
+
+
+def parse(text: str, origin: str) -> Preset:
+    """Check YAML text as a preset; `origin` names it in errors."""
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        detail = " ".join(str(error).split())
+        raise ScheduleError(f"{origin} is not YAML: {detail}. Mend that line.") from error
+    if not isinstance(data, dict):
+        raise ScheduleError(f"{origin} holds {type(data).__name__}: a preset is a mapping. Begin with 'steps: 50'.")
+    try:
+        return Preset.model_validate(data)
+    except ValidationError as error:
+        raise ScheduleError(f"{origin}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One of pydantic's findings as one sentence: an unknown key first, for a typo is also a key that is missing."""
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        model: type[BaseModel] = {"jumps": JumpRule, "counts": Counts}.get(str(problem["loc"][0]), Preset)
+        key = str(problem["loc"][-1])
+        return f"unknown key {where!r}: allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
+    if problem["type"] == "missing":
+        return f"key {where!r} is missing. Add it."
+    return f"{where or 'the file'} is {problem.get('input')!r}: {problem['msg']}. Correct that value."

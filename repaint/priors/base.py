@@ -1,0 +1,83 @@
+"""The one small protocol between models and the sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.noise import Level, NoiseSchedule, Spacing
+from repaint.prediction import Prediction
+
+__all__ = ["Conditions", "Prior"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a caller asks of a conditional prior; None is nothing asked.
+
+    Attributes:
+        class_labels: a class number or name for all images, or one for each.
+        guidance_scale: weight of classifier-free guidance (arXiv 2207.12598): 1 is none, 0 ignores the condition.
+    """
+
+    class_labels: int | str | Sequence[int | str] | None = None
+    guidance_scale: float | None = None
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A diffusion model over samples x of some space, and the way between images and that space.
+
+    Attributes:
+        channels: channels of the images that `encode` takes.
+        multiple_of: height and width of those images must be multiples of this; the pipeline pads.
+        device: where `denoise` wants x.
+        dtype: the floating type of x, float32 or float64; a model in half precision casts inside.
+    """
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def multiple_of(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
+        """The grid of `steps` noise levels that `denoise` understands."""
+        ...
+
+    def conditioned(self, count: int, conditions: Conditions) -> Prior:
+        """This prior for a batch of `count` images under these conditions; the model is shared, not copied.
+
+        Raises:
+            PriorError: a condition that this prior does not take, or lacks.
+        """
+        ...
+
+    def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
+        """What the model makes of x at a level of its own schedule. Draws no random numbers."""
+        ...
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
+        """(x0, known) in the model's space from an image in [-1, 1]; nothing may depend on unknown pixels."""
+        ...
+
+    def decode(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c h w"]:
+        """An image in [-1, 1] from a clean sample."""
+        ...
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Prior:
+        """Move the model; returns this prior."""
+        ...

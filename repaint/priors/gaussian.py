@@ -1,0 +1,167 @@
+"""A prior that is known exactly: a mixture of Gaussians, with its exact denoiser, samples and posteriors.
+
+    p(x0) = sum_k w_k N(mu_k, S_k)
+
+At a level the marginal is sum_k w_k N(alpha mu_k, alpha^2 S_k + sigma^2 I), so the denoiser is closed-form; so is the
+distribution of some coordinates given others. A sampler's error on it is therefore a number, not an opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.errors import PriorError
+from repaint.noise import Level, NoiseSchedule, Spacing
+from repaint.prediction import Prediction
+from repaint.priors.base import Conditions
+
+__all__ = ["GaussianMixturePrior"]
+
+LINEAR_BETAS: dict[str, Any] = {"_class_name": "DDPMScheduler", "beta_schedule": "linear"}
+
+
+class GaussianMixturePrior:
+    """A Gaussian mixture over vectors of D coordinates, or over images of D = C x H x W pixels.
+
+    Args:
+        weights: (K,) positive; normalised to sum to 1.
+        means: (K, D).
+        covariances: (K, D, D) symmetric, positive semi-definite.
+        shape: shape of one sample, with D entries; default (D,).
+        scheduler: scheduler or config that its levels are read from; default DDPM's linear betas.
+    Raises:
+        PriorError: shapes that do not fit, weights not positive, covariances not positive semi-definite.
+    """
+
+    multiple_of = 1
+
+    def __init__(
+        self,
+        weights: Tensor | Sequence[float],
+        means: Tensor | Sequence[Any],
+        covariances: Tensor | Sequence[Any],
+        *,
+        shape: tuple[int, ...] | None = None,
+        scheduler: Mapping[str, Any] | Any = LINEAR_BETAS,
+    ) -> None:
+        self.weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.means = torch.as_tensor(means, dtype=torch.float64)
+        self.covariances = torch.as_tensor(covariances, dtype=torch.float64)
+        self.scheduler = scheduler
+        if self.means.ndim != 2 or self.weights.shape != self.means.shape[:1]:
+            raise PriorError(
+                f"Weights {tuple(self.weights.shape)} and means {tuple(self.means.shape)}: they must be (K,) and (K, D)."
+            )
+        count, size = self.means.shape
+        if self.covariances.shape != (count, size, size):
+            raise PriorError(f"Covariances {tuple(self.covariances.shape)}: they must be {(count, size, size)}.")
+        if not bool((self.weights > 0).all()):
+            raise PriorError(f"Weights {self.weights.tolist()}: all must be above 0. Leave empty components out.")
+        self.shape = (size,) if shape is None else shape
+        if torch.Size(self.shape).numel() != size:
+            raise PriorError(f"Shape {self.shape} for {size} coordinates: the numbers of entries must agree.")
+        self.weights = self.weights / self.weights.sum()
+        # S_k = Q diag(spread) Q^T: every level shares these eigenvectors.
+        self._spread, self._basis = torch.linalg.eigh(self.covariances)
+        if bool((self._spread < -1e-9 * self._spread.abs().amax()).any()):
+            raise PriorError("A covariance has a negative eigenvalue: it must be positive semi-definite. Symmetrise it.")
+        self._spread = self._spread.clamp(min=0)
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64
+
+    def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
+        """Levels of this prior's scheduler; an exact prior has no clock, so any scheduler serves."""
+        return NoiseSchedule.from_scheduler(self.scheduler, steps, spacing)
+
+    def conditioned(self, count: int, conditions: Conditions) -> GaussianMixturePrior:  # noqa: ARG002
+        """Itself: a mixture takes no conditions."""
+        if conditions != Conditions():
+            raise PriorError(f"{conditions} for a Gaussian mixture: it takes none. Leave them out.")
+        return self
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GaussianMixturePrior:  # noqa: ARG002
+        """Itself: exact work stays on the CPU in float64."""
+        return self
+
+    def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
+        """The exact E[x0 | x] and the noise that goes with it."""
+        flat = x.reshape(len(x), -1).to(torch.float64)
+        variance = level.alpha**2 * self._spread + level.sigma**2  # (K, D), in the eigenbasis
+        y = self._to_basis(flat[None] - level.alpha * self.means[:, None])  # (K, B, D)
+        responsibility = self._responsibilities(y, variance)  # (K, B)
+        pull = level.alpha * self._spread / variance
+        x0_hat = self.means[:, None] + torch.einsum("kde,kbe->kbd", self._basis, pull[:, None] * y)
+        mean = torch.einsum("kb,kbd->bd", responsibility, x0_hat)
+        eps_hat = (flat - level.alpha * mean) / level.sigma
+        return Prediction(mean.reshape(x.shape).to(x.dtype), eps_hat.reshape(x.shape).to(x.dtype))
+
+    def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "b *shape"]:
+        """Exact samples, (count, *shape) float64."""
+        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        z = torch.randn(count, self.means.shape[1], dtype=torch.float64, generator=generator)
+        x = torch.einsum("bde,be->bd", self._basis[component], self._spread[component].sqrt() * z)
+        return (self.means[component] + x).reshape(count, *self.shape)
+
+    def posterior(self, known_index: Sequence[int] | Tensor, values: Sequence[float] | Tensor) -> GaussianMixturePrior:
+        """The exact distribution of the other coordinates, in their order, given these.
+
+        Args:
+            known_index: indices of the known coordinates, in [0, D) (of the flattened sample).
+            values: their values.
+        Raises:
+            PriorError: an index out of range or repeated, or nothing left unknown.
+        """
+        known = torch.as_tensor(known_index, dtype=torch.int64)
+        x = torch.as_tensor(values, dtype=torch.float64)
+        size = self.means.shape[1]
+        unknown = torch.tensor([i for i in range(size) if i not in set(known.tolist())], dtype=torch.int64)
+        if len(known) + len(unknown) != size or known.shape != x.shape or len(unknown) == 0:
+            raise PriorError(
+                f"Known coordinates {known.tolist()[:8]} with {x.numel()} values of {size}: indices are distinct, lie in "
+                f"0 ... {size - 1}, have one value each, and leave at least one out."
+            )
+        s_kk = self.covariances[:, known[:, None], known]
+        s_uk = self.covariances[:, unknown[:, None], known]
+        s_uu = self.covariances[:, unknown[:, None], unknown]
+        gain = torch.linalg.solve(s_kk, s_uk.mT).mT
+        off = x - self.means[:, known]
+        means = self.means[:, unknown] + torch.einsum("kuj,kj->ku", gain, off)
+        covariances = s_uu - gain @ s_uk.mT
+        evidence = -0.5 * (torch.linalg.slogdet(s_kk)[1] + (off * torch.linalg.solve(s_kk, off)).sum(1))
+        weights = torch.softmax(self.weights.log() + evidence, dim=0)
+        keep = weights > 0  # underflowed components carry no mass
+        return GaussianMixturePrior(
+            weights[keep], means[keep], (covariances[keep] + covariances[keep].mT) / 2, scheduler=self.scheduler
+        )
+
+    def encode(
+        self, image: Float[Tensor, "b *shape"], known: Bool[Tensor, "b *shape2"]
+    ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
+        """The identity: its samples are what the caller sees."""
+        return image, known
+
+    def decode(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
+        """The identity."""
+        return x
+
+    def _to_basis(self, x: Float[Tensor, "k b d"]) -> Float[Tensor, "k b d"]:
+        return torch.einsum("kde,kbd->kbe", self._basis, x)
+
+    def _responsibilities(self, y: Float[Tensor, "k b d"], variance: Float[Tensor, "k d"]) -> Float[Tensor, "k b"]:
+        log_density = -0.5 * (y.square() / variance[:, None]).sum(-1) - 0.5 * variance.log().sum(-1)[:, None]
+        return torch.softmax(self.weights.log()[:, None] + log_density, dim=0)

@@ -1,0 +1,166 @@
+"""Pixel-space priors: a diffusers `UNet2DModel`, unconditional or class-conditional."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from repaint.errors import PriorError, nearest
+from repaint.noise import Level, NoiseSchedule, Spacing
+from repaint.prediction import Clip, Prediction, from_output, split_variance
+from repaint.priors.base import Conditions
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin, UNet2DModel
+
+__all__ = ["PixelPrior"]
+
+
+class PixelPrior:
+    """A `UNet2DModel` whose samples are images in [-1, 1].
+
+    Prediction type, clipping, betas and learned variance are read from the two configs; nothing is guessed from names.
+
+    Args:
+        unet: the model; its dtype may be half, x stays in float32.
+        scheduler: any scheduler with the noise path that the model was trained on.
+        class_names: names of the classes 0 ... n - 1. A model with one class more than names has a null class, the
+            last, and then takes classifier-free guidance.
+    Raises:
+        PriorError: a UNet whose channels cannot belong to a pixel prior.
+    """
+
+    def __init__(
+        self, unet: UNet2DModel, scheduler: SchedulerMixin, class_names: Mapping[int, str] | None = None
+    ) -> None:
+        config = unet.config
+        if config.out_channels not in (config.in_channels, 2 * config.in_channels):
+            raise PriorError(
+                f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior predicts as "
+                "many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
+            )
+        self.unet = unet.eval()
+        self.scheduler = scheduler
+        self.class_names = dict(class_names or {})
+        self._clip = Clip.from_config(scheduler.config)
+        self._labels: Int[Tensor, " b"] | None = None
+        self._guidance_scale = 1.0
+
+    @property
+    def channels(self) -> int:
+        return int(self.unet.config.in_channels)
+
+    @property
+    def multiple_of(self) -> int:
+        return int(2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.unet.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if self.unet.dtype == torch.float64 else torch.float32
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the model embeds, a null class among them; 0 for an unconditional model."""
+        return int(self.unet.config.num_class_embeds or 0)
+
+    @property
+    def null_class(self) -> int | None:
+        """The label that means "no class"; None where the model was not trained with one."""
+        named = len(self.class_names)
+        return named if named and self.num_classes == named + 1 else None
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PixelPrior:
+        """Move the model, in place; returns this prior."""
+        if device is not None:
+            self.unet.to(device)
+        if dtype is not None:
+            self.unet.to(dtype)
+        return self
+
+    def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
+        """The scheduler's noise levels."""
+        return NoiseSchedule.from_scheduler(self.scheduler, steps, spacing)
+
+    def conditioned(self, count: int, conditions: Conditions) -> PixelPrior:
+        """This prior for `count` images of given classes; see `Prior.conditioned`."""
+        scale = 1.0 if conditions.guidance_scale is None else float(conditions.guidance_scale)
+        if not scale >= 0:
+            raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
+        labels = self._label_numbers(count, conditions.class_labels)
+        if scale != 1 and (conditions.class_labels is None or self.null_class is None):
+            lack = "class_labels" if self.null_class is not None else "a null class in the model"
+            raise PriorError(f"guidance_scale {scale} without {lack}: guidance needs both. Leave guidance_scale out.")
+        bound = copy.copy(self)
+        bound._guidance_scale = scale
+        bound._labels = None if labels is None else torch.tensor(labels, device=self.device)
+        return bound
+
+    def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
+        """See `Prior.denoise`."""
+        labels = self._labels
+        if labels is None or self._guidance_scale == 1:
+            output = self._forward(x, level, labels)
+        else:
+            null = torch.full_like(labels, self.null_class or 0)
+            both = self._forward(torch.cat([x, x]), level, torch.cat([null, labels]))
+            without, with_class = both.chunk(2)
+            output = without + self._guidance_scale * (with_class - without)
+        variance = None
+        if self.unet.config.out_channels == 2 * self.channels:
+            output, variance = split_variance(output)
+        kind = self.scheduler.config.get("prediction_type", "epsilon")
+        return from_output(kind, output, x, level, clip=self._clip, variance=variance)
+
+    def _forward(
+        self, x: Float[Tensor, "b c h w"], level: Level, labels: Int[Tensor, " b"] | None
+    ) -> Float[Tensor, "b c2 h w"]:
+        t = torch.full((len(x),), level.t, device=x.device)
+        output: Tensor = self.unet(x.to(self.unet.dtype), t, class_labels=labels, return_dict=False)[0]
+        return output.to(x.dtype)
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"]]:
+        """The identity: samples are images."""
+        return image, known
+
+    def decode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The identity."""
+        return x
+
+    def _label_numbers(self, count: int, labels: Any) -> list[int] | None:
+        if not self.num_classes:
+            if labels is not None:
+                raise PriorError(f"class_labels {labels!r} for an unconditional model: it has no classes. Leave them out.")
+            return None
+        if labels is None:
+            if self.null_class is None:
+                raise PriorError(
+                    f"This model draws one of {self.num_classes} classes and has no null class: pass class_labels=, "
+                    f"a number from 0 to {self.num_classes - 1}."
+                )
+            return [self.null_class] * count
+        each = [labels] * count if isinstance(labels, (int, str)) else list(labels)
+        if len(each) != count:
+            raise PriorError(f"{len(each)} class labels for {count} images: give one for all, or one for each.")
+        return [self._label_number(label) for label in each]
+
+    def _label_number(self, label: int | str) -> int:
+        if isinstance(label, str):
+            numbers = {name: number for number, name in self.class_names.items()}
+            if label not in numbers:
+                known = ", ".join(numbers) or f"numbers from 0 to {self.num_classes - 1}"
+                raise PriorError(f"No class {label!r}: there are {known}.{nearest(label, numbers)}")
+            return numbers[label]
+        if not 0 <= label < self.num_classes:
+            raise PriorError(f"Class {label}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them.")
+        return label

@@ -1,0 +1,77 @@
+"""The photographs that ship with scikit-image, split into the part a prior may see and the part it never sees.
+
+All five are in the public domain (CC0 or NASA) and lie inside the scikit-image wheel, so no download is needed. The
+right quarter of each is held out: it is what `repaint demo` repaints and what quality is measured on.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repaint.errors import InputError
+
+__all__ = ["PHOTOGRAPHS", "held_out_crops", "photograph"]
+
+Part = Literal["train", "held_out", "whole"]
+
+# The order is the class order of the bundled `textures` prior. Values are functions of `skimage.data`.
+PHOTOGRAPHS: dict[str, str] = {
+    "brick": "brick",
+    "grass": "grass",
+    "gravel": "gravel",
+    "tissue": "immunohistochemistry",
+    "sky": "hubble_deep_field",
+}
+
+
+def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
+    """One photograph at its own size, or one part of it.
+
+    Args:
+        name: a key of `PHOTOGRAPHS`.
+        part: "train" is the left three quarters, "held_out" the right quarter.
+    Returns:
+        (H, W, 3) uint8; grey photographs are repeated over the three channels.
+    Raises:
+        InputError: no such photograph.
+    """
+    if name not in PHOTOGRAPHS:
+        raise InputError(f"No photograph {name!r}: the bundled ones are {', '.join(PHOTOGRAPHS)}. Use one of these.")
+    from skimage import data
+
+    image: NDArray[np.uint8] = getattr(data, PHOTOGRAPHS[name])()
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    cut = image.shape[1] * 3 // 4
+    return {"train": image[:, :cut], "held_out": image[:, cut:], "whole": image}[part]
+
+
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Half-size by averaging 2 x 2 pixels, (H, W, 3) to (H // 2, W // 2, 3): the scale `textures` was trained at."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
+    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[NDArray[np.uint8]]:
+    """Crops of the held-out part at the prior's scale, spread evenly from top to bottom and side to side.
+
+    Args:
+        name: a key of `PHOTOGRAPHS`.
+        size: side of the square crops, in pixels of the halved photograph; at most the part's width.
+        count: how many; None takes as many as fit without overlap. More than fit will overlap.
+    Returns:
+        A list of (size, size, 3) uint8, the same on every call.
+    """
+    part = halve(photograph(name, "held_out"))
+    height, width = part.shape[:2]
+    if size > min(height, width):
+        raise InputError(f"Crops of {size} px asked of {width} x {height}: a crop must fit inside. Ask for a smaller size.")
+    if count is None:
+        count = (height // size) * (width // size)
+    tops = np.linspace(0, height - size, count).round().astype(int)
+    lefts = (np.arange(count) * 7919) % (width - size + 1)
+    return [part[top : top + size, left : left + size].copy() for top, left in zip(tops, lefts, strict=True)]

@@ -1,0 +1,173 @@
+"""How a level is left downwards (solvers), and how a sample is improved while staying on one (the corrector).
+
+A solver's step is a function of (x, prediction, src, dst, z); all coefficients come from (alpha, sigma) in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.errors import InputError
+from repaint.noise import Level, posterior
+from repaint.prediction import Prediction
+
+__all__ = ["DDIM", "DDPM", "History", "Langevin", "Multistep", "Solver"]
+
+Batch = Float[Tensor, "b *shape"]
+History = tuple[Batch, Level]  # x0_hat of the step before, and the level that it was predicted at
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """A rule for the step from `src` down to `dst`. Write your own with these two members.
+
+    Attributes:
+        uses_noise: the rule reads z.
+    """
+
+    uses_noise: bool
+
+    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:
+        """x at `dst`.
+
+        Args:
+            x: (B, ...) the sample at `src`.
+            prediction: the model's at `src`.
+            z: (B, ...) standard normal noise.
+            history: the step before; None at the start and after every renoise, where it would be invalid.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DDPM:
+    """Ancestral sampling: the posterior mean plus noise.
+
+    Attributes:
+        variance: "small" is the posterior's ("beta tilde"; loses variance over few steps), "large" the forward
+            step's ("beta"), "learned" what the model predicts between the two.
+    Source:
+        Ho et al. 2020 (arXiv 2006.11239), eq. 6-7; Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 15. The two bounds
+        are those of the grid in use, so skipped steps re-scale a learned variance.
+    """
+
+    variance: Literal["small", "large", "learned"] = "small"
+    uses_noise = True
+
+    def __post_init__(self) -> None:
+        if self.variance not in ("small", "large", "learned"):
+            raise InputError(f"ddpm({self.variance}): the variance is small, large or learned. Choose one.")
+
+    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:  # noqa: ARG002
+        q = posterior(src, dst)
+        mean = q.x0_gain * prediction.x0_hat + q.x_gain * x
+        if dst.sigma == 0:
+            return mean  # a clean sample has no noise, whatever the variance choice
+        if self.variance == "small":
+            return mean + q.small_std * z
+        if self.variance == "large":
+            return mean + q.large_std * z
+        if prediction.variance is None:
+            raise InputError(
+                "ddpm(learned) with a model that predicts no variance: its UNet has as many output as input channels. "
+                "Use ddpm(small) or ddpm(large)."
+            )
+        v = prediction.variance
+        return mean + torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std)) * z
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """x_dst = alpha x0_hat + sqrt(sigma^2 - s^2) eps_hat + s z, with s = eta times the posterior's std.
+
+    Attributes:
+        eta: 0 is deterministic, 1 is DDPM with the small variance.
+    Source:
+        Song et al. 2021 (arXiv 2010.02502), eq. 12 and 16.
+    """
+
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise InputError(f"ddim({self.eta}): eta lies in [0, 1]. Choose one there.")
+
+    @property
+    def uses_noise(self) -> bool:
+        return self.eta > 0
+
+    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:  # noqa: ARG002
+        s = self.eta * posterior(src, dst).small_std
+        mean = dst.alpha * prediction.x0_hat + math.sqrt(dst.sigma**2 - s**2) * prediction.eps_hat
+        return mean + s * z if s > 0 else mean
+
+
+@dataclass(frozen=True)
+class Multistep:
+    """DPM-Solver++(2M): second order from the x0_hat of the step before; first order where there is none.
+
+    Source:
+        Lu et al. 2022 (arXiv 2211.01095), Alg. 2.
+    """
+
+    uses_noise = False
+
+    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:  # noqa: ARG002
+        if dst.sigma == 0:
+            return dst.alpha * prediction.x0_hat
+        x0_hat = prediction.x0_hat
+        h = dst.log_snr - src.log_snr
+        if history is not None and math.isfinite(history[1].log_snr):
+            before, level = history
+            r = (src.log_snr - level.log_snr) / h
+            x0_hat = x0_hat + (x0_hat - before) / (2 * r)
+        # At alpha = 0 h is infinite and the step is exactly DDIM's: x carries no signal to extrapolate from.
+        return dst.sigma / src.sigma * x - dst.alpha * math.expm1(-h) * x0_hat
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """The corrector: Langevin dynamics at one level on the unknown part, one model call an iteration.
+
+    Attributes:
+        iterations: how many at each level, before the step down.
+        h: step size, > 0, in units of the level's own relaxation time.
+        noise: "exact" solves the Ornstein-Uhlenbeck process with x0_hat frozen,
+                   x <- x - (1 - e^-h) sigma eps_hat + sigma sqrt(1 - e^-2h) z,
+               which loses variance where the data are resolved. "averaged" is the Leimkuhler-Matthews step,
+                   x <- x - h sigma eps_hat + sigma sqrt(2h) (z_before + z) / 2,
+               each draw used twice: exact for every Gaussian; it wants two iterations or more.
+    Source:
+        Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), in a level's own units.
+    """
+
+    iterations: int = 1
+    h: float = 0.6
+    noise: Literal["exact", "averaged"] = "exact"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
+            raise InputError(f"langevin(iterations={self.iterations}): a whole number from 1. Leave the corrector out for 0.")
+        if not 0 < self.h < math.inf:
+            raise InputError(f"langevin(h={self.h}): the step size is above 0 and finite. Try 0.6.")
+        if self.noise not in ("exact", "averaged"):
+            raise InputError(f"langevin(noise={self.noise}): exact or averaged. Choose one.")
+
+    @property
+    def uses_previous_noise(self) -> bool:
+        """Whether `step` reads z_before."""
+        return self.noise == "averaged"
+
+    def step(self, x: Batch, prediction: Prediction, level: Level, z: Batch, z_before: Batch | None) -> Batch:
+        """One iteration at `level`; z_before is the draw of the iteration before (any draw at the first)."""
+        if self.noise == "averaged":
+            assert z_before is not None
+            return x - self.h * level.sigma * prediction.eps_hat + level.sigma * math.sqrt(self.h / 2) * (z_before + z)
+        pull, kick = -math.expm1(-self.h), math.sqrt(-math.expm1(-2 * self.h))
+        return x - pull * level.sigma * prediction.eps_hat + kick * level.sigma * z

@@ -1,0 +1,52 @@
+"""What all tests share: annotations enforced, one thread, diffusers in float64, and the two-pixel problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from repaint.priors.gaussian import GaussianMixturePrior
+
+# Shapes and types that `repaint` declares are checked whenever a test calls it. This must precede its first import.
+# The numeric tower lets an int stand for a float, as PEP 484 says.
+install_import_hook("repaint", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+torch.set_num_threads(1)  # the tensors here are small: threads would only wait for one another
+
+
+@pytest.fixture
+def float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """A block in which diffusers computes in float64.
+
+    Its schedulers name float32 throughout; there the name means float64, so that its own formulas run unchanged and
+    agreement is limited by double rounding, not by single.
+    """
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        single = torch.get_default_dtype()
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "float32", torch.float64)
+            patch.setattr(np, "float32", np.float64)
+            torch.set_default_dtype(torch.float64)
+            try:
+                yield
+            finally:
+                torch.set_default_dtype(single)
+
+    return block
+
+
+@pytest.fixture
+def two_pixels() -> GaussianMixturePrior:
+    """Two pixels of unit variance and correlation 0.9. If one is 1.5, the other is N(1.350, 0.436^2), exactly."""
+    from repaint.priors.gaussian import GaussianMixturePrior
+
+    return GaussianMixturePrior([1.0], [[0.0, 0.0]], [[[1.0, 0.9], [0.9, 1.0]]])

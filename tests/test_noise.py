@@ -1,0 +1,303 @@
+"""Noise levels against diffusers and closed forms, and the Gaussian algebra between levels."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, get_args
+
+import diffusers
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repaint.errors import NoiseLevelError
+from repaint.noise import (
+    CLEAN,
+    Level,
+    NoiseSchedule,
+    Spacing,
+    _timesteps,
+    posterior,
+    renoise_scales,
+    train_alphas_cumprod,
+)
+
+SPACINGS = get_args(Spacing)
+LINEAR: dict[str, Any] = {"beta_schedule": "linear"}
+VP_CONFIGS: dict[str, dict[str, Any]] = {
+    "linear": LINEAR,
+    "scaled_linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    "squaredcos_cap_v2": {"beta_schedule": "squaredcos_cap_v2"},
+    "sigmoid": {"beta_schedule": "sigmoid"},
+    "trained_betas": {"trained_betas": [0.001 * (i + 1) for i in range(100)], "num_train_timesteps": 100},
+    "zero terminal SNR": {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True},
+}
+FLOW: dict[str, Any] = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+EDM: dict[str, Any] = {"_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0}
+
+
+def level_of(family: str, log_snr: float) -> Level:
+    """The level of a family at lambda = log(alpha / sigma)."""
+    snr = math.exp(log_snr)
+    if family == "VP":
+        return Level(snr / math.hypot(1, snr), 1 / math.hypot(1, snr), 0)
+    if family == "VE":
+        return Level(1.0, 1 / snr, 0)
+    return Level(snr / (1 + snr), 1 / (1 + snr), 0)
+
+
+families = st.sampled_from(["VP", "VE", "flow"])
+log_snrs = st.floats(-8, 8)
+
+
+# --- Levels read from schedulers
+
+
+@pytest.mark.parametrize("name", VP_CONFIGS)
+def test_alphas_cumprod_are_those_of_diffusers(name: str, float64: Any) -> None:
+    """If this fails, every VP model is denoised at noise that it was not trained with."""
+    with float64():
+        theirs = diffusers.DDPMScheduler(**VP_CONFIGS[name]).alphas_cumprod.numpy()
+    # Products of 1000 doubles: rounding grows to about 1000 * 1.1e-16.
+    np.testing.assert_allclose(train_alphas_cumprod(VP_CONFIGS[name]), theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("scheduler_class", [diffusers.DDPMScheduler, diffusers.DDIMScheduler])
+def test_timesteps_are_those_of_diffusers(scheduler_class: Any, spacing: str, offset: int) -> None:
+    """If this fails, results no longer compare with those of diffusers at the same step count.
+
+    Counts that divide 1000: elsewhere diffusers rounds its stride down ("leading") or adds strides up in floating
+    point ("trailing": 61 steps give it 62 timesteps). One step by "linspace" is t = 0 there: no noise to start from.
+    """
+    scheduler = scheduler_class(timestep_spacing=spacing, steps_offset=offset)
+    for steps in (2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500):
+        scheduler.set_timesteps(steps)
+        grid = NoiseSchedule.from_scheduler(scheduler, steps)
+        assert [level.t for level in grid.levels[:0:-1]] == scheduler.timesteps.tolist()
+
+
+def test_vp_levels_carry_alpha_and_sigma_of_their_timestep() -> None:
+    """If this fails, levels and model clock disagree: the wrong-index bug that levels are there to prevent."""
+    abar = train_alphas_cumprod(LINEAR)
+    for level in NoiseSchedule.from_scheduler(LINEAR, 50).levels[1:]:
+        assert level.alpha**2 == pytest.approx(abar[int(level.t)], abs=1e-15)
+        assert level.alpha**2 + level.sigma**2 == pytest.approx(1, abs=1e-15)
+
+
+def test_zero_terminal_snr_ends_in_pure_noise() -> None:
+    """If this fails, models trained to start from pure noise start from something else (arXiv 2305.08891)."""
+    for spacing in ("trailing", "linspace", "quadratic", "logsnr"):
+        last = NoiseSchedule.from_scheduler(VP_CONFIGS["zero terminal SNR"], 20, spacing)[20]
+        assert (last.alpha, last.sigma) == (0.0, 1.0)
+        assert last.log_snr == -math.inf
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_flow_sigmas_are_those_of_diffusers(shift: float, float64: Any) -> None:
+    """If this fails, SD 3 and Flux are denoised at noise that they were not asked about."""
+    with float64():
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+        for steps in (2, 7, 28, 50, 1000):
+            scheduler.set_timesteps(steps)
+            grid = NoiseSchedule.from_scheduler(scheduler, steps)
+            assert grid.family == "flow"
+            # A handful of double operations on numbers up to 1000.
+            np.testing.assert_allclose([v.sigma for v in grid.levels[::-1]], scheduler.sigmas.numpy(), atol=1e-13)
+            np.testing.assert_allclose([v.t for v in grid.levels[:0:-1]], scheduler.timesteps.numpy(), atol=1e-10)
+            assert all(level.alpha == 1 - level.sigma for level in grid.levels)
+
+
+def test_flow_sigmas_with_dynamic_shifting_are_those_of_diffusers(float64: Any) -> None:
+    """If this fails, Flux, which shifts with the image size, runs on the grid of another size."""
+    with float64():
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+        scheduler.set_timesteps(28, mu=0.9)
+    grid = NoiseSchedule.from_scheduler(scheduler, 28, shift=math.exp(0.9))
+    np.testing.assert_allclose([level.sigma for level in grid.levels[::-1]], scheduler.sigmas.numpy(), atol=1e-13)
+    with pytest.raises(NoiseLevelError, match=r"pass shift=exp\(mu\)"):
+        NoiseSchedule.from_scheduler(scheduler, 28)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(0.1, 20), st.integers(1, 1000), st.sampled_from([s for s in SPACINGS if s != "leading"]))
+def test_flow_starts_from_exactly_pure_noise(shift: float, steps: int, spacing: Spacing) -> None:
+    """If this fails by one bit, alpha is 1e-16 instead of 0, and what divides by alpha explodes instead of refusing."""
+    assert NoiseSchedule.from_scheduler(FLOW, steps, spacing, shift=shift)[steps].alpha == 0
+
+
+def test_ve_sigmas_are_those_of_diffusers(float64: Any) -> None:
+    """If this fails, score-SDE models (NCSN++) are denoised at the wrong noise."""
+    with float64():
+        scheduler = diffusers.ScoreSdeVeScheduler()
+        scheduler.set_sigmas(30)
+    grid = NoiseSchedule.from_scheduler(scheduler, 30)
+    assert grid.family == "VE"
+    np.testing.assert_allclose([level.sigma for level in grid.levels[1:]], scheduler.discrete_sigmas, rtol=1e-12)
+    assert all(level.alpha == 1 and level.t == level.sigma for level in grid.levels[1:])
+
+
+@pytest.mark.parametrize("sigma_schedule", ["karras", "exponential"])
+def test_edm_sigmas_are_those_of_diffusers(sigma_schedule: str, float64: Any) -> None:
+    """If this fails, EDM models (or CosXL, whose sigmas are exponential) are denoised at the wrong noise."""
+    with float64():
+        scheduler = diffusers.EDMEulerScheduler(sigma_schedule=sigma_schedule)
+        scheduler.set_timesteps(18)
+    grid = NoiseSchedule.from_scheduler(scheduler, 18)
+    # rho = 7: a seventh power multiplies rounding by 7.
+    np.testing.assert_allclose([level.sigma for level in grid.levels[::-1]], scheduler.sigmas.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_every_step_count_gives_rising_levels_up_to_the_noisiest(spacing: Spacing) -> None:
+    """If this fails, some step count repeats a level (a division by zero) or starts below the noise of pure noise.
+
+    "leading" stops short by definition, but by less than one stride.
+    """
+    abar = train_alphas_cumprod(LINEAR)
+    assert (np.diff(abar) < 0).all()  # so rising timesteps are rising noise
+    for steps in range(1, 1001):
+        t = _timesteps(abar, steps, spacing, 0)
+        assert len(t) == steps
+        assert (np.diff(t) >= 1).all(), f"{steps} steps repeat a timestep"
+        assert t[0] >= 0
+        assert t[-1] == 999 or (spacing == "leading" and 999 - t[-1] < 1000 / steps), f"{steps} steps end at {t[-1]}"
+    grid = NoiseSchedule.from_scheduler(LINEAR, 300, spacing)
+    assert [level.t for level in grid.levels[1:]] == _timesteps(abar, 300, spacing, 0).tolist()
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("name", ["squaredcos_cap_v2", "zero terminal SNR", "flow", "EDM", "VE"])
+def test_noise_rises_strictly_in_every_family(name: str, spacing: Spacing) -> None:
+    """If this fails, a step between two levels of equal noise divides by zero."""
+    config = {**VP_CONFIGS, "flow": FLOW, "EDM": EDM, "VE": {"sigma_min": 0.01, "sigma_max": 1348.0}}[name]
+    for steps in (1, 2, 3, 7, 50, 250, 300, 999, 1000):
+        levels = NoiseSchedule.from_scheduler(config, steps, spacing).levels
+        assert levels[0] == CLEAN
+        assert len(levels) == steps + 1
+        assert all(a.log_snr > b.log_snr for a, b in pairwise(levels))
+
+
+def test_quadratic_and_logsnr_stand_where_they_say() -> None:
+    """If this fails, presets with these spacings (corrected) run on another grid than the one that was measured."""
+    quadratic = [level.t for level in NoiseSchedule.from_scheduler(LINEAR, 10, "quadratic").levels[1:]]
+    assert quadratic == [9, 39, 89, 159, 249, 359, 489, 639, 809, 999]  # 1000 (i / 10)^2 - 1
+    log_snr = [level.log_snr for level in NoiseSchedule.from_scheduler(LINEAR, 10, "logsnr").levels[1:]]
+    # Even but for rounding to a timestep, which is half of one at most: 0.36 in log-SNR at t = 0, where it is widest.
+    assert np.diff(log_snr) == pytest.approx([(log_snr[-1] - log_snr[0]) / 9] * 9, abs=0.36)
+
+
+@pytest.mark.parametrize(
+    ("config", "spacing"),
+    [
+        (LINEAR, "leading"),
+        (LINEAR | {"timestep_spacing": "trailing"}, "trailing"),
+        (FLOW, "linspace"),
+        (EDM, "linspace"),
+    ],
+)
+def test_spacing_defaults_to_the_schedulers_own(config: dict[str, Any], spacing: str) -> None:
+    """If this fails, a model runs by default on a grid that its own scheduler never uses."""
+    assert NoiseSchedule.from_scheduler(config, 10).spacing == spacing
+
+
+# --- Between levels
+
+
+@settings(deadline=None, max_examples=200)
+@given(families, st.tuples(log_snrs, log_snrs, log_snrs))
+def test_two_renoisings_are_one(family: str, log_snr: tuple[float, ...]) -> None:
+    """If this fails, a jump of j levels in one draw is not the paper's j jumps of one level."""
+    a, b, c = (level_of(family, value) for value in sorted(log_snr, reverse=True))
+    gain_ab, std_ab = renoise_scales(a, b)
+    gain_bc, std_bc = renoise_scales(b, c)
+    gain, std = renoise_scales(a, c)
+    assert gain == pytest.approx(gain_ab * gain_bc, rel=1e-12)
+    # Each variance is a difference of squares up to sigma_c^2, good to a few times 1e-16 of that.
+    assert std**2 == pytest.approx((gain_bc * std_ab) ** 2 + std_bc**2, abs=1e-14 * c.sigma**2)
+
+
+@settings(deadline=None, max_examples=200)
+@given(families, st.tuples(log_snrs, log_snrs))
+def test_renoising_keeps_the_marginal(family: str, log_snr: tuple[float, ...]) -> None:
+    """If this fails, x after a jump is not alpha x0 + sigma eps at its level: the drift of diffusers' undo_step."""
+    src, dst = (level_of(family, value) for value in sorted(log_snr, reverse=True))
+    gain, std = renoise_scales(src, dst)
+    assert gain * src.alpha == pytest.approx(dst.alpha, rel=1e-12)
+    assert (gain * src.sigma) ** 2 + std**2 == pytest.approx(dst.sigma**2, rel=1e-12)
+
+
+def test_posterior_is_that_of_ho_et_al() -> None:
+    """If this fails, DDPM sampling of VP models is not DDPM (arXiv 2006.11239, eq. 6-7)."""
+    abar = train_alphas_cumprod(LINEAR)
+    levels = NoiseSchedule.from_scheduler(LINEAR, 1000).levels
+    for t in range(1, 1000):
+        alpha, beta, before = abar[t] / abar[t - 1], 1 - abar[t] / abar[t - 1], abar[t - 1]
+        q = posterior(levels[t + 1], levels[t])
+        # 1 - abar is 1e-4 at t = 0: its subtraction costs four of sixteen digits, here and there.
+        assert q.x0_gain == pytest.approx(math.sqrt(before) * beta / (1 - abar[t]), rel=1e-9)
+        assert q.x_gain == pytest.approx(math.sqrt(alpha) * (1 - before) / (1 - abar[t]), rel=1e-9)
+        assert q.small_std**2 == pytest.approx((1 - before) / (1 - abar[t]) * beta, rel=1e-9)
+        assert q.large_std**2 == pytest.approx(beta, rel=1e-9)
+
+
+@settings(deadline=None, max_examples=200)
+@given(families, st.floats(-4, 4), st.floats(0.01, 4), st.floats(-3, 3), st.floats(-3, 3))
+def test_posterior_is_gaussian_conditioning(family: str, log_snr: float, step: float, x0: float, x: float) -> None:
+    """If this fails, a reverse step of VE or flow models draws from the wrong distribution."""
+    src, dst = level_of(family, log_snr - step), level_of(family, log_snr)
+    # The joint law of (x_dst, x_src) given x0; then x_dst given x_src by the textbook formula.
+    gain = src.alpha / dst.alpha
+    covariance = gain * dst.sigma**2
+    mean = dst.alpha * x0 + covariance / src.sigma**2 * (x - src.alpha * x0)
+    variance = dst.sigma**2 - covariance**2 / src.sigma**2
+    q = posterior(src, dst)
+    # A step of 0.01 in log-SNR leaves 2 % of the variance: two digits are lost, and scale is at most sigma = e^8.
+    scale = max(1.0, src.sigma)
+    assert q.x0_gain * x0 + q.x_gain * x == pytest.approx(mean, rel=1e-10, abs=1e-11 * scale)
+    assert q.small_std**2 == pytest.approx(variance, rel=1e-10)
+
+
+def test_posterior_at_the_ends() -> None:
+    """If this fails, the last step does not give x0, or the first reads a signal that pure noise does not have."""
+    noise, dst = Level(0.0, 1.0, 999), Level(0.6, 0.8, 500)
+    last = posterior(dst, CLEAN)
+    assert (last.x0_gain, last.x_gain, last.small_std, last.large_std) == (1.0, 0.0, 0.0, 0.8)
+    first = posterior(noise, dst)
+    assert (first.x0_gain, first.x_gain, first.small_std) == (0.6, 0.0, 0.8)
+
+
+# --- Errors that a user can make
+
+
+@pytest.mark.parametrize(
+    ("config", "steps", "message"),
+    [
+        (LINEAR | {"timestep_spacing": "trailin"}, 10, r"Spacing 'trailin': .* Did you mean 'trailing'\?"),
+        (LINEAR, 0, r"0 steps: this model was trained on 1000 levels. Choose 1 to 1000."),
+        (LINEAR, 1001, r"1001 steps: .* Choose 1 to 1000."),
+        (LINEAR, True, r"True steps"),
+        (VP_CONFIGS["trained_betas"] | {"num_train_timesteps": 1000}, 101, r"101 steps: .* Choose 1 to 100."),
+        ({"beta_schedule": "linaer"}, 10, r"Beta schedule 'linaer': .* Did you mean 'linear'\?"),
+        ({"_class_name": "Odd"}, 10, r"Scheduler Odd has neither betas, nor a flow shift, nor a sigma range"),
+    ],
+)
+def test_unusable_schedulers_are_refused(config: dict[str, Any], steps: int, message: str) -> None:
+    """If this fails, a typo in a config becomes a wrong grid, or a traceback that does not say what to change."""
+    with pytest.raises(NoiseLevelError, match=message):
+        NoiseSchedule.from_scheduler(config, steps)
+
+
+def test_renoising_downwards_is_refused() -> None:
+    """If this fails, a walk error turns into a silent NaN or into noise of the wrong strength."""
+    levels = NoiseSchedule.from_scheduler(LINEAR, 10).levels
+    with pytest.raises(NoiseLevelError, match=r"the target is cleaner\. Renoise up"):
+        renoise_scales(levels[5], levels[4])
+    with pytest.raises(NoiseLevelError, match="the target is cleaner"):
+        posterior(levels[4], levels[5])
+    with pytest.raises(NoiseLevelError, match="pure noise has nothing to carry up"):
+        renoise_scales(Level(0.0, 1.0, 999), levels[5])
+    assert renoise_scales(levels[5], levels[5]) == (1.0, 0.0)
