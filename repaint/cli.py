@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from repaint.pipeline import StepCallback
     from repaint.state import SamplerState
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model.")
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
+)
 schedule_app = typer.Typer(no_args_is_help=True, help="Look at resampling schedules: list, show, plot.")
 priors_app = typer.Typer(no_args_is_help=True, help="The priors that ship with the package.")
 app.add_typer(schedule_app, name="schedule")
@@ -47,7 +49,9 @@ def main() -> None:
         err.print(f"[red]repaint:[/red] {escape(' '.join(str(error).split()))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that vanished: nothing half-written stays (files.atomic_path)
-        err.print(f"[red]repaint:[/red] {escape(str(error))}. Check the disk and the path.", highlight=False, soft_wrap=True)
+        err.print(
+            f"[red]repaint:[/red] {escape(str(error))}. Check the disk and the path.", highlight=False, soft_wrap=True
+        )
         sys.exit(2)
 
 
@@ -62,14 +66,17 @@ def demo(
     Example: repaint demo --out strip.png
     """
     from repaint.demo import run
-    from repaint.images import check_savable, save_image
+    from repaint.files import check_writable
+    from repaint.images import save_image
 
-    check_savable(out_file, "RGB")
+    check_writable(out_file, "RGB")
     method = Method.from_preset(schedule) if schedule in presets.available() else Method.from_yaml(schedule)
     with _calls_bar(f"filling 5 holes with {method.name}", method.model_calls) as step:
         strip, calls = run(method, seed, step)
     save_image(strip, out_file)
-    out.print(f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}", highlight=False)
+    out.print(
+        f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}", highlight=False
+    )
 
 
 @app.command()
@@ -93,8 +100,8 @@ def inpaint(
     """
     import torch
 
-    from repaint.files import open_image
-    from repaint.images import check_savable, save_image
+    from repaint.files import check_writable, open_image
+    from repaint.images import save_image
     from repaint.method import as_method
     from repaint.pipeline import RePaintPipeline
 
@@ -102,7 +109,7 @@ def inpaint(
     if dtype not in types:
         raise InputError(f"--dtype {dtype}: it is one of {', '.join(types)}. Choose one.")
     picture = open_image(image)
-    check_savable(out_file, picture.mode)
+    check_writable(out_file, picture.mode)
     method = as_method(schedule)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=types[dtype]).to(device)
     pipe.set_progress_bar_config(disable=True)
@@ -128,7 +135,11 @@ def inpaint(
         "model_calls": result.model_calls,
         "method": method.describe(),
     }
-    _report(report, as_json, f"{result.model_calls} model calls with schedule {method.name}, seed {seed}. Result: {out_file}")
+    _report(
+        report,
+        as_json,
+        f"{result.model_calls} model calls with schedule {method.name}, seed {seed}. Result: {out_file}",
+    )
 
 
 @app.command()
@@ -147,10 +158,11 @@ def mask(
     import numpy as np
     from PIL import Image
 
-    from repaint.images import check_savable, save_image
+    from repaint.files import check_writable
+    from repaint.images import save_image
     from repaint.masks import generate
 
-    check_savable(out_file, "L")
+    check_writable(out_file, "L")
     width, x, height = size.partition("x")
     if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"--size {size}: it is WIDTHxHEIGHT in pixels, such as 256x256.")
@@ -161,6 +173,49 @@ def mask(
     white = keep if keep_mask else 1 - keep
     save_image(Image.fromarray(np.round(white * 255).astype(np.uint8)), out_file)
     out.print(f"{kind}, {width} x {height}, {100 * float((1 - keep).mean()):.1f} % hole: {out_file}", highlight=False)
+
+
+@app.command()
+def bench(
+    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write the first three holes of each photograph, a PNG.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Are painted patches like real ones? 65 holes in photographs that the `textures` prior never saw.
+
+    Beside each schedule stand the floor (the true content) and biharmonic inpainting.
+
+    Example: repaint bench --schedule predicted --schedule quick
+    """
+    from repaint.files import check_writable
+    from repaint.images import save_image
+    from repaint.lab.quality import held_out_holes, score_textures
+    from repaint.method import as_method
+    from repaint.pipeline import RePaintPipeline
+    from repaint.plots import holes_sheet
+
+    if sheet is not None:
+        check_writable(sheet, "RGB")
+    methods = {method.name: method for method in map(as_method, schedule or ["predicted", "corrected", "quick"])}
+    holes, batch = held_out_holes(), 16
+    pipe = RePaintPipeline.from_pretrained("textures")
+    pipe.set_progress_bar_config(disable=True)
+    total = sum(method.model_calls for method in methods.values()) * -(-len(holes) // batch)
+    with _calls_bar(f"filling {len(holes)} holes, {batch} at a time", total) as step:
+        results = score_textures(pipe, methods, holes=holes, seed=seed, batch=batch, on_call=step)
+    if sheet is not None:
+        save_image(holes_sheet(holes, {name: images for name, (_, images) in results.items()}), sheet)
+    if as_json:
+        print(json.dumps({name: vars(score) for name, (score, _) in results.items()}, indent=2))  # noqa: T201
+        return
+    table = Table("fills with", "patch distance", "gradient distance", "PSNR in hole", "model calls", "seconds")
+    for name, (score, _) in results.items():
+        cells = f"{score.patches:.4f}", f"{score.gradients:.4f}", f"{score.psnr:.2f}", str(score.model_calls)
+        table.add_row(name, *cells, f"{score.seconds:.1f}")
+    out.print(table)
 
 
 @schedule_app.command("list")
@@ -190,7 +245,9 @@ def schedule_show(
     method = as_method(name)
     lines = [method.name, method.about, f"source: {method.source}"]
     lines += [f"{key}: {value}" for key, value in method.describe().items() if key != "name" and value is not None]
-    _report(method.describe() | {"levels": list(method.schedule.levels)}, as_json, "\n".join(line for line in lines if line))
+    _report(
+        method.describe() | {"levels": list(method.schedule.levels)}, as_json, "\n".join(line for line in lines if line)
+    )
 
 
 @schedule_app.command("plot")
@@ -211,7 +268,8 @@ def schedule_plot(
     if out_file.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise InputError(f"--out {out_file}: a plot is a .png, .svg or .pdf file. Change the suffix.")
     mpl.use("Agg")
-    figure = method.schedule.plot().figure
+    figure = method.schedule.plot().get_figure(root=True)
+    assert figure is not None
     with atomic_path(out_file) as temporary:
         figure.savefig(temporary, dpi=150)
     out.print(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}", highlight=False)
@@ -242,10 +300,13 @@ def _calls_bar(title: str, total: int) -> Iterator[StepCallback]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
         task = bar.add_task(title, total=total)
+        before = 0
 
-        def step(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        def step(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+            nonlocal before
             state: SamplerState = kwargs["state"]
-            bar.update(task, completed=state.model_calls)
+            bar.update(task, advance=state.model_calls - (0 if moves == 1 else before))
+            before = state.model_calls
 
         yield step
 

@@ -29,6 +29,7 @@ __all__ = [
     "ImageLike",
     "atomic_path",
     "check_range",
+    "check_writable",
     "load_image",
     "open_image",
     "orientation",
@@ -247,6 +248,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike[str], mode: str) -> None:
+    """Refuse, before any work is done, a file that `write_image` could not write.
+
+    Args:
+        path: the suffix chooses the format.
+        mode: PIL mode of the image to be written.
+    Raises:
+        InputError: an unknown suffix, a mode the format does not hold, a missing folder, or a path that is a folder.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"Cannot write {path}: the suffix must be one of {', '.join(_SUFFIXES)}. Rename it.")
+    form = _SUFFIXES[suffix]
+    if mode not in _FORMATS[form]:
+        able = [known for known, other in _SUFFIXES.items() if mode in _FORMATS[other]]
+        raise InputError(
+            f"Cannot write {path}: {form} does not hold mode {mode}, only {', '.join(_FORMATS[form])}. "
+            f"{f'Use {able[0]}, or convert' if able else 'Convert'} the image first."
+        )
+    if not target.parent.is_dir():
+        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
+    if target.is_dir():
+        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+
+
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a PIL image atomically with its EXIF, ICC profile, XMP and resolution; lossless but for JPEG.
 
@@ -256,16 +283,8 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: an unknown suffix, a mode the format does not hold, or a place that cannot be written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"Cannot write {path}: the suffix must be one of {', '.join(_SUFFIXES)}. Rename it.")
-    form = _SUFFIXES[suffix]
-    if image.mode not in _FORMATS[form]:
-        able = [known for known, other in _SUFFIXES.items() if image.mode in _FORMATS[other]]
-        raise InputError(
-            f"Cannot write {path}: {form} does not hold mode {image.mode}, only {', '.join(_FORMATS[form])}. "
-            f"{f'Use {able[0]}, or convert' if able else 'Convert'} the image first."
-        )
+    check_writable(path, image.mode)
+    form = _SUFFIXES[Path(path).suffix.lower()]
     info = {key: image.info[key] for key in ("exif", "icc_profile", "xmp", "dpi") if key in image.info}
     with atomic_path(path) as draft:
         try:

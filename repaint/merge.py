@@ -1,10 +1,10 @@
-"""How the known region enters at a level: x^known = alpha x0 + sigma n. The rules differ in the noise n alone.
+"""How the known region enters at a level: x^known = alpha x0 + sigma n. The rules differ in n alone.
 
-| rule           | n                                                | what it is                                          |
-|----------------|--------------------------------------------------|-----------------------------------------------------|
-| fresh          | z ~ N(0, I), new at every level                  | RePaint (arXiv 2201.09865, eq. 8a)                  |
-| trajectory     | one draw, replayed at every level                | a single forward path of the known part             |
-| predicted(lam) | lam/(1+lam) eps_hat + (1+lam)^(-1/2) z           | the Gibbs draw of p(x|y) p(y|y0)^(1+lam) / p(y)^lam |
+| rule           | n                                      | what it is                                          |
+|----------------|----------------------------------------|-----------------------------------------------------|
+| fresh          | z ~ N(0, I), new at every level        | RePaint (arXiv 2201.09865, eq. 8a)                  |
+| trajectory     | one draw, replayed at every level      | a single forward path of the known part             |
+| predicted(lam) | lam/(1+lam) eps_hat + (1+lam)^(-1/2) z | the Gibbs draw of p(x|y) p(y|y0)^(1+lam) / p(y)^lam |
 
 RePaint's Algorithm 1 (line 5) multiplies z by the variance; its eq. 8a, the standard deviation, is right.
 """
@@ -57,7 +57,7 @@ class Fresh:
     uses_noise = True
     uses_path = False
 
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:  # noqa: ARG002
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         return z
 
 
@@ -68,7 +68,7 @@ class Trajectory:
     uses_noise = False
     uses_path = True
 
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:  # noqa: ARG002
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         assert path is not None
         return path
 
@@ -94,12 +94,13 @@ class Predicted:
 
     uses_path = False
 
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:  # noqa: ARG002
+    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         if eps_hat is None:
             return z
         if math.isinf(self.lam):
             return eps_hat
-        return self.lam / (1 + self.lam) * eps_hat + (1 + self.lam) ** -0.5 * z
+        pull, kick = self.lam / (1 + self.lam), math.sqrt(1 / (1 + self.lam))
+        return pull * eps_hat + kick * z
 
 
 def merge_known(x: Batch, x0: Batch, noise: Batch | None, known: Bool[Tensor, "b *shape"], level: Level) -> Batch:

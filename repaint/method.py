@@ -9,7 +9,7 @@ import ast
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -22,9 +22,9 @@ from repaint.solvers import DDIM, DDPM, Langevin, Multistep, Solver
 
 __all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
 
-MERGES: dict[str, Callable[..., Merge]] = {"fresh": Fresh, "trajectory": Trajectory, "predicted": Predicted}
-SOLVERS: dict[str, Callable[..., Solver]] = {"ddpm": DDPM, "ddim": DDIM, "multistep": Multistep}
-CORRECTORS: dict[str, Callable[..., Langevin]] = {"langevin": Langevin}
+MERGES: dict[str, Callable[..., Any]] = {"fresh": Fresh, "trajectory": Trajectory, "predicted": Predicted}
+SOLVERS: dict[str, Callable[..., Any]] = {"ddpm": DDPM, "ddim": DDIM, "multistep": Multistep}
+CORRECTORS: dict[str, Callable[..., Any]] = {"langevin": Langevin}
 
 
 class Move(NamedTuple):
@@ -50,8 +50,8 @@ class Method:
     """
 
     schedule: JumpSchedule
-    merge: Merge = Fresh()
-    solver: Solver = DDPM()
+    merge: Merge = field(default_factory=Fresh)
+    solver: Solver = field(default_factory=DDPM)
     corrector: Langevin | None = None
     spacing: Spacing | None = None
     name: str = "custom"
@@ -94,7 +94,9 @@ class Method:
             source=" ".join(preset.source.split()),
         )
         if preset.counts is not None and preset.counts.model_dump() != method.counts:
-            raise ScheduleError(f"Preset {name} states {preset.counts.model_dump()} but makes {method.counts}. Correct it.")
+            raise ScheduleError(
+                f"Preset {name} states {preset.counts.model_dump()} but makes {method.counts}. Correct it."
+            )
         return method
 
     @property
@@ -159,7 +161,8 @@ def as_method(
         method = Method._from_content(*presets.read(schedule))
     else:
         raise ScheduleError(
-            f"A schedule of type {type(schedule).__name__}: pass a preset's name, a YAML path, a JumpSchedule or a Method."
+            f"A schedule of type {type(schedule).__name__}: it is a preset's name, a YAML path, a JumpSchedule "
+            "or a Method. Pass one of these."
         )
     changes: dict[str, Any] = {}
     if merge is not None:
@@ -216,5 +219,5 @@ def spec(part: object) -> str:
     name = names.get(cast("Callable[..., Any]", type(part)))
     if name is None or not is_dataclass(part):
         return type(part).__name__
-    arguments = ", ".join(f"{field.name}={getattr(part, field.name)}" for field in fields(part))
+    arguments = ", ".join(f"{entry.name}={getattr(part, entry.name)}" for entry in fields(part))
     return f"{name}({arguments})" if arguments else name

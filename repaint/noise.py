@@ -103,7 +103,7 @@ def posterior(src: Level, dst: Level) -> Posterior:
         Ho et al. 2020 (arXiv 2006.11239), eq. 6-7, written in (alpha, sigma) so that it holds for VP, VE and flow.
     """
     if dst.sigma == 0:
-        # The exact limit: a clean target is x0 itself. Forward noise from clean has std sigma_src / (alpha_src/alpha_dst).
+        # The exact limit: a clean target is x0 itself.
         return Posterior(x0_gain=dst.alpha, x_gain=0.0, small_std=0.0, large_std=src.sigma)
     gain, std = renoise_scales(dst, src)
     shrink = (dst.sigma / src.sigma) ** 2
@@ -148,7 +148,7 @@ class NoiseSchedule:
         Args:
             scheduler: a diffusers scheduler, its config, or a plain dict with the same keys.
             steps: number of levels above clean, from 1 to the training count. Any count reaches the noisiest level,
-                save with "leading", whose definition stops one stride below it.
+                save with "leading", whose definition stops a stride below.
             spacing: where the levels stand on the training clock; None is the scheduler's own choice.
                 "leading", "trailing" and "linspace" are those of arXiv 2305.08891, Table 2; "quadratic" is denser
                 near the clean end (t proportional to i^2, arXiv 2010.02502, App. D); "logsnr" is even in log-SNR.
@@ -157,29 +157,28 @@ class NoiseSchedule:
             NoiseLevelError: an unknown scheduler, spacing, beta schedule, or a step count out of range.
         """
         config: Mapping[str, Any] = getattr(scheduler, "config", scheduler)
-        if spacing is None:
-            # A config without the key means the one spacing that its class has: only those with betas step "leading".
-            spacing = config.get("timestep_spacing") or ("leading" if "beta_schedule" in config else "linspace")
-        if spacing not in get_args(Spacing):
-            raise NoiseLevelError(
-                f"Spacing {spacing!r}: levels can stand {', '.join(get_args(Spacing))}.{nearest(spacing, get_args(Spacing))}"
-            )
+        # A config without the key means the one spacing that its class has: only those with betas step "leading".
+        own = config.get("timestep_spacing") or ("leading" if "beta_schedule" in config else "linspace")
+        stand = str(spacing or own)
+        if stand not in get_args(Spacing):
+            known = ", ".join(get_args(Spacing))
+            raise NoiseLevelError(f"Spacing {stand!r}: levels can stand {known}.{nearest(stand, get_args(Spacing))}")
         count = int(config.get("num_train_timesteps", 1000))
         if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= count:
             raise NoiseLevelError(f"{steps!r} steps: this model was trained on {count} levels. Choose 1 to {count}.")
         if "shift" in config or config.get("use_flow_sigmas"):
-            levels, family = _flow_levels(config, count, steps, spacing, shift), "flow"
+            levels, family = _flow_levels(config, count, steps, stand, shift), "flow"
         elif config.get("trained_betas") is not None or "beta_schedule" in config:
-            levels, family = _vp_levels(config, steps, spacing), "VP"
+            levels, family = _vp_levels(config, steps, stand), "VP"
         elif "sigma_max" in config and "sigma_min" in config:
-            levels, family = _ve_levels(config, steps, spacing), "VE"
+            levels, family = _ve_levels(config, steps, stand), "VE"
         else:
             name = config.get("_class_name", type(scheduler).__name__)
             raise NoiseLevelError(
                 f"Scheduler {name} has neither betas, nor a flow shift, nor a sigma range: its noise levels cannot be "
                 "read. Use the config of a DDPM, DDIM, DPM-Solver, Euler, flow-matching or VE scheduler."
             )
-        return cls(levels=(CLEAN, *levels), family=family, spacing=spacing)
+        return cls(levels=(CLEAN, *levels), family=family, spacing=stand)
 
 
 def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
@@ -201,10 +200,10 @@ def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
     return np.asarray(alphas_cumprod, dtype=np.float64)
 
 
-def _cosine_betas(start: float, end: float, count: int) -> Array:
-    """Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17; start and end play no part."""
+def _cosine_betas(_start: float, _end: float, count: int) -> Array:
+    """Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17; the ends of a linear schedule play no part."""
     abar = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
-    return np.minimum(1 - abar[1:] / abar[:-1], 0.999)
+    return np.asarray(np.minimum(1 - abar[1:] / abar[:-1], 0.999))
 
 
 _BETAS: dict[str, Callable[[float, float, int], Array]] = {
@@ -249,9 +248,7 @@ def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> 
     return _strictly_rising(wanted, count)
 
 
-def _flow_levels(
-    config: Mapping[str, Any], count: int, steps: int, spacing: str, shift: float | None
-) -> list[Level]:
+def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str, shift: float | None) -> list[Level]:
     if shift is None:
         if config.get("use_dynamic_shifting"):
             raise NoiseLevelError("This flow scheduler shifts with the image size: pass shift=exp(mu) for that size.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -91,7 +91,9 @@ class RePaintPipeline:
             PriorError: a pipeline without a supported model or without a scheduler.
         """
         if not hasattr(pipe, "components"):
-            raise InputError(f"A {type(pipe).__name__} is no diffusers pipeline: pass one, or a Prior to the constructor.")
+            raise InputError(
+                f"A {type(pipe).__name__} is no diffusers pipeline: pass one, or a Prior to the constructor."
+            )
         return cls(prior_from_components(pipe.components, dict(pipe.config).get("id2label")))
 
     @property
@@ -106,7 +108,9 @@ class RePaintPipeline:
             InputError: CUDA asked for where there is none.
         """
         if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise InputError(f"Device {str(device)!r}: PyTorch sees no CUDA device here. Use 'cpu', or install a CUDA build.")
+            raise InputError(
+                f"Device {str(device)!r}: PyTorch sees no CUDA device here. Use 'cpu', or install a CUDA build."
+            )
         self.prior.to(device, dtype)
         return self
 
@@ -157,7 +161,11 @@ class RePaintPipeline:
         Raises:
             RepaintError: every misuse, with one clear line; see `repaint.errors`.
         """
-        if isinstance(num_images_per_prompt, bool) or not isinstance(num_images_per_prompt, int) or num_images_per_prompt < 1:
+        if (
+            isinstance(num_images_per_prompt, bool)
+            or not isinstance(num_images_per_prompt, int)
+            or num_images_per_prompt < 1
+        ):
             raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
         if not 0 < strength <= 1:
             raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
@@ -215,8 +223,8 @@ class RePaintPipeline:
         state = state.to(self.device)
         if x0 is None or mask is None or not _same_problem(state, x0, mask):
             raise InputError(
-                f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with their own known part: "
-                "the image or mask given here differs. Give those the run was started with."
+                f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
+                "is not this image's under this mask. Give the image and mask that the run was started with."
             )
         labels = None if class_labels is None else [job.label for job in jobs]
         prior = self.prior.conditioned(len(jobs), Conditions(labels, guidance_scale))
@@ -261,20 +269,15 @@ class RePaintPipeline:
 
         left = sum(move.kind != "renoise" for move in sampler.moves[state.position :])
         with tqdm(**{"total": left, "unit": "call", **self._progress}) as bar:
-            for state in self._states(sampler, state, callback):
-                bar.update(sampler.moves[state.position - 1].kind != "renoise")
+            state = sampler.adopt(state)
+            while state.position < len(sampler.moves):
+                calls = state.model_calls
+                state = sampler.advance(state)
+                bar.update(state.model_calls - calls)
+                if callback is not None:
+                    changed = callback(self, state.position, state.level, {"state": state})
+                    state = (changed or {}).get("state", state)
         return state
-
-    def _states(
-        self, sampler: Sampler, state: SamplerState, callback: StepCallback | None
-    ) -> Iterator[SamplerState]:
-        state = sampler.adopt(state)
-        while state.position < len(sampler.moves):
-            state = sampler.advance(state)
-            if callback is not None:
-                changed = callback(self, state.position, state.level, {"state": state})
-                state = (changed or {}).get("state", state)
-            yield state
 
     def _finish(self, jobs: Sequence[_Job], state: SamplerState, output_type: OutputType) -> None:
         """Decode, cut the padding off, put the kept pixels back bit for bit."""
@@ -301,7 +304,7 @@ def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "texture
 
 
 def _groups(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Jobs that can share a batch: one size, and all with a hole or all without. Noise is per image, so this is free."""
+    """Jobs that can share a batch: one size, and all with a hole or all without."""
     groups: dict[Any, list[_Job]] = {}
     for job in jobs:
         groups.setdefault((job.picture.size, _has_hole(job)), []).append(job)
@@ -341,7 +344,9 @@ def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
 def _check_output_type(output_type: str) -> None:
     if output_type not in get_args(OutputType):
         known = ", ".join(get_args(OutputType))
-        raise InputError(f"output_type {output_type!r}: it is one of {known}.{nearest(output_type, get_args(OutputType))}")
+        raise InputError(
+            f"output_type {output_type!r}: it is one of {known}.{nearest(output_type, get_args(OutputType))}"
+        )
 
 
 def _collect(jobs: Sequence[_Job], output_type: OutputType) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["strip"]
+from repaint.lab.quality import Hole
+
+__all__ = ["holes_sheet", "strip"]
 
 GAP, HEADER = 4, 22
 
@@ -32,3 +34,20 @@ def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], sc
             tile = Image.fromarray(tiles[column]).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(tile, (left, HEADER + row * (height + GAP)))
     return sheet
+
+
+def holes_sheet(holes: Sequence[Hole], filled: Mapping[str, Sequence[NDArray[np.uint8]]], each: int = 3) -> Image.Image:
+    """The first holes of each photograph: masked, then every way of filling.
+
+    Args:
+        holes: as `lab.quality.held_out_holes` gives them.
+        filled: name of a way to its images, one per hole.
+        each: rows per photograph.
+    """
+    rows, shown = [], dict.fromkeys((hole.name for hole in holes), 0)
+    for i, hole in enumerate(holes):
+        shown[hole.name] += 1
+        if shown[hole.name] <= each:
+            masked = np.where(hole.mask[..., None], np.uint8(160), hole.image)
+            rows.append([masked, *(images[i] for images in filled.values())])
+    return strip(rows, ["masked", *filled])

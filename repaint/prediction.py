@@ -92,7 +92,7 @@ def _x0_from_v(v: Batch, x: Batch, level: Level) -> Batch:
     return (level.alpha * x - level.sigma * v) / (level.alpha**2 + level.sigma**2)
 
 
-def _x0_from_sample(x0: Batch, x: Batch, level: Level) -> Batch:  # noqa: ARG001 - one signature for all four
+def _x0_from_sample(x0: Batch, x: Batch, level: Level) -> Batch:
     return x0
 
 

@@ -53,7 +53,7 @@ class Counts(BaseModel):
 
 
 class Preset(BaseModel):
-    """One YAML file. `jumps` (rules) or `levels` (the walk, level by level), not both; neither is a straight descent."""
+    """One YAML file. `jumps` (rules) or `levels` (the whole walk), not both; neither is a straight descent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -127,7 +127,8 @@ def _first_problem(error: ValidationError) -> str:
     problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        model: type[BaseModel] = {"jumps": JumpRule, "counts": Counts}.get(str(problem["loc"][0]), Preset)
+        models: dict[str, type[BaseModel]] = {"jumps": JumpRule, "counts": Counts}
+        model = models.get(str(problem["loc"][0]), Preset)
         key = str(problem["loc"][-1])
         return f"unknown key {where!r}: allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
     if problem["type"] == "missing":

@@ -113,14 +113,18 @@ class Sampler:
         """The state after the next move."""
         with torch.no_grad():
             move = self.moves[state.position]
-            after = {"renoise": self._renoise, "correct": self._correct, "denoise": self._denoise}[move.kind](state, move)
+            after = {"renoise": self._renoise, "correct": self._correct, "denoise": self._denoise}[move.kind](
+                state, move
+            )
         return replace(after, level=move.dst, position=state.position + 1)
 
     def _renoise(self, state: SamplerState, move: Move) -> SamplerState:
         gain, std = renoise_scales(self.grid[move.src], self.grid[move.dst])
         z, streams = self._draw(state.streams, state.x)
         x = gain * state.x + std * z
-        if state.path is not None:  # the replayed path knows its own noise at every level; other rules keep what came up
+        if (
+            state.path is not None
+        ):  # the replayed path knows its own noise at every level; other rules keep what came up
             x = merge_known(x, state.x0, state.path, state.known, self.grid[move.dst])
         return replace(state, x=x, streams=streams, history=None, history_level=None, z_before=None)
 

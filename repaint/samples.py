@@ -46,14 +46,16 @@ def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     cut = image.shape[1] * 3 // 4
-    return {"train": image[:, :cut], "held_out": image[:, cut:], "whole": image}[part]
+    parts = {"train": slice(cut), "held_out": slice(cut, None), "whole": slice(None)}
+    return image[:, parts[part]]
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Half-size by averaging 2 x 2 pixels, (H, W, 3) to (H // 2, W // 2, 3): the scale `textures` was trained at."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
-    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    halved: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return halved
 
 
 def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[NDArray[np.uint8]]:
@@ -69,7 +71,9 @@ def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[
     part = halve(photograph(name, "held_out"))
     height, width = part.shape[:2]
     if size > min(height, width):
-        raise InputError(f"Crops of {size} px asked of {width} x {height}: a crop must fit inside. Ask for a smaller size.")
+        raise InputError(
+            f"Crops of {size} px asked of {width} x {height}: a crop must fit inside. Ask for a smaller size."
+        )
     if count is None:
         count = (height // size) * (width // size)
     tops = np.linspace(0, height - size, count).round().astype(int)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,9 @@ class JumpSchedule:
             raise ScheduleError(f"A walk of {len(self.levels)} levels: it needs two at least. Begin at the noisiest.")
         for level in self.levels:
             if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= self.steps:
-                raise ScheduleError(f"Level {level!r} in a walk over 0 ... {self.steps}: it leaves the grid. Stay inside.")
+                raise ScheduleError(
+                    f"Level {level!r} in a walk over 0 ... {self.steps}: it leaves the grid. Stay inside."
+                )
         for src, dst in self.transitions:
             if src == dst:
                 raise ScheduleError(f"The walk stands still at level {src}: each move must go up or down. Remove one.")
@@ -141,7 +144,7 @@ class JumpSchedule:
     @property
     def transitions(self) -> tuple[tuple[int, int], ...]:
         """Consecutive pairs (src, dst) of `levels`."""
-        return tuple(zip(self.levels, self.levels[1:], strict=False))
+        return tuple(pairwise(self.levels))
 
     @property
     def moves(self) -> tuple[tuple[int, int], ...]:
@@ -177,7 +180,7 @@ class JumpSchedule:
         if level not in self.levels or level == 0:
             raise ScheduleError(f"The walk never stands at level {level} with work left: begin at one it visits.")
         below = [min(visited, level) for visited in self.levels[self.levels.index(level) :]]
-        kept = [below[0], *(dst for src, dst in zip(below, below[1:], strict=False) if src != dst)]
+        kept = [below[0], *(dst for src, dst in pairwise(below) if src != dst)]
         return JumpSchedule(tuple(kept), self.steps)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -187,7 +190,9 @@ class JumpSchedule:
 
             _, ax = plt.subplots(figsize=(8, 3), layout="constrained")
         ax.plot(self.levels, linewidth=1.2, color="#33608c")
-        ax.set(xlabel="transition", ylabel="noise level", title=f"{len(self)} transitions, {self.model_calls} model calls")
+        ax.set(
+            xlabel="transition", ylabel="noise level", title=f"{len(self)} transitions, {self.model_calls} model calls"
+        )
         ax.margins(x=0.01)
         ax.spines[["top", "right"]].set_visible(False)
         return ax
@@ -198,7 +203,9 @@ def _rule(**values: int | None) -> JumpRule:
     try:
         return JumpRule.model_validate(values)
     except ValueError as error:
-        raise ScheduleError(f"Jump rule {values}: lengths and counts are whole numbers from 1. Correct them.") from error
+        raise ScheduleError(
+            f"Jump rule {values}: lengths and counts are whole numbers from 1. Correct them."
+        ) from error
 
 
 def _yaml_path(path: str | Path) -> Path:

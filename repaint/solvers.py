@@ -33,7 +33,9 @@ class Solver(Protocol):
 
     uses_noise: bool
 
-    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
+    ) -> Batch:
         """x at `dst`.
 
         Args:
@@ -64,7 +66,9 @@ class DDPM:
         if self.variance not in ("small", "large", "learned"):
             raise InputError(f"ddpm({self.variance}): the variance is small, large or learned. Choose one.")
 
-    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:  # noqa: ARG002
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
+    ) -> Batch:
         q = posterior(src, dst)
         mean = q.x0_gain * prediction.x0_hat + q.x_gain * x
         if dst.sigma == 0:
@@ -102,7 +106,9 @@ class DDIM:
     def uses_noise(self) -> bool:
         return self.eta > 0
 
-    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:  # noqa: ARG002
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
+    ) -> Batch:
         s = self.eta * posterior(src, dst).small_std
         mean = dst.alpha * prediction.x0_hat + math.sqrt(dst.sigma**2 - s**2) * prediction.eps_hat
         return mean + s * z if s > 0 else mean
@@ -118,7 +124,9 @@ class Multistep:
 
     uses_noise = False
 
-    def step(self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None) -> Batch:  # noqa: ARG002
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
+    ) -> Batch:
         if dst.sigma == 0:
             return dst.alpha * prediction.x0_hat
         x0_hat = prediction.x0_hat
@@ -153,7 +161,9 @@ class Langevin:
 
     def __post_init__(self) -> None:
         if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
-            raise InputError(f"langevin(iterations={self.iterations}): a whole number from 1. Leave the corrector out for 0.")
+            raise InputError(
+                f"langevin(iterations={self.iterations}): a whole number from 1. Leave the corrector out for 0."
+            )
         if not 0 < self.h < math.inf:
             raise InputError(f"langevin(h={self.h}): the step size is above 0 and finite. Try 0.6.")
         if self.noise not in ("exact", "averaged"):

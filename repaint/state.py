@@ -72,16 +72,25 @@ class SamplerState:
         """
         count = len(self.x)
         if not seeds or (count > 1 and len(seeds) != count):
-            raise InputError(f"{len(seeds)} seeds for a state of {count} images: give one per image, or branch one image.")
+            raise InputError(
+                f"{len(seeds)} seeds for a state of {count} images: give one per image, or branch one image."
+            )
         copies = len(seeds) // count
-        tensors = {name: t.repeat_interleave(copies, dim=0) for name, t in self._tensors().items()}
+        tensors: dict[str, Any] = {n: t.repeat_interleave(copies, dim=0) for n, t in self._tensors().items()}
         return replace(
-            self, **tensors, seeds=tuple(seeds), streams=NoiseStreams.from_seeds(seeds), position=0, walk="", z_before=None
+            self,
+            **tensors,
+            seeds=tuple(seeds),
+            streams=NoiseStreams.from_seeds(seeds),
+            position=0,
+            walk="",
+            z_before=None,
         )
 
     def to(self, device: torch.device | str) -> SamplerState:
         """The same state with its tensors on another device; random streams stay on the CPU."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})
+        tensors: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._tensors().items()}
+        return replace(self, **tensors)
 
     def save(self, path: str | Path) -> None:
         """Write everything to a safetensors file, atomically, with a checksum."""
@@ -109,9 +118,13 @@ class SamplerState:
                 metadata: dict[str, str] = file.metadata() or {}
                 tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise StateError(f"Cannot read the state {path}: {error}. Give a file that SamplerState.save wrote.") from error
+            raise StateError(
+                f"Cannot read the state {path}: {error}. Give a file that SamplerState.save wrote."
+            ) from error
         if metadata.get("format") != FORMAT:
-            raise StateError(f"{path} has format {metadata.get('format')!r}: a saved state has {FORMAT!r}. Use another file.")
+            raise StateError(
+                f"{path} has format {metadata.get('format')!r}: a saved state has {FORMAT!r}. Use another file."
+            )
         if metadata.get("sha256") != _digest(tensors, metadata.get("facts", "")):
             raise StateError(f"The state {path} is damaged: its checksum does not match. Use an undamaged copy.")
         facts = json.loads(metadata["facts"])

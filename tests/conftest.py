@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 if TYPE_CHECKING:
     from repaint.priors.gaussian import GaussianMixturePrior
@@ -42,6 +42,12 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextMana
                 torch.set_default_dtype(single)
 
     return block
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not enforced, as for users: for tests of the errors that values of a wrong type give."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

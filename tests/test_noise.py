@@ -280,11 +280,13 @@ def test_posterior_at_the_ends() -> None:
         (LINEAR, 0, r"0 steps: this model was trained on 1000 levels. Choose 1 to 1000."),
         (LINEAR, 1001, r"1001 steps: .* Choose 1 to 1000."),
         (LINEAR, True, r"True steps"),
+        (LINEAR, 2.5, r"2.5 steps"),
         (VP_CONFIGS["trained_betas"] | {"num_train_timesteps": 1000}, 101, r"101 steps: .* Choose 1 to 100."),
         ({"beta_schedule": "linaer"}, 10, r"Beta schedule 'linaer': .* Did you mean 'linear'\?"),
         ({"_class_name": "Odd"}, 10, r"Scheduler Odd has neither betas, nor a flow shift, nor a sigma range"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_unusable_schedulers_are_refused(config: dict[str, Any], steps: int, message: str) -> None:
     """If this fails, a typo in a config becomes a wrong grid, or a traceback that does not say what to change."""
     with pytest.raises(NoiseLevelError, match=message):

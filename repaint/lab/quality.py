@@ -12,16 +12,25 @@ The floor is what the true content of the same holes scores: no method can be ex
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repaint.pipeline import RePaintPipeline, ScheduleLike
+from repaint.pipeline import RePaintPipeline, ScheduleLike, StepCallback
 from repaint.samples import PHOTOGRAPHS, halve, photograph
 
-__all__ = ["Hole", "Score", "biharmonic", "gradient_distance", "held_out_holes", "patch_distance", "score_textures"]
+__all__ = [
+    "Hole",
+    "Score",
+    "biharmonic",
+    "gradient_distance",
+    "held_out_holes",
+    "patch_distance",
+    "score",
+    "score_textures",
+]
 
 Image = NDArray[np.uint8]
 PATCH, LEVELS, PROJECTIONS, BINS = 7, 2, 256, 32
@@ -36,7 +45,6 @@ class Hole:
         name: the photograph.
         image: (S, S, 3) uint8, with the true content in the hole.
         box: the hole, (top, left, bottom, right) in pixels.
-        elsewhere: boxes of the same size in the kept part, as a sample of real patches.
     """
 
     name: str
@@ -70,7 +78,8 @@ def biharmonic(hole: Hole) -> Image:
     from skimage.restoration import inpaint_biharmonic
 
     filled = inpaint_biharmonic(hole.image, hole.mask, channel_axis=2)
-    return np.round(filled * 255).clip(0, 255).astype(np.uint8)
+    image: Image = np.round(filled * 255).clip(0, 255).astype(np.uint8)
+    return image
 
 
 def pyramid(image: Image) -> list[NDArray[np.float64]]:
@@ -117,7 +126,8 @@ def gradients(image: Image, box: Box) -> NDArray[np.float64]:
     luma = image.astype(np.float64) @ [0.299, 0.587, 0.114] / 255
     down, across = np.gradient(luma)
     magnitude = np.hypot(down, across)
-    return magnitude[box[0] + 1 : box[2] - 1, box[1] + 1 : box[3] - 1].ravel()
+    inside: NDArray[np.float64] = magnitude[box[0] + 1 : box[2] - 1, box[1] + 1 : box[3] - 1].ravel()
+    return inside
 
 
 def gradient_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -169,8 +179,8 @@ def score_textures(
     holes: Sequence[Hole] | None = None,
     seed: int = 0,
     batch: int = 16,
-    on_batch: Callable[[str], None] = lambda _name: None,
-) -> dict[str, Score]:
+    on_call: StepCallback | None = None,
+) -> dict[str, tuple[Score, list[Image]]]:
     """The floor, the biharmonic baseline and every schedule, on the same holes of the held-out parts.
 
     Args:
@@ -179,15 +189,19 @@ def score_textures(
         holes: default `held_out_holes()`, 65 of them.
         seed: of the first hole.
         batch: holes filled at once.
-        on_batch: called with the schedule's name after each batch.
+        on_call: the pipeline's `callback_on_step_end`.
+    Returns:
+        What each way of filling scored, and what it painted, hole by hole.
     """
     holes = held_out_holes() if holes is None else holes
-    scores = {"real (floor)": score(holes, [hole.image for hole in holes])}
+    true = [hole.image for hole in holes]
+    results = {"real (floor)": (score(holes, true), true)}
     started = time.perf_counter()
     filled = [biharmonic(hole) for hole in holes]
-    scores["biharmonic"] = score(holes, filled, seconds=time.perf_counter() - started)
+    results["biharmonic"] = score(holes, filled, seconds=time.perf_counter() - started), filled
     for name, schedule in schedules.items():
-        images, calls, started = [], 0, time.perf_counter()
+        images: list[Image] = []
+        calls, started = 0, time.perf_counter()
         for first in range(0, len(holes), batch):
             some = holes[first : first + batch]
             result = pipe(
@@ -197,12 +211,12 @@ def score_textures(
                 schedule=schedule,
                 generator=seed + first,
                 output_type="np",
+                callback_on_step_end=on_call,
             )
             images += list(result.images)
             calls = result.model_calls
-            on_batch(name)
-        scores[name] = score(holes, images, calls, time.perf_counter() - started)
-    return scores
+        results[name] = score(holes, images, calls, time.perf_counter() - started), images
+    return results
 
 
 def _beside(hole: Hole) -> Box:

@@ -55,7 +55,7 @@ class GaussianMixturePrior:
         self.scheduler = scheduler
         if self.means.ndim != 2 or self.weights.shape != self.means.shape[:1]:
             raise PriorError(
-                f"Weights {tuple(self.weights.shape)} and means {tuple(self.means.shape)}: they must be (K,) and (K, D)."
+                f"Weights {tuple(self.weights.shape)}, means {tuple(self.means.shape)}: they must be (K,) and (K, D)."
             )
         count, size = self.means.shape
         if self.covariances.shape != (count, size, size):
@@ -69,7 +69,9 @@ class GaussianMixturePrior:
         # S_k = Q diag(spread) Q^T: every level shares these eigenvectors.
         self._spread, self._basis = torch.linalg.eigh(self.covariances)
         if bool((self._spread < -1e-9 * self._spread.abs().amax()).any()):
-            raise PriorError("A covariance has a negative eigenvalue: it must be positive semi-definite. Symmetrise it.")
+            raise PriorError(
+                "A covariance has a negative eigenvalue: it must be positive semi-definite. Symmetrise it."
+            )
         self._spread = self._spread.clamp(min=0)
 
     @property
@@ -132,7 +134,7 @@ class GaussianMixturePrior:
         unknown = torch.tensor([i for i in range(size) if i not in set(known.tolist())], dtype=torch.int64)
         if len(known) + len(unknown) != size or known.shape != x.shape or len(unknown) == 0:
             raise PriorError(
-                f"Known coordinates {known.tolist()[:8]} with {x.numel()} values of {size}: indices are distinct, lie in "
+                f"Known coordinates {known.tolist()[:8]} with {x.numel()} values: indices are distinct, lie in "
                 f"0 ... {size - 1}, have one value each, and leave at least one out."
             )
         s_kk = self.covariances[:, known[:, None], known]

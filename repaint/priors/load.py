@@ -64,7 +64,9 @@ def prior_from_components(components: Mapping[str, Any], labels: Mapping[Any, st
         raise PriorError("This pipeline has no scheduler: its noise levels are unknown. Add a scheduler to it.")
     kind = type(unet).__name__
     if unet is None:
-        raise PriorError(f"This pipeline has no UNet, only {', '.join(components)}: supported is UNet2DModel in pixel space.")
+        raise PriorError(
+            f"This pipeline has no UNet, only {', '.join(components)}: supported is UNet2DModel in pixel space."
+        )
     if getattr(unet.config, "in_channels", None) == 9:
         raise PriorError(
             "A UNet with 9 input channels was trained for inpainting and takes the mask as input: it belongs to "
@@ -89,13 +91,19 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
     except (OSError, ValueError) as error:
         raise PriorError(f"Cannot read {index_file}: {error}. Download or save it again.") from error
     if not isinstance(index, dict) or not isinstance(index.get("scheduler"), list):
-        raise PriorError(f"{folder} names no scheduler in model_index.json: its noise levels are unknown. Save one with it.")
+        raise PriorError(
+            f"{folder} names no scheduler in model_index.json: its noise levels are unknown. Save one with it."
+        )
     parts = {}
     for name in ("scheduler", "unet"):
         entry = index.get(name)
         if isinstance(entry, list):
             parts[name] = _load_part(folder, name, entry, torch_dtype, variant)
-    unread = {name: _Unread(name) for name, entry in index.items() if name not in parts and isinstance(entry, list) and entry[0]}
+    unread = {
+        name: _Unread(name)
+        for name, entry in index.items()
+        if name not in parts and isinstance(entry, list) and entry[0]
+    }
     return prior_from_components({**parts, **unread}, index.get("id2label"))
 
 
@@ -113,7 +121,9 @@ def _load_part(folder: Path, name: str, entry: list[Any], torch_dtype: torch.dty
     where = folder / name if (folder / name).is_dir() else folder
     cls = getattr(diffusers, str(entry[-1]), None)
     if cls is None:
-        raise PriorError(f"{folder} wants diffusers.{entry[-1]} as {name}, which this diffusers lacks. Update diffusers.")
+        raise PriorError(
+            f"{folder} wants diffusers.{entry[-1]} as {name}, which this diffusers lacks. Update diffusers."
+        )
     try:
         if name == "scheduler":
             return cls.from_pretrained(where)
@@ -121,7 +131,9 @@ def _load_part(folder: Path, name: str, entry: list[Any], torch_dtype: torch.dty
             where, torch_dtype=torch_dtype, variant=variant, low_cpu_mem_usage=False, local_files_only=True
         )
     except Exception as error:  # diffusers raises OSError, ValueError, KeyError, SafetensorError, ... for damaged files
-        raise PriorError(f"Cannot load {name} from {where}: {_first_line(error)}. Save or download it again.") from error
+        raise PriorError(
+            f"Cannot load {name} from {where}: {_first_line(error)}. Save or download it again."
+        ) from error
 
 
 def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
@@ -131,8 +143,8 @@ def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
         return Path(DiffusionPipeline.download(name, variant=variant, **hub))
     except Exception as error:  # the Hub client's errors have no common base class across its versions
         raise PriorError(
-            f"Cannot fetch {name!r} from the Hugging Face Hub: {_first_line(error)}. Check the name and the network, or "
-            f"download it elsewhere and pass the folder's path; bundled and offline are {', '.join(bundled())}."
+            f"Cannot fetch {name!r} from the Hugging Face Hub: {_first_line(error)}. Check the name and the "
+            f"network, or download it elsewhere and pass its folder; offline, {', '.join(bundled())} always works."
         ) from error
 
 

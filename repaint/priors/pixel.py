@@ -41,8 +41,8 @@ class PixelPrior:
         config = unet.config
         if config.out_channels not in (config.in_channels, 2 * config.in_channels):
             raise PriorError(
-                f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior predicts as "
-                "many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
+                f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior "
+                "predicts as many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
             )
         self.unet = unet.eval()
         self.scheduler = scheduler
@@ -140,7 +140,9 @@ class PixelPrior:
     def _label_numbers(self, count: int, labels: Any) -> list[int] | None:
         if not self.num_classes:
             if labels is not None:
-                raise PriorError(f"class_labels {labels!r} for an unconditional model: it has no classes. Leave them out.")
+                raise PriorError(
+                    f"class_labels {labels!r} for an unconditional model: it has no classes. Leave them out."
+                )
             return None
         if labels is None:
             if self.null_class is None:
@@ -162,5 +164,7 @@ class PixelPrior:
                 raise PriorError(f"No class {label!r}: there are {known}.{nearest(label, numbers)}")
             return numbers[label]
         if not 0 <= label < self.num_classes:
-            raise PriorError(f"Class {label}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them.")
+            raise PriorError(
+                f"Class {label}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them."
+            )
         return label

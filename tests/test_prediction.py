@@ -1,0 +1,144 @@
+"""The four parametrisations, clipping, learned variance and guidance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from repaint.errors import NoiseLevelError, PriorError
+from repaint.noise import Level
+from repaint.prediction import PARAMETRISATIONS, Clip, from_output, guided, split_variance
+
+# Late and early levels of each family.
+LEVELS = {
+    "VP noisy": Level(0.1, 0.99**0.5, 900),
+    "VP clean": Level(0.9999**0.5, 0.01, 0),
+    "flow noisy": Level(0.05, 0.95, 950),
+    "flow clean": Level(0.99, 0.01, 10),
+    "VE noisy": Level(1.0, 80.0, 80),
+    "VE clean": Level(1.0, 0.002, 0.002),
+}
+NOISE = Level(0.0, 1.0, 999)
+
+
+def views(x0: Tensor, eps: Tensor, level: Level) -> dict[str, Tensor]:
+    """What models of each kind are trained to output, from the definitions of the papers."""
+    return {
+        "epsilon": eps,
+        "v_prediction": level.alpha * eps - level.sigma * x0,
+        "sample": x0,
+        "flow_prediction": eps - x0,
+    }
+
+
+@pytest.fixture
+def pair() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 3, 3, 8, 8, generator=generator, dtype=torch.float64)
+    return x0, eps
+
+
+@pytest.mark.parametrize("name", LEVELS)
+@pytest.mark.parametrize("kind", PARAMETRISATIONS)
+def test_every_view_gives_back_x0_and_eps(kind: str, name: str, pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, models of one parametrisation or family are decoded into the wrong image."""
+    (x0, eps), level = pair, LEVELS[name]
+    x = level.alpha * x0 + level.sigma * eps
+    prediction = from_output(kind, views(x0, eps, level)[kind], x, level)
+    # Dividing by alpha or sigma multiplies rounding, 1e-16 |x|, by their inverse: 500 at most here.
+    torch.testing.assert_close(prediction.x0_hat, x0, rtol=0, atol=1e-11)
+    torch.testing.assert_close(prediction.eps_hat, eps, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("clip", [None, Clip(), Clip(quantile=0.9, max_value=1.5)], ids=["none", "static", "dynamic"])
+@pytest.mark.parametrize("kind", PARAMETRISATIONS)
+def test_the_pair_explains_x_even_when_clipped(kind: str, clip: Clip | None, pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, eps_hat is not derived again after clipping, and DDIM steps leave the noise path."""
+    (x0, eps), level = pair, LEVELS["VP noisy"]
+    x = level.alpha * x0 + level.sigma * eps
+    prediction = from_output(kind, views(x0, eps, level)[kind], x, level, clip=clip)
+    torch.testing.assert_close(
+        level.alpha * prediction.x0_hat + level.sigma * prediction.eps_hat, x, rtol=0, atol=1e-14
+    )
+    if clip is not None:
+        assert x0.abs().max() > 1  # there was something to clip
+        assert prediction.x0_hat.abs().max() <= 1
+
+
+def test_static_clipping_by_hand() -> None:
+    """If this fails, x0_hat leaves the range of the data, or the configured range is ignored."""
+    x0 = torch.tensor([[-3.0, -0.5, 2.5]])
+    assert Clip()(x0).tolist() == [[-1.0, -0.5, 1.0]]
+    assert Clip(limit=2.0)(x0).tolist() == [[-2.0, -0.5, 2.0]]
+
+
+@pytest.mark.parametrize("max_value", [1.0, 1.5, 100.0])
+def test_dynamic_thresholding_is_that_of_diffusers(max_value: float, pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, models that ask for dynamic thresholding (Imagen's) come out too saturated or too flat."""
+    scheduler = DDIMScheduler(thresholding=True, dynamic_thresholding_ratio=0.9, sample_max_value=max_value)
+    x0 = pair[0] * torch.tensor([0.1, 1.0, 3.0]).reshape(3, 1, 1, 1)  # within range, about it, far outside
+    clip = Clip.from_config(scheduler.config)
+    assert clip is not None
+    torch.testing.assert_close(clip(x0), scheduler._threshold_sample(x0), rtol=1e-14, atol=0)
+
+
+def test_clip_is_read_from_the_config() -> None:
+    """If this fails, a model is clipped that should not be (latents), or is not where it should be (pixels)."""
+    assert Clip.from_config({"clip_sample": True}) == Clip(limit=1.0)
+    assert Clip.from_config({"clip_sample": True, "clip_sample_range": 2.0}) == Clip(limit=2.0)
+    assert Clip.from_config({"clip_sample": False, "thresholding": False}) is None
+    assert Clip.from_config({}) is None
+    assert Clip.from_config({"clip_sample": True, "thresholding": True}) == Clip(quantile=0.995, max_value=1.0)
+
+
+def test_split_variance_halves_the_channels() -> None:
+    """If this fails, guided-diffusion models read colour as variance, or mix variances outside their bounds."""
+    output = torch.linspace(-1, 1, 24).reshape(1, 6, 2, 2)
+    prediction, mix = split_variance(output)
+    assert torch.equal(prediction, output[:, :3])
+    assert torch.equal(mix, (output[:, 3:] + 1) / 2)
+    assert split_variance(torch.tensor([[0.0, -1.0], [0.0, 1.0]]))[1].flatten().tolist() == [0.0, 1.0]
+
+
+def test_epsilon_says_nothing_at_pure_noise() -> None:
+    """If this fails, zero-terminal-SNR grids with an epsilon model divide by zero instead of explaining themselves."""
+    x = torch.ones(1, 1, 2, 2)
+    with pytest.raises(NoiseLevelError, match=r"epsilon prediction at alpha = 0 .*predicts v or x0"):
+        from_output("epsilon", x, x, NOISE)
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "sample", "flow_prediction"])
+def test_the_other_views_work_at_pure_noise(kind: str, pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, zero-terminal-SNR and flow models cannot make their first step."""
+    x0, eps = pair
+    prediction = from_output(kind, views(x0, eps, NOISE)[kind], eps, NOISE)
+    torch.testing.assert_close(prediction.x0_hat, x0, rtol=0, atol=1e-14)
+    torch.testing.assert_close(prediction.eps_hat, eps, rtol=0, atol=1e-14)
+
+
+def test_unknown_kinds_are_refused() -> None:
+    """If this fails, a typo in a scheduler's config gives no hint."""
+    x = torch.ones(1, 1)
+    with pytest.raises(PriorError, match=r"Prediction type 'epsilom': .* Did you mean 'epsilon'\?"):
+        from_output("epsilom", x, x, LEVELS["VP noisy"])
+
+
+def test_guided_is_dhariwal_and_nichols(pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, classifier guidance pulls with the wrong strength or direction (arXiv 2105.05233, Alg. 2)."""
+    (x0, eps), level = pair, LEVELS["VP noisy"]
+    x = level.alpha * x0 + level.sigma * eps
+    gradient = torch.cos(x)
+    abar = level.alpha**2
+    shifted = guided(from_output("epsilon", eps, x, level), x, level, gradient)
+    expected = eps - (1 - abar) ** 0.5 * gradient
+    torch.testing.assert_close(shifted.eps_hat, expected, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(shifted.x0_hat, (x - (1 - abar) ** 0.5 * expected) / abar**0.5, rtol=1e-12, atol=1e-12)
+
+
+def test_guidance_leaves_pure_noise_alone(pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, guidance divides by alpha = 0 at the first step of a flow model."""
+    x0, eps = pair
+    prediction = from_output("flow_prediction", eps - x0, eps, NOISE)
+    assert guided(prediction, eps, NOISE, torch.ones_like(eps)) is prediction
