@@ -96,8 +96,8 @@ class Sampler:
             )
         if state.scales != self.scales:
             raise StateError(
-                f"This branch at level {state.level} stands on another grid of noise levels: the same number means other "
-                "noise here. Keep the step count, the spacing and the prior's scheduler."
+                f"This branch at level {state.level} stands on another grid of noise levels: the same number means "
+                "other noise here. Keep the step count, the spacing and the prior's scheduler."
             )
         first = self.moves[0].src
         if state.level != first:
@@ -113,18 +113,16 @@ class Sampler:
         """The state after the next move."""
         with torch.no_grad():
             move = self.moves[state.position]
-            after = {"renoise": self._renoise, "correct": self._correct, "denoise": self._denoise}[move.kind](
-                state, move
-            )
+            make = {"renoise": self._renoise, "correct": self._correct, "denoise": self._denoise}[move.kind]
+            after = make(state, move)
         return replace(after, level=move.dst, position=state.position + 1)
 
     def _renoise(self, state: SamplerState, move: Move) -> SamplerState:
         gain, std = renoise_scales(self.grid[move.src], self.grid[move.dst])
         z, streams = self._draw(state.streams, state.x)
         x = gain * state.x + std * z
-        if (
-            state.path is not None
-        ):  # the replayed path knows its own noise at every level; other rules keep what came up
+        if state.path is not None:
+            # The replayed path knows its own noise at every level; other rules keep what came up.
             x = merge_known(x, state.x0, state.path, state.known, self.grid[move.dst])
         return replace(state, x=x, streams=streams, history=None, history_level=None, z_before=None)
 

@@ -96,7 +96,10 @@ class SamplerState:
         """Write everything to a safetensors file, atomically, with a checksum."""
         from safetensors.torch import save
 
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
+        # Copies: safetensors refuses tensors that share memory, as x0_hat and history do after a step down.
+        tensors = {
+            name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
+        }
         tensors["streams"] = self.streams.states
         facts = {name: getattr(self, name) for name in _FACTS}
         metadata = {"format": FORMAT, "facts": json.dumps(facts)}

@@ -88,11 +88,11 @@ def test_predicted_and_trajectory_stand_at_their_level_too() -> None:
 
 @pytest.mark.parametrize("steps", [250, 50])
 def test_diffusers_repaint_scheduler_drifts(steps: int) -> None:
-    """If this fails, diffusers mended undo_step, and our claim that the model is asked about too noisy a sample must go.
+    """If this fails, diffusers mended undo_step, and we must no longer say that its model sees too much noise.
 
-    undo_step leaves t - n for t with betas[t ... t + n - 1], where n = 1000 / steps: n - 1 timesteps too late, and betas
-    grow. It is worst after the jump from clean, which arrives at 10 n - 1 where the model is told 9 n: a std 7.2 % too
-    large at 250 steps, 8.4 % at 50.
+    undo_step goes from t - n to t with betas[t ... t + n - 1], where n = 1000 / steps: n - 1 timesteps too late, and
+    betas grow. It is worst after the jump from clean, which arrives at 10 n - 1 where the model is told 9 n: a std
+    7.2 % too large at 250 steps, 8.4 % at 50.
     """
     stride, abar = 1000 // steps, RePaintScheduler().alphas_cumprod
     drift = float(((1 - abar[10 * stride - 1]) / (1 - abar[9 * stride])) ** 0.5 - 1)

@@ -60,6 +60,12 @@ class GaussianMixturePrior:
         count, size = self.means.shape
         if self.covariances.shape != (count, size, size):
             raise PriorError(f"Covariances {tuple(self.covariances.shape)}: they must be {(count, size, size)}.")
+        for name, values in (("Weights", self.weights), ("Means", self.means), ("Covariances", self.covariances)):
+            if not bool(torch.isfinite(values).all()):
+                raise PriorError(f"{name} hold NaN or infinity: all must be finite. Check where they come from.")
+        skew = (self.covariances - self.covariances.mT).abs().amax()
+        if bool(skew > 1e-6 * self.covariances.abs().amax()):  # beyond the rounding of float32
+            raise PriorError("A covariance is not symmetric: it must equal its transpose. Use (S + S.T) / 2.")
         if not bool((self.weights > 0).all()):
             raise PriorError(f"Weights {self.weights.tolist()}: all must be above 0. Leave empty components out.")
         self.shape = (size,) if shape is None else shape
