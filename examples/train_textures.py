@@ -96,7 +96,7 @@ def held_out_loss(model: torch.nn.Module, scheduler: DDPMScheduler, device: torc
 
 
 def export(model: UNet2DModel, scheduler: DDPMScheduler, folder: Path, facts: dict[str, object]) -> None:
-    """Write a diffusers folder (DDPMPipeline layout) with fp16 weights, the class names and the facts of the training."""
+    """Write a diffusers folder (DDPMPipeline layout) with fp16 weights, and a card with the facts of the training."""
     (folder / "unet").mkdir(parents=True, exist_ok=True)
     weights = {key: value.half().contiguous().cpu() for key, value in model.state_dict().items()}
     save_file(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
@@ -110,7 +110,7 @@ def export(model: UNet2DModel, scheduler: DDPMScheduler, folder: Path, facts: di
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     card = {
-        "about": "Brick, grass, gravel, tissue and sky at 64 x 64 and any other size; class-conditional with a null class.",
+        "about": "Brick, grass, gravel, tissue and sky at any size; class-conditional with a null class.",
         "licence": "Apache-2.0",
         "data": "left three quarters of five public-domain photographs in scikit-image, at half size",
         "training": facts,

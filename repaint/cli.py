@@ -6,6 +6,7 @@ Exit status: 0 on success, 2 on bad input with one clear line and nothing writte
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ schedule_app = typer.Typer(no_args_is_help=True, help="Look at resampling schedu
 priors_app = typer.Typer(no_args_is_help=True, help="The priors that ship with the package.")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(priors_app, name="priors")
-out, err = Console(), Console(stderr=True)
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
@@ -41,18 +42,31 @@ ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
 Seed = Annotated[int, typer.Option(help="Seed of the first image, from 0.")]
 
 
+# What typer raises for a wrong command line: click's class, or that of typer's own copy of click, which has no name.
+UsageError: Any = typer.BadParameter.__base__
+
+
 def main() -> None:
-    """Entry point: the library's errors become one line and exit status 2."""
+    """Entry point: errors of the command line and of the library become one line and exit status 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except RepaintError as error:
-        err.print(f"[red]repaint:[/red] {escape(' '.join(str(error).split()))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
     except OSError as error:  # a full disk, a folder that vanished: nothing half-written stays (files.atomic_path)
-        err.print(
-            f"[red]repaint:[/red] {escape(str(error))}. Check the disk and the path.", highlight=False, soft_wrap=True
-        )
+        _fail(f"{error}. Check the disk and the path.")
+    except UsageError as error:
+        if text := error.format_message().strip():  # empty where the help was printed instead
+            command = error.ctx.command_path if error.ctx else "repaint"
+            _fail(f"{text.rstrip('.')}. See {command} --help.")
         sys.exit(2)
+    except typer.Abort:
+        sys.exit(1)
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    err.print(f"[red]repaint:[/red] {escape(line)}", highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 @app.command()
@@ -148,7 +162,7 @@ def mask(
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")],
     out_file: Annotated[Path, typer.Option("--out", help="Where the mask goes, an 8-bit image.")],
     option: Annotated[list[str] | None, typer.Option(help="name=value for the generator, e.g. radius=0.3")] = None,
-    seed: Annotated[int | None, typer.Option(help="For the random ones.")] = None,
+    seed: Annotated[int | None, typer.Option(help="For the random ones.", min=0)] = None,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="White is kept, not repainted.")] = False,
 ) -> None:
     """Draw a benchmark mask; white is repainted.
@@ -166,13 +180,21 @@ def mask(
     width, x, height = size.partition("x")
     if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"--size {size}: it is WIDTHxHEIGHT in pixels, such as 256x256.")
+    if int(width) * int(height) > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise InputError(f"--size {size}: PIL would not read more than {Image.MAX_IMAGE_PIXELS} pixels. Choose less.")
     options = dict(_named_value(text) for text in option or [])
     if seed is not None:
         options["seed"] = seed
-    keep = generate(kind, int(height), int(width), **options)[0].numpy()
+    try:
+        keep = generate(kind, int(height), int(width), **options)[0].numpy()
+    except (TypeError, ValueError) as error:  # text became a value of a kind that the generator cannot take
+        if isinstance(error, RepaintError):
+            raise
+        given = ", ".join(option or ())
+        raise InputError(f"--option {given}: {kind} cannot take this ({error}). Correct it.") from error
     white = keep if keep_mask else 1 - keep
     save_image(Image.fromarray(np.round(white * 255).astype(np.uint8)), out_file)
-    out.print(f"{kind}, {width} x {height}, {100 * float((1 - keep).mean()):.1f} % hole: {out_file}", highlight=False)
+    _say(f"{kind}, {width} x {height}, {100 * float((1 - keep).mean()):.1f} % hole: {out_file}")
 
 
 @app.command()
@@ -272,7 +294,7 @@ def schedule_plot(
     assert figure is not None
     with atomic_path(out_file) as temporary:
         figure.savefig(temporary, dpi=150)
-    out.print(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}", highlight=False)
+    _say(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}")
 
 
 @priors_app.command("list")
@@ -308,7 +330,14 @@ def _calls_bar(title: str, total: int) -> Iterator[StepCallback]:
             bar.update(task, advance=state.model_calls - (0 if moves == 1 else before))
             before = state.model_calls
 
-        yield step
+        try:
+            yield step
+        except BaseException:
+            # An error stands alone: without a bar that will never fill, or the empty line that bar.stop() adds.
+            bar.live.transient = True
+            bar.live.stop()
+            bar.disable = True
+            raise
 
 
 def _named_value(text: str) -> tuple[str, Any]:
@@ -325,7 +354,11 @@ def _report(data: dict[str, Any], as_json: bool, text: str) -> None:
     if as_json:
         print(json.dumps(data, indent=2))  # noqa: T201
     else:
-        out.print(text, highlight=False, markup=False, soft_wrap=True)
+        _say(text)
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

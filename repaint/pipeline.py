@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.crop import pad
-from repaint.errors import InputError, nearest
+from repaint.errors import InputError, StateError, nearest
 from repaint.images import ImageLike, Picture, read_images
 from repaint.masks import MaskLike, known, read_keep
 from repaint.merge import Merge
@@ -101,16 +101,24 @@ class RePaintPipeline:
         """Where the model lives."""
         return self.prior.device
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> RePaintPipeline:
-        """Move the model to a device or to a floating type; returns this pipeline.
+    def to(
+        self, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None
+    ) -> RePaintPipeline:
+        """Move the model to a device or to a floating type, in either place; returns this pipeline.
 
         Raises:
-            InputError: CUDA asked for where there is none.
+            InputError: a device that is unknown or not here.
         """
-        if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                f"Device {str(device)!r}: PyTorch sees no CUDA device here. Use 'cpu', or install a CUDA build."
-            )
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        if device is not None:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                raise InputError(
+                    f"Device {str(device)!r}: PyTorch cannot use it here. Use 'cpu', or 'cuda', 'cuda:1', 'mps' where "
+                    "there is one and PyTorch was built for it."
+                ) from error
         self.prior.to(device, dtype)
         return self
 
@@ -167,16 +175,14 @@ class RePaintPipeline:
             or num_images_per_prompt < 1
         ):
             raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
-        if not 0 < strength <= 1:
-            raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
         _check_output_type(output_type)
-        method = as_method(schedule, merge=merge, solver=solver, corrector=corrector)
+        method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         jobs = self._jobs(image, mask_image, keep_mask, num_images_per_prompt, generator, class_labels)
-        method = _weakened(method, strength)
         for group in _groups(jobs):
-            if not _has_hole(group[0]) and output_type != "latent":
+            if not _has_hole(group[0]):
                 for job in group:
-                    job.result = job.picture.output(output_type)
+                    latent = output_type == "latent"
+                    job.result = self._encode([job])[0][0] if latent else job.picture.output(output_type)
                 continue
             labels = None if class_labels is None else [job.label for job in group]
             prior = self.prior.conditioned(len(group), Conditions(labels, guidance_scale))
@@ -202,12 +208,13 @@ class RePaintPipeline:
         merge: str | Merge | None = None,
         solver: str | Solver | None = None,
         corrector: str | Langevin | None = None,
+        strength: float = 1.0,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
     ) -> RePaintOutput:
         """Go on from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
 
-        Give the image, mask, conditions and method of the run that the state came from. For a branch
+        Give the image, mask, conditions, method and strength of the run that the state came from. For a branch
         (`state.branch(seeds)`), the schedule must begin at the state's level: `JumpSchedule.capped(level)` makes one.
 
         Raises:
@@ -216,13 +223,13 @@ class RePaintPipeline:
         _check_output_type(output_type)
         if not isinstance(state, SamplerState):
             state = SamplerState.load(state)
-        method = as_method(schedule, merge=merge, solver=solver, corrector=corrector)
+        method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         copies = max(1, len(state.seeds) // len(read_images(image)))
-        jobs = self._jobs(image, mask_image, keep_mask, copies, list(state.seeds), class_labels)
+        jobs = self._jobs(image, mask_image, keep_mask, copies, 0, class_labels)  # the state has its own seeds
         x0, mask = self._encode(jobs) if len(_groups(jobs)) == 1 else (None, None)
         state = state.to(self.device)
         if x0 is None or mask is None or not _same_problem(state, x0, mask):
-            raise InputError(
+            raise StateError(
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
                 "is not this image's under this mask. Give the image and mask that the run was started with."
             )
@@ -276,7 +283,7 @@ class RePaintPipeline:
                 bar.update(state.model_calls - calls)
                 if callback is not None:
                     changed = callback(self, state.position, state.level, {"state": state})
-                    state = (changed or {}).get("state", state)
+                    state = sampler.adopt((changed or {}).get("state", state))
         return state
 
     def _finish(self, jobs: Sequence[_Job], state: SamplerState, output_type: OutputType) -> None:
@@ -317,6 +324,8 @@ def _has_hole(job: _Job) -> bool:
 
 def _weakened(method: Method, strength: float) -> Method:
     """The method begun at that share of its levels: at the nearest level that its walk visits."""
+    if not 0 < strength <= 1:
+        raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
     if strength == 1:
         return method
     visited = {level for level in method.schedule.levels if level > 0}

@@ -47,7 +47,7 @@ class Sampler:
         self.walk = _digest((self.moves, self.scales))
 
     def start(
-        self, x0: Batch, known: Bool[Tensor, "b *shape"], seeds: Sequence[int], init: Batch | None = None
+        self, x0: Batch, known: Bool[Tensor, "..."], seeds: Sequence[int], init: Batch | None = None
     ) -> SamplerState:
         """The state before the first move, at the walk's first level.
 

@@ -1,0 +1,74 @@
+"""The README's programs and commands, run as they stand there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repaint import cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with the photo.png and mask.png that the README speaks of."""
+    monkeypatch.chdir(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    mask = np.zeros((16, 24), np.uint8)
+    mask[4:10, 6:14] = 255
+    Image.fromarray(photo).save("photo.png")
+    Image.fromarray(mask).save("mask.png")
+    return tmp_path
+
+
+def test_its_programs_run_one_after_the_other(folder, capsys):
+    """If this fails, a newcomer's first paste ends in a traceback."""
+    programs = [block for block in blocks("python") if "google/" not in block]
+    assert len(programs) == 3
+    names: dict[str, object] = {}
+    for program in programs:
+        exec(program, names)
+        names.setdefault("image", "photo.png")
+        names.setdefault("mask", "mask.png")
+    assert capsys.readouterr().out == "410 [0]\n"
+    before, after, hole = (np.asarray(Image.open(name)) for name in ("photo.png", "filled.png", "mask.png"))
+    assert np.array_equal(before[hole == 0], after[hole == 0])
+    assert not np.array_equal(before[hole == 255], after[hole == 255])
+    assert len(names["more"]) == 3
+
+
+def test_its_hub_program_is_the_same_call():
+    """If this fails, the program for the Hub is no longer the one that is tested offline."""
+    local, hub = (block for block in blocks("python")[:2])
+    calls = [re.search(r"out = pipe\((.*)\)", block).group(1) for block in (local, hub)]
+    assert [call.split("schedule")[0].split(",")[1] for call in calls] == [' "mask.png"', ' "mask.png"']
+    compile(hub, "README.md", "exec")
+
+
+def test_its_schedule_commands_run(folder, monkeypatch, capsys):
+    """If this fails, a command of the README does not exist or has other options."""
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("repaint schedule")]
+    assert len(lines) == 3
+    for line in lines:
+        monkeypatch.setattr("sys.argv", shlex.split(line))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code in (0, None), line
+    assert (folder / "walk.png").stat().st_size > 10_000
+
+
+def test_its_table_of_schedules_states_the_true_costs():
+    """If this fails, a preset was changed and the README was not."""
+    from repaint import Method, presets
+
+    rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| .* \| (\d+) \|$", README, flags=re.MULTILINE)
+    stated = {name: int(calls) for names, calls in rows for name in re.findall(r"`([\w-]+)`", names)}
+    assert stated == {name: Method.from_preset(name).model_calls for name in presets.available()}

@@ -1,0 +1,47 @@
+"""Tiny priors that tests build: two levels deep, random weights from a seed, milliseconds a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.pixel import PixelPrior
+
+__all__ = ["tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
+
+
+def tiny_unet(seed: int = 0, **config: Any) -> UNet2DModel:
+    """A UNet2DModel of 8 and 16 channels; the same weights for the same seed, and no other randomness is touched."""
+    small: dict[str, Any] = {
+        "sample_size": 8,
+        "layers_per_block": 1,
+        "block_out_channels": (8, 16),
+        "down_block_types": ("DownBlock2D",) * 2,
+        "up_block_types": ("UpBlock2D",) * 2,
+        "norm_num_groups": 4,
+        "add_attention": False,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet2DModel(**(small | config))
+
+
+def tiny_folder_pipeline(seed: int = 0, **config: Any) -> DDPMPipeline:
+    """A diffusers pipeline around a tiny UNet, to be saved with `save_pretrained` or wrapped."""
+    return DDPMPipeline(tiny_unet(seed, **config), DDPMScheduler())
+
+
+def tiny_pipe(
+    names: tuple[str, ...] = (), *, scheduler: dict[str, Any] | None = None, seed: int = 0, **config: Any
+) -> RePaintPipeline:
+    """A pipeline without a progress bar; with names it is class-conditional and has a null class."""
+    if names:
+        config["num_class_embeds"] = len(names) + 1
+    pipe = RePaintPipeline(
+        PixelPrior(tiny_unet(seed, **config), DDPMScheduler(**(scheduler or {})), dict(enumerate(names)))
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
