@@ -139,7 +139,7 @@ def inpaint(
             generator=seed,
             callback_on_step_end=step,
         )
-    save_image(result.images[0], out_file)
+        save_image(result.images[0], out_file)
     report = {
         "image": str(image),
         "mask": str(mask),
@@ -319,7 +319,7 @@ def priors_list(as_json: AsJson = False) -> None:
 @contextmanager
 def _calls_bar(title: str, total: int) -> Iterator[StepCallback]:
     """A progress bar of model calls done of model calls planned, as a pipeline callback."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
         task = bar.add_task(title, total=total)
         before = 0

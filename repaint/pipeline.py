@@ -185,7 +185,7 @@ class RePaintPipeline:
                     job.result = self._encode([job])[0][0] if latent else job.picture.output(output_type)
                 continue
             labels = None if class_labels is None else [job.label for job in group]
-            prior = self.prior.conditioned(len(group), Conditions(labels, guidance_scale))
+            prior = self.prior.conditioned(len(group), Conditions(class_labels=labels, guidance_scale=guidance_scale))
             sampler = Sampler(prior, method, guidance)
             x0, mask = self._encode(group)
             init = None if strength == 1 else self._encode(group, whole=True)[0]
@@ -234,7 +234,7 @@ class RePaintPipeline:
                 "is not this image's under this mask. Give the image and mask that the run was started with."
             )
         labels = None if class_labels is None else [job.label for job in jobs]
-        prior = self.prior.conditioned(len(jobs), Conditions(labels, guidance_scale))
+        prior = self.prior.conditioned(len(jobs), Conditions(class_labels=labels, guidance_scale=guidance_scale))
         sampler = Sampler(prior, method, guidance)
         done = state.model_calls
         last = self._walk(sampler, state, callback_on_step_end)

@@ -1,7 +1,7 @@
 """The loop: walk the moves of a method, and yield the state after each.
 
-Every move draws at most once. The draw is shared by the unknown part (the solver's noise) and the known part (the
-merge's noise): the two never meet in one pixel, so they stay independent.
+A draw is shared by the unknown part (the solver's noise) and the known part (the merge's noise): the two never meet
+in one pixel, so they stay independent.
 """
 
 from __future__ import annotations

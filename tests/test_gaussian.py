@@ -187,6 +187,10 @@ def test_impossible_conditions_are_refused(prior: GaussianMixturePrior, index: l
         prior.posterior(index, [0.0] * len(index))
     with pytest.raises(PriorError, match="have one value each"):
         prior.posterior([0, 1], [0.0])
-    with pytest.raises(PriorError, match="for a Gaussian mixture: it takes none"):
+
+
+def test_conditions_are_refused(prior: GaussianMixturePrior) -> None:
+    """If this fails, a class or prompt asked of an exact prior is silently ignored."""
+    with pytest.raises(PriorError, match="a Gaussian mixture"):
         prior.conditioned(1, Conditions(class_labels=3))
     assert prior.conditioned(1, Conditions()) is prior

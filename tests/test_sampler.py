@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +29,7 @@ from repaint.prediction import Prediction
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampler import Sampler
 from repaint.schedule import JumpSchedule
-from repaint.solvers import DDIM, DDPM
+from repaint.solvers import DDIM, DDPM, Langevin, Multistep
 from repaint.state import SamplerState
 
 VALUE, MEAN, STD = 1.5, 1.350, 0.436  # the known pixel, and the exact posterior of the other
@@ -162,6 +165,47 @@ def test_more_steps_bring_predicted_to_the_posterior(two_pixels: GaussianMixture
         errors.append(math.hypot(mean - MEAN, std - STD))
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.02
+
+
+# --- What moves hand on to later ones
+
+
+def test_multistep_solvers_get_the_step_before(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a second-order solver extrapolates from nothing, or across a renoise."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Recorder(Multistep):
+        def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+            seen.append((prediction.x0_hat, src, history))
+            return super().step(x, prediction, src, dst, z, history)
+
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([4, 3, 2, 4, 3, 0]), solver=Recorder()))
+    last(sampler.run(sampler.start(*problem(1), seeds=[1])))
+    assert [history is None for *_, history in seen] == [True, False, True, False]  # 4->3, 3->2, jump, 4->3, 3->0
+    for before, after in ((0, 1), (2, 3)):
+        x0_hat, level = seen[after][2]
+        assert torch.equal(x0_hat, seen[before][0])
+        assert level == seen[before][1]
+
+
+def test_averaged_corrector_uses_each_draw_twice(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, Leimkuhler-Matthews steps have fresh noise twice: half the kick, and no exactness."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Recorder(Langevin):
+        def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+            seen.append((z_before, z))
+            return super().step(x, prediction, level, z, z_before)
+
+    method = as_method(JumpSchedule.from_levels([2, 1, 0]), corrector=Recorder(3, noise="averaged"))
+    sampler = Sampler(two_pixels, method)
+    last(sampler.run(sampler.start(*problem(1), seeds=[1])))
+    draws = [draw for pair in seen for draw in pair]
+    shared = [torch.equal(a, b) for a, b in pairwise(draws)]
+    # Per level: (a, b) (b, c) (c, d). At the next level all is new.
+    assert shared == [False, True, False, True, False, False, False, True, False, True, False]
 
 
 # --- Mutants: each must leave the bands above, or the tests are blind
@@ -326,7 +370,9 @@ def test_a_branch_takes_several_seeds_and_another_walk(two_pixels: GaussianMixtu
     """If this fails, one cannot explore alternatives from a half-done result."""
     state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
     onwards = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 3).capped(10)))
-    x = last(onwards.run(state.branch([4, 5, 6]))).x
+    states = list(onwards.run(state.branch([4, 5, 6])))
+    assert [after.level for after in states] == [move.dst for move in onwards.moves]
+    x = states[-1].x
     assert (x[:, 0] == VALUE).all()
     assert len(x[:, 1].unique()) == 3
     assert torch.equal(last(onwards.run(state.branch([5]))).x[0], x[1])  # a branch is its seed's, not its neighbours'

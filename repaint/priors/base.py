@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repaint.errors import PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
@@ -22,11 +23,39 @@ class Conditions:
 
     Attributes:
         class_labels: a class number or name for all images, or one for each.
+        prompt, negative_prompt: a text for all images, or one for each.
+        prompt_embeds, negative_prompt_embeds: (B, tokens, width) ready-made embeddings instead of texts.
+        pooled_prompt_embeds, negative_pooled_prompt_embeds: (B, width), for models that want them too.
         guidance_scale: weight of classifier-free guidance (arXiv 2207.12598): 1 is none, 0 ignores the condition.
+        guidance_rescale: share in [0, 1] of the guided prediction's std that is put back to the conditional one's.
+        size: (height, width) of the padded images in pixels; told by the pipeline, not asked by a caller.
     """
 
     class_labels: int | str | Sequence[int | str] | None = None
+    prompt: str | Sequence[str] | None = None
+    negative_prompt: str | Sequence[str] | None = None
+    prompt_embeds: Tensor | None = None
+    negative_prompt_embeds: Tensor | None = None
+    pooled_prompt_embeds: Tensor | None = None
+    negative_pooled_prompt_embeds: Tensor | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float | None = None
+    size: tuple[int, int] | None = None
+
+    def refuse_beyond(self, served: Sequence[str], prior: str) -> None:
+        """Refuse what a prior does not serve.
+
+        Args:
+            served: names of the attributes that it serves.
+            prior: what the error calls it.
+        Raises:
+            PriorError: another attribute was asked for.
+        """
+        asked = [entry.name for entry in fields(self) if getattr(self, entry.name) is not None]
+        for name in asked:
+            if name not in (*served, "size"):
+                takes = ", ".join(served) or "no conditions"
+                raise PriorError(f"{name} for {prior}: it takes {takes}. Leave {name} out.")
 
 
 @runtime_checkable

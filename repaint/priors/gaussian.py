@@ -98,8 +98,7 @@ class GaussianMixturePrior:
 
     def conditioned(self, count: int, conditions: Conditions) -> GaussianMixturePrior:  # noqa: ARG002
         """Itself: a mixture takes no conditions."""
-        if conditions != Conditions():
-            raise PriorError(f"{conditions} for a Gaussian mixture: it takes none. Leave them out.")
+        conditions.refuse_beyond((), "a Gaussian mixture")
         return self
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GaussianMixturePrior:  # noqa: ARG002
