@@ -74,7 +74,7 @@ class Method:
         Raises:
             ScheduleError: unreadable, an unknown key (the nearest right one is named), or counts that are not true.
         """
-        return cls._from_content(*presets.read(Path(path).with_suffix(Path(path).suffix or ".yaml")))
+        return cls._from_content(*presets.read_yaml(path))
 
     @classmethod
     def _from_content(cls, name: str, preset: presets.Preset) -> Method:

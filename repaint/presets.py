@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repaint.errors import ScheduleError, nearest
 
-__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read"]
+__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read", "read_yaml"]
 
 
 class JumpRule(BaseModel):
@@ -105,6 +105,13 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
     except (OSError, UnicodeDecodeError) as error:
         raise ScheduleError(f"Cannot read {path}: {error}. Give the path of a YAML text file.") from error
     return path.stem, parse(text, str(path))
+
+
+def read_yaml(path: str | Path) -> tuple[str, Preset]:
+    """A preset by a YAML file's path alone; a bare name is refused."""
+    if Path(path).suffix.lower() not in {".yaml", ".yml"}:
+        raise ScheduleError(f"{path} does not end in .yaml or .yml: rename it, or use from_preset for a preset's name.")
+    return read(path)
 
 
 def parse(text: str, origin: str) -> Preset:

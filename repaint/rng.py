@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from jaxtyping import Float, UInt8
@@ -73,8 +74,8 @@ def seeds_for(count: int, generator: Seedable) -> list[int]:
         return [secrets.randbelow(MAX_SEED + 1) for _ in range(count)]
     if isinstance(generator, torch.Generator):
         return [_seed_from(generator) for _ in range(count)]
-    if isinstance(generator, int):
-        return [_checked(generator + i) for i in range(count)]
+    if isinstance(generator, (int, Integral)):
+        return [_checked(int(generator) + i) for i in range(count)]
     if len(generator) != count:
         raise InputError(
             f"{len(generator)} generators or seeds for {count} images: there must be one each. "

@@ -130,7 +130,7 @@ class JumpSchedule:
     @classmethod
     def from_yaml(cls, path: str | Path) -> JumpSchedule:
         """The walk of a YAML file in the form of those in `schedules/`."""
-        return cls.from_content(presets.read(_yaml_path(path))[1])
+        return cls.from_content(presets.read_yaml(path)[1])
 
     @classmethod
     def from_content(cls, preset: presets.Preset) -> JumpSchedule:
@@ -206,10 +206,3 @@ def _rule(**values: int | None) -> JumpRule:
         raise ScheduleError(
             f"Jump rule {values}: lengths and counts are whole numbers from 1. Correct them."
         ) from error
-
-
-def _yaml_path(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix.lower() not in {".yaml", ".yml"}:
-        raise ScheduleError(f"{path} does not end in .yaml or .yml: rename it, or use from_preset for a preset's name.")
-    return path

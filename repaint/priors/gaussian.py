@@ -145,6 +145,10 @@ class GaussianMixturePrior:
         s_kk = self.covariances[:, known[:, None], known]
         s_uk = self.covariances[:, unknown[:, None], known]
         s_uu = self.covariances[:, unknown[:, None], unknown]
+        if not bool((torch.linalg.eigvalsh(s_kk)[:, 0] > 0).all()):
+            raise PriorError(
+                "The known coordinates have a singular covariance: some follow from others. Leave those out."
+            )
         gain = torch.linalg.solve(s_kk, s_uk.mT).mT
         off = x - self.means[:, known]
         means = self.means[:, unknown] + torch.einsum("kuj,kj->ku", gain, off)
