@@ -1,0 +1,397 @@
+"""The command line: what it writes and prints, and one line with exit status 2 for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_priors import tiny_folder_pipeline
+
+from repaint import cli, presets
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.load import bundled
+
+WHITE = np.zeros((12, 14), bool)
+WHITE[3:8, 4:11] = True
+PHOTO = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Calls the entry point in this process, as the installed command does."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["repaint", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert left.value.code is None or isinstance(left.value.code, int)
+        return Result(left.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny prior of the classes cat and dog."""
+    folder = tmp_path_factory.mktemp("prior")
+    tiny_folder_pipeline(num_class_embeds=3).save_pretrained(folder)
+    index = json.loads((folder / "model_index.json").read_text()) | {"id2label": {"0": "cat", "1": "dog"}}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with an image, its mask, a short schedule, and many things that are wrong."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PHOTO).save("photo.png")
+    Image.fromarray(WHITE).save("mask.png")
+    Image.fromarray(~WHITE).save("keep.png")
+    Image.fromarray(WHITE[:6]).save("small.png")
+    Image.fromarray(PHOTO).convert("RGBA").save("rgba.png")
+    Image.fromarray(PHOTO).save("colours.png")
+    Path("text.png").write_text("no image")
+    Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:300])
+    Path("two.yaml").write_text("steps: 2\nspacing: linspace\n")
+    Path("typo.yaml").write_text("stepps: 2\n")
+    Path("broken.yaml").write_text("steps: [\n")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check_refused(result: Result, folder: Path, before: dict[str, bytes], message: str) -> None:
+    """One line on stderr that names the matter, status 2, nothing on stdout, nothing written."""
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("repaint: ")
+    assert result.err.count("\n") == 1, result.err
+    assert message in result.err
+    assert contents(folder) == before
+
+
+# --- inpaint
+
+
+def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, the plain command gives another picture than the library, or changes kept pixels."""
+    done = run("inpaint", "photo.png", "mask.png", "--out", "out.png", "--prior", prior, "--schedule", "two.yaml")
+    assert done.status == 0
+    assert done.out == "2 model calls with schedule two, seed 0. Result: out.png\n"
+    pipe = RePaintPipeline.from_pretrained(prior)
+    pipe.set_progress_bar_config(disable=True)
+    expected = pipe("photo.png", "mask.png", schedule="two.yaml", generator=0, output_type="np").images[0]
+    result = np.asarray(Image.open("out.png"))
+    assert np.array_equal(result, expected)
+    assert np.array_equal(result[~WHITE], PHOTO[~WHITE])
+    assert not np.array_equal(result[WHITE], PHOTO[WHITE])
+    assert {path.name for path in folder.iterdir()} - {"out.png"} == set(contents(folder)) - {"out.png"}
+
+
+def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, scripts that read --json break, or an option is dropped on the way to the library."""
+
+    def fill(*options: object, mask: str = "mask.png") -> tuple[bytes, dict[str, Any]]:
+        common = ["--out", "out.png", "--prior", prior, "--schedule", "two.yaml", "--json"]
+        done = run("inpaint", "photo.png", mask, *common, *options)
+        assert done.status == 0, done.err
+        return np.asarray(Image.open("out.png")).tobytes(), json.loads(done.out)
+
+    plain, report = fill("--class", "dog", "--seed", 7)
+    method = report.pop("method")
+    assert report == {
+        "image": "photo.png",
+        "mask": "mask.png",
+        "out": "out.png",
+        "prior": str(prior),
+        "seed": 7,
+        "model_calls": 2,
+    }
+    assert (method["name"], method["steps"], method["model_calls"]) == ("two", 2, 2)
+    assert fill("--class", "1", "--seed", 7)[0] == plain
+    assert fill("--class", "dog", "--seed", 7, "--keep-mask", mask="keep.png")[0] == plain
+    others = [
+        fill("--class", "cat", "--seed", 7)[0],
+        fill("--class", "dog", "--seed", 8)[0],
+        fill("--class", "dog", "--seed", 7, "--guidance-scale", 4)[0],
+        fill("--class", "dog", "--seed", 7, "--keep-mask")[0],
+        fill("--class", "dog", "--seed", 7, "--dtype", "bfloat16")[0],
+    ]
+    assert len({plain, *others}) == 6
+
+
+def test_names_with_brackets(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, a file name is read as markup: it vanishes from the output."""
+    Path("photo.png").rename("a[bold]b.png")
+    done = run("inpaint", "a[bold]b.png", "mask.png", "--out", "[red].png", "--prior", prior, "--schedule", "two.yaml")
+    assert (done.status, done.out.split("Result: ")[1]) == (0, "[red].png\n")
+    assert "Plot: [red].svg\n" in run("schedule", "plot", "two.yaml", "--out", "[red].svg").out
+    assert "hole: [red].png\n" in run("mask", "box", "--size", "9x9", "--out", "[red].png").out
+    assert "[red]no.png" in run("inpaint", "[red]no.png", "mask.png", "--out", "out.png").err
+
+
+GOOD = {"image": "photo.png", "mask": "mask.png", "--out": "out.png", "--schedule": "two.yaml"}
+
+BAD = [
+    ({"image": "none.png"}, "No file none.png: an image path must exist. Check it"),
+    ({"image": "text.png"}, "Cannot open text.png: cannot identify image file"),
+    ({"image": "cut.png"}, "Cannot decode cut.png: "),
+    ({"image": "."}, "Cannot open .: "),
+    ({"mask": "none.png"}, "No file none.png: an image path must exist."),
+    ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
+    ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
+    ({"--schedule": "papr"}, "No preset 'papr': there are "),
+    ({"--schedule": "papr"}, "Did you mean 'paper'?"),
+    ({"--schedule": "none.yaml"}, "Cannot read none.yaml: "),
+    ({"--schedule": "typo.yaml"}, "typo.yaml: unknown key 'stepps': allowed are "),
+    ({"--schedule": "typo.yaml"}, "Did you mean 'steps'?"),
+    ({"--schedule": "broken.yaml"}, "broken.yaml is not YAML: "),
+    ({"--prior": "texture"}, "No prior 'texture': it is no folder"),
+    ({"--prior": "."}, ". has no model_index.json: "),
+    ({"--class": "cta"}, "No class 'cta': there are cat, dog. Did you mean 'cat'?"),
+    ({"--class": "9"}, "Class 9: this model's classes are 0 to 2."),
+    ({"--guidance-scale": "2"}, "guidance_scale 2.0 without class_labels: guidance needs both."),
+    ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
+    ({"--out": "out.xyz"}, "Cannot write out.xyz: the suffix must be one of .png, "),
+    ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
+    ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
+    ({"--dtype": "float8"}, "--dtype float8: it is one of float32, bfloat16, float16. Choose one."),
+    ({"--device": "gpu"}, "Device 'gpu': PyTorch cannot use it here."),
+    ({"--seed": "-1"}, "Seed -1: seeds lie in [0, 4294967295]"),
+    ({"--seed": "one"}, "Invalid value for '--seed': "),
+    ({"--sede": "1"}, "No such option"),
+    ({"--out": None}, "Missing option '--out'"),
+]
+
+
+def command(changes: dict[str, Any], prior: Path) -> list[Any]:
+    parts = {**GOOD, "--prior": prior, **changes}
+    options = [text for name, value in parts.items() if name.startswith("--") and value for text in (name, value)]
+    return ["inpaint", parts["image"], parts["mask"], *options]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_bad_input(run: Run, folder: Path, prior: Path, changes: dict[str, Any], message: str) -> None:
+    """If this fails, this mistake gives a traceback, a half-written file, exit status 0, or a line of no help."""
+    before = contents(folder)
+    check_refused(run(*command(changes, prior)), folder, before, message)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, --device cuda on a laptop gives a traceback out of PyTorch."""
+    before = contents(folder)
+    done = run(*command({"--device": "cuda"}, prior))
+    check_refused(done, folder, before, "Device 'cuda': PyTorch cannot use it here. Use 'cpu', or")
+
+
+def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a small file that unpacks to gigabytes takes the machine's memory."""
+    before = contents(folder)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    done = run(*command({}, prior))
+    check_refused(done, folder, before, "Cannot open photo.png: more than 40 pixels, PIL's guard against decompression")
+
+
+def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """If this fails, the one line about a damaged download drowns in what diffusers logs."""
+    broken = tmp_path_factory.mktemp("broken")
+    tiny_folder_pipeline().save_pretrained(broken)
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    before = contents(folder)
+    check_refused(run(*command({}, broken)), folder, before, "Cannot load unet from ")
+
+
+def test_a_full_disk(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a disk that fills up while the result is written leaves half a file, or a traceback."""
+
+    def full(_image: object, path: Path, **_options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    before = contents(folder)
+    monkeypatch.setattr(Image.Image, "save", full)
+    check_refused(run(*command({}, prior)), folder, before, "No space left on device")
+
+
+def test_an_older_result_survives(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, a run that fails late destroys the result of an earlier one."""
+    Path("out.png").write_bytes(b"precious")
+    before = contents(folder)
+    check_refused(run(*command({"mask": "small.png"}, prior)), folder, before, "a mask is never resized")
+
+
+# --- schedule, mask, priors
+
+
+def test_schedule_list(run: Run) -> None:
+    """If this fails, users cannot see which presets there are and what each costs."""
+    done = run("schedule", "list")
+    assert done.status == 0
+    assert all(name in done.out for name in presets.available())
+    data = json.loads(run("schedule", "list", "--json").out)
+    assert sorted(entry["name"] for entry in data) == presets.available()
+    assert {entry["name"]: entry["model_calls"] for entry in data}["paper"] == 2410
+
+
+def test_schedule_show(run: Run, folder: Path) -> None:
+    """If this fails, a preset's walk, source or cost is not what is shown."""
+    shown = run("schedule", "show", "paper").out
+    assert shown.startswith("paper\nRePaint as published")
+    assert "transitions: 4570\n" in shown
+    data = json.loads(run("schedule", "show", "paper", "--json").out)
+    assert len(data["levels"]) == data["transitions"] + 1 == 4571
+    assert json.loads(run("schedule", "show", "two.yaml", "--json").out)["levels"] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("papr", "Did you mean 'paper'?"),
+        ("typo.yaml", "unknown key 'stepps': allowed are about, source, steps"),
+        ("broken.yaml", "is not YAML: "),
+        ("none.yaml", "Cannot read none.yaml: "),
+        ("photo.png", "No preset 'photo.png': "),
+    ],
+)
+def test_schedule_errors(run: Run, folder: Path, name: str, message: str) -> None:
+    """If this fails, a typo in a schedule gives a traceback, or is read as the default."""
+    before = contents(folder)
+    check_refused(run("schedule", "show", name), folder, before, message)
+    check_refused(run("schedule", "plot", name, "--out", "plot.png"), folder, before, message)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_schedule_plot(run: Run, folder: Path, suffix: str, start: bytes) -> None:
+    """If this fails, a walk cannot be drawn to this format."""
+    done = run("schedule", "plot", "quick", "--out", f"plot{suffix}")
+    assert (done.status, done.out) == (0, f"quick: 770 transitions. Plot: plot{suffix}\n")
+    assert Path(f"plot{suffix}").read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("plot.bmp", "--out plot.bmp: a plot is a .png, .svg or .pdf file. Change the suffix."),
+        ("none/plot.png", "Cannot write none/plot.png: no folder none. Create it first."),
+    ],
+)
+def test_schedule_plot_errors(run: Run, folder: Path, out: str, message: str) -> None:
+    """If this fails, a wrong --out gives a traceback out of matplotlib."""
+    check_refused(run("schedule", "plot", "quick", "--out", out), folder, contents(folder), message)
+
+
+def test_mask(run: Run, folder: Path) -> None:
+    """If this fails, a drawn mask has another size, polarity or shape than was asked for."""
+    done = run("mask", "box", "--size", "20x10", "--out", "box.png", "--option", "share=0.5")
+    assert (done.status, done.out) == (0, "box, 20 x 10, 25.0 % hole: box.png\n")
+    white = np.asarray(Image.open("box.png"))
+    assert (white.dtype, white.shape) == (np.uint8, (10, 20))
+    assert (white[2:7, 5:15] == 255).all()
+    assert white.sum() == 50 * 255
+    run("mask", "box", "--size", "20x10", "--out", "keep.png", "--option", "h=5", "--option", "w=10", "--keep-mask")
+    assert np.array_equal(np.asarray(Image.open("keep.png")), 255 - white)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("mask", "freeform", "--size", "32x32", "--out", f"{name}.png", "--seed", seed).status == 0
+    a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bax"], "No mask 'bax': there are alternating_lines, box, "),
+        (["box", "--size", "20"], "--size 20: it is WIDTHxHEIGHT in pixels, such as 256x256."),
+        (["box", "--size", "0x5"], "--size 0x5: it is WIDTHxHEIGHT in pixels, such as 256x256."),
+        (["box", "--size", "99999x99999"], "--size 99999x99999: PIL would not read more than 89478485 pixels."),
+        (["box", "--option", "share"], "--option share: write name=value, such as radius=0.3."),
+        (["box", "--option", "shar=1"], "Mask box has no option 'shar': it takes share, top, left, h, w."),
+        (["box", "--option", "share=2"], "share is 2: it must lie in (0, 1]. Give a fraction"),
+        (["box", "--option", "share=half"], "--option share=half: box cannot take this"),
+        (["box", "--option", "h=[3]"], "--option h=[3]: box cannot take this"),
+        (["super_resolve", "--option", "factor=2.5"], "--option factor=2.5: super_resolve cannot take this"),
+        (["box", "--seed", "3"], "Mask box has no option 'seed'"),
+        (["freeform", "--seed", "-3"], "Invalid value for '--seed': "),
+        (["freeform", "--option", "seed=-3"], "--option seed=-3: freeform cannot take this"),
+        (["box", "--out", "out.xyz"], "Cannot write out.xyz: the suffix must be one of .png, "),
+        (["box", "--out", "none/out.png"], "Cannot write none/out.png: no folder none. Create it first."),
+    ],
+)
+def test_mask_errors(run: Run, folder: Path, arguments: list[str], message: str) -> None:
+    """If this fails, a wrong size or option gives a traceback, or fills the memory."""
+    defaults = [
+        text
+        for name, value in (("--size", "20x10"), ("--out", "out.png"))
+        for text in (name, value)
+        if name not in arguments
+    ]
+    check_refused(run("mask", *arguments, *defaults), folder, contents(folder), message)
+
+
+def test_priors_list(run: Run) -> None:
+    """If this fails, users cannot see what works offline, or a prior ships without its licence."""
+    data = json.loads(run("priors", "list", "--json").out)
+    assert [entry["name"] for entry in data] == bundled()
+    assert "textures" in bundled()
+    assert all(entry["about"] and entry["licence"] and 0 < entry["mib"] <= 16 for entry in data)
+    shown = run("priors", "list")
+    assert (shown.status, shown.err) == (0, "")
+    assert "textures" in shown.out
+
+
+# --- The command itself
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["schedule", "nonsense"], ["inpaint"]])
+def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> None:
+    """If this fails, a wrong command prints a box of many lines where scripts expect one."""
+    done = run(*arguments)
+    check_refused(done, folder, contents(folder), " --help.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"]])
+def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
+    """If this fails, the bare command says nothing, or an empty error."""
+    done = run(*arguments)
+    assert "Usage" in done.out + done.err
+    assert "repaint:" not in done.err
+
+
+def test_python_m_repaint() -> None:
+    """If this fails, `python -m repaint` does not work where the script is not on the PATH."""
+    done = subprocess.run([sys.executable, "-m", "repaint", "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("inpaint", "demo", "schedule", "mask", "priors"))
+
+
+def test_an_error_in_a_real_process(folder: Path) -> None:
+    """If this fails, the exit status or the one line is lost between the program and the shell."""
+    done = subprocess.run(
+        [sys.executable, "-m", "repaint", "inpaint", "none.png", "mask.png", "--out", "out.png"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("repaint: No file none.png: an image path must exist.")
+    assert not Path("out.png").exists()

@@ -1,0 +1,190 @@
+"""What is installed: presets and priors are found from a wheel, an editable install and a checkout, from any folder."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import repaint
+from repaint import presets
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = ROOT / "pyproject.toml"
+PRESETS = sorted(path.stem for path in (ROOT / "schedules").glob("*.yaml"))
+
+# What the project promises to stand on.
+MISSION = {"torch", "diffusers", "transformers", "accelerate", "lpips", "numpy", "pillow", "scikit-image"}
+
+PROBE = """
+import json, repaint
+from repaint import presets
+from repaint.priors.load import BUNDLED, bundled
+sizes = {name: sum(file.stat().st_size for file in (BUNDLED / name).rglob("*")) for name in bundled()}
+print(json.dumps({"file": repaint.__file__, "presets": presets.available(), "bundled": sizes}))
+"""
+
+
+def probe(python: Path | str, cwd: Path, path: Path | None = None) -> dict[str, object]:
+    """What a fresh interpreter finds, with one folder on its path, or none."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    done = subprocess.run(
+        [str(python), "-c", PROBE], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def check(found: dict[str, object], home: Path) -> None:
+    """The package under `home`, all presets, and the prior with its weights."""
+    assert Path(str(found["file"])).is_relative_to(home)
+    assert found["presets"] == PRESETS
+    bundled = found["bundled"]
+    assert isinstance(bundled, dict)
+    assert bundled["textures"] > 2**20, "the weights are there, not the config alone"
+
+
+def dependencies() -> dict[str, set[str]]:
+    """Distribution names of each table of pyproject.toml; "" is what every install takes."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        tomllib = pytest.importorskip("tomli")
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    tables = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {name: {re.split(r"[^\w.-]", line)[0].lower() for line in lines} for name, lines in tables.items()}
+
+
+def imports() -> dict[str, set[str]]:
+    """Top-level packages that the files of repaint/ import, anywhere in them: package to files."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "repaint").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            for name in names:
+                found.setdefault(name.split(".")[0], set()).add(path.relative_to(ROOT / "repaint").as_posix())
+    return found
+
+
+def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, presets are looked for in the working folder: nothing runs outside the checkout."""
+    monkeypatch.chdir(tmp_path)
+    assert presets.folder() == ROOT / "schedules"
+    assert presets.available() == PRESETS
+    assert "paper" in PRESETS
+
+
+def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a package without its presets gives an empty list, or a traceback."""
+    monkeypatch.setattr(presets, "__file__", str(tmp_path / "repaint" / "presets.py"))
+    with pytest.raises(repaint.RepaintError, match=r"No presets beside .*: the installation is incomplete\. Reinstall"):
+        presets.folder()
+
+
+def test_promised_dependencies_are_declared() -> None:
+    """If this fails, the package no longer installs what the project says it stands on."""
+    assert dependencies()[""] >= MISSION
+
+
+def test_every_import_is_declared() -> None:
+    """If this fails, a fresh install breaks at the import of a package that only this machine happened to have."""
+    declared = dependencies()
+    distributions = importlib.metadata.packages_distributions()
+    optional = {"studio": declared["app"]}  # folders and files that need an extra
+    for package, files in imports().items():
+        if package in sys.stdlib_module_names or package == "repaint":
+            continue
+        names = {name.lower() for name in distributions.get(package, [package])}
+        for file in files:
+            allowed = declared[""] | optional.get(Path(file).parts[0].removesuffix(".py"), set())
+            assert names & allowed, f"repaint/{file} imports {package}: declare one of {names} in pyproject.toml"
+
+
+def test_the_walk_sees_imports() -> None:
+    """If this fails, the test above sees nothing and passes always."""
+    assert {"PIL", "torch", "yaml", "skimage"} <= set(imports())
+    assert "masks.py" in imports()["scipy"], "imported inside a function"
+
+
+def test_the_version_is_one() -> None:
+    """If this fails, the package says another version than the one that is installed."""
+    assert f'version = "{repaint.__version__}"' in PYPROJECT.read_text(encoding="utf-8")
+
+
+def test_a_checkout_on_the_path(tmp_path: Path) -> None:
+    """If this fails, a clone cannot be used without installing it."""
+    check(probe(sys.executable, tmp_path, ROOT), ROOT / "repaint")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(wheel, sdist): the sdist is built from the checkout and the wheel from the sdist, as a release does."""
+    pytest.importorskip("build")
+    out = tmp_path_factory.mktemp("dist")
+    isolation = ["--no-isolation"] if find_spec("hatchling") else []  # else `build` fetches it
+    subprocess.run([sys.executable, "-m", "build", *isolation, "--outdir", out, ROOT], check=True, timeout=600)
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    return wheel, sdist
+
+
+@pytest.mark.slow
+def test_the_archives(built: tuple[Path, Path]) -> None:
+    """If this fails, a release lacks presets, weights or typing, or carries caches and runs of this machine."""
+    wheel, sdist = built
+    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert {f"repaint/schedules/{name}.yaml" for name in PRESETS} <= in_wheel
+    assert {f"schedules/{name}.yaml" for name in PRESETS} <= in_sdist
+    for names in (in_wheel, in_sdist):
+        textures = {name for name in names if name.startswith("repaint/priors/bundled/textures/")}
+        assert any(name.endswith(".safetensors") for name in textures)
+        assert {Path(name).name for name in textures} >= {"model_index.json", "card.json", "config.json"}
+        assert not {name for name in names if "__pycache__" in name or name.startswith(("runs/", ".git/"))}
+    assert {"pyproject.toml", "README.md", "LICENSE", "tests/test_packaging.py"} <= in_sdist
+    assert not {name for name in in_wheel if name.startswith(("tests/", "examples/"))}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in in_wheel)
+
+
+@pytest.mark.slow
+def test_a_wheel_install(built: tuple[Path, Path], tmp_path: Path) -> None:
+    """If this fails, `pip install repaint` gives a package that finds neither its presets nor its prior."""
+    target = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, built[0]]
+    subprocess.run(pip, check=True, timeout=300)
+    check(probe(sys.executable, tmp_path, target), target)
+
+
+@pytest.mark.slow
+def test_an_editable_install(tmp_path: Path) -> None:
+    """If this fails, `pip install -e .` finds no presets, which lie outside the package there."""
+    if not (find_spec("hatchling") and find_spec("editables")):
+        pytest.skip("needs hatchling and editables")
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    home = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
+    python = Path(sysconfig.get_path("scripts", "venv", home)) / "python"
+    site = Path(sysconfig.get_path("purelib", "venv", home))
+    # Our packages, as a path alone: .pth files in there, and so an editable install of this checkout, stay unread.
+    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    with pytest.raises(AssertionError, match="No module named 'repaint'"):
+        probe(python, tmp_path)
+    subprocess.run([*pip, "--editable", ROOT], check=True, timeout=300)
+    check(probe(python, tmp_path), ROOT / "repaint")
