@@ -758,7 +758,12 @@ def test_half_precision_models(dtype: torch.dtype) -> None:
     states: list[SamplerState] = []
     out = half(image, white, schedule=JUMPS, generator=0, output_type="np", callback_on_step_end=record(states))
     assert set(inside) == {dtype}
-    assert {state.x.dtype for state in states} == {torch.float32}
+    assert {(state.x.dtype, state.x0_hat.dtype) for state in states if state.x0_hat is not None} == {
+        (torch.float32,) * 2
+    }
+    raw = tiny_pipe(scheduler={"clip_sample": False}).to(dtype).prior
+    with torch.no_grad():
+        assert raw.denoise(torch.zeros(1, 3, 8, 8), raw.schedule(4)[2]).eps_hat.dtype == torch.float32
     assert np.array_equal(out.images[0][~white], image[~white])
 
 

@@ -141,7 +141,7 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
     if cls is None:
         raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which this diffusers lacks. Update diffusers.")
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):  # a model is initialised at random before it is loaded
+        with _quiet(), torch.random.fork_rng(devices=[]):  # some versions initialise at random first
             if not options:
                 return cls.from_pretrained(where, local_files_only=True)
             part, found = cls.from_pretrained(where, local_files_only=True, output_loading_info=True, **options)
