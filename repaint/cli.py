@@ -82,15 +82,15 @@ def demo(
     from repaint.demo import run
     from repaint.files import check_writable
     from repaint.images import save_image
+    from repaint.method import as_method
 
     check_writable(out_file, "RGB")
-    method = Method.from_preset(schedule) if schedule in presets.available() else Method.from_yaml(schedule)
+    method = as_method(schedule)
     with _calls_bar(f"filling 5 holes with {method.name}", method.model_calls) as step:
         strip, calls = run(method, seed, step)
     save_image(strip, out_file)
-    out.print(
-        f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}", highlight=False
-    )
+    line = f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}"
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

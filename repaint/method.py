@@ -166,14 +166,24 @@ def as_method(
         )
     changes: dict[str, Any] = {}
     if merge is not None:
-        changes["merge"] = build("merge", merge, MERGES) if isinstance(merge, str) else merge
+        changes["merge"] = _part("merge", merge, MERGES, Merge)
     if solver is not None:
-        changes["solver"] = build("solver", solver, SOLVERS) if isinstance(solver, str) else solver
-    if isinstance(corrector, str):
-        changes["corrector"] = None if corrector == "none" else build("corrector", corrector, CORRECTORS)
-    elif corrector is not None:
-        changes["corrector"] = corrector
+        changes["solver"] = _part("solver", solver, SOLVERS, Solver)
+    if corrector is not None:
+        changes["corrector"] = None if corrector == "none" else _part("corrector", corrector, CORRECTORS, Langevin)
     return replace(method, **changes)
+
+
+def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kind: type) -> Any:
+    """A part from its text, or the part itself where it is one."""
+    if isinstance(given, str):
+        return build(name, given, known)
+    if not isinstance(given, kind):
+        raise ScheduleError(
+            f"A {name} of type {type(given).__name__}: it is one of {', '.join(known)}, as text, or an object of the "
+            f"{kind.__name__} protocol. Pass one of these."
+        )
+    return given
 
 
 def build(part: str, text: str, known: Mapping[str, Callable[..., Any]]) -> Any:

@@ -131,3 +131,10 @@ def test_what_is_no_schedule_is_refused() -> None:
     """If this fails, schedule=250 ends in a traceback."""
     with pytest.raises(ScheduleError, match=r"A schedule of type int: it is a preset's name"):
         as_method(250)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["merge", "solver", "corrector"])
+def test_a_part_that_is_no_part_is_refused(part: str, unchecked: None) -> None:
+    """If this fails, merge=0.5 ends in an AttributeError deep in the loop."""
+    with pytest.raises(ScheduleError, match=rf"A {part} of type float: it is one of .* Pass one of these"):
+        as_method("quick", **{part: 0.5})
