@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -231,7 +232,8 @@ def bench(
     if sheet is not None:
         save_image(holes_sheet(holes, {name: images for name, (_, images) in results.items()}), sheet)
     if as_json:
-        print(json.dumps({name: vars(score) for name, (score, _) in results.items()}, indent=2))  # noqa: T201
+        rows = {name: vars(score) | {"psnr": _finite(score.psnr)} for name, (score, _) in results.items()}
+        print(json.dumps(rows, indent=2))  # noqa: T201
         return
     table = Table("fills with", "patch distance", "gradient distance", "PSNR in hole", "model calls", "seconds")
     for name, (score, _) in results.items():
@@ -348,6 +350,11 @@ def _named_value(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity: the PSNR of the truth itself becomes null."""
+    return value if math.isfinite(value) else None
 
 
 def _report(data: dict[str, Any], as_json: bool, text: str) -> None:
