@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
