@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +62,40 @@ def prior_from_components(components: Mapping[str, Any], labels: Mapping[Any, st
         PriorError: no scheduler, an inpainting UNet, or a model class without a prior here.
     """
     unet, scheduler = components.get("unet"), components.get("scheduler")
-    if scheduler is None:
+    kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
+    _check_parts(kinds, getattr(getattr(unet, "config", None), "in_channels", None))
+    return PixelPrior(unet, scheduler, _class_names(labels))
+
+
+def _check_parts(kinds: Mapping[str, str], in_channels: int | None) -> None:
+    """Refuse what no prior here serves, from the classes of a pipeline's parts: gigabytes need not be read for that."""
+    if "scheduler" not in kinds:
         raise PriorError("This pipeline has no scheduler: its noise levels are unknown. Add a scheduler to it.")
-    kind = type(unet).__name__
-    if unet is None:
+    if "unet" not in kinds:
         raise PriorError(
-            f"This pipeline has no UNet, only {', '.join(components)}: supported is UNet2DModel in pixel space."
+            f"This pipeline has no UNet, only {', '.join(kinds)}: supported is UNet2DModel in pixel space. "
+            "Use such a model."
         )
-    if getattr(unet.config, "in_channels", None) == 9:
+    if in_channels == 9:
         raise PriorError(
             "A UNet with 9 input channels was trained for inpainting and takes the mask as input: it belongs to "
             "diffusers' StableDiffusionInpaintPipeline (or its XL form). Here, use the ordinary text-to-image model."
         )
-    space = next((name for name in ("vae", "vqvae", "movq") if components.get(name) is not None), None)
-    if kind != "UNet2DModel" or space is not None:
-        where = f"over a {type(components[space]).__name__}" if space else "in pixel space"
-        raise PriorError(f"{kind} {where} is not supported: supported is UNet2DModel in pixel space.")
-    return PixelPrior(unet, scheduler, {int(number): str(name) for number, name in (labels or {}).items()})
+    space = next((name for name in ("vae", "vqvae", "movq") if name in kinds), None)
+    if kinds["unet"] != "UNet2DModel" or space is not None:
+        where = f"over a {kinds[space]}" if space else "in pixel space"
+        raise PriorError(
+            f"{kinds['unet']} {where} is not supported: supported is UNet2DModel in pixel space. Use such a model."
+        )
+
+
+def _class_names(labels: Any) -> dict[int, str]:
+    try:
+        return {int(number): str(name) for number, name in (labels or {}).items()}
+    except (AttributeError, ValueError) as error:
+        raise PriorError(
+            f"id2label is {labels!r}: it maps class numbers to names. Correct it in model_index.json."
+        ) from error
 
 
 def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) -> Prior:
@@ -90,60 +109,74 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         ) from error
     except (OSError, ValueError) as error:
         raise PriorError(f"Cannot read {index_file}: {error}. Download or save it again.") from error
-    if not isinstance(index, dict) or not isinstance(index.get("scheduler"), list):
-        raise PriorError(
-            f"{folder} names no scheduler in model_index.json: its noise levels are unknown. Save one with it."
-        )
-    parts = {}
-    for name in ("scheduler", "unet"):
-        entry = index.get(name)
-        if isinstance(entry, list):
-            parts[name] = _load_part(folder, name, entry, torch_dtype, variant)
-    unread = {
-        name: _Unread(name)
-        for name, entry in index.items()
-        if name not in parts and isinstance(entry, list) and entry[0]
-    }
-    return prior_from_components({**parts, **unread}, index.get("id2label"))
+    if not isinstance(index, dict):
+        raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
+    entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
+    kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
+    _check_parts(kinds, _in_channels(folder))
+    scheduler = _load_part(folder, "scheduler", kinds["scheduler"])
+    unet = _load_part(folder, "unet", kinds["unet"], torch_dtype=torch_dtype, variant=variant, low_cpu_mem_usage=False)
+    return prior_from_components({"unet": unet, "scheduler": scheduler}, _class_names(index.get("id2label")))
 
 
-class _Unread:
-    """A pipeline part that is named in model_index.json and not loaded."""
+def _in_channels(folder: Path) -> Any:
+    """Input channels by the UNet's config; None where it cannot be read, which loading then tells."""
+    try:
+        return json.loads((_part_folder(folder, "unet") / "config.json").read_text(encoding="utf-8"))["in_channels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+
+def _part_folder(folder: Path, name: str) -> Path:
+    """A part's own subfolder, or the root, where older pipelines have it."""
+    return folder / name if (folder / name).is_dir() else folder
 
 
-def _load_part(folder: Path, name: str, entry: list[Any], torch_dtype: torch.dtype, variant: str | None) -> Any:
-    """One component, from its own subfolder or from the root, as older pipelines have it."""
+def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
+    """One part by its class name in diffusers; `options` are those of models."""
     import diffusers
 
-    where = folder / name if (folder / name).is_dir() else folder
-    cls = getattr(diffusers, str(entry[-1]), None)
+    where = _part_folder(folder, name)
+    cls = getattr(diffusers, kind, None)
     if cls is None:
-        raise PriorError(
-            f"{folder} wants diffusers.{entry[-1]} as {name}, which this diffusers lacks. Update diffusers."
-        )
+        raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which this diffusers lacks. Update diffusers.")
     try:
-        if name == "scheduler":
-            return cls.from_pretrained(where)
-        return cls.from_pretrained(
-            where, torch_dtype=torch_dtype, variant=variant, low_cpu_mem_usage=False, local_files_only=True
-        )
+        with _quiet(), torch.random.fork_rng(devices=[]):  # a model is initialised at random before it is loaded
+            if not options:
+                return cls.from_pretrained(where, local_files_only=True)
+            part, found = cls.from_pretrained(where, local_files_only=True, output_loading_info=True, **options)
     except Exception as error:  # diffusers raises OSError, ValueError, KeyError, SafetensorError, ... for damaged files
+        raise PriorError(f"Cannot load {name} from {where}: {_one_line(error)}. Save or download it again.") from error
+    if missing := found["missing_keys"]:
         raise PriorError(
-            f"Cannot load {name} from {where}: {_first_line(error)}. Save or download it again."
-        ) from error
+            f"The weights in {where} lack {len(missing)} tensors of their {kind}, such as {min(missing)}: these would "
+            "be random. Save or download them again."
+        )
+    return part
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers logs what its exceptions then say again: a failure is told once."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
     from diffusers import DiffusionPipeline
 
     try:
-        return Path(DiffusionPipeline.download(name, variant=variant, **hub))
+        with _quiet():
+            return Path(DiffusionPipeline.download(name, variant=variant, **hub))
     except Exception as error:  # the Hub client's errors have no common base class across its versions
         raise PriorError(
-            f"Cannot fetch {name!r} from the Hugging Face Hub: {_first_line(error)}. Check the name and the "
+            f"Cannot fetch {name!r} from the Hugging Face Hub: {_one_line(error)}. Check the name and the "
             f"network, or download it elsewhere and pass its folder; offline, {', '.join(bundled())} always works."
         ) from error
 
@@ -153,5 +186,5 @@ def _looks_like_hub_id(name: str) -> bool:
     return bool(owner and slash and repository) and "/" not in repository and not name.startswith((".", "~"))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300, placeholder=" …").rstrip(".") or type(error).__name__

@@ -32,7 +32,7 @@ class PixelPrior:
         class_names: names of the classes 0 ... n - 1. A model with one class more than names has a null class, the
             last, and then takes classifier-free guidance.
     Raises:
-        PriorError: a UNet whose channels cannot belong to a pixel prior.
+        PriorError: a UNet whose channels cannot belong to a pixel prior, or a variance-exploding scheduler.
     """
 
     def __init__(
@@ -44,9 +44,19 @@ class PixelPrior:
                 f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior "
                 "predicts as many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
             )
+        family = NoiseSchedule.from_scheduler(scheduler, 1).family
+        if family == "VE":
+            # NCSN++ predicts a score, EDM and consistency models scale input and output: no config says which.
+            raise PriorError(
+                f"A UNet2DModel with a {type(scheduler).__name__} (variance-exploding) is not supported: its configs "
+                "do not say what it predicts. Use a model with betas (DDPM, DDIM, ...) or a flow-matching one."
+            )
         self.unet = unet.eval()
         self.scheduler = scheduler
         self.class_names = dict(class_names or {})
+        # Flow schedulers have no such key in their config: there is one thing that their models predict.
+        default = "flow_prediction" if family == "flow" else "epsilon"
+        self._kind = str(scheduler.config.get("prediction_type", default))
         self._clip = Clip.from_config(scheduler.config)
         self._labels: Int[Tensor, " b"] | None = None
         self._guidance_scale = 1.0
@@ -112,13 +122,15 @@ class PixelPrior:
         else:
             null = torch.full_like(labels, self.null_class or 0)
             both = self._forward(torch.cat([x, x]), level, torch.cat([null, labels]))
-            without, with_class = both.chunk(2)
-            output = without + self._guidance_scale * (with_class - without)
+            without, output = both.chunk(2)
+            # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
+            c = self.channels
+            guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
+            output = torch.cat([guided, output[:, c:]], dim=1)
         variance = None
         if self.unet.config.out_channels == 2 * self.channels:
             output, variance = split_variance(output)
-        kind = self.scheduler.config.get("prediction_type", "epsilon")
-        return from_output(kind, output, x, level, clip=self._clip, variance=variance)
+        return from_output(self._kind, output, x, level, clip=self._clip, variance=variance)
 
     def _forward(
         self, x: Float[Tensor, "b c h w"], level: Level, labels: Int[Tensor, " b"] | None

@@ -1,0 +1,842 @@
+"""The pipeline, as its users call it: exact kept pixels, seeds, states, conditions, and the errors they read."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tiny_priors import tiny_folder_pipeline, tiny_pipe
+from torch import Tensor
+
+import repaint
+from repaint.errors import InputError, NoiseLevelError, NonFiniteError, PriorError, ScheduleError, StateError
+from repaint.images import read_images
+from repaint.merge import Predicted
+from repaint.method import Method, as_method
+from repaint.noise import Level
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.base import Conditions
+from repaint.rng import NoiseStreams
+from repaint.schedule import JumpSchedule
+from repaint.solvers import DDIM, Langevin
+from repaint.state import SamplerState
+
+TWO = JumpSchedule.from_levels([2, 1, 0])
+JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
+
+# A UNet rounds differently in another batch: about 1e-6 of its output. The first x0_hat is the output divided by
+# alpha, 0.006 at the noisiest level of linear betas, and pixels are half of [-1, 1]: 1e-6 / 0.006 / 2 = 8e-5.
+BATCH_ROUNDING = 2e-4
+
+
+@pytest.fixture(scope="module")
+def pipe() -> RePaintPipeline:
+    """Unconditional, RGB."""
+    return tiny_pipe()
+
+
+@pytest.fixture(scope="module")
+def grey() -> RePaintPipeline:
+    """Unconditional, one channel."""
+    return tiny_pipe(in_channels=1, out_channels=1)
+
+
+@pytest.fixture(scope="module")
+def classes() -> RePaintPipeline:
+    """Classes cat (0) and dog (1), and the null class (2)."""
+    return tiny_pipe(("cat", "dog"))
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def hole(height: int, width: int) -> NDArray[np.bool_]:
+    """White in the middle, off centre, as `mask_image`."""
+    white = np.zeros((height, width), bool)
+    white[height // 4 : max(1, height - height // 3), width // 5 : max(1, width - width // 2)] = True
+    return white
+
+
+def pil(mode: str, height: int, width: int) -> Image.Image:
+    """A random image of a PIL mode."""
+    values = noise(height, width, 4)
+    wide = values[..., :2].copy().view("<u2")[..., 0]
+    if mode == "P":
+        image = Image.fromarray(values[..., 0])
+        image.putpalette(noise(768, seed=1).tolist())
+        return image
+    if mode == "I;16":
+        return Image.fromarray(wide)
+    if mode == "F":
+        return Image.fromarray(wide.astype(np.float32) / 257)
+    if mode == "CMYK":
+        return Image.frombytes("CMYK", (width, height), values.tobytes())
+    if mode == "1":
+        return Image.fromarray(values[..., 0] > 127)
+    return Image.fromarray(values[..., 0].copy() if mode == "L" else values[..., : len(mode)].copy())
+
+
+def record(states: list[SamplerState]) -> Callable[..., None]:
+    """A callback that keeps every state."""
+
+    def keep(_pipe: RePaintPipeline, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        states.append(kwargs["state"])
+
+    return keep
+
+
+# --- Kept pixels
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_kept_pixels_of_every_pil_mode(pipe: RePaintPipeline, mode: str) -> None:
+    """If this fails, a picture of this mode loses kept pixels to the model, or is never repainted."""
+    image, white = pil(mode, 14, 19), hole(14, 19)
+    (result,) = pipe(image, Image.fromarray(white), schedule=TWO, generator=0).images
+    assert (result.mode, result.size) == (mode, image.size)
+    before, after = np.asarray(image), np.asarray(result)
+    assert np.array_equal(after[~white], before[~white])
+    assert not np.array_equal(after[white], before[white])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(12, 17), (12, 17, 3), (2, 12, 17, 3)])
+def test_kept_pixels_of_numpy(pipe: RePaintPipeline, dtype: str, shape: tuple[int, ...]) -> None:
+    """If this fails, 16-bit or float pixels that should be kept are rounded through the model's own range."""
+    unit = np.random.default_rng(0).random(shape)
+    image = (unit * {"uint8": 255, "uint16": 65535}.get(dtype, 1)).astype(dtype)
+    white = hole(12, 17)
+    result = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
+    batch = image if image.ndim == 4 else image[None]
+    assert (result.dtype, result.shape) == (image.dtype, batch.shape)
+    assert np.array_equal(result[:, ~white], batch[:, ~white])
+    assert not np.array_equal(result[:, white], batch[:, white])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_kept_pixels_of_tensors(pipe: RePaintPipeline, dtype: torch.dtype) -> None:
+    """If this fails, a tensor pipeline gets back pixels that it gave to be kept, changed."""
+    image = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0)).to(dtype)
+    white = torch.from_numpy(hole(12, 17))
+    result = pipe(image, white[None], schedule=TWO, generator=0, output_type="pt").images
+    assert (result.dtype, result.shape) == (dtype, image.shape)
+    assert torch.equal(result[..., ~white], image[..., ~white])
+    assert not torch.equal(result[..., white], image[..., white])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (37, 53), (257, 263)])
+@pytest.mark.parametrize("kind", ["none", "all", "pixel", "rows", "columns"])
+def test_sizes_and_masks(pipe: RePaintPipeline, size: tuple[int, int], kind: str) -> None:
+    """If this fails, a size that the model does not take, or a thin or total mask, breaks or changes kept pixels."""
+    image, white = noise(*size, 3), np.zeros(size, bool)
+    white[{"none": (), "all": ...}.get(kind, np.s_[size[0] // 2 :: 2] if kind == "rows" else np.s_[:, ::2])] = True
+    if kind in ("none", "pixel"):
+        white[:] = False
+    if kind == "pixel":
+        white[size[0] // 2, size[1] // 2] = True
+    out = pipe(image, white, schedule=TWO, generator=0, output_type="np")
+    assert out.images.shape == (1, *size, 3)
+    assert np.array_equal(out.images[0][~white], image[~white])
+    assert out.model_calls == (0 if kind == "none" else 2)
+    assert white.any() != np.array_equal(out.images[0], image)
+
+
+@pytest.mark.parametrize("output_type", ["pil", "np", "pt", "latent"])
+def test_nothing_to_fill_calls_no_model(
+    pipe: RePaintPipeline, monkeypatch: pytest.MonkeyPatch, output_type: str
+) -> None:
+    """If this fails, an image without a hole costs a whole walk, and model_calls says that it did not."""
+
+    def never(*_args: object) -> None:
+        raise AssertionError("the model was called")
+
+    monkeypatch.setattr(type(pipe.prior), "denoise", never)
+    image = noise(5, 6, 3)
+    out = pipe(image, np.zeros((5, 6), bool), schedule=TWO, output_type=output_type)
+    assert out.model_calls == 0
+    if output_type == "latent":
+        assert torch.equal(out.images[0][:, :5], read_images(image)[0].tensor(3)), "padded to 6 x 6"
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_content_of_the_hole_is_never_read(pipe: RePaintPipeline, mode: str) -> None:
+    """If this fails, what was to be removed shines through: the result depends on pixels, or alpha, under the hole."""
+    image, white = pil(mode, 11, 13), hole(11, 13)
+    pixels = np.asarray(image).copy()
+    pixels[white] = pixels[white][::-1] // 2
+    other = Image.frombytes(mode, image.size, pixels.tobytes())
+    if mode == "P":
+        other.putpalette(image.getpalette() or [])
+    first, second = pipe([image, other], white, schedule=TWO, generator=[3, 3]).images
+    assert not np.array_equal(np.asarray(image), np.asarray(other))
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_float_content_of_the_hole_is_never_read(pipe: RePaintPipeline, fill: float) -> None:
+    """If this fails, a float image's result depends on the value that a caller happened to put under the hole."""
+    image, white = np.random.default_rng(0).random((9, 10, 4)), hole(9, 10)
+    filled = np.where(white[..., None], fill, image)
+    a = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
+    b = pipe(filled, white, schedule=TWO, generator=0, output_type="np").images
+    assert np.array_equal(a, b)
+
+
+def test_both_polarities(pipe: RePaintPipeline) -> None:
+    """If this fails, mask_image and keep_mask no longer mean opposite things, or both or neither pass."""
+    image, white = noise(10, 9, 3), hole(10, 9)
+    a = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
+    b = pipe(image, keep_mask=~white, schedule=TWO, generator=0, output_type="np").images
+    assert np.array_equal(a, b)
+    with pytest.raises(InputError, match=r"Both mask_image and keep_mask given: exactly one is needed\."):
+        pipe(image, white, keep_mask=white, schedule=TWO)
+    with pytest.raises(InputError, match=r"Neither mask_image and keep_mask given: exactly one is needed\."):
+        pipe(image, schedule=TWO)
+
+
+def test_a_mask_of_another_size_is_refused(pipe: RePaintPipeline) -> None:
+    """If this fails, a mask is resized silently, and other pixels are kept than were asked for."""
+    with pytest.raises(InputError, match=r"mask_image is 9 x 10 and its image 10 x 9.*: a mask is never resized\."):
+        pipe(noise(10, 9, 3), np.ones((9, 10), bool), schedule=TWO)
+
+
+def test_soft_edges_blend(pipe: RePaintPipeline) -> None:
+    """If this fails, a soft mask is cut hard: half-kept pixels are the model's, or the input's, alone."""
+    image = np.random.default_rng(0).random((8, 8, 3))
+    hard, soft = np.ones((8, 8), np.float32), np.full((8, 8), 0.25, np.float32)
+    full = pipe(image, hard, schedule=TWO, generator=0, output_type="np").images
+    blend = pipe(image, soft, schedule=TWO, generator=0, output_type="np").images
+    np.testing.assert_allclose(blend[0], 0.75 * image + 0.25 * full[0], atol=1e-12)
+
+
+# --- Batches, seeds, generators
+
+
+def test_lists_of_different_sizes(pipe: RePaintPipeline) -> None:
+    """If this fails, images of different sizes cannot share a call, or come back in another order."""
+    sizes = [(8, 8), (9, 12), (8, 8), (7, 5)]
+    images = [noise(*size, 3, seed=i) for i, size in enumerate(sizes)]
+    masks = [hole(*size) for size in sizes]
+    masks[2][:] = False
+    out = pipe(images, masks, schedule=TWO, generator=7, output_type="np")
+    assert out.seeds == [7, 8, 9, 10]
+    assert out.model_calls == 2
+    for image, white, result in zip(images, masks, out.images, strict=True):
+        assert np.array_equal(result[~white], image[~white])
+        assert np.array_equal(result, image) != white.any()
+
+
+def test_one_size_and_several_types(pipe: RePaintPipeline, tmp_path: Path) -> None:
+    """If this fails, a list cannot mix paths, PIL, arrays and tensors of one size, as notebooks do."""
+    pixels, white = noise(8, 10, 3), hole(8, 10)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    images = [tmp_path / "a.png", Image.fromarray(pixels), pixels, pixels / 255, torch.rand(3, 8, 10)]
+    out = pipe(images, white, schedule=TWO, generator=[1] * 5, output_type="np").images
+    assert isinstance(out, list)
+    assert all(np.array_equal(one, out[0]) for one in out[:3])
+    assert [one.dtype.name for one in out] == ["uint8"] * 3 + ["float64", "float32"]
+
+
+def test_one_mask_for_many_and_repetitions(pipe: RePaintPipeline) -> None:
+    """If this fails, num_images_per_prompt repeats the same sample, or mixes up which image a result belongs to."""
+    images, white = noise(2, 9, 8, 3), hole(9, 8)
+    out = pipe(images, white, schedule=TWO, num_images_per_prompt=3, generator=20, output_type="np")
+    assert out.images.shape == (6, 9, 8, 3)
+    assert out.seeds == list(range(20, 26))
+    for i, result in enumerate(out.images):
+        assert np.array_equal(result[~white], images[i // 3][~white])
+    assert len({result.tobytes() for result in out.images}) == 6
+
+
+@pytest.mark.parametrize("schedule", [TWO, JUMPS], ids=["straight", "jumps"])
+def test_a_seed_gives_its_image_alone(pipe: RePaintPipeline, schedule: JumpSchedule) -> None:
+    """If this fails, `out.seeds` cannot bring a batch's best image back: randomness depends on the batch."""
+    image, white = np.random.default_rng(0).random((9, 12, 3), dtype=np.float32), hole(9, 12)
+    together: list[SamplerState] = []
+    out = pipe(
+        image,
+        white,
+        schedule=schedule,
+        num_images_per_prompt=3,
+        generator=5,
+        output_type="np",
+        callback_on_step_end=record(together),
+    )
+    for i, seed in enumerate(out.seeds):
+        alone: list[SamplerState] = []
+        again = pipe(
+            image, white, schedule=schedule, generator=seed, output_type="np", callback_on_step_end=record(alone)
+        )
+        for a, b in zip(alone, together, strict=True):  # the noise, to the bit: the streams, and the known part's
+            assert torch.equal(a.streams.states[0], b.streams.states[i])
+            if b.level > 0 and schedule is TWO:
+                known = b.known[i].expand(3, -1, -1)
+                assert torch.equal(a.x[0][known], b.x[i][known])
+        np.testing.assert_allclose(again.images[0], out.images[i], atol=BATCH_ROUNDING)
+
+
+def test_generators(pipe: RePaintPipeline) -> None:
+    """If this fails, one of the forms that diffusers' users pass as `generator` gives another image, or none."""
+    image, white = noise(2, 8, 8, 3), hole(8, 8)
+
+    def run(generator: Any) -> repaint.RePaintOutput:
+        return pipe(image, white, schedule=TWO, generator=generator, output_type="np")
+
+    generator = torch.Generator().manual_seed(1)
+    first = run(generator)
+    assert run(generator).seeds != first.seeds, "a generator advances"
+    assert np.array_equal(run(torch.Generator().manual_seed(1)).images, first.images)
+    assert np.array_equal(run(first.seeds).images, first.images)
+    two = [torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)]
+    assert run(two).seeds == [first.seeds[0]] * 2
+    assert run(None).seeds != run(None).seeds
+    with pytest.raises(InputError, match=r"3 generators or seeds for 2 images: there must be one each\."):
+        run([1, 2, 3])
+    with pytest.raises(InputError, match=r"Seed -1: seeds lie in \[0, 4294967295\]"):
+        run(-1)
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.5])
+def test_num_images_per_prompt_out_of_range(unchecked: None, pipe: RePaintPipeline, count: Any) -> None:
+    """If this fails, no image, or a traceback, comes back for a count that is no count."""
+    with pytest.raises(InputError, match=rf"num_images_per_prompt {count}: it is a whole number from 1\."):
+        pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, num_images_per_prompt=count)
+
+
+# --- Strength
+
+
+def test_strength_starts_from_the_input(pipe: RePaintPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, strength < 1 starts at another level, or from something else than the noised input."""
+    seen: list[tuple[Tensor, Level]] = []
+    denoise = type(pipe.prior).denoise
+    monkeypatch.setattr(
+        type(pipe.prior), "denoise", lambda prior, x, level: seen.append((x, level)) or denoise(prior, x, level)
+    )
+    image, white = torch.rand(3, 8, 10, generator=torch.Generator().manual_seed(0)), torch.from_numpy(hole(8, 10))
+    straight = JumpSchedule.from_rules(4, [])
+    out = pipe(image, white, schedule=straight, strength=0.5, generator=9)
+    grid = pipe.prior.schedule(4, "linspace")
+    assert out.model_calls == len(seen) == 2
+    assert [level for _, level in seen] == [grid[2], grid[1]]
+    z, _ = NoiseStreams.from_seeds([9]).draw(torch.Size([1, 3, 8, 10]), torch.float32)
+    expected = grid[2].alpha * (2 * image - 1) + grid[2].sigma * z[0]
+    # Each side rounds a handful of float32 operations on numbers up to 5.
+    torch.testing.assert_close(seen[0][0][0][:, white], expected[:, white], atol=2e-6, rtol=0)
+
+
+def test_strength_one_ignores_the_input(pipe: RePaintPipeline) -> None:
+    """If this fails, strength 1 leaks what was under the hole, or strength below 1 ignores it."""
+    white = hole(8, 10)
+    a = noise(8, 10, 3)
+    b = np.where(white[..., None], 255 - a, a)
+
+    def run(image: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+        schedule = JumpSchedule.from_rules(10, [])
+        out = pipe(image, white, schedule=schedule, strength=strength, generator=0, output_type="np")
+        result: NDArray[np.uint8] = out.images[0]
+        return result
+
+    assert np.array_equal(run(a, 1.0), run(b, 1.0))
+    assert not np.array_equal(run(a, 0.3), run(b, 0.3))
+
+
+@pytest.mark.parametrize(("strength", "calls"), [(1.0, 6), (0.75, 5), (0.5, 3), (0.01, 1)])
+def test_strength_cuts_the_walk(pipe: RePaintPipeline, strength: float, calls: int) -> None:
+    """If this fails, strength costs other model calls than its share of the walk: jumps above it are still made."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    assert JUMPS.model_calls == 6
+    out = pipe(image, white, schedule=JUMPS, strength=strength, generator=0)
+    assert out.model_calls == calls
+
+
+@pytest.mark.parametrize("strength", [0.0, -0.5, 1.5, math.nan])
+def test_strength_out_of_range(pipe: RePaintPipeline, strength: float) -> None:
+    """If this fails, a strength out of range gives noise, or a traceback, instead of one clear line."""
+    with pytest.raises(InputError, match=rf"strength {strength}: it lies in \(0, 1\]; 1 starts from pure noise\."):
+        pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, strength=strength)
+
+
+# --- Callback, saved states, branches
+
+
+def test_callback_arguments(pipe: RePaintPipeline) -> None:
+    """If this fails, progress bars and previews of callers see wrong moves, levels or states."""
+    seen: list[tuple[int, int, SamplerState]] = []
+
+    def look(owner: RePaintPipeline, moves: int, level: int, kwargs: dict[str, Any]) -> None:
+        assert owner is pipe
+        assert list(kwargs) == ["state"]
+        seen.append((moves, level, kwargs["state"]))
+
+    pipe(noise(8, 8, 3), hole(8, 8), schedule=JUMPS, generator=0, callback_on_step_end=look)
+    moves = as_method(JUMPS).moves
+    assert [count for count, _, _ in seen] == list(range(1, len(moves) + 1))
+    assert [level for _, level, _ in seen] == [move.dst for move in moves]
+    assert all((state.position, state.level) == (count, level) for count, level, state in seen)
+    assert seen[-1][2].model_calls == JUMPS.model_calls
+
+
+def test_callback_replaces_the_state(pipe: RePaintPipeline) -> None:
+    """If this fails, a callback cannot steer the run, or can overwrite pixels that are to be kept."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+
+    def blank(_pipe: object, _moves: int, level: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        state = kwargs["state"]
+        return {"state": replace(state, x=torch.ones_like(state.x))} if level == 0 else {}
+
+    (result,) = pipe(image, white, schedule=TWO, generator=0, output_type="np", callback_on_step_end=blank).images
+    assert (result[white] == 255).all()
+    assert np.array_equal(result[~white], image[~white])
+
+
+def test_callback_cannot_smuggle_another_level(pipe: RePaintPipeline) -> None:
+    """If this fails, a branch given back by a callback is denoised as if it stood at the walk's first level."""
+
+    def branch(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"state": kwargs["state"].branch([1])}
+
+    with pytest.raises(StateError, match=r"A branch at level 1 cannot take a walk that begins at level 2\."):
+        pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, generator=0, callback_on_step_end=branch)
+
+
+METHODS = {
+    "fresh": Method(JUMPS),
+    "trajectory": Method(JUMPS, merge=as_method(JUMPS, merge="trajectory").merge),
+    "multistep": as_method(JUMPS, merge="predicted", solver="multistep"),
+    "corrected": as_method(JUMPS, corrector="langevin(2, h=0.5, noise=averaged)"),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_resume_gives_the_same_bits(classes: RePaintPipeline, tmp_path: Path, name: str) -> None:
+    """If this fails, an interrupted run cannot be finished: a saved state lacks something, or noise is drawn anew."""
+    method, white = METHODS[name], hole(9, 7)
+    images = np.random.default_rng(0).random((2, 9, 7, 3))
+    asked: dict[str, Any] = {"class_labels": ["cat", "dog"], "guidance_scale": 2.0, "schedule": method}
+
+    def save(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        kwargs["state"].save(tmp_path / f"{moves}.safetensors")
+
+    whole = classes(images, white, generator=3, output_type="np", callback_on_step_end=save, **asked)
+    for moves in range(1, len(method.moves) + 1):
+        rest = classes.resume(tmp_path / f"{moves}.safetensors", images, white, output_type="np", **asked)
+        assert np.array_equal(rest.images, whole.images), f"resumed after move {moves}"
+        assert rest.seeds == whole.seeds
+        assert rest.model_calls == sum(move.kind != "renoise" for move in method.moves[moves:])
+
+
+def test_resume_of_repetitions_and_strength(pipe: RePaintPipeline) -> None:
+    """If this fails, runs with num_images_per_prompt or strength < 1 cannot be resumed."""
+    images, white = noise(2, 8, 8, 3), hole(8, 8)
+    states: list[SamplerState] = []
+    asked: dict[str, Any] = {"schedule": JUMPS, "strength": 0.5, "output_type": "np"}
+    whole = pipe(images, white, generator=3, num_images_per_prompt=2, callback_on_step_end=record(states), **asked)
+    rest = pipe.resume(states[1], images, white, **asked)
+    assert np.array_equal(rest.images, whole.images)
+    assert rest.seeds == [3, 4, 5, 6]
+
+
+def test_branches(pipe: RePaintPipeline) -> None:
+    """If this fails, one state cannot be continued in several ways, or a branch repeats the run it came from."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    states: list[SamplerState] = []
+    whole = pipe(image, white, schedule=JUMPS, generator=3, output_type="np", callback_on_step_end=record(states))
+    state = states[1]
+    assert state.level == 2
+    other = JumpSchedule.from_levels([2, 1, 2, 1, 0], steps=4)
+    out = pipe.resume(state.branch([10, 11]), image, white, schedule=other, output_type="np")
+    assert out.seeds == [10, 11]
+    assert out.model_calls == 3
+    assert len({result.tobytes() for result in (*out.images, *whole.images)}) == 3
+    assert all(np.array_equal(result[~white], image[~white]) for result in out.images)
+    again = pipe.resume(state.branch([10, 11]), image, white, schedule=other, output_type="np")
+    assert np.array_equal(again.images, out.images)
+    capped = pipe.resume(state.branch([10]), image, white, schedule=JUMPS.capped(2), output_type="np")
+    assert np.array_equal(capped.images[0][~white], image[~white])
+    with pytest.raises(StateError, match=r"A branch at level 2 cannot take a walk that begins at level 4\."):
+        pipe.resume(state.branch([10]), image, white, schedule=JUMPS)
+
+
+def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -> None:
+    """If this fails, a state goes on under another image, mask or method and gives a plausible wrong picture."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    states: list[SamplerState] = []
+    pipe(image, white, schedule=TWO, generator=0, callback_on_step_end=record(states))
+    state, seen = states[0], r"The state holds 1 samples of shape \(3, 8, 8\) with a known part that is not this"
+    with pytest.raises(StateError, match=seen):
+        pipe.resume(state, 255 - image, white, schedule=TWO)
+    with pytest.raises(StateError, match=seen):
+        pipe.resume(state, image, ~white, schedule=TWO)
+    with pytest.raises(StateError, match=seen):
+        pipe.resume(state, noise(8, 9, 3), hole(8, 9), schedule=TWO)
+    with pytest.raises(StateError, match=seen):
+        pipe.resume(state, [image, image], white, schedule=TWO)
+    with pytest.raises(StateError, match=r"1 moves into another walk at level 1, cannot go on with this one\."):
+        pipe.resume(state, image, white, schedule=JUMPS)
+    (tmp_path / "state").write_bytes(b"no state")
+    with pytest.raises(StateError, match=r"Cannot read the state .*: .*\. Give a file that SamplerState\.save wrote"):
+        pipe.resume(tmp_path / "state", image, white, schedule=TWO)
+
+
+# --- What comes out
+
+
+def test_output_types(pipe: RePaintPipeline) -> None:
+    """If this fails, an output type is not what diffusers' users expect, or its values differ between types."""
+    image, white = noise(2, 9, 7, 3), hole(9, 7)
+
+    def run(output_type: str) -> Any:
+        return pipe(image, white, schedule=TWO, generator=0, output_type=output_type).images  # type: ignore[arg-type]
+
+    array = run("np")
+    assert [np.array_equal(np.asarray(one), two) for one, two in zip(run("pil"), array, strict=True)] == [True, True]
+    assert torch.equal(run("pt"), torch.from_numpy(array).permute(0, 3, 1, 2).double().div(255).float())
+    latent = run("latent")
+    assert [tuple(one.shape) for one in latent] == [(3, 10, 8), (3, 10, 8)], "padded to the model's multiple of 2"
+    x0 = read_images(image)[0].tensor(3)
+    assert torch.equal(latent[0][:, :9, :7][:, ~white], x0[:, ~white])
+
+
+def test_unknown_output_type(unchecked: None, pipe: RePaintPipeline) -> None:
+    """If this fails, a typo in output_type shows only after the whole walk."""
+    with pytest.raises(InputError, match=r"output_type 'numpy': it is one of pil, np, pt, latent\."):
+        pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, output_type="numpy")  # type: ignore[arg-type]
+
+
+def test_grey_images_come_back_grey(pipe: RePaintPipeline, grey: RePaintPipeline) -> None:
+    """If this fails, a grey photograph becomes RGB, or cannot be used with an RGB prior."""
+    image, white = noise(8, 8), hole(8, 8)
+    for model in (pipe, grey):
+        (result,) = model(Image.fromarray(image), white, schedule=TWO, generator=0).images
+        assert result.mode == "L"
+        assert np.array_equal(np.asarray(result)[~white], image[~white])
+        assert model(image, white, schedule=TWO, generator=0, output_type="np").images.shape == (1, 8, 8)
+
+
+def test_colour_for_a_grey_prior(grey: RePaintPipeline) -> None:
+    """If this fails, colour is dropped silently by a prior that knows none."""
+    with pytest.raises(InputError, match=r"has 3 colour channels: the prior takes 1 and colour is not dropped sil"):
+        grey(noise(8, 8, 3), hole(8, 8), schedule=TWO)
+
+
+# --- Classes and guidance
+
+
+def test_class_labels_by_name_number_and_list(classes: RePaintPipeline) -> None:
+    """If this fails, a class name means another number, or labels of a list are shuffled over the images."""
+    images, white = np.random.default_rng(0).random((2, 8, 8, 3)), hole(8, 8)
+
+    def run(labels: Any, **more: Any) -> NDArray[np.float64]:
+        out = classes(images, white, class_labels=labels, schedule=TWO, generator=0, output_type="np", **more)
+        result: NDArray[np.float64] = out.images
+        return result
+
+    cat, dog, null = run(0), run(1), run(None)
+    assert np.array_equal(run("cat"), cat)
+    assert np.array_equal(run(["cat", 1])[0], cat[0])
+    assert np.array_equal(run([0, "dog"])[1], dog[1])
+    assert np.array_equal(run(2), null)
+    assert len({result.tobytes() for result in (cat, dog, null)}) == 3
+    assert np.array_equal(run("cat", guidance_scale=1.0), cat), "1 is no guidance"
+    np.testing.assert_allclose(run("cat", guidance_scale=0.0), null, atol=BATCH_ROUNDING)
+    assert not np.allclose(run("cat", guidance_scale=3.0), cat, atol=BATCH_ROUNDING)
+
+
+def test_labels_follow_images_through_groups(classes: RePaintPipeline) -> None:
+    """If this fails, sizes that are computed apart, or repetitions, get the label of another image."""
+    sizes = [(8, 8), (6, 8), (8, 8)]
+    images = [noise(*size, 3, seed=i) for i, size in enumerate(sizes)]
+    masks = [hole(*size) for size in sizes]
+    labels = ["cat", "dog", "dog"]
+    asked: dict[str, Any] = {"schedule": TWO, "output_type": "np"}
+    out = classes(images, masks, class_labels=labels, num_images_per_prompt=2, generator=0, **asked)
+    for i, result in enumerate(out.images):
+        image, white, label, seed = images[i // 2], masks[i // 2], labels[i // 2], out.seeds[i]
+        other = "cat" if label == "dog" else "dog"
+        right, wrong = (
+            classes(image, white, class_labels=name, generator=seed, **asked).images[0].astype(int)
+            for name in (label, other)
+        )
+        assert np.abs(right - result).max() <= 1, "batch rounding may fall on the other side of a half"
+        assert np.abs(wrong - result).max() > 1
+
+
+def test_guidance_is_linear(classes: RePaintPipeline) -> None:
+    """If this fails, guidance does not extrapolate from the null class through the class (arXiv 2207.12598, eq. 6)."""
+    free = tiny_pipe(("cat", "dog"), scheduler={"clip_sample": False}).prior
+    level = free.schedule(4)[2]
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def eps(scale: float | None, label: int | str | None = "dog") -> Tensor:
+        return free.conditioned(1, Conditions(class_labels=label, guidance_scale=scale)).denoise(x, level).eps_hat
+
+    with torch.no_grad():
+        expected = eps(None, None) + 2.5 * (eps(None) - eps(None, None))
+        # Outputs are of order 1, the UNet rounds them to 1e-6 in batches of 1 and 2, and 2.5 multiplies that.
+        torch.testing.assert_close(eps(2.5), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"class_labels": "cta"}, r"No class 'cta': there are cat, dog\. Did you mean 'cat'\?"),
+        ({"class_labels": 3}, r"Class 3: this model's classes are 0 to 2\. Choose one of them\."),
+        ({"class_labels": -1}, r"Class -1: this model's classes are 0 to 2"),
+        ({"guidance_scale": 2.0}, r"guidance_scale 2\.0 without class_labels: guidance needs both"),
+        ({"class_labels": 0, "guidance_scale": -1.0}, r"guidance_scale -1\.0: it is 0 or more, and 1 is no guidance"),
+        ({"class_labels": 0, "guidance_scale": math.nan}, r"guidance_scale nan: it is 0 or more"),
+    ],
+)
+def test_class_errors(classes: RePaintPipeline, asked: dict[str, Any], message: str) -> None:
+    """If this fails, a wrong class or scale gives another class, or a traceback out of the model."""
+    with pytest.raises(PriorError, match=message):
+        classes(noise(8, 8, 3), hole(8, 8), schedule=TWO, **asked)
+
+
+def test_a_wrong_number_of_labels(classes: RePaintPipeline) -> None:
+    """If this fails, labels are cut off or repeated over images that they were not meant for."""
+    with pytest.raises(InputError, match=r"3 class labels for 2 images: give one for all, or one for each\."):
+        classes(noise(2, 8, 8, 3), hole(8, 8), schedule=TWO, class_labels=[0, 1, 0])
+
+
+def test_conditions_that_a_model_cannot_take(pipe: RePaintPipeline) -> None:
+    """If this fails, labels or guidance are ignored silently where the model knows nothing of them."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    with pytest.raises(PriorError, match=r"class_labels 0 for an unconditional model|class_labels \[0\] for an uncond"):
+        pipe(image, white, schedule=TWO, class_labels=0)
+    with pytest.raises(PriorError, match=r"guidance_scale 2\.0 without a null class in the model: guidance needs both"):
+        pipe(image, white, schedule=TWO, guidance_scale=2.0)
+    only = tiny_pipe(num_class_embeds=2)
+    with pytest.raises(PriorError, match=r"draws one of 2 classes and has no null class: pass class_labels=, a number"):
+        only(image, white, schedule=TWO)
+    with pytest.raises(PriorError, match=r"No class 'cat': there are numbers from 0 to 1\."):
+        only(image, white, schedule=TWO, class_labels="cat")
+    with pytest.raises(PriorError, match=r"without a null class in the model"):
+        only(image, white, schedule=TWO, class_labels=1, guidance_scale=2.0)
+    assert only(image, white, schedule=TWO, class_labels=1).model_calls == 2
+
+
+def test_guidance_hook(pipe: RePaintPipeline) -> None:
+    """If this fails, a classifier's gradient is not asked for at each call, or is added with the wrong sign."""
+    image, white = np.full((8, 8, 3), 0.5), np.ones((8, 8), bool)
+    levels: list[Level] = []
+
+    def brighter(x: Tensor, level: Level) -> Tensor:
+        levels.append(level)
+        return torch.full_like(x, 0.5 / level.sigma)
+
+    def mean(**more: Any) -> float:
+        out = pipe(image, white, schedule=JUMPS, generator=0, output_type="np", **more)
+        return float(out.images.mean())
+
+    assert mean(guidance=brighter) > mean() + 0.01
+    grid = pipe.prior.schedule(4, "linspace")
+    assert levels == [grid[move.src] for move in as_method(JUMPS).moves if move.kind == "denoise"]
+
+
+# --- Methods
+
+
+def test_overrides_as_text_and_object(pipe: RePaintPipeline) -> None:
+    """If this fails, the text of a part means something else than the part, or an override is not used."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+
+    def run(**parts: Any) -> tuple[bytes, int]:
+        out = pipe(image, white, schedule=JUMPS, generator=0, output_type="np", **parts)
+        return out.images.tobytes(), out.model_calls
+
+    plain = run()
+    assert run(merge="predicted(8)") == run(merge=Predicted(8)) != plain
+    assert run(solver="ddim(eta=0.5)") == run(solver=DDIM(0.5)) != plain
+    assert run(corrector="langevin(2, h=0.4)") == run(corrector=Langevin(2, h=0.4))
+    assert run(corrector="langevin(2, h=0.4)")[1] == 3 * plain[1]
+    corrected = as_method(JUMPS, corrector="langevin")
+    assert pipe(image, white, schedule=corrected, corrector="none", generator=0).model_calls == plain[1]
+    with pytest.raises(ScheduleError, match=r"No merge 'frsh': there are fresh, trajectory, predicted\. Did you mean"):
+        run(merge="frsh")
+    with pytest.raises(InputError, match=r"ddim\(2\): eta lies in \[0, 1\]"):
+        run(solver="ddim(2)")
+
+
+def test_presets_yaml_and_methods(pipe: RePaintPipeline, tmp_path: Path) -> None:
+    """If this fails, one of the four things that `schedule` may be gives another walk."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    (tmp_path / "mine.yaml").write_text("steps: 4\nspacing: linspace\nlevels: [4, 3, 2, 1, 2, 3, 2, 1, 0]\n")
+
+    def run(schedule: Any) -> bytes:
+        result: bytes = pipe(image, white, schedule=schedule, generator=0, output_type="np").images.tobytes()
+        return result
+
+    mine = run(tmp_path / "mine.yaml")
+    assert mine == run(str(tmp_path / "mine.yaml")) == run(JUMPS) == run(Method(JUMPS, spacing="linspace"))
+    assert pipe(image, white, schedule="predicted", generator=0).model_calls == 50
+
+
+def test_schedule_misuse(unchecked: None, pipe: RePaintPipeline, tmp_path: Path) -> None:
+    """If this fails, a wrong schedule shows late, as a traceback, or runs something else."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    with pytest.raises(ScheduleError, match=r"No preset 'papr': there are .*Did you mean 'paper'\?"):
+        pipe(image, white, schedule="papr")
+    with pytest.raises(ScheduleError, match=r"A schedule of type int: it is a preset's name, a YAML path"):
+        pipe(image, white, schedule=250)  # type: ignore[arg-type]
+    with pytest.raises(ScheduleError, match=r"Cannot read .*none\.yaml: .*Give the path of a YAML text file\."):
+        pipe(image, white, schedule=tmp_path / "none.yaml")
+    with pytest.raises(NoiseLevelError, match=r"1001 steps: this model was trained on 1000 levels\. Choose 1 to 1000"):
+        pipe(image, white, schedule=JumpSchedule.from_levels([1001, 0]))
+
+
+def test_learned_variance(pipe: RePaintPipeline) -> None:
+    """If this fails, a model with learned variance feeds variance into the picture, or ddpm(learned) ignores it."""
+    six, image, white = tiny_pipe(out_channels=6), noise(8, 8, 3), hole(8, 8)
+
+    def run(solver: str) -> NDArray[np.uint8]:
+        out = six(image, white, schedule=JUMPS, solver=solver, generator=0, output_type="np")
+        result: NDArray[np.uint8] = out.images[0]
+        return result
+
+    assert np.array_equal(run("ddpm(learned)")[~white], image[~white])
+    assert len({run(f"ddpm({kind})").tobytes() for kind in ("learned", "small", "large")}) == 3
+    with pytest.raises(InputError, match=r"ddpm\(learned\) with a model that predicts no variance"):
+        pipe(image, white, schedule=JUMPS, solver="ddpm(learned)")
+
+
+def test_guided_variance_is_the_class_s_own() -> None:
+    """If this fails, guidance extrapolates a learned variance out of its bounds, where it means nothing."""
+    prior = tiny_pipe(("cat", "dog"), out_channels=6).prior
+    level, x = prior.schedule(4)[2], torch.zeros(1, 3, 8, 8)
+    with torch.no_grad():
+        plain = prior.conditioned(1, Conditions(class_labels="dog")).denoise(x, level).variance
+        strong = prior.conditioned(1, Conditions(class_labels="dog", guidance_scale=9.0)).denoise(x, level).variance
+    assert plain is not None
+    assert strong is not None
+    torch.testing.assert_close(strong, plain, atol=1e-5, rtol=0)  # batches of 2 and 1 round apart by 1e-6
+
+
+def test_a_prediction_that_is_not_finite() -> None:
+    """If this fails, damaged weights or an overflow end as a black or noisy picture without a word."""
+    broken = tiny_pipe()
+    broken.prior.unet.conv_out.bias.data[0] = math.nan  # type: ignore[attr-defined]
+    with pytest.raises(NonFiniteError, match=r"The prediction at level 2 of 2 \(alpha .*\) holds NaN or infinity: Pix"):
+        broken(noise(8, 8, 3), hole(8, 8), schedule=TWO)
+
+
+# --- Devices, types, and nothing hidden
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none(pipe: RePaintPipeline) -> None:
+    """If this fails, asking for an absent GPU gives a traceback out of PyTorch."""
+    with pytest.raises(InputError, match=r"Device 'cuda': PyTorch cannot use it here\. Use 'cpu', or"):
+        pipe.to("cuda")
+
+
+def test_unknown_device(pipe: RePaintPipeline) -> None:
+    """If this fails, a typo in a device's name gives a traceback, or moves half of the model."""
+    with pytest.raises(InputError, match=r"Device 'gpu': PyTorch cannot use it here\. Use 'cpu', or"):
+        pipe.to("gpu")
+    assert pipe.to("cpu") is pipe
+    assert pipe.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models(dtype: torch.dtype) -> None:
+    """If this fails, a model in half precision drags x and all noise arithmetic down with it."""
+    half, image, white = tiny_pipe().to(dtype), noise(8, 8, 3), hole(8, 8)
+    inside: list[torch.dtype] = []
+    half.prior.unet.conv_in.register_forward_pre_hook(lambda _m, args: inside.append(args[0].dtype))  # type: ignore[attr-defined]
+    states: list[SamplerState] = []
+    out = half(image, white, schedule=JUMPS, generator=0, output_type="np", callback_on_step_end=record(states))
+    assert set(inside) == {dtype}
+    assert {state.x.dtype for state in states} == {torch.float32}
+    assert np.array_equal(out.images[0][~white], image[~white])
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_same_noise(pipe: RePaintPipeline) -> None:
+    """If this fails, a seed means another picture on a GPU."""
+    white = hole(16, 16)
+    image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
+    on_cpu = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
+    out = tiny_pipe().to("cuda")(image, white, schedule=TWO, generator=0, output_type="np").images
+    assert np.array_equal(out[0][~white], image[~white])
+    # cuDNN may convolve in TF32: 1e-3 relative, by the reasoning of BATCH_ROUNDING 0.1; other noise differs by 1.
+    assert np.abs(out - on_cpu).mean() < 0.05
+
+
+def test_inputs_are_not_changed(pipe: RePaintPipeline) -> None:
+    """If this fails, the caller's own image or mask has been painted on."""
+    white = hole(8, 8)
+    pixels = noise(8, 8, 3)
+    inputs: list[tuple[Any, Any]] = [
+        (pixels, white),
+        (pixels / 255, white.astype(np.float32)),
+        (torch.from_numpy(pixels).permute(2, 0, 1) / 255, torch.from_numpy(white)),
+        (Image.fromarray(pixels), Image.fromarray(white)),
+    ]
+
+    def bits(value: Any) -> bytes:
+        data: bytes = (value.contiguous().numpy() if isinstance(value, Tensor) else value).tobytes()
+        return data
+
+    for image, mask in inputs:
+        before = bits(image), bits(mask)
+        for output_type in ("pil", "np", "pt", "latent"):
+            out = pipe(image, mask, schedule=TWO, strength=0.5, generator=0, output_type=output_type)  # type: ignore[arg-type]
+            if output_type == "np":
+                out.images[:] = 0
+        kept = pipe(image, np.zeros((8, 8), bool), schedule=TWO, output_type="np").images
+        kept[:] = 0
+        assert (bits(image), bits(mask)) == before
+
+
+def test_global_randomness_is_left_alone(unchecked: None, tmp_path: Path) -> None:
+    """If this fails, loading or filling disturbs, or depends on, the random numbers of the caller's program."""
+    with torch.random.fork_rng(devices=[]):
+        tiny_folder_pipeline().save_pretrained(tmp_path)
+
+        def states() -> tuple[Any, ...]:
+            name, keys, *rest = np.random.get_state()  # noqa: NPY002
+            return random.getstate(), name, bytes(keys), tuple(rest), torch.random.get_rng_state().tolist()  # type: ignore[arg-type]
+
+        before = states()
+        pipe = RePaintPipeline.from_pretrained(tmp_path)
+        assert states() == before
+        pipe.set_progress_bar_config(disable=True)
+        image, white = noise(8, 8, 3), hole(8, 8)
+        first = pipe(image, white, schedule=JUMPS, generator=0, corrector="langevin", output_type="np").images
+        pipe(image, white, schedule=TWO)  # seeds from the operating system
+        assert states() == before
+        torch.manual_seed(99)
+        again = pipe(image, white, schedule=JUMPS, generator=0, corrector="langevin", output_type="np").images
+        assert np.array_equal(again, first)
+
+
+def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, long runs show no progress, or a bar that was switched off stays."""
+    pipe, image, white = tiny_pipe(), noise(8, 8, 3), hole(8, 8)
+    pipe(image, white, schedule=JUMPS, generator=0)
+    assert capsys.readouterr().err == ""
+    pipe.set_progress_bar_config(desc="filling", ncols=60)
+    pipe(image, white, schedule=JUMPS, generator=0)
+    shown = capsys.readouterr().err
+    assert "filling" in shown
+    assert "6/6" in shown
+
+
+def test_the_bundled_prior_fills_in_one_line() -> None:
+    """If this fails, `repaint.inpaint(image, mask)`, the first line that anyone runs, does not work offline."""
+    image, white = noise(16, 16, 3), hole(16, 16)
+    out = repaint.inpaint(image, white, class_labels="gravel", schedule=TWO, generator=0, output_type="np")
+    assert np.array_equal(out.images[0][~white], image[~white])
+    assert not np.array_equal(out.images[0][white], image[white])
