@@ -345,9 +345,7 @@ def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
     with pytest.raises(PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported: supported are UNet2DM"):
         load(folder)
     edit_index(folder, unet=["diffusers", "UNet2DModel"], vae=[None, None], movq=["diffusers", "AutoencoderDC"])
-    with pytest.raises(
-        PriorError, match=r"UNet2DModel over AutoencoderDC is not supported: .*VQModel, AutoencoderT"
-    ):
+    with pytest.raises(PriorError, match=r"UNet2DModel over AutoencoderDC is not supported: .*VQModel, AutoencoderT"):
         load(folder)
 
 

@@ -129,7 +129,7 @@ class FluxPrior(FlowPrior):
             scale = torch.full((len(x),), self._guidance_scale, device=x.device)
         output = self.model(
             hidden_states=pack(x).to(self.model.dtype),
-            timestep=torch.full((len(x),), level.sigma, device=x.device, dtype=self.model.dtype),
+            timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.model.dtype),
             guidance=scale,
             img_ids=places.to(x.device, self.model.dtype),
             **self._embeds,

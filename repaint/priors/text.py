@@ -260,7 +260,7 @@ def warn_of_cut(tokenizer: Any, prompts: Sequence[str], limit: int | None = None
     """
     limit = int(limit or tokenizer.model_max_length)
     for prompt in dict.fromkeys(prompts):
-        ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
+        ids = tokenizer(prompt, truncation=True, max_length=10**6).input_ids  # no limit; without one it logs a warning
         if len(ids) > limit:
             lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
             warnings.warn(f"The prompt is longer than {limit} tokens: {lost!r} was cut off. Shorten it.", stacklevel=4)
