@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl
 from torch import Tensor
 
@@ -414,3 +415,31 @@ def test_bfloat16(tmp_path: Path, name: str) -> None:
     pipe, image, mask = wrap(TEXT[name](tmp_path)).to(torch.bfloat16), photo(), hole()
     result = np.asarray(pipe(image, mask, prompt="a cat", schedule=WALK, generator=0).images[0])
     assert np.array_equal(result[mask == 0], image[0][mask == 0])
+
+
+def test_the_command_takes_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If this fails, text-conditioned priors cannot be used from the shell, or the prompt does not reach the model."""
+    from repaint import cli
+
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo()[0]).save("photo.png")
+    Image.fromarray(hole()).save("mask.png")
+
+    def run(*options: str) -> int:
+        files = ["photo.png", "mask.png", "--out", "out.png", "--prior", "model", "--schedule", "predicted"]
+        monkeypatch.setattr("sys.argv", ["repaint", "inpaint", *files, *options])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    results = []
+    for options in (["--prompt", "a cat"], ["--prompt", "a cat", "--negative-prompt", "blue dogs"]):
+        assert run(*options) == 0
+        results.append(np.asarray(Image.open("out.png")))
+    assert not np.array_equal(*results)
+    capsys.readouterr()
+    assert run() == 2
+    assert "needs a prompt or prompt_embeds" in capsys.readouterr().err
