@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import EDMEulerScheduler
 from numpy.typing import NDArray
 from PIL import Image
 from tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl
@@ -307,6 +308,7 @@ def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
     [
         ({}, r"needs a prompt or prompt_embeds, one of the two\. Pass prompt='' to fill without a description"),
         ({"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)}, r"needs a prompt or prompt_embeds, one of the two"),
+        ({"prompt": [7]}, r"prompt 7: it is a text, or a list with one for each image\. Correct it"),
         ({"prompt": ["a", "b"]}, r"2 prompts for 1 images: give one for all, or one for each"),
         ({"prompt": "a", "negative_prompt": ["a", "b"]}, r"2 negative prompts for 1 images: give one for all"),
         ({"prompt": "a", "guidance_scale": -1.0}, r"guidance_scale -1\.0: it is 0 or more, and 1 is no guidance"),
@@ -316,7 +318,7 @@ def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
         ({"prompt": "a", "pooled_prompt_embeds": torch.zeros(1, 8)}, r"pooled_prompt_embeds for a text-conditioned"),
     ],
 )
-def test_wrong_conditions(tmp_path: Path, asked: dict[str, Any], message: str) -> None:
+def test_wrong_conditions(unchecked: None, tmp_path: Path, asked: dict[str, Any], message: str) -> None:
     """If this fails, a condition is dropped, repeated or mixed up without a word."""
     with pytest.raises((PriorError, InputError), match=message):
         wrap(tiny_sd(tmp_path))(photo(), hole(), schedule=WALK, **asked)
@@ -338,6 +340,10 @@ def test_models_that_want_more_than_a_prompt(tmp_path: Path) -> None:
         wrap(tiny_sd(tmp_path, in_channels=9))
     with pytest.raises(PriorError, match=r"A consistency model's or a refiner's UNet takes more than a prompt"):
         wrap(tiny_sd(tmp_path, time_cond_proj_dim=4))
+    preconditioned = tiny_sdxl(tmp_path)
+    preconditioned.scheduler = EDMEulerScheduler()
+    with pytest.raises(PriorError, match=r"UNet2DConditionModel with a EDMEulerScheduler \(VE\) is not supported"):
+        wrap(preconditioned)
     silent = SimpleNamespace(components=tiny_sd(tmp_path).components, config={})
     with pytest.raises(PriorError, match=r"A SimpleNamespace has no encode_prompt, so that its prompts cannot be read"):
         RePaintPipeline.from_pipe(silent)

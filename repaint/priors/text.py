@@ -169,6 +169,12 @@ class StableDiffusionPrior(PromptPrior):
                 "A consistency model's or a refiner's UNet takes more than a prompt and is not supported. "
                 "Use the base model that it belongs to."
             )
+        family = NoiseSchedule.from_scheduler(pipe.scheduler, 1).family
+        if family != "VP":
+            raise PriorError(
+                f"A UNet2DConditionModel with a {type(pipe.scheduler).__name__} ({family}) is not supported: its "
+                "configs do not say what it predicts. Use a model with betas (DDIM, Euler, DPM-Solver, ...)."
+            )
         self._clip = Clip.from_config(pipe.scheduler.config)
         self._is_xl = config.get("addition_embed_type") == "text_time"
         if not self._is_xl:
@@ -236,6 +242,9 @@ def spread(name: str, value: str | Sequence[str], count: int) -> list[str]:
     each = [value] * count if isinstance(value, str) else list(value)
     if len(each) != count:
         raise PriorError(f"{len(each)} of {name} for {count} images: give one for all, or one for each.")
+    for text in each:
+        if not isinstance(text, str):
+            raise PriorError(f"{name} {text!r}: it is a text, or a list with one for each image. Correct it.")
     return each
 
 
