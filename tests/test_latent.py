@@ -199,6 +199,12 @@ def test_a_mask_without_a_known_cell_is_refused() -> None:
         quiet(prior("AutoencoderKL"))(photo(), mask, schedule=WALK)
 
 
+def test_a_whole_image_can_be_painted() -> None:
+    """If this fails, an image without a kept pixel, which pixel priors take, stops a latent one."""
+    out = quiet(prior("VQModel"))(photo(), np.full(SIZE, 255, np.uint8), schedule=WALK, generator=0)
+    assert np.asarray(out.images[0]).std() > 1
+
+
 def test_unsupported_models_are_named() -> None:
     """If this fails, a model with other latents gives a traceback, or a picture of nothing."""
     from diffusers import AutoencoderKLTemporalDecoder

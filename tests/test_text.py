@@ -15,7 +15,8 @@ import torch
 from diffusers import EDMEulerScheduler
 from numpy.typing import NDArray
 from PIL import Image
-from tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl
+from safetensors.torch import load_file, save_file
+from tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_vae
 from torch import Tensor
 
 from repaint.errors import InputError, PriorError
@@ -220,6 +221,44 @@ def test_folders_load(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[st
     asked: dict[str, Any] = {"prompt": "a cat", "schedule": WALK, "generator": 0}
     a, b = (np.asarray(p(photo(), hole(), **asked).images[0]).astype(int) for p in (wrap(pipe), loaded))
     assert np.abs(a - b).max() <= 1  # the last bits of float32 may differ with the alignment of weights
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd3"])
+def test_torch_dtype_reaches_every_part(tmp_path: Path, name: str) -> None:
+    """If this fails, half of a large model stays in float32, and does not fit."""
+    TEXT[name](tmp_path / "tokens").save_pretrained(tmp_path / "saved")
+    pipe = load(tmp_path / "saved", torch_dtype=torch.bfloat16).pipe  # type: ignore[attr-defined]
+    models = {part for part, model in pipe.components.items() if isinstance(model, torch.nn.Module)}
+    assert models >= {"vae", "text_encoder"}
+    assert {getattr(pipe, part).dtype for part in models} == {torch.bfloat16}
+
+
+def test_variants(tmp_path: Path) -> None:
+    """If this fails, folders that hold fp16 files only cannot be used."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved", variant="fp16")
+    assert load(tmp_path / "saved", variant="fp16").pipe.text_encoder.dtype == torch.float32  # type: ignore[attr-defined]
+    with pytest.raises(PriorError, match=r"Cannot load (unet|vae) from"):
+        load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_incomplete_weights_are_refused(tmp_path: Path, part: str) -> None:
+    """If this fails, layers that a damaged file lacks are filled with random weights, and holes with noise."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
+    path = tmp_path / "saved" / part / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    save_file(dict(list(weights.items())[1:]), path, metadata={"format": "pt"})
+    with pytest.raises(PriorError, match=rf"lack 1 tensors of their .*these would be|Cannot load {part} from"):
+        load(tmp_path / "saved")
+
+
+def test_small_autoencoders_can_be_swapped_in(tmp_path: Path) -> None:
+    """If this fails, the fast preview autoencoder, which people put into such pipelines, is refused or leaks."""
+    pipe = tiny_sd(tmp_path)
+    pipe.vae = tiny_vae("AutoencoderTiny")
+    wrapped, image, mask = wrap(pipe), photo(), hole()
+    result = np.asarray(wrapped(image, mask, prompt="a", schedule=WALK, generator=0).images[0])
+    assert np.array_equal(result[mask == 0], image[0][mask == 0])
 
 
 def test_safety_checkers_are_not_loaded(tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
     family = _family(kinds, _in_channels(folder))
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
-    parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=False, **model) for name in names}
+    lean = family not in (PixelPrior, LatentPrior)  # gigabytes: not first in float32
+    parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
     parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
     if family in (PixelPrior, LatentPrior):
         return prior_from_components(parts, _class_names(index.get("id2label")))
