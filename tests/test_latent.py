@@ -68,6 +68,9 @@ def test_folders_load_and_keep_what_is_kept(tmp_path: Path, kind: str) -> None:
     loaded = load(tmp_path)
     assert type(loaded) is LatentPrior
     assert (loaded.channels, loaded.multiple_of, loaded.dtype) == (3, 4, torch.float32)
+    half = load(tmp_path, torch_dtype=torch.bfloat16)
+    assert isinstance(half, LatentPrior)
+    assert half.unet.dtype == half.codec.vae.dtype == torch.bfloat16
     image, mask = photo(), hole()
     out = quiet(loaded)(image, mask, schedule=WALK, generator=0)
     result = np.asarray(out.images[0])
