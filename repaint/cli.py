@@ -100,6 +100,8 @@ def inpaint(
     out_file: Annotated[Path, typer.Option("--out", help="Where the result goes; the suffix names the format.")],
     prior: PriorName = "textures",
     schedule: ScheduleName = "paper",
+    prompt: Annotated[str | None, typer.Option(help="What to draw, for text-conditioned priors.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
     class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
     seed: Seed = 0,
@@ -133,6 +135,8 @@ def inpaint(
         result = pipe(
             picture,
             **masks,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
             class_labels=labels,
             guidance_scale=guidance_scale,
             schedule=method,

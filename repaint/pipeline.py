@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.crop import pad
-from repaint.errors import InputError, StateError, nearest
+from repaint.errors import InputError, PriorError, StateError, nearest
 from repaint.images import ImageLike, Picture, read_images
 from repaint.masks import MaskLike, known, read_keep
 from repaint.merge import Merge
 from repaint.method import Method, as_method
 from repaint.priors.base import Conditions, Prior
-from repaint.priors.load import load, prior_from_components
+from repaint.priors.load import load, prior_from_pipe
 from repaint.rng import Seedable, seeds_for
 from repaint.sampler import Guidance, Sampler
 from repaint.schedule import JumpSchedule
@@ -56,7 +57,7 @@ class _Job:
     picture: Picture
     keep: Float[Tensor, "1 h w"]
     seed: int
-    label: Any = None
+    conditions: Conditions
     result: Any = None
 
 
@@ -94,7 +95,7 @@ class RePaintPipeline:
             raise InputError(
                 f"A {type(pipe).__name__} is no diffusers pipeline: pass one, or a Prior to the constructor."
             )
-        return cls(prior_from_components(pipe.components, dict(pipe.config).get("id2label")))
+        return cls(prior_from_pipe(pipe))
 
     @property
     def device(self) -> torch.device:
@@ -126,14 +127,59 @@ class RePaintPipeline:
         """Keyword arguments for tqdm, such as disable=True or desc="filling"."""
         self._progress = kwargs
 
+    def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
+        """Keep each part of the wrapped diffusers pipeline in the CPU's memory until it is used; see diffusers.
+
+        Raises:
+            InputError: a prior that wraps no diffusers pipeline.
+        """
+        pipe = getattr(self.prior, "pipe", None)
+        if pipe is None:
+            raise InputError(
+                f"A {type(self.prior).__name__} wraps no diffusers pipeline that could offload its parts: "
+                "that is for text-conditioned priors. Move it as a whole, with .to(device)."
+            )
+        pipe.enable_model_cpu_offload(*args, **kwargs)
+
+    def enable_vae_slicing(self) -> None:
+        """Encode and decode one image of a batch at a time, which saves memory; see diffusers."""
+        self._tell_vae("enable_slicing")
+
+    def disable_vae_slicing(self) -> None:
+        """Encode and decode a batch at once again."""
+        self._tell_vae("disable_slicing")
+
+    def enable_vae_tiling(self) -> None:
+        """Encode and decode in overlapping tiles, which saves memory; results change a little; see diffusers."""
+        self._tell_vae("enable_tiling")
+
+    def disable_vae_tiling(self) -> None:
+        """Encode and decode whole images again."""
+        self._tell_vae("disable_tiling")
+
+    def _tell_vae(self, name: str) -> None:
+        vae = getattr(getattr(self.prior, "codec", None), "vae", None)
+        try:
+            getattr(vae, name)()
+        except (AttributeError, NotImplementedError) as error:
+            what = "has no autoencoder" if vae is None else f"has a {type(vae).__name__}, which cannot do that"
+            raise InputError(f"{name} for a {type(self.prior).__name__}: it {what}. Leave it out.") from error
+
     def __call__(
         self,
         image: ImageLike,
         mask_image: MaskLike | None = None,
         *,
         keep_mask: MaskLike | None = None,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        pooled_prompt_embeds: Tensor | None = None,
+        negative_pooled_prompt_embeds: Tensor | None = None,
         class_labels: int | str | Sequence[int | str] | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float | None = None,
         guidance: Guidance | None = None,
         schedule: ScheduleLike = "paper",
         merge: str | Merge | None = None,
@@ -155,8 +201,14 @@ class RePaintPipeline:
             mask_image: white (1) is repainted. One mask for all images, or one for each; grey is a soft edge: such
                 pixels are repainted, then blended with the input.
             keep_mask: the other polarity, white (1) is kept. One of the two masks must be given.
+            prompt, negative_prompt: a text for all images, or one for each; for text-conditioned priors, which need a
+                prompt ("" describes nothing).
+            prompt_embeds, negative_prompt_embeds: (B, tokens, width) embeddings instead of texts, with B = 1 for all
+                images or one for each; and pooled ones, (B, width), where the model wants them.
             class_labels: a class number or name for all images, or one for each; for class-conditional priors.
-            guidance_scale: weight of classifier-free guidance, >= 0; None or 1 is none.
+            guidance_scale: weight of classifier-free guidance, >= 0; 1 is none; None is the prior's usual one (7.5 for
+                Stable Diffusion, 7 for 3, 3.5 for Flux, 1 for classes).
+            guidance_rescale: share in [0, 1] of the guided prediction's std that is put back to the conditional one's.
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
             schedule: a preset's name, a YAML file, a JumpSchedule or a whole Method.
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
@@ -177,20 +229,30 @@ class RePaintPipeline:
             raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
         _check_output_type(output_type)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
-        jobs = self._jobs(image, mask_image, keep_mask, num_images_per_prompt, generator, class_labels)
+        asked = Conditions(
+            class_labels=class_labels,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            pooled_prompt_embeds=pooled_prompt_embeds,
+            negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+            guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
+        )
+        jobs = self._jobs(image, mask_image, keep_mask, num_images_per_prompt, generator, asked)
         for group in _groups(jobs):
             if not _has_hole(group[0]):
                 for job in group:
                     latent = output_type == "latent"
                     job.result = self._encode([job])[0][0] if latent else job.picture.output(output_type)
                 continue
-            labels = None if class_labels is None else [job.label for job in group]
-            prior = self.prior.conditioned(len(group), Conditions(class_labels=labels, guidance_scale=guidance_scale))
-            sampler = Sampler(prior, method, guidance)
-            x0, mask = self._encode(group)
-            init = None if strength == 1 else self._encode(group, whole=True)[0]
-            state = sampler.start(x0, mask, [job.seed for job in group], init)
-            self._finish(group, self._walk(sampler, state, callback_on_step_end), output_type)
+            with _half_explained():
+                sampler = Sampler(self._conditioned(group), method, guidance)
+                x0, mask = self._encode(group)
+                init = None if strength == 1 else self._encode(group, whole=True)[0]
+                state = sampler.start(x0, mask, [job.seed for job in group], init)
+                self._finish(group, self._walk(sampler, state, callback_on_step_end), output_type)
         calls = method.model_calls if any(_has_hole(job) for job in jobs) else 0
         return RePaintOutput(_collect(jobs, output_type), calls, [job.seed for job in jobs])
 
@@ -201,8 +263,15 @@ class RePaintPipeline:
         mask_image: MaskLike | None = None,
         *,
         keep_mask: MaskLike | None = None,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        pooled_prompt_embeds: Tensor | None = None,
+        negative_pooled_prompt_embeds: Tensor | None = None,
         class_labels: int | str | Sequence[int | str] | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float | None = None,
         guidance: Guidance | None = None,
         schedule: ScheduleLike = "paper",
         merge: str | Merge | None = None,
@@ -225,7 +294,18 @@ class RePaintPipeline:
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         copies = max(1, len(state.seeds) // len(read_images(image)))
-        jobs = self._jobs(image, mask_image, keep_mask, copies, 0, class_labels)  # the state has its own seeds
+        asked = Conditions(
+            class_labels=class_labels,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            pooled_prompt_embeds=pooled_prompt_embeds,
+            negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+            guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
+        )
+        jobs = self._jobs(image, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
         x0, mask = self._encode(jobs) if len(_groups(jobs)) == 1 else (None, None)
         state = state.to(self.device)
         if x0 is None or mask is None or not _same_problem(state, x0, mask):
@@ -233,12 +313,11 @@ class RePaintPipeline:
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
                 "is not this image's under this mask. Give the image and mask that the run was started with."
             )
-        labels = None if class_labels is None else [job.label for job in jobs]
-        prior = self.prior.conditioned(len(jobs), Conditions(class_labels=labels, guidance_scale=guidance_scale))
-        sampler = Sampler(prior, method, guidance)
         done = state.model_calls
-        last = self._walk(sampler, state, callback_on_step_end)
-        self._finish(jobs, last, output_type)
+        with _half_explained():
+            sampler = Sampler(self._conditioned(jobs), method, guidance)
+            last = self._walk(sampler, state, callback_on_step_end)
+            self._finish(jobs, last, output_type)
         return RePaintOutput(_collect(jobs, output_type), last.model_calls - done, list(state.seeds))
 
     def _jobs(
@@ -248,15 +327,20 @@ class RePaintPipeline:
         keep_mask: MaskLike | None,
         copies: int,
         generator: Seedable,
-        class_labels: Any,
+        asked: Conditions,
     ) -> list[_Job]:
         pictures = read_images(image)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
-        labels = _spread(class_labels, len(pictures))
+        each = asked.split(len(pictures))
         seeds = seeds_for(len(pictures) * copies, generator)
         return [
-            _Job(pictures[i // copies], keeps[i // copies], seed, labels[i // copies]) for i, seed in enumerate(seeds)
+            _Job(pictures[i // copies], keeps[i // copies], seed, each[i // copies]) for i, seed in enumerate(seeds)
         ]
+
+    def _conditioned(self, jobs: Sequence[_Job]) -> Prior:
+        """The prior under the conditions of a group of one size."""
+        height, width = pad(jobs[0].keep, self.prior.multiple_of)[0].shape[-2:]
+        return self.prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
 
     def _encode(self, jobs: Sequence[_Job], *, whole: bool = False) -> tuple[Tensor, Tensor]:
         """(x0, known) of a group of one size; `whole` treats every pixel as known."""
@@ -333,13 +417,18 @@ def _weakened(method: Method, strength: float) -> Method:
     return replace(method, schedule=method.schedule.capped(level))
 
 
-def _spread(labels: Any, count: int) -> list[Any]:
-    """One class label per image from one for all or one for each."""
-    if labels is None or isinstance(labels, (int, str)):
-        return [labels] * count
-    if len(labels) != count:
-        raise InputError(f"{len(labels)} class labels for {count} images: give one for all, or one for each.")
-    return list(labels)
+@contextmanager
+def _half_explained() -> Iterator[None]:
+    """Say what to do where an operator has no half-precision form on this device, as some on a CPU."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "not implemented for 'Half'" not in str(error):
+            raise
+        raise PriorError(
+            f"float16 cannot be used on this device ({str(error).splitlines()[0]}): an operator lacks it. "
+            "Load the prior with torch_dtype=torch.bfloat16 or torch.float32."
+        ) from error
 
 
 def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:

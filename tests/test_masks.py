@@ -88,7 +88,7 @@ def test_exactly_one_mask(given: dict[str, Any], message: str) -> None:
         [HARD],
         (KEEP,),
     ],
-    ids=lambda mask: f"{getattr(mask, 'mode', '')}{getattr(mask, 'dtype', '')}{tuple(getattr(mask, 'shape', ()))}",
+    ids=lambda mask: f"{type(mask).__name__} {getattr(mask, 'dtype', '')}".strip(),
 )
 def test_every_form_of_a_mask_is_read_alike(mask: Any) -> None:
     """One of the accepted forms is read on another scale, with alpha, or with its axes mixed up."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repaint.errors import PriorError
+from repaint.errors import InputError, PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
@@ -56,6 +56,49 @@ class Conditions:
             if name not in (*served, "size"):
                 takes = ", ".join(served) or "no conditions"
                 raise PriorError(f"{name} for {prior}: it takes {takes}. Leave {name} out.")
+
+    def split(self, count: int) -> list[Conditions]:
+        """What is asked for each of `count` images; what was given once serves them all.
+
+        Raises:
+            InputError: a list of another length.
+        """
+        each = {name: _each(name, getattr(self, name), count) for name in PER_IMAGE if getattr(self, name) is not None}
+        return [replace(self, **{name: values[i] for name, values in each.items()}) for i in range(count)]
+
+    @classmethod
+    def join(cls, each: Sequence[Conditions], size: tuple[int, int]) -> Conditions:
+        """The inverse of `split`, for those images of one padded size that share a batch."""
+        joined: dict[str, Any] = {}
+        for name in PER_IMAGE:
+            values = [getattr(one, name) for one in each]
+            if values[0] is not None:
+                joined[name] = torch.stack(values) if isinstance(values[0], Tensor) else values
+        return replace(each[0], **joined, size=size)
+
+
+PER_IMAGE = (
+    "class_labels",
+    "prompt",
+    "negative_prompt",
+    "prompt_embeds",
+    "negative_prompt_embeds",
+    "pooled_prompt_embeds",
+    "negative_pooled_prompt_embeds",
+)
+
+
+def _each(name: str, value: Any, count: int) -> list[Any]:
+    """One value per image from one for all or one for each."""
+    if isinstance(value, (int, str)):
+        return [value] * count
+    values = list(value)
+    if isinstance(value, Tensor) and len(values) == 1:
+        return values * count
+    if len(values) != count:
+        what = f"{name.replace('_', ' ')}{'s' if name.endswith('prompt') else ''}"
+        raise InputError(f"{len(values)} {what} for {count} images: give one for all, or one for each.")
+    return values
 
 
 @runtime_checkable

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +15,12 @@ import torch
 
 from repaint.errors import PriorError, nearest
 from repaint.priors.base import Prior
+from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
+from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
+from repaint.priors.text import StableDiffusionPrior
 
-__all__ = ["BUNDLED", "bundled", "load", "prior_from_components"]
+__all__ = ["BUNDLED", "bundled", "load", "prior_from_components", "prior_from_pipe"]
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 
@@ -52,41 +57,76 @@ def load(
     return _from_folder(folder, torch_dtype, variant)
 
 
-def prior_from_components(components: Mapping[str, Any], labels: Mapping[Any, str] | None = None) -> Prior:
+def prior_from_pipe(pipe: Any) -> Prior:
+    """A prior around a live diffusers pipeline, whose components are shared, not copied.
+
+    Raises:
+        PriorError: see `prior_from_components`.
+    """
+    return prior_from_components(pipe.components, dict(pipe.config).get("id2label"), pipe)
+
+
+def prior_from_components(
+    components: Mapping[str, Any], labels: Mapping[Any, str] | None = None, pipe: Any = None
+) -> Prior:
     """A prior around the parts of a diffusers pipeline; they are shared, not copied.
 
     Args:
         components: name to module, as in `DiffusionPipeline.components`; other entries than those used are ignored.
         labels: class number to class name, as in a pipeline's `id2label`.
+        pipe: the pipeline itself; text-conditioned priors need it, for its prompts.
     Raises:
         PriorError: no scheduler, an inpainting UNet, or a model class without a prior here.
     """
-    unet, scheduler = components.get("unet"), components.get("scheduler")
     kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
-    _check_parts(kinds, getattr(getattr(unet, "config", None), "in_channels", None))
-    return PixelPrior(unet, scheduler, _class_names(labels))
+    unet = components.get("unet")
+    family = _family(kinds, getattr(getattr(unet, "config", None), "in_channels", None))
+    scheduler = components.get("scheduler")
+    if family is PixelPrior:
+        return PixelPrior(unet, scheduler, _class_names(labels))
+    if family is LatentPrior:
+        return LatentPrior(unet, scheduler, components[_space(kinds)], _class_names(labels))
+    if pipe is None:
+        raise PriorError(f"A {family.__name__} needs the pipeline that encodes its prompts. Pass the whole pipeline.")
+    prior: Prior = family(pipe)
+    return prior
 
 
-def _check_parts(kinds: Mapping[str, str], in_channels: int | None) -> None:
-    """Refuse what no prior here serves, from the classes of a pipeline's parts: gigabytes need not be read for that."""
+DENOISERS: dict[str, Any] = {
+    "SD3Transformer2DModel": StableDiffusion3Prior,
+    "FluxTransformer2DModel": FluxPrior,
+    "UNet2DConditionModel": StableDiffusionPrior,
+}
+SUPPORTED = (
+    f"UNet2DModel in pixel space or over {', '.join(AUTOENCODERS)}; over these and with prompts UNet2DConditionModel "
+    "(Stable Diffusion 1, 2, XL), SD3Transformer2DModel and FluxTransformer2DModel"
+)
+
+
+def _family(kinds: Mapping[str, str], in_channels: int | None) -> Any:
+    """The class of prior that serves a pipeline, by the classes of its parts: gigabytes need not be read to say no."""
     if "scheduler" not in kinds:
         raise PriorError("This pipeline has no scheduler: its noise levels are unknown. Add a scheduler to it.")
-    if "unet" not in kinds:
-        raise PriorError(
-            f"This pipeline has no UNet, only {', '.join(kinds)}: supported is UNet2DModel in pixel space. "
-            "Use such a model."
-        )
+    denoiser = kinds.get("unet") or kinds.get("transformer")
+    if denoiser is None:
+        raise PriorError(f"This pipeline has no UNet, only {', '.join(kinds)}: supported are {SUPPORTED}.")
     if in_channels == 9:
         raise PriorError(
             "A UNet with 9 input channels was trained for inpainting and takes the mask as input: it belongs to "
             "diffusers' StableDiffusionInpaintPipeline (or its XL form). Here, use the ordinary text-to-image model."
         )
-    space = next((name for name in ("vae", "vqvae", "movq") if name in kinds), None)
-    if kinds["unet"] != "UNet2DModel" or space is not None:
-        where = f"over a {kinds[space]}" if space else "in pixel space"
-        raise PriorError(
-            f"{kinds['unet']} {where} is not supported: supported is UNet2DModel in pixel space. Use such a model."
-        )
+    space = kinds.get(_space(kinds))
+    if denoiser == "UNet2DModel" and (space is None or space in AUTOENCODERS):
+        return PixelPrior if space is None else LatentPrior
+    if denoiser in DENOISERS and space in AUTOENCODERS:
+        return DENOISERS[denoiser]
+    where = f"over {space}" if space else "in pixel space"
+    raise PriorError(f"{denoiser} {where} is not supported: supported are {SUPPORTED}.")
+
+
+def _space(kinds: Mapping[str, str]) -> str:
+    """The name of the part that is the autoencoder; "" where there is none."""
+    return next((name for name in ("vae", "vqvae", "movq") if name in kinds), "")
 
 
 def _class_names(labels: Any) -> dict[int, str]:
@@ -113,10 +153,42 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
     kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
-    _check_parts(kinds, _in_channels(folder))
-    scheduler = _load_part(folder, "scheduler", kinds["scheduler"])
-    unet = _load_part(folder, "unet", kinds["unet"], torch_dtype=torch_dtype, variant=variant, low_cpu_mem_usage=False)
-    return prior_from_components({"unet": unet, "scheduler": scheduler}, _class_names(index.get("id2label")))
+    family = _family(kinds, _in_channels(folder))
+    model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
+    names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
+    lean = family not in (PixelPrior, LatentPrior)  # gigabytes: not first in float32
+    parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
+    parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
+    if family in (PixelPrior, LatentPrior):
+        return prior_from_components(parts, _class_names(index.get("id2label")))
+    prior: Prior = family(_load_pipeline(folder, index.get("_class_name"), kinds, parts, model))
+    return prior
+
+
+def _load_pipeline(
+    folder: Path, name: Any, kinds: Mapping[str, str], parts: Mapping[str, Any], model: Mapping[str, Any]
+) -> Any:
+    """A whole pipeline of diffusers' own, for its prompts; `parts` are loaded already."""
+    import diffusers
+    from transformers.utils import logging
+
+    cls = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if cls is None:
+        raise PriorError(f"{folder} wants the pipeline {name}, which is none of diffusers' own. Only those are run.")
+    # A part that was left out is None, and nothing is checked for what may be seen.
+    takes = inspect.signature(cls.__init__).parameters.values()
+    wanted = {entry.name for entry in takes if entry.default is entry.empty and entry.name != "self"}
+    absent = dict.fromkeys(wanted - set(kinds) | wanted & {"safety_checker"})
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            return cls.from_pretrained(folder, local_files_only=True, **model, **absent, **parts)
+    except Exception as error:  # as in _load_part
+        raise PriorError(f"Cannot load {folder}: {_one_line(error)}. Save or download it again.") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _in_channels(folder: Path) -> Any:
@@ -157,15 +229,20 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """diffusers logs what its exceptions then say again: a failure is told once."""
+    """diffusers logs what its exceptions then say again: a failure is told once. No bars, no renamed arguments."""
     from diffusers.utils import logging
 
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch_dtype, which newer releases call dtype
+            yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:

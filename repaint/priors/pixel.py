@@ -102,6 +102,7 @@ class PixelPrior:
 
     def conditioned(self, count: int, conditions: Conditions) -> PixelPrior:
         """This prior for `count` images of given classes; see `Prior.conditioned`."""
+        conditions.refuse_beyond(("class_labels", "guidance_scale"), "a prior without a text encoder")
         scale = 1.0 if conditions.guidance_scale is None else float(conditions.guidance_scale)
         if not scale >= 0:
             raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
@@ -124,11 +125,11 @@ class PixelPrior:
             both = self._forward(torch.cat([x, x]), level, torch.cat([null, labels]))
             without, output = both.chunk(2)
             # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
-            c = self.channels
+            c = self.unet.config.in_channels
             guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
             output = torch.cat([guided, output[:, c:]], dim=1)
         variance = None
-        if self.unet.config.out_channels == 2 * self.channels:
+        if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output)
         return from_output(self._kind, output, x, level, clip=self._clip, variance=variance)
 

@@ -1,0 +1,167 @@
+"""Flow-matching priors: the transformers of Stable Diffusion 3 and Flux, around a live diffusers pipeline.
+
+x_s = (1 - s) x0 + s eps, and the model predicts the velocity u = eps - x0 (Lipman et al. 2023, arXiv 2210.02747).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.errors import PriorError
+from repaint.noise import Level, NoiseSchedule, Spacing
+from repaint.prediction import Prediction, from_output
+from repaint.priors.base import Conditions
+from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_count, given, warn_of_cut
+
+__all__ = ["FluxPrior", "StableDiffusion3Prior"]
+
+
+class FlowPrior(PromptPrior):
+    """What both transformers share: a velocity, and a shift of the noise levels with the image's size."""
+
+    default_spacing: Spacing | None = None
+
+    @property
+    def model(self) -> Any:
+        return self.pipe.transformer
+
+    def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
+        """The scheduler's noise levels, shifted for this image size where its config asks for that."""
+        config = self.pipe.scheduler.config
+        shift = None
+        if config.get("use_dynamic_shifting"):
+            mu = self._mu(config)
+            shift = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+        return NoiseSchedule.from_scheduler(self.pipe.scheduler, steps, spacing or self.default_spacing, shift=shift)
+
+    def _mu(self, config: Any) -> float:
+        """The log-shift, linear in the number of the transformer's image tokens (arXiv 2403.03206, Sec. 5.3.2)."""
+        if self._conditions.size is None:
+            raise PriorError(
+                "This prior's noise levels depend on the image size: pass Conditions(size=(height, width))."
+            )
+        height, width = self._conditions.size
+        tokens = (height // self.multiple_of) * (width // self.multiple_of)
+        few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        return float(low + (tokens - few) * (high - low) / (many - few))
+
+
+class StableDiffusion3Prior(FlowPrior):
+    """Stable Diffusion 3 and 3.5: an `SD3Transformer2DModel` with classifier-free guidance."""
+
+    default_guidance_scale = 7.0
+
+    @property
+    def multiple_of(self) -> int:
+        return int(self.codec.factor * self.model.config.patch_size)
+
+    def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
+        """See `Prior.denoise`; with and without the prompt in one batched forward."""
+        twice = torch.cat([x, x]) if self.guides else x
+        t = torch.full((len(twice),), level.t, device=x.device)
+        seen = twice.to(self.model.dtype)
+        output = self.model(hidden_states=seen, timestep=t, **self._embeds, return_dict=False)[0].to(x.dtype)
+        if self.guides:
+            output = self._guide(output)
+        return from_output("flow_prediction", output, x, level)
+
+    def _encode_prompts(
+        self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
+    ) -> dict[str, Any]:
+        if prompts is not None:
+            # CLIP cuts first; with the third encoder the model still reads up to 256 tokens.
+            third = self.pipe.tokenizer_3
+            warn_of_cut(third or self.pipe.tokenizer, prompts + (negatives or []), 256 if third else None)
+        positive, without, pooled, pooled_without = self.pipe.encode_prompt(
+            prompt=prompts,
+            prompt_2=None,
+            prompt_3=None,
+            device=self.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=self.guides,
+            negative_prompt=negatives if self.guides else None,
+            **given(conditions, "prompt_embeds", "negative_prompt_embeds", *POOLED),
+        )
+        check_count(positive, count)
+        if not self.guides:
+            return {"encoder_hidden_states": positive, "pooled_projections": pooled}
+        return {
+            "encoder_hidden_states": torch.cat([without, positive]),
+            "pooled_projections": torch.cat([pooled_without, pooled]),
+        }
+
+
+class FluxPrior(FlowPrior):
+    """Flux: a `FluxTransformer2DModel` over 2 x 2 packed latents; its guidance is distilled into an input."""
+
+    default_guidance_scale = 3.5
+    default_spacing: Spacing | None = "trailing"  # its pipeline hands its own levels to the scheduler
+    cells_per_token = 4
+    serves: tuple[str, ...] = (*PROMPTS, POOLED[0], "guidance_scale")
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        if not pipe.transformer.config.guidance_embeds:
+            self.serves = (*PROMPTS, POOLED[0])  # distilled without a scale
+
+    @property
+    def multiple_of(self) -> int:
+        return 2 * self.codec.factor
+
+    @property
+    def guides(self) -> bool:
+        """False: the scale is an input of the model, so that one forward suffices."""
+        return False
+
+    def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
+        """See `Prior.denoise`."""
+        height, width = x.shape[-2] // 2, x.shape[-1] // 2
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3)
+        scale = None
+        if self.model.config.guidance_embeds:
+            scale = torch.full((len(x),), self._guidance_scale, device=x.device)
+        output = self.model(
+            hidden_states=pack(x).to(self.model.dtype),
+            timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.model.dtype),
+            guidance=scale,
+            img_ids=places.to(x.device, self.model.dtype),
+            **self._embeds,
+            return_dict=False,
+        )[0]
+        return from_output("flow_prediction", unpack(output.to(x.dtype), height, width), x, level)
+
+    def _encode_prompts(
+        self, count: int, prompts: list[str] | None, _negatives: list[str] | None, conditions: Conditions
+    ) -> dict[str, Any]:
+        if prompts is not None:
+            warn_of_cut(self.pipe.tokenizer_2, prompts, 512)
+        embeds, pooled, places = self.pipe.encode_prompt(
+            prompt=prompts,
+            prompt_2=None,
+            device=self.device,
+            num_images_per_prompt=1,
+            **given(conditions, "prompt_embeds", "pooled_prompt_embeds"),
+        )
+        check_count(embeds, count)
+        return {"encoder_hidden_states": embeds, "pooled_projections": pooled, "txt_ids": places}
+
+
+def pack(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens c4"]:
+    """Each 2 x 2 block of cells as one token of 4 C channels, row by row."""
+    count, channels, height, width = x.shape
+    blocks = x.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(count, height * width // 4, 4 * channels)
+
+
+def unpack(tokens: Float[Tensor, "b tokens c4"], height: int, width: int) -> Float[Tensor, "b c h w"]:
+    """The inverse of `pack`, from a grid of height x width tokens."""
+    count, _, channels = tokens.shape
+    blocks = tokens.reshape(count, height, width, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return blocks.reshape(count, channels // 4, 2 * height, 2 * width)

@@ -1,0 +1,205 @@
+"""Latent-space priors: a diffusion model whose samples are an autoencoder's latents.
+
+An encoder sees pixels around each latent cell, so what lies under the hole would leak into known cells. Three things
+keep it out: the hole is replaced by a smooth continuation of its rim before encoding, a cell is known only if all its
+pixels are, and the encoding is the posterior's mean, without noise.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.errors import InputError, NonFiniteError, PriorError
+from repaint.priors.pixel import PixelPrior
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from diffusers import SchedulerMixin, UNet2DModel
+
+__all__ = ["AUTOENCODERS", "LatentCodec", "LatentPrior", "smooth_fill"]
+
+# Class name -> the config entry with one number per resolution.
+AUTOENCODERS = {
+    "AutoencoderKL": "block_out_channels",
+    "VQModel": "block_out_channels",
+    "AutoencoderTiny": "encoder_block_out_channels",
+}
+
+
+def smooth_fill(image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
+    """The image with its hole replaced by a smooth continuation of its rim; known pixels are unchanged.
+
+    Averages of the known pixels are pulled up a pyramid and pushed down into what is still empty, so that the fill
+    stays between the least and the greatest known value. An image without a known pixel becomes 0.
+
+    Args:
+        image: any values under the hole; they are never read.
+        known: True where the image is kept.
+    Source:
+        Push-pull: Gortler et al. 1996, "The Lumigraph", Sec. 3.4.
+    """
+    image = torch.where(known, image, torch.zeros_like(image))
+    height, width = image.shape[-2:]
+    if bool(known.all()) or height == width == 1:
+        return image
+    weight = known.to(image.dtype)
+    extra = (0, width % 2, 0, height % 2)
+    total = F.avg_pool2d(F.pad(weight, extra), 2)
+    coarse = F.avg_pool2d(F.pad(image, extra), 2) / total.clamp(min=0.25)  # a block's least share, or none at all
+    filled = smooth_fill(coarse, total > 0)
+    size = height + extra[3], width + extra[1]
+    fine = F.interpolate(filled, size=size, mode="bilinear", align_corners=False)[..., :height, :width]
+    return torch.where(known, image, fine)
+
+
+class LatentCodec:
+    """The way between images in [-1, 1] and a model's latents, through any of diffusers' image autoencoders.
+
+    Latents are (z - mean) * gain, with the shift and scaling factor of the config as mean and gain, or its
+    `latents_mean` and scaling factor / `latents_std`.
+
+    Args:
+        vae: an `AutoencoderKL`, `VQModel` or `AutoencoderTiny`.
+    Raises:
+        PriorError: another class.
+    """
+
+    def __init__(self, vae: Any) -> None:
+        kind = type(vae).__name__
+        if kind not in AUTOENCODERS:
+            raise PriorError(
+                f"A latent space of {kind} is not supported: supported are {', '.join(AUTOENCODERS)}. Use such a model."
+            )
+        self.vae = vae.eval()
+        config = vae.config
+        self.factor = int(2 ** (len(config[AUTOENCODERS[kind]]) - 1))
+        self.channels = int(config.in_channels)
+        self.latent_channels = int(config.latent_channels)
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or std is None:
+            mean, std = [config.get("shift_factor") or 0.0], [1.0]
+        self._mean = torch.tensor(mean).reshape(1, -1, 1, 1)
+        self._gain = float(config.scaling_factor) / torch.tensor(std).reshape(1, -1, 1, 1)
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
+        """(latents, known cells); the latents of unknown cells are those of the smooth fill.
+
+        Raises:
+            InputError: some pixel is known, yet no cell is wholly known.
+            NonFiniteError: NaN or infinity, in float32 too.
+        """
+        cells = F.max_pool2d((~known).float(), self.factor) == 0
+        if bool((known.flatten(1).any(1) & ~cells.flatten(1).any(1)).any()):
+            raise InputError(
+                "The mask leaves no known latent cell: a cell is known only if all its "
+                f"{self.factor} x {self.factor} pixels are. Use a coarser mask, a larger image, or a pixel-space prior."
+            )
+        filled = smooth_fill(image, known)
+        with torch.no_grad():
+            latents = self._run(lambda x: _mean_of(self.vae.encode(x)), filled, "encoded")
+        return (latents - self._mean.to(latents)) * self._gain.to(latents), cells
+
+    def decode(self, latents: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
+        """Images in [-1, 1]; the decoder may overshoot a little.
+
+        Raises:
+            NonFiniteError: NaN or infinity, in float32 too.
+        """
+        scaled = latents / self._gain.to(latents) + self._mean.to(latents)
+        return self._run(lambda z: self.vae.decode(z).sample, scaled, "decoded")
+
+    def _run(self, half: Callable[[Tensor], Tensor], x: Tensor, did: str) -> Tensor:
+        """One half of the autoencoder on x; in float32 where its config asks for that or float16 overflowed."""
+        in_half = self.vae.dtype == torch.float16
+        if not (in_half and self.vae.config.get("force_upcast")):
+            result = half(x.to(self.vae.dtype)).to(x.dtype)
+            if bool(torch.isfinite(result).all()):
+                return result
+            if in_half:
+                warnings.warn(f"The autoencoder overflowed in float16 as it {did}: again in float32.", stacklevel=3)
+        if in_half:
+            with _upcast(self.vae):
+                result = half(x.float()).to(x.dtype)
+        if not bool(torch.isfinite(result).all()):
+            raise NonFiniteError(
+                f"The {type(self.vae).__name__} {did} NaN or infinity: its weights are damaged, or what it was given "
+                "is far from its data. Load the prior again; check the image."
+            )
+        return result
+
+
+@contextmanager
+def _upcast(vae: Any) -> Iterator[None]:
+    """An autoencoder in float32 for a while."""
+    before = vae.dtype
+    vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        vae.to(before)
+
+
+def _mean_of(encoded: Any) -> Tensor:
+    """The posterior's mean, or the latents of an encoder that has no posterior."""
+    latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    return latents
+
+
+class LatentPrior(PixelPrior):
+    """A `UNet2DModel` over an autoencoder's latents: latent diffusion (Rombach et al. 2022, arXiv 2112.10752).
+
+    Args:
+        unet, scheduler, class_names: see `PixelPrior`; samples are latents.
+        vae: see `LatentCodec`.
+    Raises:
+        PriorError: see both; or a model of other latents than the autoencoder's.
+    """
+
+    def __init__(
+        self, unet: UNet2DModel, scheduler: SchedulerMixin, vae: Any, class_names: Mapping[int, str] | None = None
+    ) -> None:
+        super().__init__(unet, scheduler, class_names)
+        self.codec = LatentCodec(vae)
+        if unet.config.in_channels != self.codec.latent_channels:
+            raise PriorError(
+                f"A UNet of {unet.config.in_channels} channels over latents of {self.codec.latent_channels}: they must "
+                "be the same. Check the checkpoint."
+            )
+
+    @property
+    def channels(self) -> int:
+        return self.codec.channels
+
+    @property
+    def multiple_of(self) -> int:
+        return self.codec.factor * super().multiple_of
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LatentPrior:
+        """Move the model and its autoencoder, in place; returns this prior."""
+        super().to(device, dtype)
+        if device is not None:
+            self.codec.vae.to(device)
+        if dtype is not None:
+            self.codec.vae.to(dtype)
+        return self
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
+        """See `LatentCodec.encode`."""
+        return self.codec.encode(image, known)
+
+    def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
+        """See `LatentCodec.decode`."""
+        return self.codec.decode(x)
