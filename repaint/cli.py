@@ -272,8 +272,12 @@ def schedule_show(
     method = as_method(name)
     lines = [method.name, method.about, f"source: {method.source}"]
     lines += [f"{key}: {value}" for key, value in method.describe().items() if key != "name" and value is not None]
+    measured = presets.read(name)[1].measured
+    lines += [f"measured, {key}: {value}" for key, value in measured.items()]
     _report(
-        method.describe() | {"levels": list(method.schedule.levels)}, as_json, "\n".join(line for line in lines if line)
+        method.describe() | {"measured": measured, "levels": list(method.schedule.levels)},
+        as_json,
+        "\n".join(line for line in lines if line),
     )
 
 

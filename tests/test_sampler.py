@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from repaint import presets
 from repaint import sampler as sampler_module
 from repaint.errors import InputError, NoiseLevelError, NonFiniteError, StateError
 from repaint.merge import Fresh, Predicted, merge_known
@@ -141,19 +142,16 @@ def test_without_resampling_the_posterior_is_missed(two_pixels: GaussianMixtureP
     assert abs(std - STD) > 0.08
 
 
-@pytest.mark.parametrize(
-    ("name", "mean", "std"),
-    [
-        ("paper", 1.313, 0.418),  # a resampled known part is noised: a little too little is learnt from it
-        ("quick", 1.180, 0.467),
-        ("predicted", 1.409, 0.391),  # eps_hat of the known pixel knows the hole: a little too much is learnt
-        ("corrected", 1.361, 0.390),  # frozen x0_hat: variance is lost, see `averaged`
-    ],
-)
-def test_what_presets_give_and_miss(name: str, mean: float, std: float, two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a preset's accuracy has changed: its stated quality must be measured anew."""
+@pytest.mark.parametrize("name", presets.available())
+def test_presets_state_what_they_give_and_miss(name: str, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a preset's accuracy has changed: the quality that its file states must be measured anew.
+
+    Resampling with a noised known part learns a little too little from it (paper, quick); the predicted noise of the
+    known pixel knows the hole, and a little too much is learnt (predicted); a frozen x0_hat loses variance (corrected).
+    """
+    stated = presets.read(name)[1].measured["two_pixels"]
     found = law(Sampler(two_pixels, Method.from_preset(name)))
-    assert found == pytest.approx((mean, std), abs=5e-4)  # computed, not sampled: the rounding of the table
+    assert found == pytest.approx((stated["mean"], stated["std"]), abs=5e-4)  # computed, not sampled: only rounding
 
 
 def test_more_steps_bring_predicted_to_the_posterior(two_pixels: GaussianMixturePrior) -> None:
