@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,9 +85,13 @@ class RePaintPipeline:
         return cls(load(name, torch_dtype=torch_dtype, variant=variant, **hub))
 
     @classmethod
-    def from_pipe(cls, pipe: Any) -> RePaintPipeline:
+    def from_pipe(cls, pipe: Any, class_names: Mapping[int, str] | None = None) -> RePaintPipeline:
         """Wrap a live diffusers pipeline: its components are shared, not copied.
 
+        Args:
+            pipe: the pipeline.
+            class_names: class number to name, for class-conditional models; None takes the pipeline's `id2label`. A
+                model with one class more than names has a null class, which most pipelines forget when they load.
         Raises:
             PriorError: a pipeline without a supported model or without a scheduler.
         """
@@ -95,7 +99,7 @@ class RePaintPipeline:
             raise InputError(
                 f"A {type(pipe).__name__} is no diffusers pipeline: pass one, or a Prior to the constructor."
             )
-        return cls(prior_from_pipe(pipe))
+        return cls(prior_from_pipe(pipe, class_names))
 
     @property
     def device(self) -> torch.device:

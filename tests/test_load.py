@@ -136,6 +136,14 @@ def test_from_pipe_shares_the_model() -> None:
     assert pipe.prior.scheduler is live.scheduler
 
 
+def test_from_pipe_is_told_what_a_live_pipeline_forgot() -> None:
+    """If this fails, a class-conditional model that diffusers loaded has no null class and no guidance."""
+    live = tiny_folder_pipeline(num_class_embeds=3)
+    assert RePaintPipeline.from_pipe(live).prior.null_class is None
+    told = RePaintPipeline.from_pipe(live, class_names={0: "cat", 1: "dog"}).prior
+    assert (told.class_names, told.null_class) == ({0: "cat", 1: "dog"}, 2)
+
+
 def test_class_names_and_null_class(tmp_path: Path) -> None:
     """If this fails, classes have no names, or the class beyond them is not known to mean "none"."""
     tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -90,7 +91,7 @@ PER_IMAGE = (
 
 def _each(name: str, value: Any, count: int) -> list[Any]:
     """One value per image from one for all or one for each."""
-    if isinstance(value, (int, str)):
+    if isinstance(value, (Integral, str)):
         return [value] * count
     values = list(value)
     if isinstance(value, Tensor) and len(values) == 1:

@@ -57,13 +57,16 @@ def load(
     return _from_folder(folder, torch_dtype, variant)
 
 
-def prior_from_pipe(pipe: Any) -> Prior:
+def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior:
     """A prior around a live diffusers pipeline, whose components are shared, not copied.
 
+    Args:
+        pipe: the pipeline.
+        labels: class number to class name; None takes the pipeline's own `id2label`.
     Raises:
         PriorError: see `prior_from_components`.
     """
-    return prior_from_components(pipe.components, dict(pipe.config).get("id2label"), pipe)
+    return prior_from_components(pipe.components, labels or dict(pipe.config).get("id2label"), pipe)
 
 
 def prior_from_components(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -164,20 +165,20 @@ class PixelPrior:
                     f"a number from 0 to {self.num_classes - 1}."
                 )
             return [self.null_class] * count
-        each = [labels] * count if isinstance(labels, (int, str)) else list(labels)
+        each = [labels] * count if isinstance(labels, (Integral, str)) else list(labels)
         if len(each) != count:
             raise PriorError(f"{len(each)} class labels for {count} images: give one for all, or one for each.")
         return [self._label_number(label) for label in each]
 
-    def _label_number(self, label: int | str) -> int:
+    def _label_number(self, label: Any) -> int:
         if isinstance(label, str):
             numbers = {name: number for number, name in self.class_names.items()}
             if label not in numbers:
                 known = ", ".join(numbers) or f"numbers from 0 to {self.num_classes - 1}"
                 raise PriorError(f"No class {label!r}: there are {known}.{nearest(label, numbers)}")
             return numbers[label]
-        if not 0 <= label < self.num_classes:
+        if not isinstance(label, Integral) or not 0 <= int(label) < self.num_classes:
             raise PriorError(
-                f"Class {label}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them."
+                f"Class {label!r}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them."
             )
-        return label
+        return int(label)
