@@ -267,15 +267,6 @@ class RePaintPipeline:
         mask_image: MaskLike | None = None,
         *,
         keep_mask: MaskLike | None = None,
-        prompt: str | Sequence[str] | None = None,
-        negative_prompt: str | Sequence[str] | None = None,
-        prompt_embeds: Tensor | None = None,
-        negative_prompt_embeds: Tensor | None = None,
-        pooled_prompt_embeds: Tensor | None = None,
-        negative_pooled_prompt_embeds: Tensor | None = None,
-        class_labels: int | str | Sequence[int | str] | None = None,
-        guidance_scale: float | None = None,
-        guidance_rescale: float | None = None,
         guidance: Guidance | None = None,
         schedule: ScheduleLike = "paper",
         merge: str | Merge | None = None,
@@ -284,12 +275,17 @@ class RePaintPipeline:
         strength: float = 1.0,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
+        **conditions: Any,
     ) -> RePaintOutput:
         """Go on from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
 
         Give the image, mask, conditions, method and strength of the run that the state came from. For a branch
         (`state.branch(seeds)`), the schedule must begin at the state's level: `JumpSchedule.capped(level)` makes one.
 
+        Args:
+            state: a `SamplerState`, or the path of a saved one.
+            **conditions: prompt, class_labels, guidance_scale and their kin.
+            The other arguments are those of `__call__`.
         Raises:
             StateError: a damaged state, another walk, or another image.
         """
@@ -298,18 +294,9 @@ class RePaintPipeline:
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         copies = max(1, len(state.seeds) // len(read_images(image)))
-        asked = Conditions(
-            class_labels=class_labels,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            pooled_prompt_embeds=pooled_prompt_embeds,
-            negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-        )
-        jobs = self._jobs(image, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
+        jobs = self._jobs(
+            image, mask_image, keep_mask, copies, 0, Conditions(**conditions)
+        )  # the state has its own seeds
         x0, mask = self._encode(jobs) if len(_groups(jobs)) == 1 else (None, None)
         state = state.to(self.device)
         if x0 is None or mask is None or not _same_problem(state, x0, mask):
