@@ -236,7 +236,7 @@ def bench(
         save_image(holes_sheet(holes, {name: images for name, (_, images) in results.items()}), sheet)
     if as_json:
         rows = {name: vars(score) | {"psnr": _finite(score.psnr)} for name, (score, _) in results.items()}
-        print(json.dumps(rows, indent=2))  # noqa: T201
+        print(json.dumps(rows, indent=2))
         return
     table = Table("fills with", "patch distance", "gradient distance", "PSNR in hole", "model calls", "seconds")
     for name, (score, _) in results.items():
@@ -250,7 +250,7 @@ def schedule_list(as_json: AsJson = False) -> None:
     """The presets, with what each costs."""
     methods = [Method.from_preset(name) for name in presets.available()]
     if as_json:
-        print(json.dumps([method.describe() for method in methods], indent=2))  # noqa: T201
+        print(json.dumps([method.describe() for method in methods], indent=2))
         return
     table = Table("name", "steps", "transitions", "model calls", "about", box=None, header_style="bold")
     for method in sorted(methods, key=lambda method: method.model_calls):
@@ -317,7 +317,7 @@ def priors_list(as_json: AsJson = False) -> None:
         size = sum(path.stat().st_size for path in (BUNDLED / name).rglob("*.safetensors"))
         rows.append({"name": name, "about": card["about"], "licence": card["licence"], "mib": round(size / 2**20, 1)})
     if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201
+        print(json.dumps(rows, indent=2))
         return
     table = Table("name", "MiB", "licence", "about", box=None, header_style="bold")
     for row in rows:
@@ -366,7 +366,7 @@ def _finite(value: float) -> float | None:
 
 def _report(data: dict[str, Any], as_json: bool, text: str) -> None:
     if as_json:
-        print(json.dumps(data, indent=2))  # noqa: T201
+        print(json.dumps(data, indent=2))
     else:
         _say(text)
 

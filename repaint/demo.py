@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -51,10 +53,10 @@ def run(method: Method, seed: int, callback: StepCallback) -> tuple[Image.Image,
     wanted = {round(moves * share) for share in np.linspace(0, 1, WAYPOINTS + 2)[1:-1]}
     seen: list[NDArray[np.uint8]] = []
 
-    def watch(pipeline: RePaintPipeline, position: int, level: int, kwargs: dict[str, object]) -> None:
+    def watch(pipeline: RePaintPipeline, position: int, level: int, kwargs: dict[str, Any]) -> None:
         callback(pipeline, position, level, dict(kwargs))
         if position in wanted:
-            seen.append(_to_uint8(kwargs["state"].x0_hat))  # type: ignore[attr-defined]
+            seen.append(_to_uint8(kwargs["state"].x0_hat))
 
     result = pipe(
         originals,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ NEGATIVES = ("negative_prompt", "negative_prompt_embeds")
 POOLED = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 
 
-class PromptPrior:
+class PromptPrior(ABC):
     """What all text-conditioned priors share: a pipeline, its autoencoder, and prompts per image.
 
     Args:
@@ -61,9 +62,9 @@ class PromptPrior:
         self.model.eval()
 
     @property
+    @abstractmethod
     def model(self) -> Any:
         """The denoiser."""
-        raise NotImplementedError
 
     @property
     def channels(self) -> int:
@@ -137,11 +138,11 @@ class PromptPrior:
         without, with_prompt = output.chunk(2)
         return guide(without, with_prompt, self._guidance_scale, self._conditions.guidance_rescale or 0.0)
 
+    @abstractmethod
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
         """The denoiser's keyword arguments that carry the prompts; without the prompt first, where it guides."""
-        raise NotImplementedError
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
