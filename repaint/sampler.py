@@ -121,7 +121,7 @@ class Sampler:
         gain, std = renoise_scales(self.grid[move.src], self.grid[move.dst])
         z, streams = self._draw(state.streams, state.x)
         x = gain * state.x + std * z
-        if state.path is not None:
+        if self.method.merge.uses_path:
             # The replayed path knows its own noise at every level; other rules keep what came up.
             x = merge_known(x, state.x0, state.path, state.known, self.grid[move.dst])
         return replace(state, x=x, streams=streams, history=None, history_level=None, z_before=None)

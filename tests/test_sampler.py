@@ -377,6 +377,16 @@ def test_a_branch_takes_several_seeds_and_another_walk(two_pixels: GaussianMixtu
     assert torch.equal(state.x, stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10).x)
 
 
+def test_a_branch_with_a_fresh_merge_forgets_the_path(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a branch of a trajectory run replays the old path at each renoise, whatever its own merge is."""
+    state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1), merge="trajectory")), 10)
+    fresh = Sampler(two_pixels, as_method(JumpSchedule.from_levels([10, 15, 0], 20), merge="fresh"))
+    up = fresh.advance(fresh.adopt(state.branch([3])))
+    assert up.level == 15
+    replayed = fresh.grid[15].alpha * state.x0 + fresh.grid[15].sigma * state.path
+    assert not torch.isclose(up.x[:, 0], replayed[:, 0]).any()
+
+
 def test_branches_that_do_not_fit_are_refused(two_pixels: GaussianMixturePrior) -> None:
     """If this fails, a sample goes on as if it had another noise level than it has."""
     descent = JumpSchedule.paper(20, 5, 1)
