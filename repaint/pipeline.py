@@ -244,7 +244,7 @@ class RePaintPipeline:
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
         )
-        jobs = self._jobs(image, mask_image, keep_mask, num_images_per_prompt, generator, asked)
+        jobs = self._jobs(read_images(image), mask_image, keep_mask, num_images_per_prompt, generator, asked)
         for group in _groups(jobs):
             if not _has_hole(group[0]):
                 for job in group:
@@ -293,10 +293,10 @@ class RePaintPipeline:
         if not isinstance(state, SamplerState):
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
-        copies = max(1, len(state.seeds) // len(read_images(image)))
-        jobs = self._jobs(
-            image, mask_image, keep_mask, copies, 0, Conditions(**conditions)
-        )  # the state has its own seeds
+        pictures = read_images(image)
+        copies = max(1, len(state.seeds) // len(pictures))
+        asked = Conditions(**conditions)
+        jobs = self._jobs(pictures, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
         x0, mask = self._encode(jobs) if len(_groups(jobs)) == 1 else (None, None)
         state = state.to(self.device)
         if x0 is None or mask is None or not _same_problem(state, x0, mask):
@@ -313,14 +313,13 @@ class RePaintPipeline:
 
     def _jobs(
         self,
-        image: ImageLike,
+        pictures: Sequence[Picture],
         mask_image: MaskLike | None,
         keep_mask: MaskLike | None,
         copies: int,
         generator: Seedable,
         asked: Conditions,
     ) -> list[_Job]:
-        pictures = read_images(image)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
         each = asked.split(len(pictures))
         seeds = seeds_for(len(pictures) * copies, generator)

@@ -15,7 +15,7 @@ from repaint.errors import InputError, PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
-__all__ = ["Conditions", "Prior"]
+__all__ = ["Conditions", "Prior", "each_of"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Conditions:
         Raises:
             InputError: a list of another length.
         """
-        each = {name: _each(name, getattr(self, name), count) for name in PER_IMAGE if getattr(self, name) is not None}
+        each = {
+            name: each_of(name, getattr(self, name), count) for name in PER_IMAGE if getattr(self, name) is not None
+        }
         return [replace(self, **{name: values[i] for name, values in each.items()}) for i in range(count)]
 
     @classmethod
@@ -89,8 +91,12 @@ PER_IMAGE = (
 )
 
 
-def _each(name: str, value: Any, count: int) -> list[Any]:
-    """One value per image from one for all or one for each."""
+def each_of(name: str, value: Any, count: int) -> list[Any]:
+    """One value per image from one for all or one for each.
+
+    Raises:
+        InputError: a list of another length.
+    """
     if isinstance(value, (Integral, str)):
         return [value] * count
     values = list(value)

@@ -14,7 +14,7 @@ from torch import Tensor
 from repaint.errors import PriorError, nearest
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, split_variance
-from repaint.priors.base import Conditions
+from repaint.priors.base import Conditions, each_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel
@@ -165,10 +165,7 @@ class PixelPrior:
                     f"a number from 0 to {self.num_classes - 1}."
                 )
             return [self.null_class] * count
-        each = [labels] * count if isinstance(labels, (Integral, str)) else list(labels)
-        if len(each) != count:
-            raise PriorError(f"{len(each)} class labels for {count} images: give one for all, or one for each.")
-        return [self._label_number(label) for label in each]
+        return [self._label_number(label) for label in each_of("class_labels", labels, count)]
 
     def _label_number(self, label: Any) -> int:
         if isinstance(label, str):

@@ -19,7 +19,7 @@ from torch import Tensor
 from repaint.errors import PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output
-from repaint.priors.base import Conditions
+from repaint.priors.base import Conditions, each_of
 from repaint.priors.latent import LatentCodec
 
 __all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "warn_of_cut"]
@@ -113,9 +113,9 @@ class PromptPrior(ABC):
         bound = copy.copy(self)
         bound._conditions = conditions
         bound._guidance_scale = scale
-        prompts = None if conditions.prompt is None else spread("prompt", conditions.prompt, count)
+        prompts = None if conditions.prompt is None else texts_of("prompt", conditions.prompt, count)
         negative = conditions.negative_prompt
-        negatives = None if negative is None else spread("negative_prompt", negative, count)
+        negatives = None if negative is None else texts_of("negative_prompt", negative, count)
         with torch.no_grad():
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)
         return bound
@@ -238,11 +238,9 @@ def guide(without: Tensor, with_prompt: Tensor, scale: float, rescale: float = 0
     return rescale * matched + (1 - rescale) * output
 
 
-def spread(name: str, value: str | Sequence[str], count: int) -> list[str]:
+def texts_of(name: str, value: str | Sequence[str], count: int) -> list[str]:
     """One text per image from one for all, or one for each."""
-    each = [value] * count if isinstance(value, str) else list(value)
-    if len(each) != count:
-        raise PriorError(f"{len(each)} of {name} for {count} images: give one for all, or one for each.")
+    each = each_of(name, value, count)
     for text in each:
         if not isinstance(text, str):
             raise PriorError(f"{name} {text!r}: it is a text, or a list with one for each image. Correct it.")
