@@ -14,25 +14,7 @@ from repaint.lab.quality import (
     score,
     score_textures,
 )
-from repaint.samples import PHOTOGRAPHS, halve, held_out_crops, photograph
-
-
-def test_the_training_part_and_the_held_out_part_share_no_pixel():
-    """If the parts overlap, quality is measured on what the prior was trained on."""
-    for name in PHOTOGRAPHS:
-        whole, train, held_out = (photograph(name, part) for part in ("whole", "train", "held_out"))
-        assert train.shape[1] + held_out.shape[1] == whole.shape[1]
-        assert np.array_equal(np.concatenate([train, held_out], axis=1), whole)
-        assert held_out.shape[1] == pytest.approx(whole.shape[1] / 4, abs=1)
-
-
-def test_held_out_crops_lie_in_the_held_out_part():
-    """If a crop is cut from elsewhere, the demo shows training data."""
-    for name in PHOTOGRAPHS:
-        part = halve(photograph(name, "held_out"))
-        windows = np.lib.stride_tricks.sliding_window_view(part, (64, 64, 3))[:, :, 0]
-        for crop in held_out_crops(name, 64, 3):
-            assert (windows == crop).all(axis=(2, 3, 4)).any()
+from repaint.samples import PHOTOGRAPHS, halve, photograph
 
 
 def test_holes_of_one_photograph_never_overlap():
