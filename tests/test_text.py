@@ -156,6 +156,20 @@ def test_predictions_are_those_of_diffusers(
         assert compare(other, other.schedule(5), calls, kind, tokens) > 10 * TOLERANCE, f"the test is blind to {change}"
 
 
+def test_lora_weights_of_a_live_pipeline_are_used(tmp_path: Path) -> None:
+    """Wrapping rebuilt the model: what a user has loaded into the pipeline no longer takes part."""
+    from peft import LoraConfig
+
+    pipe, size = tiny_sd(tmp_path), (16, 24)
+    given = {"prompt": PROMPTS, "guidance_scale": 7.5}
+    before = calls_of(pipe, size, **given)
+    prior = wrap(pipe).prior
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    bound = prior.conditioned(2, Conditions(**given, size=size))
+    assert compare(bound, bound.schedule(5), calls_of(pipe, size, **given), "epsilon", None) < TOLERANCE
+    assert compare(bound, bound.schedule(5), before, "epsilon", None) > 10 * TOLERANCE, "the adapter changes nothing"
+
+
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "flux"])
 def test_ready_made_embeddings(tmp_path: Path, name: str) -> None:
     """If this fails, weighted or stored prompts give another image than the texts that they come from."""
