@@ -136,6 +136,7 @@ def export(
     """Write a Stable Diffusion folder with fp16 weights, and a card with the facts of the training.
 
     The tokenizer is saved in both layouts: as one file, and as the vocabulary and merges that older transformers read.
+    The text encoder's config asks for float32: else transformers would load it, alone of the three, in half precision.
     """
     pipe = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).half(),
@@ -150,6 +151,8 @@ def export(
     pipe.save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(Path(tokenizer.name_or_path) / name, folder / "tokenizer")
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     card = {
         "about": "Emoji at 64 x 64, latent and text-conditioned: the prompt is a glyph's Unicode name in lower case.",
         "licence": "weights: Apache-2.0; glyphs: SIL Open Font License 1.1",
