@@ -25,7 +25,7 @@ ORDER = [
     ["masks"],
     ["images"],
     ["samples"],
-    ["crop"],
+    ["crop", "seam"],
     ["merge"],
     ["solvers"],
     ["method"],

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from repaint.metrics import psnr
 from repaint.pipeline import RePaintPipeline, ScheduleLike, StepCallback
 from repaint.samples import PHOTOGRAPHS, halve, photograph
 
@@ -168,7 +169,7 @@ def score(holes: Sequence[Hole], filled: Sequence[Image], model_calls: int = 0, 
         painted = np.concatenate([gradients(filled[i], holes[i].box) for i in mine])
         true = np.concatenate([gradients(holes[i].image, _beside(holes[i])) for i in mine])
         gradient.append(gradient_distance(painted, true))
-    psnrs = [_psnr(image[hole.mask], hole.image[hole.mask]) for image, hole in zip(filled, holes, strict=True)]
+    psnrs = [psnr(image, hole.image, hole.mask) for image, hole in zip(filled, holes, strict=True)]
     return Score(float(np.mean(patch)), float(np.mean(gradient)), float(np.mean(psnrs)), model_calls, seconds)
 
 
@@ -228,8 +229,3 @@ def _beside(hole: Hole) -> Box:
 
 def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
     return [np.concatenate(level) for level in zip(*sets, strict=True)]
-
-
-def _psnr(a: Image, b: Image) -> float:
-    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
