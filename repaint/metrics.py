@@ -7,7 +7,9 @@ All take numpy pictures, (H, W) or (H, W, C), of the library's own ranges unless
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from repaint.errors import InputError
 from repaint.files import NUMPY_WHITE, check_range
 
-__all__ = ["lpips", "mse", "psnr", "rim_gradients", "seam_contrast", "ssim"]
+__all__ = ["diversity", "lpips", "mse", "psnr", "rim_gradients", "seam_contrast", "ssim"]
 
 Picture = NDArray[Any]
 Region = NDArray[np.bool_]
@@ -135,6 +137,23 @@ def _lpips_model(net: str, spatial: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LPIPS asks torchvision by an argument that has a new name since
         return LPIPS(net=net, spatial=spatial, verbose=False)
+
+
+def diversity(images: Sequence[Picture] | Picture, region: Region | None = None) -> float:
+    """How different several results for one hole are: the root mean square difference of two, mean over all pairs.
+
+    Args:
+        images: two or more, (N, H, W, C) or a list.
+        region: see the module.
+    Returns:
+        As a share of the dtype's range, in [0, 1]; 0 where all are equal.
+    Raises:
+        InputError: see `psnr`; or fewer than two results.
+    """
+    if len(images) < 2:
+        raise InputError(f"Diversity of {len(images)} results: it takes two or more. Paint the hole again.")
+    pairs = list(combinations(images, 2))
+    return float(np.mean([np.sqrt(mse(a, b, region)) / _peak(a, b, None) for a, b in pairs]))
 
 
 def seam_contrast(image: Picture, hole: Region, near: int = 4) -> float:

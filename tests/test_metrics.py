@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from repaint.errors import InputError
-from repaint.metrics import lpips, mse, psnr, rim_gradients, seam_contrast, ssim
+from repaint.metrics import diversity, lpips, mse, psnr, rim_gradients, seam_contrast, ssim
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -226,3 +226,15 @@ def test_lines_one_pixel_wide_have_no_contrast() -> None:
     lines[::2] = True
     with pytest.raises(InputError, match=r"Lines and dots one pixel wide have no such number"):
         seam_contrast(noise(8, 8, 3), lines)
+
+
+def test_diversity_is_the_mean_distance_of_pairs() -> None:
+    """Samples that are all alike, or all different, would be told by another number than the one documented."""
+    flat = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (0, 51, 255)])
+    assert diversity(flat) == pytest.approx((0.2 + 1.0 + 0.8) / 3)
+    hole = np.zeros((4, 4), bool)
+    hole[0, 0] = True
+    flat[:, 1:] = 7
+    assert diversity(list(flat), hole) == pytest.approx((0.2 + 1.0 + 0.8) / 3)
+    with pytest.raises(InputError, match="Diversity of 1 results"):
+        diversity(flat[:1])

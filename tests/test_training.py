@@ -48,7 +48,7 @@ def test_a_broken_run_ends_as_an_unbroken_one(tmp_path: Path, script: Any) -> No
             torch.nn.Linear(3, 2),
             loss,
             report=lambda model: {"bias": float(model.bias[0])},
-            export=lambda model, facts: exported.append(model.weight.clone()),
+            export=lambda model, _facts: exported.append(model.weight.clone()),
             args=args,
         )
         return exported[-1]

@@ -22,16 +22,14 @@ __all__ = ["HOLES", "PROMPTS", "Filled", "fill_glyphs"]
 Glyphs = Mapping[str, NDArray[np.uint8]]
 
 
-def _hole(keep: Float[masks.Tensor, "1 h w"]) -> Bool[np.ndarray, "h w"]:
-    hole: NDArray[np.bool_] = keep[0].numpy() == 0
-    return hole
-
-
 # The holes that every glyph gets; the first covers the mouth of a face.
-HOLES: dict[str, Bool[np.ndarray, "h w"]] = {
-    "mouth": _hole(masks.box(GLYPH_SIZE, GLYPH_SIZE, top=34, left=14, h=22, w=36)),
-    "half": _hole(masks.half(GLYPH_SIZE, GLYPH_SIZE, side="right")),
-    "box": _hole(masks.box(GLYPH_SIZE, GLYPH_SIZE, share=0.5)),
+HOLES: dict[str, NDArray[np.bool_]] = {
+    name: keep[0].numpy() == 0
+    for name, keep in {
+        "mouth": masks.box(GLYPH_SIZE, GLYPH_SIZE, top=34, left=14, h=22, w=36),
+        "half": masks.half(GLYPH_SIZE, GLYPH_SIZE, side="right"),
+        "box": masks.box(GLYPH_SIZE, GLYPH_SIZE, share=0.5),
+    }.items()
 }
 
 
