@@ -104,6 +104,10 @@ def inpaint(
     negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
     class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
+    latent_margin: Annotated[int, typer.Option(help="Latent cells around the hole to paint too, for such priors.")] = 0,
+    feather: Annotated[
+        float, typer.Option(help="Pixels of the hole that meet the kept ones, for latent priors.")
+    ] = 0.0,
     seed: Seed = 0,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
@@ -139,6 +143,8 @@ def inpaint(
             negative_prompt=negative_prompt,
             class_labels=labels,
             guidance_scale=guidance_scale,
+            latent_margin=latent_margin,
+            feather=feather,
             schedule=method,
             generator=seed,
             callback_on_step_end=step,

@@ -227,7 +227,7 @@ class RePaintPipeline:
                 because they were encoded together with some of the hole's smooth fill. Their kept pixels stay kept.
             feather: how many pixels of the hole, from its rim inwards, meet the kept pixels smoothly: an autoencoder
                 returns kept pixels a little changed, and where the hole begins that shows. See `repaint.seam.meet_rim`;
-                4 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
+                2 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.rng.seeds_for`.
             output_type: "pil", "np", "pt" or "latent".
             callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState});

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, LDMPipeline
 from PIL import Image
-from tiny_priors import tiny_folder_pipeline
+from tiny_latents import tiny_vae
+from tiny_priors import tiny_folder_pipeline, tiny_unet
 
 from repaint import cli, presets
 from repaint.pipeline import RePaintPipeline
@@ -139,6 +141,19 @@ def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
     assert len({plain, *others}) == 6
 
 
+def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
+    """If this fails, a margin or a feather is dropped on the way to the library."""
+    tiny = tmp_path / "latent"
+    LDMPipeline(tiny_vae("VQModel"), tiny_unet(in_channels=4, out_channels=4), DDIMScheduler()).save_pretrained(tiny)
+    results = []
+    for options in ([], ["--feather", 2], ["--latent-margin", 1]):
+        common = ["--out", "out.png", "--prior", tiny, "--schedule", "two.yaml"]
+        done = run("inpaint", "photo.png", "mask.png", *common, *options)
+        assert done.status == 0, done.err
+        results.append(np.asarray(Image.open("out.png")).tobytes())
+    assert len(set(results)) == 3
+
+
 def test_names_with_brackets(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, a file name is read as markup: it vanishes from the output."""
     Path("photo.png").rename("a[bold]b.png")
@@ -170,6 +185,8 @@ BAD = [
     ({"--class": "cta"}, "No class 'cta': there are cat, dog. Did you mean 'cat'?"),
     ({"--class": "9"}, "Class 9: this model's classes are 0 to 2."),
     ({"--guidance-scale": "2"}, "guidance_scale 2.0 without class_labels: guidance needs both."),
+    ({"--latent-margin": "1"}, "latent_margin 1 for a PixelPrior: it has no autoencoder"),
+    ({"--feather": "-1"}, "feather -1.0: it is a width in pixels from 0"),
     ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
     ({"--out": "out.xyz"}, "Cannot write out.xyz: the suffix must be one of .png, "),
     ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
