@@ -14,7 +14,7 @@ from rich.markup import escape
 from repaint.cli import priors, schedules
 from repaint.cli.common import err
 from repaint.cli.fill import demo, inpaint, mask
-from repaint.cli.measure import bench
+from repaint.cli.measure import bench_app
 from repaint.errors import RepaintError
 
 __all__ = ["app", "main"]
@@ -22,8 +22,9 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
 )
-for command in (demo, inpaint, mask, bench):
+for command in (demo, inpaint, mask):
     app.command()(command)
+app.add_typer(bench_app, name="bench")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(priors.app, name="priors")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from repaint.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from repaint.pipeline import StepCallback
@@ -30,11 +32,13 @@ __all__ = [
     "tell",
 ]
 
+T = TypeVar("T")
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
 ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
+DType = Annotated[str, typer.Option(help="The model's type: float32, bfloat16 or float16.")]
 Seed = Annotated[int, typer.Option(help="Seed of the first image, from 0.")]
 
 
@@ -60,6 +64,20 @@ def calls_bar(title: str, total: int) -> Iterator[StepCallback]:
             bar.live.stop()
             bar.disable = True
             raise
+
+
+def chosen(option: str, name: str, table: Mapping[str, T]) -> T:
+    """The entry of a table that an option names."""
+    if name not in table:
+        raise InputError(f"{option} {name}: it is one of {', '.join(table)}.{nearest(name, table)}")
+    return table[name]
+
+
+def torch_dtype(name: str) -> Any:
+    """The floating type that --dtype names."""
+    import torch
+
+    return chosen("--dtype", name, {str(kind)[6:]: kind for kind in (torch.float32, torch.bfloat16, torch.float16)})
 
 
 def finite(value: float) -> float | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repaint.cli.common import AsJson, PriorName, ScheduleName, Seed, calls_bar, out, say, tell
+from repaint.cli.common import AsJson, DType, PriorName, ScheduleName, Seed, calls_bar, out, say, tell, torch_dtype
 from repaint.errors import InputError, RepaintError
 
 __all__ = ["demo", "inpaint", "mask"]
@@ -55,27 +55,23 @@ def inpaint(
     seed: Seed = 0,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="The model's type: float32, bfloat16 or float16.")] = "float32",
+    dtype: DType = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Fill the hole of one image. Kept pixels come out bit-equal.
 
     Example: repaint inpaint photo.png mask.png --out filled.png --schedule quick
     """
-    import torch
-
     from repaint.files import check_writable, open_image
     from repaint.images import save_image
     from repaint.method import as_method
     from repaint.pipeline import RePaintPipeline
 
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in types:
-        raise InputError(f"--dtype {dtype}: it is one of {', '.join(types)}. Choose one.")
+    model_type = torch_dtype(dtype)
     picture = open_image(image)
     check_writable(out_file, picture.mode)
     method = as_method(schedule)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=types[dtype]).to(device)
+    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=model_type).to(device)
     pipe.set_progress_bar_config(disable=True)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
     masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}

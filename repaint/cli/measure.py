@@ -8,12 +8,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.common import AsJson, Seed, calls_bar, finite, out, print_json
+from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, finite, out, print_json, torch_dtype
+from repaint.errors import InputError
 
-__all__ = ["bench"]
+__all__ = ["bench_app"]
+
+bench_app = typer.Typer(help="Quality of what a method paints, on pictures that the bundled priors never saw.")
 
 
-def bench(
+@bench_app.callback(invoke_without_command=True)
+def textures(
+    context: typer.Context,
     schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the first three holes of each photograph, a PNG.")
@@ -23,10 +28,13 @@ def bench(
 ) -> None:
     """Are painted patches like real ones? 65 holes in photographs that the `textures` prior never saw.
 
-    Beside each schedule stand the floor (the true content) and biharmonic inpainting.
+    Beside each schedule stand the floor (the true content) and biharmonic inpainting. `repaint bench prompts` asks
+    whether a prompt helps the `emoji` prior.
 
     Example: repaint bench --schedule predicted --schedule quick
     """
+    if context.invoked_subcommand is not None:
+        return
     from repaint.files import check_writable
     from repaint.images import save_image
     from repaint.lab.quality import held_out_holes, score_textures
@@ -53,4 +61,67 @@ def bench(
     for name, (score, _) in results.items():
         cells = f"{score.patches:.4f}", f"{score.gradients:.4f}", f"{score.psnr:.2f}", str(score.model_calls)
         table.add_row(name, *cells, f"{score.seconds:.1f}")
+    out.print(table)
+
+
+@bench_app.command()
+def prompts(
+    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    part: Annotated[str, typer.Option(help="train or held_out glyphs.")] = "train",
+    hole: Annotated[list[str] | None, typer.Option(help="mouth, half or box; all without it.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="right, empty or wrong; all without it.")] = None,
+    glyphs: Annotated[int, typer.Option(help="How many glyphs, evenly spread.", min=2)] = 100,
+    seeds: Annotated[int, typer.Option(help="Results per glyph and hole.", min=1)] = 4,
+    guidance_scale: Annotated[float, typer.Option(help="Weight of classifier-free guidance.")] = 3.0,
+    prior: PriorName = "emoji",
+    dtype: DType = "float32",
+    as_json: AsJson = False,
+) -> None:
+    """Does the prompt help? Glyphs filled with their own name, none, and a wrong one; paired 95 % intervals.
+
+    The first schedule is also compared with each other one, under the first prompt.
+
+    Example: repaint bench prompts --part held_out --hole mouth --glyphs 20
+    """
+    from repaint.lab.prompts import HOLES, PROMPTS, compare_prompts
+    from repaint.method import as_method
+    from repaint.pipeline import RePaintPipeline
+    from repaint.samples import Part
+    from repaint.samples import glyphs as samples
+
+    parts: dict[str, Part] = {"train": "train", "held_out": "held_out"}
+    everything = samples(chosen("--part", part, parts))
+    if glyphs > len(everything):
+        raise InputError(f"--glyphs {glyphs}: there are {len(everything)} in this part. Ask for fewer.")
+    names = [list(everything)[i * len(everything) // glyphs] for i in range(glyphs)]
+    methods = {method.name: method for method in map(as_method, schedule or ["predicted"])}
+    holes = {name: chosen("--hole", name, HOLES) for name in hole or HOLES}
+    kinds = {name: chosen("--prompt", name, PROMPTS) for name in prompt or PROMPTS}
+    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
+    pipe.set_progress_bar_config(disable=True)
+    batch = max(1, 64 // seeds)
+    total = sum(method.model_calls for method in methods.values()) * len(holes) * len(kinds) * -(-glyphs // batch)
+    with calls_bar(f"{glyphs} glyphs, {len(holes)} holes, {seeds} seeds", total) as step:
+        study = compare_prompts(
+            pipe,
+            {name: everything[name] for name in names},
+            holes,
+            list(kinds),
+            methods,
+            seeds=seeds,
+            batch=batch,
+            guidance_scale=guidance_scale,
+            on_call=step,
+        )
+    if as_json:
+        print_json(study.as_dict())
+        return
+    table = Table("hole", "schedule", "prompt", "PSNR", "SSIM", "diversity", "model calls")
+    for (where, method, kind), filled in study.filled.items():
+        means = f"{filled.psnr.mean():.2f}", f"{filled.ssim.mean():.4f}", f"{filled.diversity.mean():.4f}"
+        table.add_row(where, method, kind, *means, str(filled.model_calls))
+    out.print(table)
+    table = Table("hole", "difference", "PSNR, dB", "SSIM")
+    for (where, title), (by_psnr, by_ssim) in study.differences().items():
+        table.add_row(where, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
     out.print(table)
