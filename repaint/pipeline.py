@@ -225,6 +225,7 @@ class RePaintPipeline:
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels.
             latent_margin: for priors over an autoencoder, how many latent cells around the hole the model paints too,
                 because they were encoded together with some of the hole's smooth fill. Their kept pixels stay kept.
+                0 is usually best: a cell that is a little wrong tells the model more than none.
             feather: how many pixels of the hole, from its rim inwards, meet the kept pixels smoothly: an autoencoder
                 returns kept pixels a little changed, and where the hole begins that shows. See `repaint.seam.meet_rim`;
                 2 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
