@@ -17,7 +17,6 @@ from diffusers import AutoModel
 from rich.console import Console
 from rich.table import Table
 
-from emoji_glyphs import SIZE, code_points, is_held_out, render
 from repaint import masks
 from repaint.lab.seam import encoding_error, seams
 from repaint.priors.latent import LatentCodec
