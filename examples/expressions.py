@@ -1,6 +1,6 @@
 """A face with its mouth masked, and what different prompts put there: writes examples/expressions.png.
 
-    python examples/expressions.py
+python examples/expressions.py
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, LDMPipeline
 from PIL import Image
-from tiny_latents import tiny_vae
+from tiny_latents import tiny_sd, tiny_vae
 from tiny_priors import tiny_folder_pipeline, tiny_unet
 
 from repaint import cli, presets
@@ -412,3 +412,38 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("repaint: No file none.png: an image path must exist.")
     assert not Path("out.png").exists()
+
+
+def test_bench_prompts(run: Run, folder: Path) -> None:
+    """The study that the README quotes does not run, or its JSON does not say what was compared."""
+    tiny_sd(folder / "tokens").save_pretrained("sd")
+    asked = [
+        "bench",
+        "prompts",
+        "--prior",
+        "sd",
+        "--schedule",
+        "two.yaml",
+        "--glyphs",
+        2,
+        "--seeds",
+        1,
+        "--hole",
+        "box",
+    ]
+    report = json.loads(run(*asked, "--json").out)
+    assert [row["prompt"] for row in report["means"]] == ["right", "empty", "wrong"]
+    assert {(row["hole"], row["schedule"], row["model_calls"]) for row in report["means"]} == {("box", "two", 2)}
+    assert [row["difference"] for row in report["differences"]] == ["right - empty", "right - wrong"]
+    table = run(*asked).out
+    assert "right - wrong" in table
+    for wrong, message in {
+        ("--part", "test"): "--part test: it is one of train, held_out.",
+        ("--hole", "mouht"): "--hole mouht: it is one of mouth, half, box. Did you mean 'mouth'?",
+        ("--prompt", "left"): "--prompt left: it is one of right, empty, wrong.",
+        ("--glyphs", 141): "--glyphs 141: there are 140 in this part. Ask for fewer.",
+        ("--dtype", "float8"): "--dtype float8: it is one of float32, bfloat16, float16.",
+    }.items():
+        result = run(*asked, *wrong)
+        assert result.status == 2
+        assert message in " ".join(result.err.split())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 from rich.table import Table
 
 from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, finite, out, print_json, torch_dtype
@@ -13,12 +14,24 @@ from repaint.errors import InputError
 
 __all__ = ["bench_app"]
 
-bench_app = typer.Typer(help="Quality of what a method paints, on pictures that the bundled priors never saw.")
+
+class _TexturesFirst(typer.core.TyperGroup):
+    """`repaint bench` without a subcommand is `repaint bench textures`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] != "--help"):
+            args = ["textures", *args]
+        return super().parse_args(ctx, args)
 
 
-@bench_app.callback(invoke_without_command=True)
+bench_app = typer.Typer(
+    cls=_TexturesFirst,
+    help="Quality of what a method paints. Without a subcommand: textures.",
+)
+
+
+@bench_app.command()
 def textures(
-    context: typer.Context,
     schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the first three holes of each photograph, a PNG.")
@@ -28,13 +41,10 @@ def textures(
 ) -> None:
     """Are painted patches like real ones? 65 holes in photographs that the `textures` prior never saw.
 
-    Beside each schedule stand the floor (the true content) and biharmonic inpainting. `repaint bench prompts` asks
-    whether a prompt helps the `emoji` prior.
+    Beside each schedule stand the floor (the true content) and biharmonic inpainting.
 
     Example: repaint bench --schedule predicted --schedule quick
     """
-    if context.invoked_subcommand is not None:
-        return
     from repaint.files import check_writable
     from repaint.images import save_image
     from repaint.lab.quality import held_out_holes, score_textures
