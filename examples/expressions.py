@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from repaint import RePaintPipeline
-from repaint.lab.prompts import HOLES
+from repaint.lab.prompts import MASKS
 from repaint.plots import strip
 from repaint.samples import glyphs
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     pipe = RePaintPipeline.from_pretrained(args.prior)
-    everything, hole = glyphs(), HOLES["mouth"]
+    everything, hole = glyphs(), MASKS["mouth"]
     faces = np.stack([everything[name] for name in FACES])
     columns = [faces, np.where(hole[..., None], np.uint8(160), faces)]
     for prompt in PROMPTS:

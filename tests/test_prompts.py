@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from tiny_latents import tiny_sd
 
-from repaint.lab.prompts import HOLES, PROMPTS, Filled, PromptStudy, fill_glyphs
+from repaint.lab.holes import glyph_holes
+from repaint.lab.prompts import MASKS, PROMPTS, PromptStudy, Scored, compare_prompts, with_prompts
+from repaint.lab.quality import fill, measure
 from repaint.metrics import diversity, psnr, ssim
 from repaint.pipeline import RePaintPipeline
-from repaint.samples import glyphs
 from repaint.schedule import JumpSchedule
 
 WALK = JumpSchedule.paper(2, 1, 1)
@@ -22,10 +23,6 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> RePaintPipeline:
     pipe = RePaintPipeline.from_pipe(tiny_sd(tmp_path_factory.mktemp("tokens")))
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def some(count: int) -> dict[str, Any]:
-    return dict(list(glyphs("train").items())[:count])
 
 
 def test_no_glyph_is_given_its_own_name_as_the_wrong_one() -> None:
@@ -40,9 +37,9 @@ def test_no_glyph_is_given_its_own_name_as_the_wrong_one() -> None:
 
 def test_holes_leave_something_and_cover_the_mouth() -> None:
     """The mouth of a face lies below the middle: about two thirds down, in the middle third."""
-    assert all(0.1 < hole.mean() <= 0.5 for hole in HOLES.values())
-    assert HOLES["mouth"][36:52, 22:42].all()
-    assert not HOLES["mouth"][:30].any()
+    assert all(0.1 < hole.mean() <= 0.5 for hole in MASKS.values())
+    assert MASKS["mouth"][36:52, 22:42].all()
+    assert not MASKS["mouth"][:30].any()
 
 
 def test_every_prompt_meets_the_same_seeds_whatever_the_batch(pipe: RePaintPipeline) -> None:
@@ -56,33 +53,32 @@ def test_every_prompt_meets_the_same_seeds_whatever_the_batch(pipe: RePaintPipel
 
     spy = Spy(pipe.prior)
     spy.set_progress_bar_config(disable=True)
-    whole, parts = (
-        fill_glyphs(spy, some(3), HOLES["box"], prompt=prompt, schedule=WALK, seeds=2, batch=batch)
-        for prompt, batch in (("right", 3), ("right", 2))
-    )
-    assert np.array_equal(whole.images, parts.images)
-    fill_glyphs(spy, some(3), HOLES["box"], prompt="wrong", schedule=WALK, seeds=2, batch=3)
+    holes = glyph_holes(MASKS["box"], "train", 3)
+    whole, parts = (fill(spy, holes, WALK, seeds=2, batch=batch) for batch in (6, 4))
+    assert np.array_equal(np.array(whole.images), np.array(parts.images))
+    fill(spy, with_prompts(holes, "wrong"), WALK, seeds=2, batch=6)
     assert asked == [[0, 3, 1, 4, 2, 5], [0, 3, 1, 4], [2, 5], [0, 3, 1, 4, 2, 5]]
 
 
 def test_scores_are_those_of_the_images(pipe: RePaintPipeline) -> None:
     """Scores stand beside another glyph's images, or are taken outside the hole."""
-    pictures, hole = some(2), HOLES["mouth"]
-    filled = fill_glyphs(pipe, pictures, hole, prompt="empty", schedule=WALK, seeds=2)
-    assert filled.images.shape == (2, 2, 64, 64, 3)
-    assert filled.model_calls == 2
-    for i, picture in enumerate(pictures.values()):
-        assert np.array_equal(filled.images[i][:, ~hole], np.stack([picture[~hole]] * 2))
-        assert filled.diversity[i] == diversity(filled.images[i], hole) > 0
-        for k in range(2):
-            assert filled.psnr[i, k] == psnr(filled.images[i, k], picture, hole)
-            assert filled.ssim[i, k] == ssim(filled.images[i, k], picture, hole)
+    holes = glyph_holes(MASKS["mouth"], "train", 2)
+    filled = fill(pipe, with_prompts(holes, "empty"), WALK, seeds=2, guidance_scale=1.0)
+    study = compare_prompts(pipe, {"mouth": holes}, ["empty"], {"walk": WALK}, seeds=2)
+    scored = study.scored["mouth", "walk", "empty"]
+    assert filled.model_calls == scored.model_calls == 2
+    for i, hole in enumerate(holes):
+        assert scored.diversity[i] == diversity(filled.images[i], hole.mask) > 0
+        for k, image in enumerate(filled.images[i]):
+            assert np.array_equal(image[~hole.mask], hole.image[~hole.mask])
+            assert scored.psnr[i, k] == psnr(image, hole.image, hole.mask)
+            assert scored.ssim[i, k] == ssim(image, hole.image, hole.mask)
+    assert np.array_equal(measure("psnr", holes, filled), scored.psnr)
 
 
-def scored(psnrs: Any) -> Filled:
+def scored(psnrs: Any) -> Scored:
     psnrs = np.asarray(psnrs, dtype=float)
-    images = np.zeros((*psnrs.shape, 1, 1, 3), np.uint8)
-    return Filled(images, psnrs, psnrs / 128, np.full(len(psnrs), np.nan), 20)
+    return Scored(psnrs, psnrs / 128, np.full(len(psnrs), np.nan), 20)
 
 
 def test_differences_are_taken_glyph_by_glyph() -> None:

@@ -4,26 +4,19 @@ import numpy as np
 import pytest
 
 from repaint import RePaintPipeline
-from repaint.lab.quality import (
-    biharmonic,
-    gradient_distance,
-    gradients,
-    held_out_holes,
-    patch_distance,
-    patches,
-    score,
-    score_textures,
-)
+from repaint.lab.holes import texture_holes
+from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches
+from repaint.lab.quality import biharmonic, fill, score, truth
 from repaint.samples import PHOTOGRAPHS, halve, photograph
 
 
 def test_holes_of_one_photograph_never_overlap():
     """If holes overlap, 65 holes are fewer than they seem."""
-    holes = held_out_holes()
+    holes = texture_holes()
     assert len(holes) == 65
     for name in PHOTOGRAPHS:
         part = halve(photograph(name, "held_out"))
-        mine = [hole for hole in holes if hole.name == name]
+        mine = [hole for hole in holes if hole.group == name]
         tops = np.linspace(0, part.shape[0] - 64, len(mine)).round().astype(int)
         painted = np.zeros(part.shape[:2], dtype=int)
         for hole, top in zip(mine, tops, strict=True):
@@ -44,35 +37,53 @@ def test_equal_sets_are_at_distance_zero_and_a_shift_is_measured_in_standard_dev
 
 def test_smoothing_is_seen_by_both_distances():
     """If a blurred filling scores like a real one, the bench cannot tell biharmonic inpainting from texture."""
-    hole = next(hole for hole in held_out_holes() if hole.name == "gravel")
-    blurred = biharmonic(hole)
-    real = patches(hole.image, hole.box)
-    assert patch_distance(patches(blurred, hole.box), real) > 0.3
-    assert gradient_distance(gradients(blurred, hole.box), gradients(hole.image, hole.box)) > 0.3
-    assert gradient_distance(gradients(hole.image, hole.box), gradients(hole.image, hole.box)) == 0
+    hole = next(hole for hole in texture_holes() if hole.group == "gravel")
+    blurred = biharmonic([hole]).images[0][0]
+    real = patches(hole.image, hole.mask)
+    assert patch_distance(patches(blurred, hole.mask), real) > 0.3
+    assert gradient_distance(gradients(blurred, hole.mask), gradients(hole.image, hole.mask)) > 0.3
+    assert gradient_distance(gradients(hole.image, hole.mask), gradients(hole.image, hole.mask)) == 0
+
+
+def test_patches_are_those_inside_the_region():
+    """If patches reach over the rim, kept content counts as painted."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    box = np.zeros((40, 40), dtype=bool)
+    box[8:28, 10:30] = True
+    assert [len(level) for level in patches(image, box)] == [14 * 14, 4 * 4]  # 20 - 6 and 10 - 6 to a side
+    dented = box.copy()
+    dented[8, 10] = False  # the first corner: one patch of each level lay on it
+    assert [len(level) for level in patches(image, dented)] == [14 * 14 - 1, 4 * 4 - 1]
+    assert gradients(image, box).size == 18 * 18
+    small = np.zeros((40, 40), dtype=bool)
+    small[:6, :6] = True
+    assert np.isnan(patch_distance(patches(image, small), patches(image, box)))
 
 
 def test_biharmonic_changes_only_the_hole():
     """If the baseline touches kept pixels, it is compared unfairly."""
-    hole = held_out_holes()[0]
-    assert np.array_equal(biharmonic(hole)[~hole.mask], hole.image[~hole.mask])
+    hole = texture_holes()[0]
+    assert np.array_equal(biharmonic([hole]).images[0][0][~hole.mask], hole.image[~hole.mask])
 
 
 def test_the_truth_scores_the_floor_and_biharmonic_scores_far_above_it():
     """If the floor is not far below the baseline, "three times closer" means nothing."""
-    holes = held_out_holes()
-    floor = score(holes, [hole.image for hole in holes])
-    baseline = score(holes, [biharmonic(hole) for hole in holes])
+    holes = texture_holes()
+    floor, baseline = (score(holes, filled(holes)) for filled in (truth, biharmonic))
     assert floor.psnr == np.inf
+    assert floor.ssim == 1
     assert floor.patches < baseline.patches / 5
     assert floor.gradients < baseline.gradients / 5
+    assert (floor.patches, floor.gradients) == pytest.approx((0.067, 0.039), abs=5e-4)  # what the README says
+    assert (baseline.patches, baseline.gradients, baseline.psnr) == pytest.approx((0.581, 0.450, 18.7), abs=0.05)
 
 
 @pytest.mark.slow
 def test_textures_paints_patches_at_least_three_times_closer_to_real_ones_than_biharmonic():
     """If this fails, the bundled prior or the sampler no longer paints texture."""
+    holes = texture_holes()
     pipe = RePaintPipeline.from_pretrained("textures")
-    results = {name: result[0] for name, result in score_textures(pipe, {"predicted": "predicted"}).items()}
-    floor, baseline, ours = (results[name] for name in ("real (floor)", "biharmonic", "predicted"))
+    every = {"floor": truth(holes), "baseline": biharmonic(holes), "ours": fill(pipe, holes, "predicted")}
+    floor, baseline, ours = (score(holes, filled) for filled in every.values())
     assert ours.patches - floor.patches <= (baseline.patches - floor.patches) / 3
     assert ours.gradients - floor.gradients <= (baseline.gradients - floor.gradients) / 3

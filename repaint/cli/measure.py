@@ -10,7 +10,6 @@ import typer.core
 from rich.table import Table
 
 from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, finite, out, print_json, torch_dtype
-from repaint.errors import InputError
 
 __all__ = ["bench_app"]
 
@@ -47,7 +46,8 @@ def textures(
     """
     from repaint.files import check_writable
     from repaint.images import save_image
-    from repaint.lab.quality import held_out_holes, score_textures
+    from repaint.lab.holes import texture_holes
+    from repaint.lab.quality import biharmonic, fill, score, truth
     from repaint.method import as_method
     from repaint.pipeline import RePaintPipeline
     from repaint.plots import holes_sheet
@@ -55,22 +55,24 @@ def textures(
     if sheet is not None:
         check_writable(sheet, "RGB")
     methods = {method.name: method for method in map(as_method, schedule or ["predicted", "corrected", "quick"])}
-    holes, batch = held_out_holes(), 16
+    holes, batch = texture_holes(), 16
     pipe = RePaintPipeline.from_pretrained("textures")
     pipe.set_progress_bar_config(disable=True)
+    filled = {"real (floor)": truth(holes), "biharmonic": biharmonic(holes)}
     total = sum(method.model_calls for method in methods.values()) * -(-len(holes) // batch)
     with calls_bar(f"filling {len(holes)} holes, {batch} at a time", total) as step:
-        results = score_textures(pipe, methods, holes=holes, seed=seed, batch=batch, on_call=step)
+        for name, method in methods.items():
+            filled[name] = fill(pipe, holes, method, first_seed=seed, batch=batch, on_call=step)
     if sheet is not None:
-        save_image(holes_sheet(holes, {name: images for name, (_, images) in results.items()}), sheet)
+        save_image(holes_sheet(holes, {name: ours.images for name, ours in filled.items()}), sheet)
+    scores = {name: score(holes, ours) for name, ours in filled.items()}
     if as_json:
-        rows = {name: vars(score) | {"psnr": finite(score.psnr)} for name, (score, _) in results.items()}
-        print_json(rows)
+        print_json({name: vars(score) | {"psnr": finite(score.psnr)} for name, score in scores.items()})
         return
-    table = Table("fills with", "patch distance", "gradient distance", "PSNR in hole", "model calls", "seconds")
-    for name, (score, _) in results.items():
-        cells = f"{score.patches:.4f}", f"{score.gradients:.4f}", f"{score.psnr:.2f}", str(score.model_calls)
-        table.add_row(name, *cells, f"{score.seconds:.1f}")
+    table = Table("fills with", "patches", "gradients", "seam", "PSNR", "SSIM", "model calls", "seconds")
+    for name, its in scores.items():
+        cells = f"{its.patches:.4f}", f"{its.gradients:.4f}", f"{its.seam:.3f}", f"{its.psnr:.2f}", f"{its.ssim:.4f}"
+        table.add_row(name, *cells, str(its.model_calls), f"{its.seconds:.1f}")
     out.print(table)
 
 
@@ -93,45 +95,36 @@ def prompts(
 
     Example: repaint bench prompts --part held_out --hole mouth --glyphs 20
     """
-    from repaint.lab.prompts import HOLES, PROMPTS, compare_prompts
+    from repaint.lab.holes import glyph_holes
+    from repaint.lab.prompts import MASKS, PROMPTS, compare_prompts
     from repaint.method import as_method
     from repaint.pipeline import RePaintPipeline
     from repaint.samples import Part
-    from repaint.samples import glyphs as samples
 
     parts: dict[str, Part] = {"train": "train", "held_out": "held_out"}
-    everything = samples(chosen("--part", part, parts))
-    if glyphs > len(everything):
-        raise InputError(f"--glyphs {glyphs}: there are {len(everything)} in this part. Ask for fewer.")
-    names = [list(everything)[i * len(everything) // glyphs] for i in range(glyphs)]
+    where = chosen("--part", part, parts)
+    masks = {name: chosen("--hole", name, MASKS) for name in hole or MASKS}
+    holes = {name: glyph_holes(mask, where, glyphs) for name, mask in masks.items()}
+    kinds = list({name: chosen("--prompt", name, PROMPTS) for name in prompt or PROMPTS})
     methods = {method.name: method for method in map(as_method, schedule or ["predicted"])}
-    holes = {name: chosen("--hole", name, HOLES) for name in hole or HOLES}
-    kinds = {name: chosen("--prompt", name, PROMPTS) for name in prompt or PROMPTS}
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
-    batch = max(1, 64 // seeds)
-    total = sum(method.model_calls for method in methods.values()) * len(holes) * len(kinds) * -(-glyphs // batch)
+    batch = max(64, seeds)
+    rounds = len(holes) * len(kinds) * -(-glyphs // (batch // seeds))
+    total = rounds * sum(method.model_calls for method in methods.values())
     with calls_bar(f"{glyphs} glyphs, {len(holes)} holes, {seeds} seeds", total) as step:
         study = compare_prompts(
-            pipe,
-            {name: everything[name] for name in names},
-            holes,
-            list(kinds),
-            methods,
-            seeds=seeds,
-            batch=batch,
-            guidance_scale=guidance_scale,
-            on_call=step,
+            pipe, holes, kinds, methods, guidance_scale=guidance_scale, seeds=seeds, batch=batch, on_call=step
         )
     if as_json:
         print_json(study.as_dict())
         return
     table = Table("hole", "schedule", "prompt", "PSNR", "SSIM", "diversity", "model calls")
-    for (where, method, kind), filled in study.filled.items():
-        means = f"{filled.psnr.mean():.2f}", f"{filled.ssim.mean():.4f}", f"{filled.diversity.mean():.4f}"
-        table.add_row(where, method, kind, *means, str(filled.model_calls))
+    for (what, name, kind), its in study.scored.items():
+        means = f"{its.psnr.mean():.2f}", f"{its.ssim.mean():.4f}", f"{its.diversity.mean():.4f}"
+        table.add_row(what, name, kind, *means, str(its.model_calls))
     out.print(table)
     table = Table("hole", "difference", "PSNR, dB", "SSIM")
-    for (where, title), (by_psnr, by_ssim) in study.differences().items():
-        table.add_row(where, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
+    for (what, title), (by_psnr, by_ssim) in study.differences().items():
+        table.add_row(what, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
     out.print(table)
