@@ -1,12 +1,16 @@
 """The patch statistics that fillings are judged by, on cases whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from repaint import RePaintPipeline
 from repaint.lab.holes import texture_holes
 from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches
-from repaint.lab.quality import biharmonic, fill, score, truth
+from repaint.lab.quality import LOSS_LEVELS, LOSS_STEPS, Filled, biharmonic, denoising_loss, fill, score, truth
+from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.samples import PHOTOGRAPHS, halve, photograph
 
 
@@ -76,6 +80,35 @@ def test_the_truth_scores_the_floor_and_biharmonic_scores_far_above_it():
     assert floor.gradients < baseline.gradients / 5
     assert (floor.patches, floor.gradients) == pytest.approx((0.067, 0.039), abs=5e-4)  # what the README says
     assert (baseline.patches, baseline.gradients, baseline.psnr) == pytest.approx((0.581, 0.450, 18.7), abs=0.05)
+
+
+def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise():
+    """If the noise differs between methods, or kept pixels count, a difference of losses says nothing."""
+
+    class Blind(GaussianMixturePrior):
+        """Predicts that x is all noise: its error is alpha x0 + (sigma - 1) eps."""
+
+        def denoise(self, x, level):
+            return replace(super().denoise(x, level), eps_hat=x)
+
+        def conditioned(self, count, conditions):
+            return self
+
+    diagonal = np.eye(8, dtype=bool)
+    hole = replace(texture_holes()[0], conditions={}, mask=diagonal, real=~diagonal)
+    hole = replace(hole, image=hole.image[:8, :8])
+    prior = Blind(torch.ones(1), torch.zeros(1, 192), torch.eye(192)[None], shape=(3, 8, 8))
+    grey, black = (np.where(hole.mask[..., None], np.uint8(value), hole.image) for value in (128, 0))
+    changed = grey.copy()
+    changed[~hole.mask] ^= 255
+    losses = denoising_loss(prior, [hole], Filled([[grey, changed, black]]))[0]
+    assert losses[0] == losses[1]
+    generator, grid, expected = torch.Generator().manual_seed(0), prior.schedule(LOSS_STEPS), []
+    for number in LOSS_LEVELS:
+        level, eps = grid[number], torch.randn(3, 8, 8, generator=generator)
+        inside = eps[:, torch.from_numpy(hole.mask)]
+        expected.append(float((-level.alpha + (level.sigma - 1) * inside).square().mean()))
+    assert losses[2] == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 @pytest.mark.slow

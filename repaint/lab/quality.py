@@ -205,7 +205,7 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
     grid = prior.schedule(LOSS_STEPS)
     rows = []
     for i, (hole, many) in enumerate(zip(holes, filled.images, strict=True)):
-        x = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, torch.float32) / 127.5 - 1
+        x = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, prior.dtype) / 127.5 - 1
         mask = torch.from_numpy(hole.mask).to(prior.device).expand(len(x), 1, -1, -1)
         x0, _ = prior.encode(x, torch.ones_like(mask))
         _, cells = prior.encode(x, ~mask)
