@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -25,7 +24,6 @@ __all__ = [
     "Seed",
     "calls_bar",
     "err",
-    "finite",
     "out",
     "print_json",
     "say",
@@ -78,11 +76,6 @@ def torch_dtype(name: str) -> Any:
     import torch
 
     return chosen("--dtype", name, {str(kind)[6:]: kind for kind in (torch.float32, torch.bfloat16, torch.float16)})
-
-
-def finite(value: float) -> float | None:
-    """JSON knows no infinity: the PSNR of the truth itself becomes null."""
-    return value if math.isfinite(value) else None
 
 
 def print_json(data: Any) -> None:

@@ -9,71 +9,88 @@ import typer
 import typer.core
 from rich.table import Table
 
-from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, finite, out, print_json, torch_dtype
+from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, out, print_json, say, torch_dtype
 
 __all__ = ["bench_app"]
 
 
-class _TexturesFirst(typer.core.TyperGroup):
-    """`repaint bench` without a subcommand is `repaint bench textures`."""
+class _HolesFirst(typer.core.TyperGroup):
+    """`repaint bench` without a subcommand is `repaint bench holes`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] != "--help"):
-            args = ["textures", *args]
+            args = ["holes", *args]
         return super().parse_args(ctx, args)
 
 
-bench_app = typer.Typer(
-    cls=_TexturesFirst,
-    help="Quality of what a method paints. Without a subcommand: textures.",
-)
+bench_app = typer.Typer(cls=_HolesFirst, help="Quality of what a method paints. Without a subcommand: holes.")
 
 
 @bench_app.command()
-def textures(
+def holes(
     schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Also write the first three holes of each photograph, a PNG.")
+    prior: PriorName = "textures",
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images instead of the samples that belong to the prior.")
     ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Their masks, of the same names; without it NAME_mask*.png beside each image.")
+    ] = None,
+    keep_masks: Annotated[bool, typer.Option("--keep-masks", help="The masks' white is kept, not repainted.")] = False,
+    seeds: Annotated[int, typer.Option(help="Results per hole.", min=1)] = 1,
+    batch: Annotated[int, typer.Option(help="Results made at once.", min=1)] = 16,
     seed: Seed = 0,
+    dtype: DType = "float32",
+    report: Annotated[Path | None, typer.Option(help="Also write a report: .csv, .json or .md.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write the first three holes of each group, a PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Are painted patches like real ones? 65 holes in photographs that the `textures` prior never saw.
+    """How good is what a method paints? Holes in pictures that the bundled prior never saw, or in a folder's.
 
-    Beside each schedule stand the floor (the true content) and biharmonic inpainting.
+    Beside each schedule stand the floor (the true content) and biharmonic inpainting. The first schedule is compared
+    with each other one, hole by hole, with 95 % intervals.
 
     Example: repaint bench --schedule predicted --schedule quick
     """
     from repaint.files import check_writable
     from repaint.images import save_image
-    from repaint.lab.holes import texture_holes
-    from repaint.lab.quality import biharmonic, fill, score, truth
+    from repaint.lab.holes import bundled_holes, folder_holes
+    from repaint.lab.report import bench, check_savable, save
     from repaint.method import as_method
     from repaint.pipeline import RePaintPipeline
     from repaint.plots import holes_sheet
 
+    if report is not None:
+        check_savable(report)
     if sheet is not None:
         check_writable(sheet, "RGB")
     methods = {method.name: method for method in map(as_method, schedule or ["predicted", "corrected", "quick"])}
-    holes, batch = texture_holes(), 16
-    pipe = RePaintPipeline.from_pretrained("textures")
+    some = bundled_holes(prior) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
+    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
-    filled = {"real (floor)": truth(holes), "biharmonic": biharmonic(holes)}
-    total = sum(method.model_calls for method in methods.values()) * -(-len(holes) // batch)
-    with calls_bar(f"filling {len(holes)} holes, {batch} at a time", total) as step:
-        for name, method in methods.items():
-            filled[name] = fill(pipe, holes, method, first_seed=seed, batch=batch, on_call=step)
+    rounds = -(-len(some) // max(1, batch // seeds))
+    total = sum(method.model_calls for method in methods.values()) * rounds
+    with calls_bar(f"filling {len(some)} holes", total) as step:
+        result = bench(pipe, some, methods, first_seed=seed, seeds=seeds, batch=batch, on_call=step)
+    if report is not None:
+        save(result, report)
     if sheet is not None:
-        save_image(holes_sheet(holes, {name: ours.images for name, ours in filled.items()}), sheet)
-    scores = {name: score(holes, ours) for name, ours in filled.items()}
+        save_image(holes_sheet(some, {name: ours.images for name, ours in result.filled.items()}), sheet)
+    summary = result.summary()
     if as_json:
-        print_json({name: vars(score) | {"psnr": finite(score.psnr)} for name, score in scores.items()})
+        print_json(summary)
         return
-    table = Table("fills with", "patches", "gradients", "seam", "PSNR", "SSIM", "model calls", "seconds")
-    for name, its in scores.items():
-        cells = f"{its.patches:.4f}", f"{its.gradients:.4f}", f"{its.seam:.3f}", f"{its.psnr:.2f}", f"{its.ssim:.4f}"
-        table.add_row(name, *cells, str(its.model_calls), f"{its.seconds:.1f}")
+    table = Table("fills with", *(name.replace("_", " ") for name in next(iter(summary.values()))))
+    for name, means in summary.items():
+        table.add_row(name, *("" if value is None else f"{value:.4g}" for value in means.values()))
     out.print(table)
+    if len(methods) > 1:
+        table = Table("measure", "difference", "mean", "95 % interval")
+        for kind, name, its in result.differences():
+            table.add_row(kind, name, f"{its.mean:+.4f}", f"{its.low:+.4f} to {its.high:+.4f}")
+        out.print(table)
+    for name, reason in result.missing.items():
+        say(f"{name} was not measured: {reason}")
 
 
 @bench_app.command()

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from repaint.errors import InputError
 from repaint.files import open_image
-from repaint.masks import known, read_keep
-from repaint.samples import PHOTOGRAPHS, Part, glyphs, halve, photograph
+from repaint.masks import box, known, read_keep
+from repaint.samples import GLYPH_SIZE, PHOTOGRAPHS, Part, glyphs, halve, photograph
 
-__all__ = ["Hole", "folder_holes", "glyph_holes", "texture_holes"]
+__all__ = ["Hole", "bundled_holes", "folder_holes", "glyph_holes", "texture_holes"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -89,6 +89,21 @@ def glyph_holes(mask: NDArray[np.bool_], part: Part = "held_out", count: int | N
         raise InputError(f"{count} glyphs: there are {len(everything)} in this part. Ask for 1 to {len(everything)}.")
     some = [everything[i * len(everything) // count] for i in range(count)]
     return [Hole(name, "glyphs", image, mask, ~mask, {"prompt": name}) for name, image in some]
+
+
+def bundled_holes(prior: str) -> list[Hole]:
+    """The holes that belong to a bundled prior, in pictures that it never saw.
+
+    `textures`: 65 squares in photographs. `emoji`: a square of half the side in each of 140 glyphs.
+
+    Raises:
+        InputError: another prior.
+    """
+    if prior == "textures":
+        return texture_holes()
+    if prior == "emoji":
+        return glyph_holes(box(GLYPH_SIZE, GLYPH_SIZE, share=0.5)[0].numpy() == 0)
+    raise InputError(f"No pictures belong to prior {prior}: bring a folder of your own, with --images.")
 
 
 def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = False) -> list[Hole]:
