@@ -31,6 +31,7 @@ ORDER = [
     ["method"],
     ["state"],
     ["priors.base"],
+    ["priors.preconditioning"],
     ["priors.gaussian", "priors.pixel"],
     ["priors.latent"],
     ["priors.text"],
