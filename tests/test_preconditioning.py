@@ -398,7 +398,7 @@ def test_schedulers_that_do_not_say_are_refused(cls: Any) -> None:
     message = (
         rf"A {cls.__name__} \(variance-exploding\) does not say what its network sees and predicts: known are "
         r"EDMEulerScheduler, EDMDPMSolverMultistepScheduler, ScoreSdeVeScheduler, CMStochasticIterativeScheduler\. "
-        r"Use the one that the model was trained with, or pass preconditioning= to PixelPrior\."
+        r"Use the one that the model was trained with; for a UNet2DModel you may pass preconditioning= to PixelPrior\."
     )
     with pytest.raises(PriorError, match=message):
         PixelPrior(tiny_unet(), cls())

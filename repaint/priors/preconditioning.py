@@ -188,7 +188,7 @@ def preconditioning_of(scheduler: Any) -> Preconditioning:
     if name not in _VARIANCE_EXPLODING:
         raise PriorError(
             f"A {name} (variance-exploding) does not say what its network sees and predicts: known are "
-            f"{', '.join(_VARIANCE_EXPLODING)}. Use the one that the model was trained with, or pass preconditioning= "
-            "to PixelPrior."
+            f"{', '.join(_VARIANCE_EXPLODING)}. Use the one that the model was trained with; for a UNet2DModel you "
+            "may pass preconditioning= to PixelPrior."
         )
     return _VARIANCE_EXPLODING[name](scheduler.config)
