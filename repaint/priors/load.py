@@ -15,7 +15,9 @@ import torch
 
 from repaint.errors import PriorError, nearest
 from repaint.priors.base import Prior
+from repaint.priors.dit import DiTPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
+from repaint.priors.guided import fixed_heads, set_heads
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.text import StableDiffusionPrior
@@ -66,7 +68,16 @@ def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior
     Raises:
         PriorError: see `prior_from_components`.
     """
-    return prior_from_components(pipe.components, labels or dict(pipe.config).get("id2label"), pipe)
+    named = labels or dict(pipe.config).get("id2label") or _by_number(getattr(pipe, "labels", None))
+    return prior_from_components(pipe.components, named, pipe)
+
+
+def _by_number(labels: Any) -> dict[int, str]:
+    """Class number to its names, from the reverse, which is all that a DiTPipeline keeps of its id2label."""
+    names: dict[int, list[str]] = {}
+    for name, number in (labels or {}).items():
+        names.setdefault(number, []).append(name)
+    return {number: ", ".join(each) for number, each in names.items()}
 
 
 def prior_from_components(
@@ -89,20 +100,24 @@ def prior_from_components(
         return PixelPrior(unet, scheduler, _class_names(labels))
     if family is LatentPrior:
         return LatentPrior(unet, scheduler, components[_space(kinds)], _class_names(labels))
+    if family is DiTPrior:
+        return DiTPrior(components["transformer"], scheduler, components[_space(kinds)], _class_names(labels))
     if pipe is None:
         raise PriorError(f"A {family.__name__} needs the pipeline that encodes its prompts. Pass the whole pipeline.")
     prior: Prior = family(pipe)
     return prior
 
 
+BY_PARTS = (PixelPrior, LatentPrior, DiTPrior)  # the others wrap a whole pipeline, for its prompts
 DENOISERS: dict[str, Any] = {
+    "DiTTransformer2DModel": DiTPrior,
     "SD3Transformer2DModel": StableDiffusion3Prior,
     "FluxTransformer2DModel": FluxPrior,
     "UNet2DConditionModel": StableDiffusionPrior,
 }
 SUPPORTED = (
-    f"UNet2DModel in pixel space or over {', '.join(AUTOENCODERS)}; over these and with prompts UNet2DConditionModel "
-    "(Stable Diffusion 1, 2, XL), SD3Transformer2DModel and FluxTransformer2DModel"
+    f"UNet2DModel in pixel space or over {', '.join(AUTOENCODERS)}; over these DiTTransformer2DModel, and with prompts "
+    "UNet2DConditionModel (Stable Diffusion 1, 2, XL), SD3Transformer2DModel and FluxTransformer2DModel"
 )
 
 
@@ -156,13 +171,23 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
     kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
-    family = _family(kinds, _in_channels(folder))
+    unet, transformer = _config(folder, "unet"), _config(folder, "transformer")
+    if kinds.get("transformer") == "Transformer2DModel" and transformer.get("norm_type") == "ada_norm_zero":
+        kinds["transformer"] = "DiTTransformer2DModel"  # the published DiT still has the older name
+    family = _family(kinds, unet.get("in_channels"))
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
-    lean = family not in (PixelPrior, LatentPrior)  # gigabytes: not first in float32
-    parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
+    lean = family not in BY_PARTS  # gigabytes: not first in float32
+    heads = fixed_heads(unet)
+    own = {"unet": {"attention_head_dim": 1}} if heads else {}
+    parts = {
+        name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model, **own.get(name, {}))
+        for name in names
+    }
+    if heads:
+        set_heads(parts["unet"], heads)
     parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
-    if family in (PixelPrior, LatentPrior):
+    if family in BY_PARTS:
         return prior_from_components(parts, _class_names(index.get("id2label")))
     prior: Prior = family(_load_pipeline(folder, index.get("_class_name"), kinds, parts, model))
     return prior
@@ -194,12 +219,13 @@ def _load_pipeline(
             logging.enable_progress_bar()
 
 
-def _in_channels(folder: Path) -> Any:
-    """Input channels by the UNet's config; None where it cannot be read, which loading then tells."""
+def _config(folder: Path, name: str) -> Mapping[str, Any]:
+    """A part's config; empty where it cannot be read, which loading then tells."""
     try:
-        return json.loads((_part_folder(folder, "unet") / "config.json").read_text(encoding="utf-8"))["in_channels"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        config = json.loads((_part_folder(folder, name) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _part_folder(folder: Path, name: str) -> Path:
