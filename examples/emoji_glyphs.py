@@ -1,11 +1,16 @@
 """Render the glyphs that the bundled `emoji` prior is trained on: Noto Color Emoji at 64 x 64, with Unicode names.
 
-The font is Debian's fonts-noto-color-emoji (SIL Open Font License 1.1). Every code point that has a Unicode name and a
-glyph of its own is drawn on white; a tenth, chosen by a hash of the name, is never trained on.
+    apt-get install fonts-noto-color-emoji
+    python examples/emoji_glyphs.py --out repaint/data      # the sheet of glyphs that `repaint.samples` reads
+
+The font is under the SIL Open Font License 1.1. Every code point that has a Unicode name (version 14, that of Python
+3.11) and a glyph of its own is drawn on white; a tenth, chosen by a hash of the name, is never trained on.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import unicodedata
 from pathlib import Path
 from zlib import crc32
@@ -23,15 +28,13 @@ ZOOM = 0.44  # 136 px bitmaps become 60 px: two pixels of white on every side
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
-def code_points(font: Path = FONT) -> dict[str, int]:
+def code_points() -> dict[str, int]:
     """Lower-case Unicode name to code point, in the order of the code points."""
-    mapped = TTFont(str(font), lazy=True).getBestCmap()
+    mapped = TTFont(str(FONT), lazy=True).getBestCmap()
     named = {unicodedata.name(chr(code), "").lower(): code for code in sorted(mapped) if code > 0xA0}
-    skipped = ("", "variation selector", "zero width", "tag ", "cancel tag", "regional indicator", "combining")
+    parts = ("variation selector", "zero width", "tag ", "cancel tag", "regional indicator", "combining")
     return {
-        name: code
-        for name, code in named.items()
-        if name and not name.startswith(skipped[1:]) and code not in SKIN_TONES
+        name: code for name, code in named.items() if name and not name.startswith(parts) and code not in SKIN_TONES
     }
 
 
@@ -40,9 +43,9 @@ def is_held_out(name: str) -> bool:
     return crc32(name.encode()) % 10 == 0
 
 
-def render(code: int, *, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), font: Path = FONT) -> NDArray[np.uint8]:
+def render(code: int, *, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.uint8]:
     """One glyph on white, (64, 64, 3) uint8, scaled by `zoom` about the centre and moved by `shift` pixels (x, y)."""
-    face = ImageFont.truetype(str(font), BITMAP)
+    face = ImageFont.truetype(str(FONT), BITMAP)
     left, top, right, bottom = face.getbbox(chr(code))
     canvas = Image.new("RGB", (CANVAS, CANVAS), "white")
     origin = ((CANVAS - right - left) / 2, (CANVAS - bottom - top) / 2)
@@ -60,3 +63,25 @@ def variants(code: int, count: int) -> NDArray[np.uint8]:
     for _ in range(count - 1):
         copies.append(render(code, zoom=rng.uniform(0.9, 1.05), shift=tuple(rng.uniform(-3, 3, size=2))))
     return np.stack(copies)
+
+
+def write_sheet(folder: Path, columns: int = 20) -> None:
+    """All held-out glyphs and as many trained ones, evenly spread, as one PNG and a list of their names."""
+    codes = code_points()
+    unseen = [name for name in codes if is_held_out(name)]
+    others = [name for name in codes if not is_held_out(name)]
+    seen = [others[i] for i in np.linspace(0, len(others) - 1, len(unseen)).round().astype(int)]
+    images = np.stack([render(codes[name]) for name in unseen + seen])
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * columns, SIZE, SIZE, 3), 255, dtype=np.uint8)
+    sheet[: len(images)] = images
+    sheet = sheet.reshape(rows, columns, SIZE, SIZE, 3).swapaxes(1, 2).reshape(rows * SIZE, columns * SIZE, 3)
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(folder / "glyphs.png", optimize=True)
+    (folder / "glyphs.json").write_text(json.dumps({"held_out": unseen, "train": seen}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("repaint/data"))
+    write_sheet(parser.parse_args().out)

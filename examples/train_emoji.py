@@ -11,18 +11,18 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoji_glyphs import code_points, is_held_out, variants
-from training import Draw, Facts, options, to_tensor, train
+from training import Draw, Facts, options, to_tensor, train, velocity_loss
 
 BATCH = 64
 VARIANTS = 8  # renderings of each glyph, moved and scaled a little
@@ -130,22 +130,14 @@ def latents_of(vae: AutoencoderKL, codes: list[int], count: int) -> torch.Tensor
     return encoded.unflatten(0, (len(codes), count))
 
 
-def velocity_loss(
-    model: torch.nn.Module, scheduler: DDPMScheduler, x0: torch.Tensor, tokens: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """Mean squared error of the predicted velocity, with timesteps stratified over the batch."""
-    count = len(x0)
-    u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    t = (u * scheduler.config.num_train_timesteps).long().to(x0.device)
-    eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-    prediction = model(scheduler.add_noise(x0, eps, t), t, tokens)
-    return (prediction.float() - scheduler.get_velocity(x0, eps, t)).square().mean()
-
-
 def export(
     model: Prior, facts: Facts, *, folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, scheduler: DDPMScheduler
 ) -> None:
-    """Write a Stable Diffusion folder with fp16 weights, and a card with the facts of the training."""
+    """Write a Stable Diffusion folder with fp16 weights, and a card with the facts of the training.
+
+    The tokenizer is saved in both layouts: as one file, and as the vocabulary and merges that older transformers read.
+    The text encoder's config asks for float32: else transformers would load it, alone of the three, in half precision.
+    """
     pipe = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).half(),
         text_encoder=copy.deepcopy(model.text_encoder).half(),
@@ -157,6 +149,10 @@ def export(
         requires_safety_checker=False,
     )
     pipe.save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(Path(tokenizer.name_or_path) / name, folder / "tokenizer")
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     card = {
         "about": "Emoji at 64 x 64, latent and text-conditioned: the prompt is a glyph's Unicode name in lower case.",
         "licence": "weights: Apache-2.0; glyphs: SIL Open Font License 1.1",
@@ -192,7 +188,8 @@ def main() -> None:
         x0 = data[glyph, draw.rng.integers(VARIANTS, size=BATCH)]
         tokens = torch.where(torch.from_numpy(draw.rng.random((BATCH, 1)) < EMPTY_SHARE), empty, prompts[glyph])
         x0 = x0.to(draw.device, memory_format=torch.channels_last)
-        return velocity_loss(model, scheduler, x0, tokens.to(draw.device), draw.generator), BATCH
+        denoise = partial(model, tokens=tokens.to(draw.device))
+        return velocity_loss(denoise, scheduler, x0, draw.generator), BATCH
 
     def report(model: torch.nn.Module) -> Facts:
         """The loss with the right prompt and with none, always with the same timesteps and noise."""
@@ -200,8 +197,8 @@ def main() -> None:
         facts = Facts()
         for part, (x0, tokens) in tests.items():
             for kind, given in (("prompt", tokens), ("empty", empty.expand_as(tokens))):
-                generator = torch.Generator().manual_seed(0)
-                value = velocity_loss(model, scheduler, x0.to(device), given.to(device), generator).item()
+                denoise, generator = partial(model, tokens=given.to(device)), torch.Generator().manual_seed(0)
+                value = velocity_loss(denoise, scheduler, x0.to(device), generator).item()
                 facts[f"{part}_{kind}_loss"] = round(value, 5)
         return facts
 

@@ -82,7 +82,7 @@ def held_out_psnr(vae: AutoencoderKL, images: torch.Tensor) -> float:
 
 @torch.no_grad()
 def standardised(vae: AutoencoderKL, images: torch.Tensor) -> AutoencoderKL:
-    """The same autoencoder with latents of mean 0 and variance 1 in each channel: both 1 x 1 convolutions take it up."""
+    """The same autoencoder, its latents of mean 0 and variance 1 in each channel; 1 x 1 convolutions take that up."""
     vae = copy.deepcopy(vae).float().cpu()
     means = torch.cat([vae.encode(some).latent_dist.mean for some in images.split(64)])
     mean, std = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))
@@ -105,7 +105,7 @@ def main() -> None:
     def report(model: AutoencoderKL) -> Facts:
         return {"held_out_psnr": round(held_out_psnr(model, unseen), 2)}
 
-    def export(model: AutoencoderKL, facts: Facts) -> None:
+    def export(model: AutoencoderKL, _facts: Facts) -> None:
         standardised(model, to_tensor(seen[:, 0])).save_pretrained(args.out / "vae")
 
     train(autoencoder(), lambda model, draw: loss(model, seen, draw), report, export, args)

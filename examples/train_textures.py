@@ -1,29 +1,22 @@
 """Train the bundled `textures` prior: a class-conditional, fully convolutional DDPM on five public-domain photographs.
 
-    python examples/train_textures.py --steps 12000 --out runs/textures
-    accelerate launch examples/train_textures.py ...        # several GPUs
-
-Stop it at any time; the same command goes on from the last checkpoint. The learning rate is constant and falls
-linearly over the last fifth of --steps, so a run can also be ended early by asking for fewer steps.
+python examples/train_textures.py --steps 12000 --out runs/textures
+accelerate launch examples/train_textures.py ...        # several GPUs
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
 from diffusers import DDPMScheduler, UNet2DModel
-from diffusers.training_utils import EMAModel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 
 from repaint.samples import PHOTOGRAPHS, held_out_crops, photograph
+from training import Draw, Facts, options, to_tensor, train, velocity_loss
 
 NULL_CLASS = len(PHOTOGRAPHS)
 NULL_SHARE = 0.15  # of the labels are replaced by the null class, for classifier-free guidance
@@ -46,11 +39,6 @@ def unet() -> UNet2DModel:
     )
 
 
-def to_tensor(crops: np.ndarray) -> torch.Tensor:
-    """(B, H, W, 3) in [0, 255] to (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).float().permute(0, 3, 1, 2) / 127.5 - 1
-
-
 def draw_batch(photos: list[np.ndarray], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Crops of the training parts at half size, every 2 x 2 phase, flipped and turned where that is natural."""
     side = int(rng.choice(list(CROPS), p=[0.5, 0.35, 0.15]))
@@ -69,33 +57,24 @@ def draw_batch(photos: list[np.ndarray], rng: np.random.Generator) -> tuple[torc
     return to_tensor(np.stack(crops)), torch.from_numpy(labels)
 
 
-def denoising_loss(
-    model: torch.nn.Module, scheduler: DDPMScheduler, x0: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """Mean squared error of the predicted velocity, with timesteps stratified over the batch."""
-    count, device = len(x0), x0.device
-    u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    t = (u * scheduler.config.num_train_timesteps).long().to(device)
-    eps = torch.randn(x0.shape, generator=generator).to(device)
-    x_t = scheduler.add_noise(x0, eps, t)
-    prediction = model(x_t, t, class_labels=labels).sample
-    return (prediction.float() - scheduler.get_velocity(x0, eps, t)).square().mean()
+def predict(model: torch.nn.Module, labels: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    prediction: torch.Tensor = model(x_t, t, class_labels=labels).sample
+    return prediction
 
 
 @torch.no_grad()
-def held_out_loss(model: torch.nn.Module, scheduler: DDPMScheduler, device: torch.device) -> float:
+def held_out_loss(model: torch.nn.Module, scheduler: DDPMScheduler) -> float:
     """The same loss on crops the prior never sees, always with the same timesteps and noise."""
-    model.eval()
-    losses = []
+    device, losses = next(model.parameters()).device, []
     for label, name in enumerate(PHOTOGRAPHS):
         x0 = to_tensor(np.stack(held_out_crops(name, 64, 12))).to(device)
         labels = torch.full((len(x0),), label, device=device)
-        losses.append(denoising_loss(model, scheduler, x0, labels, torch.Generator().manual_seed(label)).item())
-    model.train()
+        denoise = partial(predict, model, labels)
+        losses.append(velocity_loss(denoise, scheduler, x0, torch.Generator().manual_seed(label)).item())
     return float(np.mean(losses))
 
 
-def export(model: UNet2DModel, scheduler: DDPMScheduler, folder: Path, facts: dict[str, object]) -> None:
+def export(model: UNet2DModel, scheduler: DDPMScheduler, folder: Path, facts: Facts) -> None:
     """Write a diffusers folder (DDPMPipeline layout) with fp16 weights, and a card with the facts of the training."""
     (folder / "unet").mkdir(parents=True, exist_ok=True)
     weights = {key: value.half().contiguous().cpu() for key, value in model.state_dict().items()}
@@ -119,82 +98,23 @@ def export(model: UNet2DModel, scheduler: DDPMScheduler, folder: Path, facts: di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/textures"))
-    parser.add_argument("--steps", type=int, default=12_000)
-    parser.add_argument("--learning-rate", type=float, default=4e-4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save-every", type=int, default=500)
-    args = parser.parse_args()
-
-    accelerator = Accelerator(mixed_precision="bf16", project_dir=args.out)
-    set_seed(args.seed)
-    model = unet().to(memory_format=torch.channels_last)
+    args = options(__doc__ or "", out="runs/textures", steps=12_000, learning_rate=4e-4).parse_args()
     scheduler = DDPMScheduler(prediction_type="v_prediction", clip_sample=True)
-    optimizer = torch.optim.AdamW(model.parameters(), args.learning_rate, weight_decay=1e-2, fused=True)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    ema = EMAModel(accelerator.unwrap_model(model).parameters(), decay=0.9995)
-    ema.to(accelerator.device)
-    accelerator.register_for_checkpointing(ema)
-
-    args.out.mkdir(parents=True, exist_ok=True)
-    log, checkpoint = args.out / "log.jsonl", args.out / "checkpoint"
-    step, crops, seconds = 0, 0, 0.0
-    if (checkpoint / "progress.json").exists():
-        accelerator.load_state(checkpoint)
-        progress = json.loads((checkpoint / "progress.json").read_text())
-        step, crops, seconds = progress["step"], progress["crops"], progress["seconds"]
-    started = time.monotonic() - seconds
-
     photos = [photograph(name, "train") for name in PHOTOGRAPHS]
-    running: list[float] = []
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, disable=not accelerator.is_local_main_process) as bar:
-        task = bar.add_task("training", total=args.steps, completed=step)
-        while step < args.steps:
-            # One generator a step and process: a resumed run sees the batches that an unbroken one would.
-            key = [args.seed, step, accelerator.process_index]
-            x0, labels = draw_batch(photos, np.random.default_rng(key))
-            x0 = x0.to(accelerator.device, memory_format=torch.channels_last)
-            noise = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-            decay = min(1.0, (args.steps - step) / (0.2 * args.steps), (step + 1) / 200)
-            for group in optimizer.param_groups:
-                group["lr"] = args.learning_rate * decay
-            with accelerator.autocast():
-                loss = denoising_loss(model, scheduler, x0, labels.to(accelerator.device), noise)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            ema.step(accelerator.unwrap_model(model).parameters())
-            running.append(loss.item())
-            step, crops = step + 1, crops + len(x0) * accelerator.num_processes
-            bar.update(task, completed=step, description=f"loss {np.mean(running[-200:]):.4f}")
-            if step % args.save_every == 0 or step == args.steps:
-                plain = accelerator.unwrap_model(model)
-                ema.store(plain.parameters())
-                ema.copy_to(plain.parameters())
-                facts = {
-                    "steps": step,
-                    "crops": crops,
-                    "seconds": round(time.monotonic() - started),
-                    "loss": round(float(np.mean(running)), 5),
-                    "held_out_loss": round(held_out_loss(plain, scheduler, accelerator.device), 5),
-                    "learning_rate": args.learning_rate,
-                    "seed": args.seed,
-                    "device": str(accelerator.device),
-                    "parameters": sum(p.numel() for p in plain.parameters()),
-                }
-                if accelerator.is_main_process:
-                    export(plain, scheduler, args.out / "model", facts)
-                    with log.open("a") as file:
-                        file.write(json.dumps(facts) + "\n")
-                ema.restore(plain.parameters())
-                running.clear()
-                accelerator.save_state(checkpoint)
-                if accelerator.is_main_process:
-                    progress = {"step": step, "crops": crops, "seconds": time.monotonic() - started}
-                    (checkpoint / "progress.json").write_text(json.dumps(progress))
+
+    def loss(model: torch.nn.Module, draw: Draw) -> tuple[torch.Tensor, int]:
+        x0, labels = draw_batch(photos, draw.rng)
+        x0 = x0.to(draw.device, memory_format=torch.channels_last)
+        labels = labels.to(draw.device)
+        return velocity_loss(partial(predict, model, labels), scheduler, x0, draw.generator), len(x0)
+
+    train(
+        unet(),
+        loss,
+        report=lambda model: {"held_out_loss": round(held_out_loss(model, scheduler), 5)},
+        export=lambda model, facts: export(model, scheduler, args.out / "model", facts),
+        args=args,
+    )
 
 
 if __name__ == "__main__":

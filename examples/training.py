@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -61,8 +62,22 @@ def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).float().permute(0, 3, 1, 2) / 127.5 - 1
 
 
+def velocity_loss(
+    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    scheduler: DDPMScheduler,
+    x0: torch.Tensor,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Mean squared error of the velocity that `predict(x_t, t)` gives, with timesteps stratified over the batch."""
+    u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)) / len(x0)
+    t = (u * scheduler.config.num_train_timesteps).long().to(x0.device)
+    eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+    prediction = predict(scheduler.add_noise(x0, eps, t), t)
+    return (prediction.float() - scheduler.get_velocity(x0, eps, t)).square().mean()
+
+
 @contextmanager
-def averaged(ema: EMAModel, model: torch.nn.Module):
+def averaged(ema: EMAModel, model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The model with its averaged weights, for as long as the block lasts."""
     ema.store(model.parameters())
     ema.copy_to(model.parameters())

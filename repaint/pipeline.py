@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,10 +21,12 @@ from repaint.masks import MaskLike, known, read_keep
 from repaint.merge import Merge
 from repaint.method import Method, as_method
 from repaint.priors.base import Conditions, Prior
+from repaint.priors.latent import widen
 from repaint.priors.load import load, prior_from_pipe
 from repaint.rng import Seedable, seeds_for
 from repaint.sampler import Guidance, Sampler
 from repaint.schedule import JumpSchedule
+from repaint.seam import meet_rim
 from repaint.solvers import Langevin, Solver
 from repaint.state import SamplerState
 
@@ -191,6 +194,8 @@ class RePaintPipeline:
         corrector: str | Langevin | None = None,
         num_images_per_prompt: int = 1,
         strength: float = 1.0,
+        latent_margin: int = 0,
+        feather: float = 0.0,
         generator: Seedable = None,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
@@ -218,6 +223,12 @@ class RePaintPipeline:
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
             num_images_per_prompt: results per image.
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels.
+            latent_margin: for priors over an autoencoder, how many latent cells around the hole the model paints too,
+                because they were encoded together with some of the hole's smooth fill. Their kept pixels stay kept.
+                0 is usually best: a cell that is a little wrong tells the model more than none.
+            feather: how many pixels of the hole, from its rim inwards, meet the kept pixels smoothly: an autoencoder
+                returns kept pixels a little changed, and where the hole begins that shows. See `repaint.seam.meet_rim`;
+                2 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.rng.seeds_for`.
             output_type: "pil", "np", "pt" or "latent".
             callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState});
@@ -232,6 +243,7 @@ class RePaintPipeline:
         ):
             raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
         _check_output_type(output_type)
+        self._check_seam(latent_margin, feather, output_type)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         asked = Conditions(
             class_labels=class_labels,
@@ -253,10 +265,10 @@ class RePaintPipeline:
                 continue
             with _half_explained():
                 sampler = Sampler(self._conditioned(group), method, guidance)
-                x0, mask = self._encode(group)
+                x0, mask = self._encode(group, latent_margin)
                 init = None if strength == 1 else self._encode(group, whole=True)[0]
                 state = sampler.start(x0, mask, [job.seed for job in group], init)
-                self._finish(group, self._walk(sampler, state, callback_on_step_end), output_type)
+                self._finish(group, self._walk(sampler, state, callback_on_step_end), feather, output_type)
         calls = method.model_calls if any(_has_hole(job) for job in jobs) else 0
         return RePaintOutput(_collect(jobs, output_type), calls, [job.seed for job in jobs])
 
@@ -273,13 +285,15 @@ class RePaintPipeline:
         solver: str | Solver | None = None,
         corrector: str | Langevin | None = None,
         strength: float = 1.0,
+        latent_margin: int = 0,
+        feather: float = 0.0,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
         **conditions: Any,
     ) -> RePaintOutput:
         """Go on from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
 
-        Give the image, mask, conditions, method and strength of the run that the state came from. For a branch
+        Give the image, mask, conditions, method, strength and margin of the run that the state came from. For a branch
         (`state.branch(seeds)`), the schedule must begin at the state's level: `JumpSchedule.capped(level)` makes one.
 
         Args:
@@ -290,6 +304,7 @@ class RePaintPipeline:
             StateError: a damaged state, another walk, or another image.
         """
         _check_output_type(output_type)
+        self._check_seam(latent_margin, feather, output_type)
         if not isinstance(state, SamplerState):
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
@@ -297,19 +312,33 @@ class RePaintPipeline:
         copies = max(1, len(state.seeds) // len(pictures))
         asked = Conditions(**conditions)
         jobs = self._jobs(pictures, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
-        x0, mask = self._encode(jobs) if len(_groups(jobs)) == 1 else (None, None)
+        x0, mask = self._encode(jobs, latent_margin) if len(_groups(jobs)) == 1 else (None, None)
         state = state.to(self.device)
         if x0 is None or mask is None or not _same_problem(state, x0, mask):
             raise StateError(
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
-                "is not this image's under this mask. Give the image and mask that the run was started with."
+                "is not this image's under this mask. Give the image, mask and latent_margin that the run was started "
+                "with."
             )
         done = state.model_calls
         with _half_explained():
             sampler = Sampler(self._conditioned(jobs), method, guidance)
             last = self._walk(sampler, state, callback_on_step_end)
-            self._finish(jobs, last, output_type)
+            self._finish(jobs, last, feather, output_type)
         return RePaintOutput(_collect(jobs, output_type), last.model_calls - done, list(state.seeds))
+
+    def _check_seam(self, margin: int, feather: float, output_type: OutputType) -> None:
+        if isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0:
+            raise InputError(f"latent_margin {margin!r}: it is a whole number of latent cells from 0.")
+        if margin and not hasattr(self.prior, "codec"):
+            raise InputError(
+                f"latent_margin {margin} for a {type(self.prior).__name__}: it has no autoencoder, whose cells would "
+                "see some of the hole. Leave it out; masks.grow makes a hole larger."
+            )
+        if not feather >= 0:
+            raise InputError(f"feather {feather}: it is a width in pixels from 0, and 0 is none. Raise it.")
+        if feather and output_type == "latent":
+            raise InputError(f"feather {feather} for latents: only pixels are feathered. Leave one of the two out.")
 
     def _jobs(
         self,
@@ -332,7 +361,7 @@ class RePaintPipeline:
         height, width = pad(jobs[0].keep, self.prior.multiple_of)[0].shape[-2:]
         return self.prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
 
-    def _encode(self, jobs: Sequence[_Job], *, whole: bool = False) -> tuple[Tensor, Tensor]:
+    def _encode(self, jobs: Sequence[_Job], margin: int = 0, *, whole: bool = False) -> tuple[Tensor, Tensor]:
         """(x0, known) of a group of one size; `whole` treats every pixel as known."""
         images, masks = [], []
         for job in jobs:
@@ -342,7 +371,8 @@ class RePaintPipeline:
             images.append(pad(image, self.prior.multiple_of)[0])
             masks.append(pad(mask, self.prior.multiple_of)[0])
         batch = torch.stack(images).to(self.prior.device, self.prior.dtype)
-        return self.prior.encode(batch, torch.stack(masks).to(self.prior.device))
+        x0, mask = self.prior.encode(batch, torch.stack(masks).to(self.prior.device))
+        return x0, widen(mask, margin) if margin else mask
 
     def _walk(self, sampler: Sampler, state: SamplerState, callback: StepCallback | None) -> SamplerState:
         """Run to the end with a progress bar; returns the last state."""
@@ -360,8 +390,8 @@ class RePaintPipeline:
                     state = sampler.adopt((changed or {}).get("state", state))
         return state
 
-    def _finish(self, jobs: Sequence[_Job], state: SamplerState, output_type: OutputType) -> None:
-        """Decode, cut the padding off, put the kept pixels back bit for bit."""
+    def _finish(self, jobs: Sequence[_Job], state: SamplerState, feather: float, output_type: OutputType) -> None:
+        """Decode, cut the padding off, meet the rim, put the kept pixels back bit for bit."""
         if output_type == "latent":
             for job, x in zip(jobs, state.x, strict=True):
                 job.result = x
@@ -370,7 +400,10 @@ class RePaintPipeline:
             decoded = self.prior.decode(state.x).cpu()
         for job, image in zip(jobs, decoded, strict=True):
             padding = pad(job.keep, self.prior.multiple_of)[1]
-            job.result = job.picture.compose(padding.cut(image), job.keep).output(output_type)
+            filled = padding.cut(image)
+            if feather:
+                filled = meet_rim(filled, job.picture.tensor(self.prior.channels), known(job.keep), feather)
+            job.result = job.picture.compose(filled, job.keep).output(output_type)
 
 
 def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:

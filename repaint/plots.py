@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from repaint.lab.quality import Hole
+from repaint.lab.holes import Hole
 
 __all__ = ["holes_sheet", "strip"]
 
@@ -36,18 +36,20 @@ def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], sc
     return sheet
 
 
-def holes_sheet(holes: Sequence[Hole], filled: Mapping[str, Sequence[NDArray[np.uint8]]], each: int = 3) -> Image.Image:
-    """The first holes of each photograph: masked, then every way of filling.
+def holes_sheet(
+    holes: Sequence[Hole], filled: Mapping[str, Sequence[Sequence[NDArray[np.uint8]]]], each: int = 3
+) -> Image.Image:
+    """The first holes of each group: masked, then every way of filling.
 
     Args:
-        holes: as `lab.quality.held_out_holes` gives them.
-        filled: name of a way to its images, one per hole.
-        each: rows per photograph.
+        holes: of one size, as `repaint.lab.holes` gives them.
+        filled: name of a way to its results for each hole; the first of them is shown.
+        each: rows per group.
     """
-    rows, shown = [], dict.fromkeys((hole.name for hole in holes), 0)
+    rows, shown = [], dict.fromkeys((hole.group for hole in holes), 0)
     for i, hole in enumerate(holes):
-        shown[hole.name] += 1
-        if shown[hole.name] <= each:
+        shown[hole.group] += 1
+        if shown[hole.group] <= each:
             masked = np.where(hole.mask[..., None], np.uint8(160), hole.image)
-            rows.append([masked, *(images[i] for images in filled.values())])
+            rows.append([masked, *(images[i][0] for images in filled.values())])
     return strip(rows, ["masked", *filled])

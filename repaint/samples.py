@@ -1,21 +1,29 @@
-"""The photographs that ship with scikit-image, split into the part a prior may see and the part it never sees.
+"""Pictures that need no download, split into what a bundled prior has seen and what it never sees.
 
-All five are in the public domain (CC0 or NASA) and lie inside the scikit-image wheel, so no download is needed. The
-right quarter of each is held out: it is what `repaint demo` repaints and what quality is measured on.
+Photographs: five in the public domain (CC0 or NASA) that lie inside the scikit-image wheel. The right quarter of each
+is held out: it is what `repaint demo` repaints and what quality is measured on.
+
+Glyphs: emoji of Noto Color Emoji (SIL Open Font License 1.1) at 64 x 64 with their Unicode names. All of those that the
+`emoji` prior never sees are here, and as many of those that it was trained on.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repaint.errors import InputError
+from repaint.files import open_image
 
-__all__ = ["PHOTOGRAPHS", "held_out_crops", "photograph"]
+__all__ = ["GLYPH_SIZE", "PHOTOGRAPHS", "glyphs", "held_out_crops", "photograph"]
 
 Part = Literal["train", "held_out", "whole"]
+DATA = Path(__file__).resolve().parent / "data"
+GLYPH_SIZE = 64  # pixels
 
 # The order is the class order of the bundled `textures` prior. Values are functions of `skimage.data`.
 PHOTOGRAPHS: dict[str, str] = {
@@ -79,3 +87,21 @@ def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[
     tops = np.linspace(0, height - size, count).round().astype(int)
     lefts = (np.arange(count) * 7919) % (width - size + 1)
     return [part[top : top + size, left : left + size].copy() for top, left in zip(tops, lefts, strict=True)]
+
+
+def glyphs(part: Part = "whole") -> dict[str, NDArray[np.uint8]]:
+    """Emoji by their names: name to (64, 64, 3) uint8, in the order of their code points.
+
+    Args:
+        part: "train" gives 140 of the 1,221 that the `emoji` prior was trained on, "held_out" all 140 that it never
+            sees, "whole" both.
+    """
+    names: dict[str, list[str]] = json.loads((DATA / "glyphs.json").read_text(encoding="utf-8"))
+    sheet = np.asarray(open_image(DATA / "glyphs.png"))
+    rows, columns = sheet.shape[0] // GLYPH_SIZE, sheet.shape[1] // GLYPH_SIZE
+    tiles = (
+        sheet.reshape(rows, GLYPH_SIZE, columns, GLYPH_SIZE, 3).swapaxes(1, 2).reshape(-1, GLYPH_SIZE, GLYPH_SIZE, 3)
+    )
+    everything = dict(zip(names["held_out"] + names["train"], tiles, strict=False))  # the last row may not be full
+    wanted = everything if part == "whole" else names[part]
+    return {name: everything[name] for name in wanted}

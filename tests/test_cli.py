@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, LDMPipeline
 from guided_reference import Flags, random_state
 from PIL import Image
-from tiny_priors import tiny_folder_pipeline
+from tiny_latents import tiny_sd, tiny_vae
+from tiny_priors import tiny_folder_pipeline, tiny_unet
 
 from repaint import cli, presets
 from repaint.pipeline import RePaintPipeline
@@ -140,6 +142,19 @@ def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
     assert len({plain, *others}) == 6
 
 
+def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
+    """If this fails, a margin or a feather is dropped on the way to the library."""
+    tiny = tmp_path / "latent"
+    LDMPipeline(tiny_vae("VQModel"), tiny_unet(in_channels=4, out_channels=4), DDIMScheduler()).save_pretrained(tiny)
+    results = []
+    for options in ([], ["--feather", 2], ["--latent-margin", 1]):
+        common = ["--out", "out.png", "--prior", tiny, "--schedule", "two.yaml"]
+        done = run("inpaint", "photo.png", "mask.png", *common, *options)
+        assert done.status == 0, done.err
+        results.append(np.asarray(Image.open("out.png")).tobytes())
+    assert len(set(results)) == 3
+
+
 def test_names_with_brackets(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, a file name is read as markup: it vanishes from the output."""
     Path("photo.png").rename("a[bold]b.png")
@@ -171,6 +186,8 @@ BAD = [
     ({"--class": "cta"}, "No class 'cta': there are cat, dog. Did you mean 'cat'?"),
     ({"--class": "9"}, "Class 9: this model's classes are 0 to 2."),
     ({"--guidance-scale": "2"}, "guidance_scale 2.0 without class_labels: guidance needs both."),
+    ({"--latent-margin": "1"}, "latent_margin 1 for a PixelPrior: it has no autoencoder"),
+    ({"--feather": "-1"}, "feather -1.0: it is a width in pixels from 0"),
     ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
     ({"--out": "out.xyz"}, "Cannot write out.xyz: the suffix must be one of .png, "),
     ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
@@ -479,3 +496,38 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("repaint: No file none.png: an image path must exist.")
     assert not Path("out.png").exists()
+
+
+def test_bench_prompts(run: Run, folder: Path) -> None:
+    """The study that the README quotes does not run, or its JSON does not say what was compared."""
+    tiny_sd(folder / "tokens").save_pretrained("sd")
+    asked = [
+        "bench",
+        "prompts",
+        "--prior",
+        "sd",
+        "--schedule",
+        "two.yaml",
+        "--glyphs",
+        2,
+        "--seeds",
+        1,
+        "--hole",
+        "box",
+    ]
+    report = json.loads(run(*asked, "--json").out)
+    assert [row["prompt"] for row in report["means"]] == ["right", "empty", "wrong"]
+    assert {(row["hole"], row["schedule"], row["model_calls"]) for row in report["means"]} == {("box", "two", 2)}
+    assert [row["difference"] for row in report["differences"]] == ["right - empty", "right - wrong"]
+    table = run(*asked).out
+    assert "right - wrong" in table
+    for wrong, message in {
+        ("--part", "test"): "--part test: it is one of train, held_out.",
+        ("--hole", "mouht"): "--hole mouht: it is one of mouth, half, box. Did you mean 'mouth'?",
+        ("--prompt", "left"): "--prompt left: it is one of right, empty, wrong.",
+        ("--glyphs", 141): "--glyphs 141: there are 140 in this part. Ask for fewer.",
+        ("--dtype", "float8"): "--dtype float8: it is one of float32, bfloat16, float16.",
+    }.items():
+        result = run(*asked, *wrong)
+        assert result.status == 2
+        assert message in " ".join(result.err.split())

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, LDMPipeline, StableDiffusionXLPipeline
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from tiny_latents import AUTOENCODERS, tiny_vae
 from tiny_priors import tiny_pipe, tiny_unet
 
-from repaint.errors import InputError, NonFiniteError, PriorError
+from repaint.errors import InputError, NonFiniteError, PriorError, StateError
 from repaint.noise import Level
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.base import Conditions
-from repaint.priors.latent import LatentCodec, LatentPrior, smooth_fill
+from repaint.priors.latent import LatentCodec, LatentPrior, smooth_fill, widen
 from repaint.priors.load import load
 from repaint.schedule import JumpSchedule
 
@@ -116,6 +119,136 @@ def test_classes_and_learned_variance_split_at_the_latent_channels() -> None:
     assert plain.x0_hat.shape == plain.variance.shape == x.shape
     assert torch.allclose(plain.variance, strong.variance, atol=1e-6)
     assert not torch.allclose(plain.x0_hat, strong.x0_hat)
+
+
+# --- The seam
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_margin_and_feather_leak_nothing_and_keep_what_is_kept(kind: str) -> None:
+    """If this fails, the rim's treatment brings hidden pixels back, or changes pixels that were to be kept."""
+    image, mask, pipe = photo(), hole(), quiet(prior(kind))
+    other = image.copy()
+    other[mask > 0] = photo(7)[mask > 0]
+    run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
+    plain = pipe(image, mask, **run).images[0]
+    results = [plain]
+    for seam in ({"feather": 3}, {"latent_margin": 1}, {"feather": 3, "latent_margin": 1}):
+        a, b = (pipe(x, mask, **run, **seam).images[0] for x in (image, other))
+        assert np.array_equal(a[mask == 0], image[mask == 0])
+        assert np.array_equal(a[mask > 0], b[mask > 0])
+        assert all(not np.array_equal(a, result) for result in results), f"{seam} does nothing of its own"
+        results.append(a)
+    beyond = distance_transform_edt(mask) > 3
+    assert np.array_equal(results[1][beyond], plain[beyond]), "the feather is wider than asked"
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "uint16", "float32", "soft"])
+def test_feather_with_every_kind_of_picture(mode: str) -> None:
+    """If this fails, some kind of picture, or a soft mask, loses kept bits to a feather, or is not feathered."""
+    rgb = Image.fromarray(photo())
+    picture: Any = {
+        "I;16": lambda: Image.fromarray(photo()[..., 0].astype(np.uint16) * 257),
+        "uint16": lambda: photo().astype(np.uint16) * 257,
+        "float32": lambda: photo().astype(np.float32) / 255,
+        "soft": lambda: rgb,
+    }.get(mode, lambda: rgb.convert(mode))()
+    mask = hole()
+    if mode == "soft":
+        mask[5:12, 7] = 100
+    pipe = quiet(prior("AutoencoderKL"))
+    plain, met = (
+        pipe(picture, mask, schedule=WALK, generator=0, output_type="np", feather=width).images[0] for width in (0, 4)
+    )
+    assert (met.dtype, met.shape) == (plain.dtype, np.asarray(picture).shape)
+    assert np.array_equal(met[mask == 0], np.asarray(picture)[mask == 0])
+    assert not np.array_equal(met, plain)
+
+
+def test_feather_repairs_an_autoencoder_that_is_off() -> None:
+    """If this fails, the offset that an autoencoder gives to kept pixels still shows where the hole begins."""
+    pipe = quiet(prior("AutoencoderKL"))
+    codec = pipe.prior.codec  # type: ignore[attr-defined]
+    codec.encode = lambda image, known: (F.avg_pool2d(image, 2).repeat(1, 2, 1, 1)[:, :4], known[:, :, ::2, ::2])
+    codec.decode = lambda x: F.interpolate(0 * x[:, :3] - 0.5, scale_factor=2)  # all is -0.5, where 0 was kept
+    grey = np.full((*SIZE, 3), 0.5)
+    run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
+    half = np.zeros(SIZE)
+    half[:, 8:] = 1
+    plain, met = (pipe(grey, half, **run, feather=width).images[0][0, :, 0] for width in (0, 3))
+    assert plain == pytest.approx([0.5] * 8 + [0.25] * 14)
+    assert met == pytest.approx([0.5] * 8 + [0.4375, 0.375, 0.3125] + [0.25] * 11)
+
+
+def test_a_pixel_prior_takes_a_feather_and_needs_none() -> None:
+    """If this fails, a pixel-space result depends on a feather, though its kept pixels are exact already."""
+    run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
+    plain, met = (tiny_pipe()(photo(), hole(), **run, feather=width).images for width in (0, 5))
+    assert np.array_equal(plain, met)
+
+
+@pytest.mark.parametrize("margin", [0, 1, 2, 3])
+def test_a_margin_widens_a_hole_by_that_many_cells(margin: int) -> None:
+    """If this fails, the margin is another number of cells, or eats from the image's border too."""
+    pipe, image, mask = quiet(prior("VQModel")), photo(size=(24, 28)), np.zeros((24, 28), np.uint8)
+    mask[11, 17] = mask[0, 27] = 255  # cells (5, 8) and (0, 13)
+    seen: list[torch.Tensor] = []
+
+    def look(_pipe: Any, _step: int, _level: int, kwargs: dict[str, Any]) -> None:
+        seen.append(kwargs["state"].known)
+
+    pipe(image, mask, schedule=WALK, generator=0, latent_margin=margin, callback_on_step_end=look)
+    expected = torch.ones(12, 14, dtype=torch.bool)
+    expected[5 - margin : 6 + margin, 8 - margin : 9 + margin] = False
+    expected[: 1 + margin, 13 - margin :] = False
+    assert all(torch.equal(known, expected.expand(1, 4, 12, 14)) for known in seen)
+
+
+def test_a_run_with_a_margin_is_resumed() -> None:
+    """If this fails, a half-done run with a margin or a feather is lost, or goes on as another."""
+    pipe, image, mask, kept = quiet(prior("VQModel")), photo(), hole(), {}
+    run: dict[str, Any] = {"schedule": WALK, "output_type": "np", "latent_margin": 1, "feather": 2}
+
+    def keep(_pipe: Any, step: int, _level: int, kwargs: dict[str, Any]) -> None:
+        kept[step] = kwargs["state"]
+
+    whole = pipe(image, mask, **run, generator=0, callback_on_step_end=keep).images
+    assert np.array_equal(pipe.resume(kept[2], image, mask, **run).images, whole)
+    with pytest.raises(StateError, match=r"Give the image, mask and latent_margin that the run was started with"):
+        pipe.resume(kept[2], image, mask, **(run | {"latent_margin": 0}))
+
+
+def test_what_margin_and_feather_refuse(unchecked: None) -> None:
+    """If this fails, a margin or feather that cannot be served is dropped, or paints an unrelated image."""
+    pipe = quiet(prior("VQModel"))
+    for asked, message in [
+        ({"latent_margin": -1}, r"latent_margin -1: it is a whole number of latent cells from 0"),
+        ({"latent_margin": 1.5}, r"latent_margin 1\.5: it is a whole number"),
+        ({"latent_margin": True}, r"latent_margin True: it is a whole number"),
+        (
+            {"latent_margin": 9},
+            r"latent_margin 9 leaves no known latent cell of 100: .*Lower it, or use a smaller hole",
+        ),
+        ({"feather": -2}, r"feather -2: it is a width in pixels from 0, and 0 is none\. Raise it"),
+        ({"feather": float("nan")}, r"feather nan: it is a width"),
+        ({"feather": 2, "output_type": "latent"}, r"feather 2 for latents: only pixels are feathered"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            pipe(photo(), hole(), schedule=WALK, generator=0, **asked)
+    with pytest.raises(InputError, match=r"latent_margin 1 for a PixelPrior: it has no autoencoder, .*masks\.grow"):
+        tiny_pipe()(photo(), hole(), schedule=WALK, latent_margin=1)
+
+
+def test_a_margin_spares_images_that_are_all_hole() -> None:
+    """If this fails, an image without a kept pixel stops a batch because a margin leaves it none."""
+    cells = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    cells[0] = False
+    cells[1, 0, 0, 0] = False
+    left = widen(cells, 3)
+    assert not left[0].any()
+    assert int(left[1].sum()) == 25 - 16
+    with pytest.raises(InputError, match=r"latent_margin 4 leaves no known latent cell of 24"):
+        widen(cells, 4)
 
 
 # --- The codec

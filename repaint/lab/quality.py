@@ -1,235 +1,228 @@
-"""Are the patches that a method paints like real ones? Measured on photographs that the prior never saw.
+"""How good is what a method paints? Every hole filled by every method with the same seeds, and measured.
 
-Two distances between sets of patches, both against real patches from elsewhere in the held-out parts:
-
-- sliced Wasserstein: 7 x 7 patches of each Laplacian-pyramid level, mean over random projections of the 1-D Wasserstein
-  distance (Karras et al. 2018, arXiv 1710.10196, Sec. 5), in units of the real patches' standard deviation;
-- gradient histogram: total variation between histograms of gradient magnitude, in [0, 1].
-
-The floor is what the true content of the same holes scores: no method can be expected to do better.
+Each result is compared with the truth (PSNR, SSIM, LPIPS, all in the hole) and with real patches of its own picture;
+each method's patches are also pooled by group and compared with the group's real ones. The floor is what the true
+content of the same holes scores: no method can be expected to do better.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 
+from repaint.errors import InputError
+from repaint.lab.holes import Hole
+from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches
+from repaint.metrics import diversity, lpips, psnr, rim_gradients, ssim
 from repaint.pipeline import RePaintPipeline, ScheduleLike, StepCallback
-from repaint.samples import PHOTOGRAPHS, halve, photograph
+from repaint.priors.base import Conditions, Prior
 
-__all__ = [
-    "Hole",
-    "Score",
-    "biharmonic",
-    "gradient_distance",
-    "held_out_holes",
-    "patch_distance",
-    "score",
-    "score_textures",
-]
+__all__ = ["Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
 
 Image = NDArray[np.uint8]
-PATCH, LEVELS, PROJECTIONS, BINS = 7, 2, 256, 32
-Box = tuple[int, int, int, int]  # top, left, bottom, right
+LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and the levels of it where the loss is taken
 
 
 @dataclass(frozen=True)
-class Hole:
-    """A crop of a held-out part with a square hole in it.
+class Filled:
+    """What one way of filling made of every hole.
 
     Attributes:
-        name: the photograph.
-        image: (S, S, 3) uint8, with the true content in the hole.
-        box: the hole, (top, left, bottom, right) in pixels.
+        images: for each hole its results, one per seed.
+        model_calls: denoiser calls per result; one with guidance is counted once.
+        seconds: for all.
     """
 
-    name: str
-    image: Image
-    box: Box
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """(S, S), True in the hole."""
-        mask = np.zeros(self.image.shape[:2], dtype=bool)
-        mask[self.box[0] : self.box[2], self.box[1] : self.box[3]] = True
-        return mask
+    images: list[list[Image]]
+    model_calls: int = 0
+    seconds: float = 0.0
 
 
-def held_out_holes(size: int = 64, hole: int = 24, per_photograph: int = 13) -> list[Hole]:
-    """Holes that never overlap, alternately left and right in crops that slide down each held-out part."""
-    holes = []
-    for name in PHOTOGRAPHS:
-        part = halve(photograph(name, "held_out"))
-        tops = np.linspace(0, part.shape[0] - size, per_photograph).round().astype(int)
-        for i, top in enumerate(tops):
-            at = (size - hole) // 2
-            left = 8 if i % 2 == 0 else size - 8 - hole
-            crop = part[top : top + size, :size].copy()
-            holes.append(Hole(name, crop, (at, left, at + hole, left + hole)))
-    return holes
+def fill(
+    pipe: RePaintPipeline,
+    holes: Sequence[Hole],
+    schedule: ScheduleLike,
+    *,
+    first_seed: int = 0,
+    seeds: int = 1,
+    batch: int = 16,
+    on_call: StepCallback | None = None,
+    **options: Any,
+) -> Filled:
+    """Fill every hole with a pipeline.
+
+    Args:
+        pipe: with a prior that takes the holes' conditions.
+        holes: of any sizes.
+        schedule: what `RePaintPipeline.__call__` takes.
+        first_seed: hole i of n takes seeds first_seed + i, + i + n, + i + 2 n, ...: the same for every method.
+        seeds: results per hole.
+        batch: results made at once.
+        on_call: the pipeline's `callback_on_step_end`.
+        **options: further arguments of the pipeline, such as guidance_scale.
+    """
+    images: list[list[Image]] = []
+    calls, started = 0, time.perf_counter()
+    step = max(1, batch // seeds)
+    for first in range(0, len(holes), step):
+        some = range(first, min(first + step, len(holes)))
+        names = sorted({name for i in some for name in holes[i].conditions})
+        asked: dict[str, Any] = {name: [holes[i].conditions[name] for i in some] for name in names}
+        result = pipe(
+            [holes[i].image for i in some],
+            [holes[i].mask for i in some],
+            schedule=schedule,
+            num_images_per_prompt=seeds,
+            generator=[first_seed + i + k * len(holes) for i in some for k in range(seeds)],
+            output_type="np",
+            callback_on_step_end=on_call,
+            **asked,
+            **options,
+        )
+        images += [list(result.images[k * seeds : (k + 1) * seeds]) for k in range(len(some))]
+        calls = result.model_calls
+    return Filled(images, calls, time.perf_counter() - started)
 
 
-def biharmonic(hole: Hole) -> Image:
+def truth(holes: Sequence[Hole]) -> Filled:
+    """The floor: what really is in the holes."""
+    return Filled([[hole.image] for hole in holes])
+
+
+def biharmonic(holes: Sequence[Hole]) -> Filled:
     """The classical baseline: scikit-image's biharmonic inpainting."""
     from skimage.restoration import inpaint_biharmonic
 
-    filled = inpaint_biharmonic(hole.image, hole.mask, channel_axis=2)
-    image: Image = np.round(filled * 255).clip(0, 255).astype(np.uint8)
-    return image
+    started = time.perf_counter()
+    filled = [inpaint_biharmonic(hole.image, hole.mask, channel_axis=2) for hole in holes]
+    images = [[np.round(image * 255).clip(0, 255).astype(np.uint8)] for image in filled]
+    return Filled(images, 0, time.perf_counter() - started)
 
 
-def pyramid(image: Image) -> list[NDArray[np.float64]]:
-    """The LEVELS finest Laplacian levels, (H / 2^l, W / 2^l, 3) each."""
-    from scipy.ndimage import gaussian_filter
+MEASURES: dict[str, Callable[[Image, Hole], float]] = {
+    "psnr": lambda image, hole: psnr(image, hole.image, hole.mask),
+    "ssim": lambda image, hole: ssim(image, hole.image, hole.mask),
+    "patches": lambda image, hole: patch_distance(patches(image, hole.mask), patches(hole.image, hole.real)),
+    "gradients": lambda image, hole: gradient_distance(gradients(image, hole.mask), gradients(hole.image, hole.real)),
+    "lpips_alex": lambda image, hole: lpips(image, hole.image, hole.mask, net="alex"),
+    "lpips_vgg": lambda image, hole: lpips(image, hole.image, hole.mask, net="vgg"),
+    "lpips_squeeze": lambda image, hole: lpips(image, hole.image, hole.mask, net="squeeze"),
+}
 
-    levels, current = [], image.astype(np.float64) / 255
-    for _ in range(LEVELS):
-        low = gaussian_filter(current, sigma=(1, 1, 0), mode="mirror")
-        levels.append(current - low)
-        current = low[::2, ::2]
-    return levels
+
+def measure(name: str, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
+    """One number per result.
+
+    Args:
+        name: psnr (dB), ssim, lpips_alex, lpips_vgg, lpips_squeeze: against the truth, in the hole. patches,
+            gradients: distance of the painted patches to real ones of the same picture.
+        holes, filled: what was filled, and with what.
+    Raises:
+        InputError: LPIPS without its weights; see `repaint.metrics.lpips`.
+    """
+    of = MEASURES[name]
+    return np.array([[of(image, hole) for image in many] for hole, many in zip(holes, filled.images, strict=True)])
 
 
-def patches(image: Image, box: Box) -> list[NDArray[np.float64]]:
-    """All patches that lie wholly inside the box, (N_l, 7 * 7 * 3) for each pyramid level."""
-    found = []
-    for level, band in enumerate(pyramid(image)):
-        top, left = (-(-side // 2**level) for side in box[:2])
-        bottom, right = (side // 2**level for side in box[2:])
-        inside = band[top:bottom, left:right]
-        windows = np.lib.stride_tricks.sliding_window_view(inside, (PATCH, PATCH), axis=(0, 1))
-        found.append(windows.reshape(-1, 3 * PATCH * PATCH))
+def lpips_nets() -> dict[str, str | None]:
+    """LPIPS measure to None where its weights are on this machine, else to the line that says how to fetch them."""
+    grey = np.zeros((64, 64, 3), dtype=np.uint8)
+    found: dict[str, str | None] = {}
+    for net in ("alex", "vgg", "squeeze"):
+        try:
+            lpips(grey, grey, net=net)
+            found[f"lpips_{net}"] = None
+        except InputError as error:
+            found[f"lpips_{net}"] = str(error)
     return found
-
-
-def patch_distance(a: Sequence[NDArray[np.float64]], b: Sequence[NDArray[np.float64]], seed: int = 0) -> float:
-    """Sliced Wasserstein distance between two sets of patches, mean over pyramid levels; b is the real one."""
-    rng = np.random.default_rng(seed)
-    distances = []
-    for ours, real in zip(a, b, strict=True):
-        scale = real.std()
-        directions = rng.standard_normal((real.shape[1], PROJECTIONS))
-        directions /= np.linalg.norm(directions, axis=0)
-        quantiles = np.linspace(0, 1, 512)
-        left = np.quantile(ours @ directions / scale, quantiles, axis=0)
-        right = np.quantile(real @ directions / scale, quantiles, axis=0)
-        distances.append(np.abs(left - right).mean())
-    return float(np.mean(distances))
-
-
-def gradients(image: Image, box: Box) -> NDArray[np.float64]:
-    """Gradient magnitudes of the luma inside the box, one pixel away from its rim; 0 to about 1."""
-    luma = image.astype(np.float64) @ [0.299, 0.587, 0.114] / 255
-    down, across = np.gradient(luma)
-    magnitude = np.hypot(down, across)
-    inside: NDArray[np.float64] = magnitude[box[0] + 1 : box[2] - 1, box[1] + 1 : box[3] - 1].ravel()
-    return inside
-
-
-def gradient_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Total variation between two histograms of gradient magnitude; the bins are quantiles of b, the real one."""
-    edges = np.unique(np.quantile(b, np.linspace(0, 1, BINS + 1)))
-    edges[0], edges[-1] = -np.inf, np.inf
-    ours, real = (np.histogram(values, edges)[0] / values.size for values in (a, b))
-    return float(np.abs(ours - real).sum() / 2)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one way of filling scored, mean over photographs.
+    """What one way of filling scored.
 
     Attributes:
-        patches: sliced Wasserstein distance of patches to real ones elsewhere.
-        gradients: distance of gradient histograms.
-        psnr: in the hole, dB, mean over holes; infinite for the truth itself.
-        model_calls: denoiser calls per hole.
+        patches: sliced Wasserstein distance of painted patches to real ones, pooled by group, mean over groups.
+        gradients: distance of gradient histograms, likewise.
+        psnr: in the hole, dB, mean over results; infinite for the truth itself.
+        ssim: in the hole, mean over results.
+        seam: mean difference across the rims over that beside them, pooled over results; compare with the truth's.
+        diversity: of the results for one hole, mean over holes; None for one seed.
+        model_calls: denoiser calls per result.
         seconds: for all holes.
     """
 
     patches: float
     gradients: float
     psnr: float
+    ssim: float
+    seam: float
+    diversity: float | None
     model_calls: int
     seconds: float
 
 
-def score(holes: Sequence[Hole], filled: Sequence[Image], model_calls: int = 0, seconds: float = 0.0) -> Score:
-    """Compare what was painted with real patches of the same photograph, photograph by photograph."""
+def score(holes: Sequence[Hole], filled: Filled) -> Score:
+    """Compare what was painted with the truth and with real patches of the same group."""
     patch, gradient = [], []
-    for name in PHOTOGRAPHS:
-        mine = [i for i, hole in enumerate(holes) if hole.name == name]
-        ours = [patches(filled[i], holes[i].box) for i in mine]
-        real = [patches(holes[i].image, _beside(holes[i])) for i in mine]
+    for group in dict.fromkeys(hole.group for hole in holes):
+        pairs = [(hole, many) for hole, many in zip(holes, filled.images, strict=True) if hole.group == group]
+        ours = [patches(image, hole.mask) for hole, many in pairs for image in many]
+        real = [patches(hole.image, hole.real) for hole, _ in pairs]
         patch.append(patch_distance(_stack(ours), _stack(real)))
-        painted = np.concatenate([gradients(filled[i], holes[i].box) for i in mine])
-        true = np.concatenate([gradients(holes[i].image, _beside(holes[i])) for i in mine])
-        gradient.append(gradient_distance(painted, true))
-    psnrs = [_psnr(image[hole.mask], hole.image[hole.mask]) for image, hole in zip(filled, holes, strict=True)]
-    return Score(float(np.mean(patch)), float(np.mean(gradient)), float(np.mean(psnrs)), model_calls, seconds)
+        painted = np.concatenate([gradients(image, hole.mask) for hole, many in pairs for image in many])
+        gradient.append(gradient_distance(painted, np.concatenate([gradients(h.image, h.real) for h, _ in pairs])))
+    rims = np.array(
+        [rim_gradients(i, hole.mask) for hole, many in zip(holes, filled.images, strict=True) for i in many]
+    )
+    spread = [diversity(many, hole.mask) for hole, many in zip(holes, filled.images, strict=True) if len(many) > 1]
+    return Score(
+        float(np.mean(patch)),
+        float(np.mean(gradient)),
+        float(measure("psnr", holes, filled).mean()),
+        float(measure("ssim", holes, filled).mean()),
+        float(rims[:, 0].sum() / rims[:, 1].sum()),
+        float(np.mean(spread)) if spread else None,
+        filled.model_calls,
+        filled.seconds,
+    )
 
 
-def score_textures(
-    pipe: RePaintPipeline,
-    schedules: Mapping[str, ScheduleLike],
-    *,
-    holes: Sequence[Hole] | None = None,
-    seed: int = 0,
-    batch: int = 16,
-    on_call: StepCallback | None = None,
-) -> dict[str, tuple[Score, list[Image]]]:
-    """The floor, the biharmonic baseline and every schedule, on the same holes of the held-out parts.
+@torch.no_grad()
+def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
+    """How natural the prior itself finds each completed picture: its mean squared error of the noise, in the hole.
 
-    Args:
-        pipe: a pipeline around the `textures` prior.
-        schedules: name to what `RePaintPipeline.__call__` takes as `schedule`.
-        holes: default `held_out_holes()`, 65 of them.
-        seed: of the first hole.
-        batch: holes filled at once.
-        on_call: the pipeline's `callback_on_step_end`.
-    Returns:
-        What each way of filling scored, and what it painted, hole by hole.
+    The same noise is added for every method, at five levels of the prior's own schedule. A picture that the prior
+    finds smooth scores below the truth, one with artefacts above it: the truth's value is the one to meet.
     """
-    holes = held_out_holes() if holes is None else holes
-    true = [hole.image for hole in holes]
-    results = {"real (floor)": (score(holes, true), true)}
-    started = time.perf_counter()
-    filled = [biharmonic(hole) for hole in holes]
-    results["biharmonic"] = score(holes, filled, seconds=time.perf_counter() - started), filled
-    for name, schedule in schedules.items():
-        images: list[Image] = []
-        calls, started = 0, time.perf_counter()
-        for first in range(0, len(holes), batch):
-            some = holes[first : first + batch]
-            result = pipe(
-                np.stack([hole.image for hole in some]),
-                np.stack([hole.mask for hole in some]),
-                class_labels=[hole.name for hole in some],
-                schedule=schedule,
-                generator=seed + first,
-                output_type="np",
-                callback_on_step_end=on_call,
+    grid = prior.schedule(LOSS_STEPS)
+    rows = []
+    for i, (hole, many) in enumerate(zip(holes, filled.images, strict=True)):
+        x = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, prior.dtype) / 127.5 - 1
+        mask = torch.from_numpy(hole.mask).to(prior.device).expand(len(x), 1, -1, -1)
+        x0, _ = prior.encode(x, torch.ones_like(mask))
+        _, cells = prior.encode(x, ~mask)
+        asked = Conditions(**hole.conditions, guidance_scale=1.0, size=hole.mask.shape)
+        bound = prior.conditioned(len(x), asked)
+        generator = torch.Generator().manual_seed(i)
+        errors = []
+        for level in (grid[number] for number in LOSS_LEVELS):
+            eps = torch.randn(x0.shape[1:], generator=generator).to(x0).expand_as(x0)
+            eps_hat = bound.denoise(level.alpha * x0 + level.sigma * eps, level).eps_hat
+            inside = (~cells).expand_as(x0)
+            errors.append(
+                [float((a - b)[some].square().mean()) for a, b, some in zip(eps_hat, eps, inside, strict=True)]
             )
-            images += list(result.images)
-            calls = result.model_calls
-        results[name] = score(holes, images, calls, time.perf_counter() - started), images
-    return results
-
-
-def _beside(hole: Hole) -> Box:
-    """A box of the hole's height in the wider kept side of the crop, clear of the hole's rim: real patches."""
-    top, left, bottom, right = hole.box
-    size = hole.image.shape[1]
-    return (top, right + 2, bottom, size) if left < size - right else (top, 0, bottom, left - 2)
+        rows.append(np.mean(errors, axis=0))
+    return np.array(rows)
 
 
 def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
     return [np.concatenate(level) for level in zip(*sets, strict=True)]
-
-
-def _psnr(a: Image, b: Image) -> float:
-    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

@@ -171,21 +171,14 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
     kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
-    unet, transformer = _config(folder, "unet"), _config(folder, "transformer")
-    if kinds.get("transformer") == "Transformer2DModel" and transformer.get("norm_type") == "ada_norm_zero":
-        kinds["transformer"] = "DiTTransformer2DModel"  # the published DiT still has the older name
-    family = _family(kinds, unet.get("in_channels"))
+    older = kinds.get("transformer") == "Transformer2DModel"  # as the published DiT still calls it
+    if older and _config(folder, "transformer").get("norm_type") == "ada_norm_zero":
+        kinds["transformer"] = "DiTTransformer2DModel"
+    family = _family(kinds, _config(folder, "unet").get("in_channels"))
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
     lean = family not in BY_PARTS  # gigabytes: not first in float32
-    heads = fixed_heads(unet)
-    own = {"unet": {"attention_head_dim": 1}} if heads else {}
-    parts = {
-        name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model, **own.get(name, {}))
-        for name in names
-    }
-    if heads:
-        set_heads(parts["unet"], heads)
+    parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
     parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
     if family in BY_PARTS:
         return prior_from_components(parts, _class_names(index.get("id2label")))
@@ -241,6 +234,9 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
     cls = getattr(diffusers, kind, None)
     if cls is None:
         raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which this diffusers lacks. Update diffusers.")
+    heads = fixed_heads(_config(folder, name)) if options else None
+    if heads:
+        options["attention_head_dim"] = 1
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):  # some versions initialise at random first
             if not options:
@@ -253,6 +249,8 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
             f"The weights in {where} lack {len(missing)} tensors of their {kind}, such as {min(missing)}: these would "
             "be random. Save or download them again."
         )
+    if heads:
+        set_heads(part, heads)
     return part
 
 

@@ -1,0 +1,94 @@
+"""What the commands share: consoles, options, the progress bar, and how a result is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from repaint.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from repaint.pipeline import StepCallback
+    from repaint.state import SamplerState
+
+__all__ = [
+    "AsJson",
+    "PriorName",
+    "ScheduleName",
+    "Seed",
+    "calls_bar",
+    "err",
+    "out",
+    "print_json",
+    "say",
+    "tell",
+]
+
+T = TypeVar("T")
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
+ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
+DType = Annotated[str, typer.Option(help="The model's type: float32, bfloat16 or float16.")]
+Seed = Annotated[int, typer.Option(help="Seed of the first image, from 0.")]
+
+
+@contextmanager
+def calls_bar(title: str, total: int) -> Iterator[StepCallback]:
+    """A progress bar of model calls done of model calls planned, as a pipeline callback."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
+        task = bar.add_task(title, total=total)
+        before = 0
+
+        def step(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+            nonlocal before
+            state: SamplerState = kwargs["state"]
+            bar.update(task, advance=state.model_calls - (0 if moves == 1 else before))
+            before = state.model_calls
+
+        try:
+            yield step
+        except BaseException:
+            # An error stands alone: without a bar that will never fill, or the empty line that bar.stop() adds.
+            bar.live.transient = True
+            bar.live.stop()
+            bar.disable = True
+            raise
+
+
+def chosen(option: str, name: str, table: Mapping[str, T]) -> T:
+    """The entry of a table that an option names."""
+    if name not in table:
+        raise InputError(f"{option} {name}: it is one of {', '.join(table)}.{nearest(name, table)}")
+    return table[name]
+
+
+def torch_dtype(name: str) -> Any:
+    """The floating type that --dtype names."""
+    import torch
+
+    return chosen("--dtype", name, {str(kind)[6:]: kind for kind in (torch.float32, torch.bfloat16, torch.float16)})
+
+
+def print_json(data: Any) -> None:
+    """Plain, for other programs: no colours, no wrapping."""
+    print(json.dumps(data, indent=2))
+
+
+def tell(data: dict[str, Any], as_json: bool, text: str) -> None:
+    if as_json:
+        print_json(data)
+    else:
+        say(text)
+
+
+def say(text: str) -> None:
+    out.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,79 @@
+"""repaint schedule list, show and plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from repaint import presets
+from repaint.cli.common import AsJson, out, print_json, say, tell
+from repaint.errors import InputError
+from repaint.method import Method
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Look at resampling schedules: list, show, plot.")
+
+
+@app.command("list")
+def schedule_list(as_json: AsJson = False) -> None:
+    """The presets, with what each costs."""
+    methods = [Method.from_preset(name) for name in presets.available()]
+    if as_json:
+        print_json([method.describe() for method in methods])
+        return
+    table = Table("name", "steps", "transitions", "model calls", "about", box=None, header_style="bold")
+    for method in sorted(methods, key=lambda method: method.model_calls):
+        counts = str(method.schedule.steps), str(len(method.schedule)), str(method.model_calls)
+        table.add_row(method.name, *counts, method.about)
+    out.print(table)
+
+
+@app.command("show")
+def schedule_show(
+    name: Annotated[str, typer.Argument(help="Preset name or YAML file.")], as_json: AsJson = False
+) -> None:
+    """One schedule: what it is, where it comes from, what it costs.
+
+    Example: repaint schedule show paper
+    """
+    from repaint.method import as_method
+
+    method = as_method(name)
+    lines = [method.name, method.about, f"source: {method.source}"]
+    lines += [f"{key}: {value}" for key, value in method.describe().items() if key != "name" and value is not None]
+    measured = presets.read(name)[1].measured
+    lines += [f"measured, {key}: {value}" for key, value in measured.items()]
+    tell(
+        method.describe() | {"measured": measured, "levels": list(method.schedule.levels)},
+        as_json,
+        "\n".join(line for line in lines if line),
+    )
+
+
+@app.command("plot")
+def schedule_plot(
+    name: Annotated[str, typer.Argument(help="Preset name or YAML file.")],
+    out_file: Annotated[Path, typer.Option("--out", help="Where the plot goes: .png, .svg or .pdf.")],
+) -> None:
+    """Draw a walk: noise level over transition.
+
+    Example: repaint schedule plot paper --out paper.png
+    """
+    import matplotlib as mpl
+
+    from repaint.files import atomic_path
+    from repaint.method import as_method
+
+    method = as_method(name)
+    if out_file.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise InputError(f"--out {out_file}: a plot is a .png, .svg or .pdf file. Change the suffix.")
+    mpl.use("Agg")
+    figure = method.schedule.plot().get_figure(root=True)
+    assert figure is not None
+    with atomic_path(out_file) as temporary:
+        figure.savefig(temporary, dpi=150)
+    say(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}")
