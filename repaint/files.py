@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ __all__ = [
     "PIL_WHITE",
     "TURNS",
     "ImageLike",
+    "atomic_folder",
     "atomic_path",
     "check_range",
     "check_writable",
@@ -246,6 +248,42 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"Cannot write {target}: {error}. Check permissions and free space.") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) -> Iterator[Path]:
+    """A new folder beside `path` that takes its place when the block ends well, and is removed when it does not.
+
+    Args:
+        path: the folder to write.
+        replaces: None never replaces anything; the name of a file allows to replace a folder that has it, so that a
+            slip of the hand cannot cost another one.
+    Yields:
+        An empty folder beside it, to be filled inside the block.
+    Raises:
+        InputError: something is there that may not be replaced, or a place that is missing or cannot be written.
+    """
+    target = Path(path).absolute()
+    if not target.parent.is_dir():
+        raise InputError(f"Cannot write {path}: no folder {target.parent}. Create it first.")
+    if target.exists() and replaces is None:
+        raise InputError(f"Cannot write {path}: it exists. Remove it, choose another name, or allow to overwrite it.")
+    if target.exists() and not (target / str(replaces)).is_file():
+        raise InputError(f"Cannot overwrite {path}: it has no {replaces}, so it is another thing. Choose another name.")
+    draft, older = (target.with_name(f".{secrets.token_hex(8)}") for _ in range(2))
+    try:
+        draft.mkdir()
+        yield draft
+        if target.exists():
+            target.rename(older)
+        draft.rename(target)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error}. Check permissions and free space.") from error
+    finally:
+        if older.exists() and not target.exists():
+            older.rename(target)
+        for folder in (draft, older):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_writable(path: str | os.PathLike[str], mode: str) -> None:

@@ -216,7 +216,7 @@ class RePaintPipeline:
                 images or one for each; and pooled ones, (B, width), where the model wants them.
             class_labels: a class number or name for all images, or one for each; for class-conditional priors.
             guidance_scale: weight of classifier-free guidance, >= 0; 1 is none; None is the prior's usual one (7.5 for
-                Stable Diffusion, 7 for 3, 3.5 for Flux, 1 for classes).
+                Stable Diffusion, 7 for 3, 3.5 for Flux, 4 for DiT, 1 for other classes).
             guidance_rescale: share in [0, 1] of the guided prediction's std that is put back to the conditional one's.
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
             schedule: a preset's name, a YAML file, a JumpSchedule or a whole Method.

@@ -329,7 +329,7 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
     """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
-    with pytest.raises(PriorError, match=r"A UNet with 3 channels in and 4 out: a pixel prior predicts as many"):
+    with pytest.raises(PriorError, match=r"A UNet2DModel with 3 channels in and 4 out: a pixel prior predicts as many"):
         load(tmp_path)
 
 

@@ -41,6 +41,8 @@ class PixelPrior:
             scheduler.
     """
 
+    default_guidance_scale = 1.0  # where a class is asked for
+
     def __init__(
         self,
         unet: UNet2DModel,
@@ -51,8 +53,9 @@ class PixelPrior:
         config = unet.config
         if config.out_channels not in (config.in_channels, 2 * config.in_channels):
             raise PriorError(
-                f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior "
-                "predicts as many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
+                f"A {type(unet).__name__} with {config.in_channels} channels in and {config.out_channels} out: a pixel "
+                "prior predicts as many channels as it sees, or twice as many with a learned variance. Check the "
+                "checkpoint."
             )
         self.preconditioning = preconditioning or preconditioning_of(scheduler)
         self._check_preconditioning(config, scheduler)
@@ -105,7 +108,8 @@ class PixelPrior:
     def conditioned(self, count: int, conditions: Conditions) -> PixelPrior:
         """This prior for `count` images of given classes; see `Prior.conditioned`."""
         conditions.refuse_beyond(("class_labels", "guidance_scale"), "a prior without a text encoder")
-        scale = 1.0 if conditions.guidance_scale is None else float(conditions.guidance_scale)
+        usual = 1.0 if conditions.class_labels is None else self.default_guidance_scale
+        scale = usual if conditions.guidance_scale is None else float(conditions.guidance_scale)
         if not scale >= 0:
             raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
         labels = self._label_numbers(count, conditions.class_labels)
@@ -171,7 +175,7 @@ class PixelPrior:
                 f"A UNet with {config.in_channels} channels in and {config.out_channels} out and a {name}: "
                 "variance-exploding models have no learned variance. Check the checkpoint."
             )
-        if config.time_embedding_type == "fourier" and isinstance(self.preconditioning, (EDM, Consistency)):
+        if config.get("time_embedding_type") == "fourier" and isinstance(self.preconditioning, (EDM, Consistency)):
             raise PriorError(
                 f"A UNet with a Fourier time embedding and a {name}: it takes the logarithm of its clock itself, and "
                 "this clock is one. Use the ScoreSdeVeScheduler that it was trained with."
@@ -195,13 +199,24 @@ class PixelPrior:
 
     def _label_number(self, label: Any) -> int:
         if isinstance(label, str):
-            numbers = {name: number for number, name in self.class_names.items()}
-            if label not in numbers:
-                known = ", ".join(numbers) or f"numbers from 0 to {self.num_classes - 1}"
-                raise PriorError(f"No class {label!r}: there are {known}.{nearest(label, numbers)}")
-            return numbers[label]
+            return self._named(label)
         if not isinstance(label, Integral) or not 0 <= int(label) < self.num_classes:
             raise PriorError(
                 f"Class {label!r}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them."
             )
         return int(label)
+
+    def _named(self, label: str) -> int:
+        """The class of that name, or with it among its comma-separated names, as those of ImageNet have them."""
+        numbers: dict[str, set[int]] = {}
+        for number, names in self.class_names.items():
+            for name in (names, *names.split(",")):
+                numbers.setdefault(name.strip(), set()).add(number)
+        found = sorted(numbers.get(label, ()))
+        if len(found) > 1:
+            raise PriorError(f"Class {label!r} is one of {', '.join(map(str, found))}: pass the number.")
+        if not found:
+            listed = ", ".join(list(self.class_names.values())[:20]) or f"numbers from 0 to {self.num_classes - 1}"
+            more = f", and {len(self.class_names) - 20} more" if len(self.class_names) > 20 else ""
+            raise PriorError(f"No class {label!r}: there are {listed}{more}.{nearest(label, numbers)}")
+        return found[0]
