@@ -41,6 +41,7 @@ ORDER = [
     ["sampler"],
     ["pipeline"],
     ["metrics"],
+    ["audit"],
     ["lab"],
     ["plots"],
     ["demo"],
