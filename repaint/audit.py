@@ -6,6 +6,8 @@ converted: an exact result has exactly 0.
 
 from __future__ import annotations
 
+import os
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +16,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from repaint.errors import InputError
+from repaint.files import open_image, upright
+from repaint.masks import known, read_keep
 from repaint.metrics import mse
 
-__all__ = ["Audit", "audit"]
+__all__ = ["Audit", "audit", "audit_files"]
+
+File = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +80,42 @@ def audit(result: NDArray[Any], image: NDArray[Any], hole: NDArray[np.bool_]) ->
         # Distances of neighbours differ by 1 at most, so that no ring up to the last is empty.
         profile=np.bincount(rings, heatmap[kept]) / np.bincount(rings),
     )
+
+
+def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = False) -> Audit:
+    """Compare a saved result with its picture outside the hole.
+
+    Args:
+        result, image: image files of one size and mode, compared as displayed, in the mode's own values; palette
+            pictures as RGBA. A JPEG result has changed everywhere, for saving it changed it.
+        mask: white is repainted. A soft pixel, neither black nor white, may change and does not count.
+        keep_mask: the mask's white is kept instead.
+    Raises:
+        InputError: see `audit`; files that cannot be read, of another size or mode, or in 16-bit colour.
+    """
+    (after, after_mode), (before, before_mode) = _pixels(result), _pixels(image)
+    if after_mode != before_mode:
+        raise InputError(
+            f"{result} has PIL mode {after_mode} and {image} {before_mode}: values of two modes cannot be compared to "
+            "the bit. Save the result in the picture's mode, or convert both."
+        )
+    masks: dict[str, File] = {"keep_mask" if keep_mask else "mask_image": mask}
+    keep = read_keep(**masks, sizes=[before.shape[:2]])[0]
+    return audit(after, before, ~known(keep)[0].numpy())
+
+
+def _pixels(path: File) -> tuple[NDArray[Any], str]:
+    """(pixels as displayed, mode) of an image file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*16-bit colour")
+        try:
+            image = upright(open_image(path))
+        except UserWarning as warning:
+            raise InputError(
+                f"{path} holds 16-bit colour, of which 8 bits would be compared: equality to the bit cannot be "
+                "told. Read it with another library and pass the arrays to repaint.audit.audit."
+            ) from warning
+    return np.asarray(image.convert("RGBA") if image.mode == "P" else image), image.mode
 
 
 def _check(result: NDArray[Any], image: NDArray[Any], hole: NDArray[np.bool_]) -> None:

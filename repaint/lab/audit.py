@@ -7,7 +7,7 @@ pixels. diffusers' inpainting puts the known latents back and decodes everything
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nextafter
 from typing import Any
 
@@ -23,9 +23,11 @@ from repaint.pipeline import RePaintPipeline
 
 __all__ = [
     "DIFFUSERS",
+    "Curve",
     "Fill",
     "Row",
     "Trend",
+    "curves",
     "diffusers_fill",
     "even",
     "quadratic_trend",
@@ -77,12 +79,43 @@ class Trend:
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its values at x."""
-        return np.polyval(self.coefficients, x)
+        a, b, c = self.coefficients
+        return (a * x + b) * x + c
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no NaN: None instead."""
         r_squared = None if np.isnan(self.r_squared) else self.r_squared
         return {"coefficients": list(self.coefficients), "r_squared": r_squared}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """MSE outside the hole over what a sweep swept.
+
+    Attributes:
+        strength: of a curve over radii; None for one over strengths.
+        x: strengths, or radii in pixels.
+        mse: of the kept pixels.
+        trend: through them.
+    """
+
+    strength: float | None
+    x: list[float]
+    mse: list[float]
+    trend: Trend
+
+
+def curves(rows: Sequence[Row]) -> list[Curve]:
+    """A sweep's rows as curves: one over strengths, or one over radii for each strength."""
+    swept: dict[float | None, list[tuple[float, float]]] = {}
+    for row in rows:
+        place = (None, row.strength) if row.radius is None else (row.strength, row.radius)
+        swept.setdefault(place[0], []).append((place[1], row.mse))
+    found = []
+    for strength, points in swept.items():
+        x, errors = map(list, zip(*points, strict=True))
+        found.append(Curve(strength, x, errors, quadratic_trend(x, errors)))
+    return found
 
 
 def quadratic_trend(x: Sequence[float], y: Sequence[float]) -> Trend:
@@ -93,9 +126,10 @@ def quadratic_trend(x: Sequence[float], y: Sequence[float]) -> Trend:
     """
     if len(set(x)) < 3:
         raise InputError(f"A quadratic trend through {len(set(x))} different places: it takes three. Measure at more.")
-    coefficients = tuple(float(value) for value in np.polyfit(x, y, 2))
-    rest, total = np.var(np.asarray(y) - np.polyval(coefficients, x)), np.var(y)
-    return Trend(coefficients, float(1 - rest / total) if total else float("nan"))
+    a, b, c = map(float, np.polyfit(x, y, 2))
+    trend = Trend((a, b, c), float("nan"))
+    rest, total = np.var(np.asarray(y) - trend(np.asarray(x, dtype=np.float64))), np.var(y)
+    return replace(trend, r_squared=float(1 - rest / total)) if total else trend
 
 
 def even(count: int, most: float = 1.0) -> list[float]:
