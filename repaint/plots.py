@@ -116,7 +116,7 @@ def _draw_heatmaps(figure: Any, audits: Mapping[str, Audit]) -> None:
     grid = figure.subplots(1, len(audits), squeeze=False)[0]
     for axes, (title, its) in zip(grid, audits.items(), strict=True):
         shown = axes.imshow(its.heatmap, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
-        axes.set(title=f"{title}: MSE {its.mse:.3g}", xticks=[], yticks=[])
+        axes.set(title=f"{title}, MSE {its.mse:.3g}", xticks=[], yticks=[])
     figure.colorbar(shown, ax=list(grid), label="change of kept pixels, mean over channels")
 
 

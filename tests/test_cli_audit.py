@@ -12,8 +12,10 @@ from PIL import Image
 from test_cli import PHOTO, WHITE, Run, check_refused, contents, folder, run
 from tiny_latents import tiny_sd
 
+from repaint import plots
 from repaint.audit import audit_files
 from repaint.errors import InputError
+from repaint.plots import audit_plot
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -133,8 +135,10 @@ def test_sixteen_bit_colour_is_refused(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["strength", "radius"])
-def test_sweeps(run: Run, folder: Path, model: Path, what: str) -> None:
-    """If this fails, the sweeps do not run as a command, or tell other numbers in text than in JSON."""
+def test_sweeps(run: Run, folder: Path, model: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the sweeps do not run as a command, or tell other numbers in text or plot than in JSON."""
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(plots, "audit_plot", lambda rows, shown: drawn.append(list(shown)) or audit_plot(rows, shown))
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save("photo.png")
     options: list[Any] = ["--image", "photo.png", "--prompt", "a", "--prior", model, "--schedule", "two.yaml"]
     options += ["--values", 3, *(["--strength", 0.5, "--strength", 1] if what == "radius" else ["--fill", "repaint"])]
@@ -162,6 +166,8 @@ def test_sweeps(run: Run, folder: Path, model: Path, what: str) -> None:
     assert ours["trends"][0]["r_squared"] is None
     assert theirs["trends"][0]["r_squared"] == pytest.approx(1), "a parabola goes through three points"
     assert Image.open("plot.png").width > 1000
+    where = "strength 1" if what == "strength" else "strength 1, radius 5.33333"
+    assert drawn == [[f"repaint\n{where}", f"diffusers, inpaint\n{where}"]]
     table = run("audit", what, *options).out
     assert f"{sum(row['mse'] for row in theirs['rows'][:3]) / 3:.4g}" in table
 

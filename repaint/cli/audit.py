@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,6 +129,7 @@ def strength(
         fills,
         lambda way, on_cell: sweep_strength(way, picture, hole, even(values), seed=seed, on_cell=on_cell),
         values,
+        values - 1,
         plot,
         as_json,
     )
@@ -163,6 +165,7 @@ def radius(
         fills,
         lambda way, on_cell: sweep_radius(way, picture, radii, strengths, seed=seed, on_cell=on_cell),
         values * len(strengths),
+        values * (len(strengths) - 1) + values // 2,
         plot,
         as_json,
     )
@@ -225,25 +228,31 @@ def _compare(
     fills: dict[str, Fill],
     sweep: Callable[[Fill, Callable[[Row, Audit], None]], list[Row]],
     cells: int,
+    drawn: int,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Sweep with every way of filling, and report; the heatmaps are those of the last filling."""
+    """Sweep with every way of filling, and report; the heatmaps are those of the cell number `drawn`."""
     from repaint.lab.audit import curves
     from repaint.plots import audit_plot, save_plot
 
     rows: dict[str, list[Row]] = {}
-    last: dict[str, Audit] = {}
+    shown: dict[str, Audit] = {}
     with progress_bar(f"filling {cells} times in {len(fills)} ways", cells * len(fills), "fillings") as advance:
         for name, fill in fills.items():
+            done = 0
 
-            def on_cell(_row: Row, its: Audit, name: str = name) -> None:
-                last[name] = its
+            def on_cell(row: Row, its: Audit, name: str = name) -> None:
+                nonlocal done
+                if done == drawn:
+                    hole = "" if row.radius is None else f", radius {row.radius:g}"
+                    shown[f"{name}\nstrength {row.strength:g}{hole}"] = its
+                done += 1
                 advance(1)
 
             rows[name] = sweep(fill, on_cell)
     if plot is not None:
-        save_plot(audit_plot(rows, last), plot)
+        save_plot(audit_plot(rows, shown), plot)
     if as_json:
         trends = {
             name: [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(some)]
@@ -251,11 +260,12 @@ def _compare(
         }
         print_json({name: {"rows": [vars(row) for row in rows[name]], "trends": trends[name]} for name in rows})
         return
-    table = Table("fills with", "strength", "MSE: mean", "least", "most", "quadratic trend", "R²")
+    table = Table("fills with", "strength", "mean MSE", "most", "quadratic trend", "R²", box=None, header_style="bold")
     for name, some in rows.items():
         for curve in curves(some):
             what = f"{min(curve.x):g} to {max(curve.x):g}" if curve.strength is None else f"{curve.strength:g}"
-            means = (f"{value:.4g}" for value in (sum(curve.mse) / len(curve.mse), min(curve.mse), max(curve.mse)))
+            errors = f"{sum(curve.mse) / len(curve.mse):.4g}", f"{max(curve.mse):.4g}"
             a, b, c = curve.trend.coefficients
-            table.add_row(name, what, *means, f"{a:.4g} x² {b:+.4g} x {c:+.4g}", f"{curve.trend.r_squared:.3f}")
+            explained = "" if isnan(curve.trend.r_squared) else f"{curve.trend.r_squared:.2f}"
+            table.add_row(name, what, *errors, f"{a:.3g} x² {b:+.3g} x {c:+.3g}", explained)
     out.print(table)
