@@ -33,6 +33,7 @@ ORDER = [
     ["method"],
     ["state"],
     ["priors.base"],
+    ["priors.preconditioning"],
     ["priors.gaussian", "priors.pixel"],
     ["priors.latent"],
     ["priors.text"],

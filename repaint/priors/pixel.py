@@ -15,6 +15,7 @@ from repaint.errors import PriorError, nearest
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, split_variance
 from repaint.priors.base import Conditions, each_of
+from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel
@@ -23,21 +24,29 @@ __all__ = ["PixelPrior"]
 
 
 class PixelPrior:
-    """A `UNet2DModel` whose samples are images in [-1, 1].
+    """A `UNet2DModel` whose samples are images: variance-preserving, flow-matching or variance-exploding.
 
-    Prediction type, clipping, betas and learned variance are read from the two configs; nothing is guessed from names.
+    Prediction type, clipping, noise levels, preconditioning and learned variance are read from the two configs; nothing
+    is guessed from names.
 
     Args:
         unet: the model; its dtype may be half, x stays in float32.
         scheduler: any scheduler with the noise path that the model was trained on.
         class_names: names of the classes 0 ... n - 1. A model with one class more than names has a null class, the
             last, and then takes classifier-free guidance.
+        preconditioning: how the network is scaled, for variance-exploding models whose scheduler does not say; None
+            reads it from the scheduler. See `repaint.priors.preconditioning`.
     Raises:
-        PriorError: a UNet whose channels cannot belong to a pixel prior, or a variance-exploding scheduler.
+        PriorError: a UNet whose channels or clock cannot belong to such a prior, or an unknown variance-exploding
+            scheduler.
     """
 
     def __init__(
-        self, unet: UNet2DModel, scheduler: SchedulerMixin, class_names: Mapping[int, str] | None = None
+        self,
+        unet: UNet2DModel,
+        scheduler: SchedulerMixin,
+        class_names: Mapping[int, str] | None = None,
+        preconditioning: Preconditioning | None = None,
     ) -> None:
         config = unet.config
         if config.out_channels not in (config.in_channels, 2 * config.in_channels):
@@ -45,19 +54,11 @@ class PixelPrior:
                 f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior "
                 "predicts as many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
             )
-        family = NoiseSchedule.from_scheduler(scheduler, 1).family
-        if family == "VE":
-            # NCSN++ predicts a score, EDM and consistency models scale input and output: no config says which.
-            raise PriorError(
-                f"A UNet2DModel with a {type(scheduler).__name__} (variance-exploding) is not supported: its configs "
-                "do not say what it predicts. Use a model with betas (DDPM, DDIM, ...) or a flow-matching one."
-            )
+        self.preconditioning = preconditioning or preconditioning_of(scheduler)
+        self._check_preconditioning(config, scheduler)
         self.unet = unet.eval()
         self.scheduler = scheduler
         self.class_names = dict(class_names or {})
-        # Flow schedulers have no such key in their config: there is one thing that their models predict.
-        default = "flow_prediction" if family == "flow" else "epsilon"
-        self._kind = str(scheduler.config.get("prediction_type", default))
         self._clip = Clip.from_config(scheduler.config)
         self._labels: Int[Tensor, " b"] | None = None
         self._guidance_scale = 1.0
@@ -118,38 +119,63 @@ class PixelPrior:
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`."""
-        labels = self._labels
+        scales = self.preconditioning.at(level)
+        seen, labels, variance = scales.c_in * x, self._labels, None
         if labels is None or self._guidance_scale == 1:
-            output = self._forward(x, level, labels)
+            output = self._forward(seen, scales.c_noise, labels)
         else:
             null = torch.full_like(labels, self.null_class or 0)
-            both = self._forward(torch.cat([x, x]), level, torch.cat([null, labels]))
+            both = self._forward(torch.cat([seen, seen]), scales.c_noise, torch.cat([null, labels]))
             without, output = both.chunk(2)
             # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
             c = self.unet.config.in_channels
             guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
             output = torch.cat([guided, output[:, c:]], dim=1)
-        variance = None
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output)
-        return from_output(self._kind, output, x, level, clip=self._clip, variance=variance)
+        output = scales.c_skip * x + scales.c_out * output
+        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip, variance=variance)
 
     def _forward(
-        self, x: Float[Tensor, "b c h w"], level: Level, labels: Int[Tensor, " b"] | None
+        self, x: Float[Tensor, "b c h w"], clock: float, labels: Int[Tensor, " b"] | None
     ) -> Float[Tensor, "b c2 h w"]:
-        t = torch.full((len(x),), level.t, device=x.device)
+        t = torch.full((len(x),), clock, dtype=x.dtype, device=x.device)
         output: Tensor = self.unet(x.to(self.unet.dtype), t, class_labels=labels, return_dict=False)[0]
         return output.to(x.dtype)
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"]]:
-        """The identity: samples are images."""
-        return image, known
+        """The image in the range that the model was trained on: [-1, 1], or [0, 1] for score-SDE models."""
+        low = self.preconditioning.low
+        return (1 - low) / 2 * image + (1 + low) / 2, known
 
     def decode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The identity."""
-        return x
+        """The inverse of `encode`."""
+        low = self.preconditioning.low
+        return (x - (1 + low) / 2) / ((1 - low) / 2)
+
+    def _check_preconditioning(self, config: Any, scheduler: Any) -> None:
+        """Refuse a network that cannot be what its preconditioning says."""
+        if isinstance(self.preconditioning, Plain):
+            return
+        kind, name = type(self.preconditioning).__name__, type(scheduler).__name__
+        family = NoiseSchedule.from_scheduler(scheduler, 1).family
+        if family != "VE":
+            raise PriorError(
+                f"preconditioning {kind} with a {name} ({family}): it is for variance-exploding levels, alpha = 1. "
+                "Leave it out, or pass such a scheduler."
+            )
+        if config.out_channels != config.in_channels:
+            raise PriorError(
+                f"A UNet with {config.in_channels} channels in and {config.out_channels} out and a {name}: "
+                "variance-exploding models have no learned variance. Check the checkpoint."
+            )
+        if config.time_embedding_type == "fourier" and isinstance(self.preconditioning, (EDM, Consistency)):
+            raise PriorError(
+                f"A UNet with a Fourier time embedding and a {name}: it takes the logarithm of its clock itself, and "
+                "this clock is one. Use the ScoreSdeVeScheduler that it was trained with."
+            )
 
     def _label_numbers(self, count: int, labels: Any) -> list[int] | None:
         if not self.num_classes:
