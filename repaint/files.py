@@ -30,6 +30,7 @@ __all__ = [
     "ImageLike",
     "atomic_folder",
     "atomic_path",
+    "check_place",
     "check_range",
     "check_writable",
     "load_image",
@@ -235,10 +236,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: a folder that is missing or cannot be written, or a `path` that is itself a folder.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
-    if target.is_dir():
-        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+    check_place(target)
     # Not `tempfile`, whose files only their owner may read: the result keeps the usual permissions.
     draft = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     try:
@@ -286,6 +284,14 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) 
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_place(target: Path) -> None:
+    """Refuse a file whose folder is missing, or that is itself a folder."""
+    if not target.parent.is_dir():
+        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
+    if target.is_dir():
+        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+
+
 def check_writable(path: str | os.PathLike[str], mode: str) -> None:
     """Refuse, before any work is done, a file that `write_image` could not write.
 
@@ -306,10 +312,7 @@ def check_writable(path: str | os.PathLike[str], mode: str) -> None:
             f"Cannot write {path}: {form} does not hold mode {mode}, only {', '.join(_FORMATS[form])}. "
             f"{f'Use {able[0]}, or convert' if able else 'Convert'} the image first."
         )
-    if not target.parent.is_dir():
-        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
-    if target.is_dir():
-        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+    check_place(target)
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:

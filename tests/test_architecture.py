@@ -42,6 +42,7 @@ ORDER = [
     ["sampler"],
     ["pipeline"],
     ["metrics"],
+    ["audit"],
     ["lab"],
     ["plots"],
     ["demo"],

@@ -309,7 +309,7 @@ def test_schedule_plot(run: Run, folder: Path, suffix: str, start: bytes) -> Non
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("plot.bmp", "--out plot.bmp: a plot is a .png, .svg or .pdf file. Change the suffix."),
+        ("plot.bmp", "Cannot write plot.bmp: a plot is a .png, .svg or .pdf file. Change the suffix."),
         ("none/plot.png", "Cannot write none/plot.png: no folder none. Create it first."),
     ],
 )
@@ -469,7 +469,7 @@ def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> No
     check_refused(done, folder, contents(folder), " --help.")
 
 
-@pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"]])
+@pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"], ["audit"]])
 def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
     """If this fails, the bare command says nothing, or an empty error."""
     done = run(*arguments)
