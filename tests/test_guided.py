@@ -378,7 +378,7 @@ def filled(prior: Any, class_labels: int | None = None) -> None:
 
 def test_a_folder_for_repaint_and_for_diffusers(tmp_path: Path) -> None:
     """If this fails, a converted checkpoint loads as another network, or not in diffusers' own pipeline."""
-    flags = Flags(mults=(1, 2))
+    flags = Flags(mults=(1, 2), new_attention_order=True)
     path, folder = saved(tmp_path, flags), tmp_path / "prior"
     convert(path, folder, settings(flags))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.pt", "prior"]

@@ -144,8 +144,7 @@ class GuidedCheckpoint:
             return flat
         heads = self.settings.heads_of(shape[0])
         order = (1, 3, -1) if self.settings.new_attention_order else (heads, 3, -1)
-        rows = flat.reshape(*order, *flat.shape[1:])[:, part].flatten(0, 1)
-        return rows.clone()  # safetensors does not write tensors that share memory
+        return flat.reshape(*order, *flat.shape[1:])[:, part].flatten(0, 1)
 
 
 # Modules of diffusers: those of guided-diffusion.
