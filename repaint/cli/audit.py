@@ -267,5 +267,5 @@ def _compare(
             errors = f"{sum(curve.mse) / len(curve.mse):.4g}", f"{max(curve.mse):.4g}"
             a, b, c = curve.trend.coefficients
             explained = "" if isnan(curve.trend.r_squared) else f"{curve.trend.r_squared:.2f}"
-            table.add_row(name, what, *errors, f"{a:.3g} x² {b:+.3g} x {c:+.3g}", explained)
+            table.add_row(name, what, *errors, f"{a:.4g} x² {b:+.4g} x {c:+.4g}", explained)
     out.print(table)
