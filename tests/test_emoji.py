@@ -16,6 +16,7 @@ from repaint.method import Method
 from repaint.priors.load import BUNDLED, bundled
 from repaint.priors.text import StableDiffusionPrior
 from repaint.samples import glyphs
+from repaint.schedule import JumpSchedule
 
 STRAIGHT = Method.from_yaml(Path(__file__).parent.parent / "examples" / "schedules" / "predicted-20.yaml")
 SQUARES = {
@@ -62,6 +63,20 @@ def test_it_fills_glyphs_and_keeps_the_rest() -> None:
     assert np.array_equal(result[~hole], face[~hole])
     assert np.array_equal(result, other)
     assert result[hole].std() > 10, "something is painted"
+
+
+def test_a_branch_of_a_latent_run_is_resumed_with_more_results() -> None:
+    """A picture encoded in another batch differs in its last bits: the state would no longer be this picture's."""
+    pipe = RePaintPipeline.from_pretrained("emoji")
+    pipe.set_progress_bar_config(disable=True)
+    face, hole, walk = glyphs("train")["relieved face"], MASKS["mouth"], JumpSchedule.paper(3, 1, 1)
+    states = []
+    asked = {"prompt": "crying face", "schedule": walk, "output_type": "np"}
+    pipe(face, hole, generator=0, callback_on_step_end=lambda *step: states.append(step[3]["state"]), **asked)
+    branch = states[0].branch([1, 2, 3])
+    results = pipe.resume(branch, face, hole, **(asked | {"schedule": walk.capped(branch.level)})).images
+    assert np.array_equal(results[:, ~hole], np.stack([face[~hole]] * 3))
+    assert len({image.tobytes() for image in results}) == 3
 
 
 @pytest.mark.slow
