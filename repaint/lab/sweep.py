@@ -100,6 +100,7 @@ def run(
                 waiting = _pieces(some, half) + waiting
                 if isinstance(trouble, torch.cuda.OutOfMemoryError):
                     most = half
+                    waiting = [piece for cells in waiting for piece in _pieces(cells, most)]
                     torch.cuda.empty_cache()
                     say(f"The GPU's memory is too small for {len(some)} results at once: going on with {half}.")
                 continue
