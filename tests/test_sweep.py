@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import multiprocessing
@@ -11,7 +12,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,10 +273,13 @@ def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]])
     """If this fails, a batch too large for the GPU ends the sweep, or is tried anew each time, or changes results."""
     told: list[str] = []
     tried: list[int] = []
+    held: list[weakref.ref[torch.Tensor]] = []
 
     def full(pipe: Any, step: int, level: int, kwargs: dict[str, Any]) -> None:
         if step == 1:
             tried.append(len(kwargs["state"].seeds))
+            assert not [1 for tensor in held if tensor() is not None], "the failed attempt still holds its memory"
+            held.append(weakref.ref(kwargs["state"].x))
         if len(kwargs["state"].seeds) > 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
@@ -370,6 +376,25 @@ def test_two_writers_never_double_a_row(tiny: Path, unbroken: list[dict[str, Any
     assert list(first.found) == [row["key"] for row in unbroken[:14]]
 
 
+def test_nothing_is_written_without_the_lock(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
+    """If this fails, two processes cut off and append at once, and one of them loses rows."""
+    configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
+    rows, out = Rows(tmp_path / "locked.jsonl", configs), tmp_path / "locked.jsonl"
+    rows.append(unbroken[:1])
+    torn = out.read_bytes() + b'{"key": "a process writes this'
+    out.write_bytes(torn)
+    with out.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=rows.append, args=(unbroken[1:2],))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert out.read_bytes() == torn
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.join(30)
+    assert lines(out) == unbroken[:2]
+
+
 def child(config: Path, out: Path) -> None:
     """A sweep in a process of its own, to be killed."""
     torch.set_num_threads(1)
@@ -380,7 +405,8 @@ def child(config: Path, out: Path) -> None:
 def forks() -> multiprocessing.context.ForkServerContext:
     """Processes that begin with everything imported: torch alone takes seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["repaint.lab.sweep", "diffusers", "lpips", "torchvision", "skimage.metrics"])
+    slow = ["diffusers.pipelines.ddpm", "diffusers.models.unets.unet_2d", "lpips", "torchvision", "skimage.metrics"]
+    context.set_forkserver_preload(["pytest", "repaint.cli", "repaint.lab.sweep", "scipy.ndimage", *slow])
     return context
 
 
@@ -675,6 +701,8 @@ def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, t
     ]
     some = [row["psnr"] for row in unbroken if row["schedule"] == "two" and row["image"]["height"] == 16]
     assert means[0]["psnr"] == pytest.approx(math.fsum(some) / len(some), rel=1e-12)
+    nothing = command(config, "--out", tmp_path / "none.jsonl", "--device", "cpu", "--shard", "99/99")
+    assert (nothing[0], nothing[1]) == (0, f"0 of 48 cells in {tmp_path / 'none.jsonl'}\n")
     before = out.read_bytes()
     status, told, _ = command(config, "--out", out, "--device", "cpu")
     assert out.read_bytes() == before
