@@ -99,7 +99,9 @@ def results(rows: list[dict[str, Any]], but: tuple[str, ...] = ("seconds",)) -> 
 
 @pytest.fixture(scope="module")
 def unbroken(tiny: Path) -> list[dict[str, Any]]:
-    return sweep(written(tiny, "unbroken"), tiny / "unbroken.jsonl")
+    rows = sweep(written(tiny, "unbroken"), tiny / "unbroken.jsonl")
+    assert len(rows) == 4 * 2 * 2 * 3
+    return rows
 
 
 # --- what a row says
@@ -107,7 +109,6 @@ def unbroken(tiny: Path) -> list[dict[str, Any]]:
 
 def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
     """If this fails, a row's measures belong to another image, mask, method or seed than it says."""
-    assert len(unbroken) == 4 * 2 * 2 * 3
     pipe = loaded(tiny)
     for row in unbroken[:: len(unbroken) // 6]:
         path = tiny / row["image"]["name"]
@@ -152,6 +153,9 @@ def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -
     first = len(sweep(config, out, "2/2"))
     assert 0 < first < len(unbroken)
     assert results(sweep(config, out, "1/2")) == results(unbroken)
+    whole = batches(read_grid(config).cells, 1)
+    shares = [share_of(whole, f"{i}/3", process, 2) for i in (1, 2, 3) for process in (0, 1)]
+    assert sorted(cell.key for share in shares for (cell,) in share) == sorted(cell.key for (cell,) in whole)
     for part in ("0/2", "3/2", "2", "a/b", "1/0"):
         with pytest.raises(InputError, match=f"--shard {part}: it is i/n with i from 1 to n, such as 2/8"):
             share_of([], part, 0, 1)
@@ -785,6 +789,17 @@ def test_the_experiments_are_those_of_the_sources() -> None:
     ]
     sizes = [cell.image.size[0] for cell in read_grid(ROOT / "examples" / "sweeps" / "image-size.yaml").cells]
     assert sizes == [size for size in (32, 64, 128, 256) for _ in range(3)]
+
+
+def test_the_grid_in_the_readme(tmp_path: Path) -> None:
+    """If this fails, the first sweep that somebody pastes is refused."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(readme.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(tmp_path / "photos" / "photo.png")
+    assert len(read_grid(tmp_path / "grid.yaml").cells) == 2 * 2 * 2 * 2 * 3
+    (line,) = [line for line in readme.splitlines() if line.startswith("repaint sweep")]
+    assert (ROOT / line.split()[2]).is_file()
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def sweep(
     Killed or ended, it goes on where it was when the same command is given again. To spread it over processes or
     GPUs: accelerate launch -m repaint sweep CONFIG --out FILE. All write to the one file.
 
-    Example: repaint sweep examples/sweeps/steps.yaml --out rows.jsonl --limit 9
+    Example: repaint sweep examples/sweeps/ddpm-ddim.yaml --out rows.jsonl --limit 6
     """
     from accelerate import PartialState
 
