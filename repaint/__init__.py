@@ -6,6 +6,7 @@ from repaint.noise import NoiseSchedule
 from repaint.pipeline import RePaintOutput, RePaintPipeline, inpaint
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.schedule import JumpSchedule
+from repaint.version import __version__ as __version__
 
 __all__ = [
     "GaussianMixturePrior",
@@ -17,5 +18,3 @@ __all__ = [
     "RepaintError",
     "inpaint",
 ]
-
-__version__ = "0.1.0"

@@ -65,7 +65,7 @@ class Method:
         Raises:
             ScheduleError: no such preset; the message names the nearest.
         """
-        return cls._from_content(*presets.read(name))
+        return cls.from_content(*presets.read(name))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Method:
@@ -74,10 +74,15 @@ class Method:
         Raises:
             ScheduleError: unreadable, an unknown key (the nearest right one is named), or counts that are not true.
         """
-        return cls._from_content(*presets.read_yaml(path))
+        return cls.from_content(*presets.read_yaml(path))
 
     @classmethod
-    def _from_content(cls, name: str, preset: presets.Preset) -> Method:
+    def from_content(cls, name: str, preset: presets.Preset) -> Method:
+        """A method from a checked preset.
+
+        Raises:
+            ScheduleError: unknown parts or spacing, a walk that is none, or counts that are not true.
+        """
         if preset.spacing is not None and preset.spacing not in get_args(Spacing):
             raise ScheduleError(
                 f"Spacing {preset.spacing!r} in {name}: levels can stand {', '.join(get_args(Spacing))}."
@@ -158,7 +163,7 @@ def as_method(
     elif isinstance(schedule, Method):
         method = schedule
     elif isinstance(schedule, (str, Path)):
-        method = Method._from_content(*presets.read(schedule))
+        method = Method.from_content(*presets.read(schedule))
     else:
         raise ScheduleError(
             f"A schedule of type {type(schedule).__name__}: it is a preset's name, a YAML path, a JumpSchedule "

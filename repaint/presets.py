@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from repaint import config
 from repaint.errors import ScheduleError, nearest
 
 __all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read", "read_yaml"]
@@ -100,11 +100,7 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
                 f"{nearest(str(name_or_path), available())} A file of your own is named by its path, ending in .yaml."
             )
         path = folder() / f"{name_or_path}.yaml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScheduleError(f"Cannot read {path}: {error}. Give the path of a YAML text file.") from error
-    return path.stem, parse(text, str(path))
+    return path.stem, parse(config.read_text(path, ScheduleError), str(path))
 
 
 def read_yaml(path: str | Path) -> tuple[str, Preset]:
@@ -116,28 +112,4 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
 
 def parse(text: str, origin: str) -> Preset:
     """Check YAML text as a preset; `origin` names it in errors."""
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        detail = " ".join(str(error).split())
-        raise ScheduleError(f"{origin} is not YAML: {detail}. Mend that line.") from error
-    if not isinstance(data, dict):
-        raise ScheduleError(f"{origin} holds {type(data).__name__}: a preset is a mapping. Begin with 'steps: 50'.")
-    try:
-        return Preset.model_validate(data)
-    except ValidationError as error:
-        raise ScheduleError(f"{origin}: {_first_problem(error)}") from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    """One of pydantic's findings as one sentence: an unknown key first, for a typo is also a key that is missing."""
-    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"jumps": JumpRule, "counts": Counts}
-        model = models.get(str(problem["loc"][0]), Preset)
-        key = str(problem["loc"][-1])
-        return f"unknown key {where!r}: allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
-    if problem["type"] == "missing":
-        return f"key {where!r} is missing. Add it."
-    return f"{where or 'the file'} is {problem.get('input')!r}: {problem['msg']}. Correct that value."
+    return config.parse(text, origin, Preset, ScheduleError, what="a preset", begin="steps: 50")

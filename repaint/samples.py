@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from repaint.errors import InputError
 from repaint.files import open_image
 
-__all__ = ["GLYPH_SIZE", "PHOTOGRAPHS", "glyphs", "held_out_crops", "photograph"]
+__all__ = ["GLYPH_SIZE", "PHOTOGRAPHS", "crops", "glyphs", "held_out_crops", "photograph"]
 
 Part = Literal["train", "held_out", "whole"]
 DATA = Path(__file__).resolve().parent / "data"
@@ -67,17 +67,29 @@ def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[NDArray[np.uint8]]:
-    """Crops of the held-out part at the prior's scale, spread evenly from top to bottom and side to side.
+    """Crops of the held-out part at the prior's scale; see `crops`.
 
     Args:
         name: a key of `PHOTOGRAPHS`.
         size: side of the square crops, in pixels of the halved photograph; at most the part's width.
+        count: how many.
+    """
+    return crops(halve(photograph(name, "held_out")), size, count)
+
+
+def crops(picture: NDArray[np.uint8], size: int, count: int | None = None) -> list[NDArray[np.uint8]]:
+    """Square crops of a picture, spread evenly from top to bottom and side to side.
+
+    Args:
+        picture: (H, W, 3).
+        size: side in pixels.
         count: how many; None takes as many as fit without overlap. More than fit will overlap.
     Returns:
         A list of (size, size, 3) uint8, the same on every call.
+    Raises:
+        InputError: crops larger than the picture.
     """
-    part = halve(photograph(name, "held_out"))
-    height, width = part.shape[:2]
+    height, width = picture.shape[:2]
     if size > min(height, width):
         raise InputError(
             f"Crops of {size} px asked of {width} x {height}: a crop must fit inside. Ask for a smaller size."
@@ -86,7 +98,7 @@ def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[
         count = (height // size) * (width // size)
     tops = np.linspace(0, height - size, count).round().astype(int)
     lefts = (np.arange(count) * 7919) % (width - size + 1)
-    return [part[top : top + size, left : left + size].copy() for top, left in zip(tops, lefts, strict=True)]
+    return [picture[top : top + size, left : left + size].copy() for top, left in zip(tops, lefts, strict=True)]
 
 
 def glyphs(part: Part = "whole") -> dict[str, NDArray[np.uint8]]:

@@ -17,7 +17,9 @@ FOLDERS = {"lab", "studio", "cli"}  # one entry each; their files may import one
 
 # Top to bottom; entries of one line may not import each other.
 ORDER = [
+    ["version"],
     ["errors"],
+    ["config"],
     ["rng"],
     ["files"],
     ["noise"],

@@ -23,7 +23,15 @@ from repaint.files import open_image
 from repaint.masks import box, known, read_keep
 from repaint.samples import GLYPH_SIZE, PHOTOGRAPHS, Part, glyphs, halve, photograph
 
-__all__ = ["Hole", "bundled_holes", "folder_holes", "glyph_holes", "texture_holes"]
+__all__ = [
+    "Hole",
+    "bundled_holes",
+    "check_paired",
+    "folder_holes",
+    "glyph_holes",
+    "picture_files",
+    "texture_holes",
+]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -130,30 +138,49 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = 
     return holes
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Stem to picture, sorted."""
+def picture_files(folder: Path) -> dict[str, Path]:
+    """Stem to picture of a folder, sorted.
+
+    Raises:
+        InputError: no folder, an empty one, or two pictures of one stem.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Give the folder that the pictures are in.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}). Give another folder.")
-    return {path.stem: path for path in found}
+    by_stem = {path.stem: path for path in found}
+    for path in found:
+        if by_stem[path.stem] != path:
+            raise InputError(f"{path} and {by_stem[path.stem]} share a name, which pairs them. Rename or remove one.")
+    return by_stem
+
+
+def check_paired(pictures: Mapping[str, object], holes: Mapping[str, object], images: object, masks: object) -> None:
+    """Refuse an image without a mask, and a mask without an image.
+
+    Args:
+        pictures, holes: stem to what errors call the image or mask.
+        images, masks: what errors call the places that they are in.
+    Raises:
+        InputError: one without a partner; it is named.
+    """
+    for some, others, what, where in ((pictures, holes, "mask", masks), (holes, pictures, "image", images)):
+        if alone := sorted(set(some) - set(others)):
+            raise InputError(
+                f"{some[alone[0]]} has no {what} in {where} ({len(alone)} such): names must be the same but for the "
+                "suffix. Add it, or take the other away."
+            )
 
 
 def _paired(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
-    pictures, holes = _files(images), _files(masks)
-    for some, others, what in ((pictures, holes, "mask"), (holes, pictures, "image")):
-        if alone := sorted(set(some) - set(others)):
-            folder = masks if what == "mask" else images
-            raise InputError(
-                f"{some[alone[0]]} has no {what} in {folder} ({len(alone)} such): names must be the same but for the "
-                "suffix. Add it, or take the other away."
-            )
+    pictures, holes = picture_files(images), picture_files(masks)
+    check_paired(pictures, holes, images, masks)
     return [(name, pictures[name], holes[name]) for name in pictures]
 
 
 def _beside(folder: Path) -> list[tuple[str, Path, Path]]:
-    files = _files(folder)
+    files = picture_files(folder)
     pairs = []
     for stem, path in files.items():
         if match := re.fullmatch(r"(.+)_mask\w*", stem):

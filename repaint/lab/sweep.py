@@ -1,0 +1,221 @@
+"""A grid of images, masks, methods and seeds to rows of measures: in batches, over processes, resumed after any end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from repaint.errors import InputError, RepaintError, nearest
+from repaint.lab.grid import Cell
+from repaint.lab.rows import Row, Rows
+from repaint.masks import known
+from repaint.metrics import lpips, mse, psnr, seam_contrast, ssim
+from repaint.pipeline import RePaintPipeline, StepCallback
+from repaint.priors.base import Conditions
+from repaint.version import __version__
+
+__all__ = ["GROUPS", "MEASURES", "check_conditions", "run", "share_of", "summary"]
+
+Image = NDArray[np.uint8]
+MEASURES = ("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips")
+
+# What a summary may be taken over, besides the schedule.
+GROUPS: dict[str, Callable[[Row], str]] = {
+    "schedule": lambda _row: "",
+    "size": lambda row: f"{row['image']['height']} x {row['image']['width']}",
+    "image": lambda row: str(row["image"]["name"]),
+    "mask": lambda row: str(row["mask"]["name"]),
+    "class": lambda row: str(row["class_label"]),
+    "prompt": lambda row: str(row["prompt"]),
+}
+
+
+def share_of(batches: Sequence[Sequence[Cell]], part: str | None, process: int, processes: int) -> list[Sequence[Cell]]:
+    """The batches of one process: every n-th, of every m-th where a job array splits them first.
+
+    Args:
+        batches: all of them, in an order that every process agrees on; what is done already must still be among them.
+        part: "i/n", with i from 1 to n; None is all.
+        process: number of this process, from 0.
+        processes: how many there are in this job.
+    Raises:
+        InputError: another text.
+    """
+    first, slash, count = (part or "1/1").partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise InputError(f"--shard {part}: it is i/n with i from 1 to n, such as 2/8. Correct it.")
+    return list(batches)[int(first) - 1 :: int(count)][process::processes]
+
+
+def check_conditions(pipe: RePaintPipeline, cells: Sequence[Cell]) -> None:
+    """Refuse, before any work is done, classes and prompts that the prior does not take, or lacks.
+
+    Raises:
+        RepaintError: see `repaint.priors.base.Prior.conditioned`.
+    """
+    for conditions, size in {(tuple(cell.conditions.items()), cell.image.size) for cell in cells}:
+        multiple = pipe.prior.multiple_of
+        padded = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+        pipe.prior.conditioned(1, Conditions.join([Conditions(**dict(conditions)).split(1)[0]], padded))
+
+
+def run(
+    pipe: RePaintPipeline,
+    batches: Sequence[Sequence[Cell]],
+    rows: Rows,
+    *,
+    on_call: StepCallback | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Compute what is missing, batch by batch, and append it.
+
+    A batch of which a part is missing is computed as a whole, so that its results are the bits that they would have
+    been. What fails is a row too, with the reason.
+
+    Args:
+        pipe: a pipeline whose prior takes the cells' conditions.
+        batches: see `repaint.lab.grid.batches` and `share_of`.
+        rows: where they go; those that it holds are not computed again.
+        on_call: the pipeline's `callback_on_step_end`.
+        say: is told when the GPU's memory is too small for a batch.
+    """
+    most: int | None = None
+    for batch in batches:
+        if all(cell.key in rows.found for cell in batch):
+            continue
+        done: list[Row] = []
+        waiting = _pieces(batch, most)
+        while waiting:
+            some = waiting.pop(0)
+            results, trouble = _attempt(pipe, some, on_call)
+            if results is None and len(some) > 1:
+                half = -(-len(some) // 2)
+                waiting = _pieces(some, half) + waiting
+                if isinstance(trouble, torch.cuda.OutOfMemoryError):
+                    most = half
+                    waiting = [piece for cells in waiting for piece in _pieces(cells, most)]
+                    torch.cuda.empty_cache()
+                    say(f"The GPU's memory is too small for {len(some)} results at once: going on with {half}.")
+                continue
+            done += results if results is not None else [_failed(some[0], trouble)]
+        rows.append([row | {"device": str(pipe.device)} for row in done])
+
+
+def _pieces(cells: Sequence[Cell], most: int | None) -> list[Sequence[Cell]]:
+    size = most or len(cells)
+    return [cells[i : i + size] for i in range(0, len(cells), size)]
+
+
+def _attempt(
+    pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None
+) -> tuple[list[Row] | None, Exception | None]:
+    """The rows of cells of one method, or why there are none: one of them may have spoiled the batch for all."""
+    try:
+        return _fill(pipe, cells, on_call), None
+    except (RepaintError, torch.cuda.OutOfMemoryError) as error:
+        return None, error.with_traceback(None)  # whose frames would hold the tensors that filled the memory
+
+
+def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None) -> list[Row]:
+    images, keeps = [cell.image.read() for cell in cells], [cell.mask.read() for cell in cells]
+    each = [cell.conditions for cell in cells]
+    conditions: dict[str, Any] = {name: [asked[name] for asked in each] for name in each[0]}
+    if "guidance_scale" in conditions:
+        conditions["guidance_scale"] = cells[0].guidance_scale
+    started = time.perf_counter()
+    result = pipe(
+        list(images),
+        keep_mask=list(keeps),
+        **conditions,
+        schedule=cells[0].method,
+        generator=[cell.seed for cell in cells],
+        output_type="np",
+        callback_on_step_end=on_call,
+    )
+    seconds = (time.perf_counter() - started) / len(cells)
+    rows = []
+    for cell, image, keep, painted in zip(cells, images, keeps, result.images, strict=True):
+        measures, notes = _measure(painted, image, ~known(keep)[0].numpy())
+        facts = {"model_calls": result.model_calls, "seconds": round(seconds, 6), "batch": len(cells)}
+        rows.append(_row(cell, "ok", None, measures, notes, facts))
+    return rows
+
+
+def _failed(cell: Cell, error: Exception | None) -> Row:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    facts = {"model_calls": None, "seconds": None, "batch": 1}
+    return _row(cell, "failed", reason, dict.fromkeys(MEASURES), {}, facts)
+
+
+def _row(
+    cell: Cell,
+    status: str,
+    reason: str | None,
+    measures: Mapping[str, float | None],
+    notes: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> Row:
+    versions = {"repaint": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
+    tells = {"status": status, "reason": reason, **measures, "notes": dict(notes), **facts, "versions": versions}
+    return {"key": cell.key, **cell.config, **tells}
+
+
+def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Every measure of a result against the picture as it was, and why one has no value.
+
+    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim.
+    """
+    measures: dict[str, Callable[[], float]] = {
+        "psnr": lambda: psnr(painted, image, hole),
+        "ssim": lambda: ssim(painted, image, hole),
+        "mse": lambda: mse(painted, image, hole) / 255**2,
+        "outside_mse": lambda: mse(painted, image, ~hole) / 255**2,
+        "seam_contrast": lambda: seam_contrast(painted, hole),
+        "lpips": lambda: lpips(painted, image, hole),
+    }
+    values: dict[str, float | None] = {}
+    notes = {}
+    for name, measure in measures.items():
+        try:
+            value = measure()
+            if not math.isfinite(value):
+                notes[name] = f"{value}, which JSON cannot say"
+        except InputError as error:
+            value, notes[name] = math.nan, str(error)
+        values[name] = value if math.isfinite(value) else None
+    return values, notes
+
+
+def summary(rows: Sequence[Row], by: str = "schedule") -> list[dict[str, Any]]:
+    """Means over the rows that are ok, one entry a schedule, in the order in which they first appear.
+
+    Args:
+        rows: see `run`.
+        by: a key of `GROUPS`, to tell apart within a schedule.
+    Raises:
+        InputError: another word.
+    """
+    if by not in GROUPS:
+        raise InputError(f"--by {by}: it is one of {', '.join(GROUPS)}.{nearest(by, GROUPS)}")
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["schedule"], GROUPS[by](row)), []).append(row)
+    return [
+        {"schedule": schedule, **({by: name} if name else {}), "rows": len(some)}
+        | {"failed": sum(row["status"] == "failed" for row in some)}
+        | {name: _mean([row[name] for row in some]) for name in (*MEASURES, "model_calls", "seconds")}
+        for (schedule, name), some in groups.items()
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of the values that there are; None where there are none."""
+    there = [value for value in values if value is not None]
+    return math.fsum(there) / len(there) if there else None
