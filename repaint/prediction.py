@@ -37,11 +37,18 @@ class Prediction:
         eps_hat: (B, ...) the noise that goes with it: x = alpha x0_hat + sigma eps_hat, always.
         variance: (B, ...) in [0, 1] for models with learned variance: where between the posterior variance (0) and
             the forward one (1) it lies, in the log domain. None for all others.
+        unguided: (B, ...) eps_hat before classifier-free guidance extrapolated it. None where nothing did.
     """
 
     x0_hat: Batch
     eps_hat: Batch
     variance: Batch | None = None
+    unguided: Batch | None = None
+
+    @property
+    def known_eps(self) -> Batch:
+        """The noise that the model sees in the known part. Guidance exaggerates, and what is known needs none of it."""
+        return self.eps_hat if self.unguided is None else self.unguided
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,14 @@ PARAMETRISATIONS: dict[str, Callable[[Batch, Batch, Level], Batch]] = {
 
 
 def from_output(
-    kind: str, output: Batch, x: Batch, level: Level, *, clip: Clip | None = None, variance: Batch | None = None
+    kind: str,
+    output: Batch,
+    x: Batch,
+    level: Level,
+    *,
+    clip: Clip | None = None,
+    variance: Batch | None = None,
+    unguided: Batch | None = None,
 ) -> Prediction:
     """A model's output as a Prediction.
 
@@ -121,6 +135,7 @@ def from_output(
         level: its noise level; sigma > 0.
         clip: range limit of x0_hat, or None.
         variance: passed on, see `Prediction`.
+        unguided: (B, ...) the conditional output alone, where `output` was made from it by classifier-free guidance.
     Raises:
         PriorError: an unknown kind.
         NoiseLevelError: an epsilon prediction at alpha = 0.
@@ -130,12 +145,14 @@ def from_output(
             f"Prediction type {kind!r}: known are {', '.join(PARAMETRISATIONS)}.{nearest(kind, PARAMETRISATIONS)} "
             "Correct prediction_type in the scheduler's config."
         )
+    plain = None if unguided is None else from_output(kind, unguided, x, level, clip=clip).eps_hat
     x0_hat = PARAMETRISATIONS[kind](output, x, level)
     if clip is None and kind == "epsilon":
-        return Prediction(x0_hat, output, variance)  # eps as predicted: no rounding through x0 where sigma is small
+        # eps as predicted: no rounding through x0 where sigma is small
+        return Prediction(x0_hat, output, variance, plain)
     if clip is not None:
         x0_hat = clip(x0_hat)
-    return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma, variance)
+    return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma, variance, plain)
 
 
 def split_variance(output: Float[Tensor, "b c2 *space"]) -> tuple[Tensor, Tensor]:
@@ -159,4 +176,5 @@ def guided(prediction: Prediction, x: Batch, level: Level, gradient: Batch) -> P
     if level.alpha == 0:
         return prediction
     eps_hat = prediction.eps_hat - level.sigma * gradient
-    return Prediction((x - level.sigma * eps_hat) / level.alpha, eps_hat, prediction.variance)
+    unguided = None if prediction.unguided is None else prediction.unguided - level.sigma * gradient
+    return Prediction((x - level.sigma * eps_hat) / level.alpha, eps_hat, prediction.variance, unguided)

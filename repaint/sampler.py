@@ -182,7 +182,7 @@ class Sampler:
         return prediction
 
     def _known_noise(self, state: SamplerState, prediction: Prediction, z: Batch) -> Batch:
-        return self.method.merge.noise(prediction.eps_hat, z, state.path)
+        return self.method.merge.noise(prediction.known_eps, z, state.path)
 
     def _draw(self, streams: NoiseStreams, like: Batch) -> tuple[Batch, NoiseStreams]:
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32

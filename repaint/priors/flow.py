@@ -67,9 +67,8 @@ class StableDiffusion3Prior(FlowPrior):
         t = torch.full((len(twice),), level.t, device=x.device)
         seen = twice.to(self.model.dtype)
         output = self.model(hidden_states=seen, timestep=t, **self._embeds, return_dict=False)[0].to(x.dtype)
-        if self.guides:
-            output = self._guide(output)
-        return from_output("flow_prediction", output, x, level)
+        output, unguided = self._guide(output)
+        return from_output("flow_prediction", output, x, level, unguided=unguided)
 
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions

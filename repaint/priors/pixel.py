@@ -124,7 +124,7 @@ class PixelPrior:
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`."""
         scales = self.preconditioning.at(level)
-        seen, labels, variance = scales.c_in * x, self._labels, None
+        seen, labels, variance, unguided = scales.c_in * x, self._labels, None, None
         if labels is None or self._guidance_scale == 1:
             output = self._forward(seen, scales.c_noise, labels)
         else:
@@ -134,11 +134,13 @@ class PixelPrior:
             # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
             c = self.unet.config.in_channels
             guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
+            unguided = scales.c_skip * x + scales.c_out * output[:, :c]
             output = torch.cat([guided, output[:, c:]], dim=1)
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output)
         output = scales.c_skip * x + scales.c_out * output
-        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip, variance=variance)
+        kind = self.preconditioning.predicts
+        return from_output(kind, output, x, level, clip=self._clip, variance=variance, unguided=unguided)
 
     def _forward(
         self, x: Float[Tensor, "b c h w"], clock: float, labels: Int[Tensor, " b"] | None

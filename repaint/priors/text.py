@@ -134,10 +134,13 @@ class PromptPrior(ABC):
                 name = sort.replace("prompt", "pooled_prompt")
                 raise PriorError(f"{sort} and {name} for this prior: it takes both or neither. Pass both.")
 
-    def _guide(self, output: Tensor) -> Tensor:
-        """One output from those without and with the prompt."""
+    def _guide(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(the guided output, that with the prompt alone), or the output and None without guidance."""
+        if not self.guides:
+            return output, None
         without, with_prompt = output.chunk(2)
-        return guide(without, with_prompt, self._guidance_scale, self._conditions.guidance_rescale or 0.0)
+        rescale = self._conditions.guidance_rescale or 0.0
+        return guide(without, with_prompt, self._guidance_scale, rescale), with_prompt
 
     @abstractmethod
     def _encode_prompts(
@@ -197,10 +200,10 @@ class StableDiffusionPrior(PromptPrior):
         twice = torch.cat([seen, seen]) if self.guides else seen
         t = torch.full((len(twice),), scales.c_noise, device=x.device)
         output = self.model(twice.to(self.model.dtype), t, **self._embeds, return_dict=False)[0].to(x.dtype)
-        if self.guides:
-            output = self._guide(output)
+        output, unguided = self._guide(output)
         output = scales.c_skip * x + scales.c_out * output
-        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip)
+        unguided = None if unguided is None else scales.c_skip * x + scales.c_out * unguided
+        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip, unguided=unguided)
 
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
