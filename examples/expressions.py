@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     pipe = RePaintPipeline.from_pretrained(args.prior)
+    pipe.set_progress_bar_config(disable=True)
     everything, hole = glyphs(), MASKS["mouth"]
     faces = np.stack([everything[name] for name in FACES])
     columns = [faces, np.where(hole[..., None], np.uint8(160), faces)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ __all__ = [
     "PIL_WHITE",
     "TURNS",
     "ImageLike",
+    "atomic_folder",
     "atomic_path",
+    "check_place",
     "check_range",
     "check_writable",
     "load_image",
@@ -233,10 +236,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: a folder that is missing or cannot be written, or a `path` that is itself a folder.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
-    if target.is_dir():
-        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+    check_place(target)
     # Not `tempfile`, whose files only their owner may read: the result keeps the usual permissions.
     draft = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     try:
@@ -246,6 +246,50 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"Cannot write {target}: {error}. Check permissions and free space.") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) -> Iterator[Path]:
+    """A new folder beside `path` that takes its place when the block ends well, and is removed when it does not.
+
+    Args:
+        path: the folder to write.
+        replaces: None never replaces anything; the name of a file allows to replace a folder that has it, so that a
+            slip of the hand cannot cost another one.
+    Yields:
+        An empty folder beside it, to be filled inside the block.
+    Raises:
+        InputError: something is there that may not be replaced, or a place that is missing or cannot be written.
+    """
+    target = Path(path).absolute()
+    if not target.parent.is_dir():
+        raise InputError(f"Cannot write {path}: no folder {target.parent}. Create it first.")
+    if target.exists() and replaces is None:
+        raise InputError(f"Cannot write {path}: it exists. Remove it, choose another name, or allow to overwrite it.")
+    if target.exists() and not (target / str(replaces)).is_file():
+        raise InputError(f"Cannot overwrite {path}: it has no {replaces}, so it is another thing. Choose another name.")
+    draft, older = (target.with_name(f".{secrets.token_hex(8)}") for _ in range(2))
+    try:
+        draft.mkdir()
+        yield draft
+        if target.exists():
+            target.rename(older)
+        draft.rename(target)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error}. Check permissions and free space.") from error
+    finally:
+        if older.exists() and not target.exists():
+            older.rename(target)
+        for folder in (draft, older):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_place(target: Path) -> None:
+    """Refuse a file whose folder is missing, or that is itself a folder."""
+    if not target.parent.is_dir():
+        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
+    if target.is_dir():
+        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
 
 
 def check_writable(path: str | os.PathLike[str], mode: str) -> None:
@@ -268,10 +312,7 @@ def check_writable(path: str | os.PathLike[str], mode: str) -> None:
             f"Cannot write {path}: {form} does not hold mode {mode}, only {', '.join(_FORMATS[form])}. "
             f"{f'Use {able[0]}, or convert' if able else 'Convert'} the image first."
         )
-    if not target.parent.is_dir():
-        raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
-    if target.is_dir():
-        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+    check_place(target)
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:

@@ -3,7 +3,7 @@
 | family | alpha      | sigma      | models                                        |
 |--------|------------|------------|-----------------------------------------------|
 | VP     | sqrt(abar) | sqrt(1-abar) | DDPM, guided-diffusion, Stable Diffusion, LDM |
-| VE     | 1          | sigma      | score-SDE VE, EDM                             |
+| VE     | 1          | sigma      | score-SDE VE, EDM, consistency models         |
 | flow   | 1 - s      | s          | rectified flow: SD 3, Flux                    |
 
 Everything past this file uses (alpha, sigma) alone. All of it is float64.
@@ -157,8 +157,10 @@ class NoiseSchedule:
             NoiseLevelError: an unknown scheduler, spacing, beta schedule, or a step count out of range.
         """
         config: Mapping[str, Any] = getattr(scheduler, "config", scheduler)
-        # A config without the key means the one spacing that its class has: only those with betas step "leading".
-        own = config.get("timestep_spacing") or ("leading" if "beta_schedule" in config else "linspace")
+        # A config without the key means the one spacing that its class has: those with betas step "leading", those of
+        # consistency models (the only ones with clip_denoised) "trailing".
+        by_key = {"beta_schedule": "leading", "clip_denoised": "trailing"}
+        own = config.get("timestep_spacing") or next((by_key[key] for key in by_key if key in config), "linspace")
         stand = str(spacing or own)
         if stand not in get_args(Spacing):
             known = ", ".join(get_args(Spacing))
@@ -171,7 +173,8 @@ class NoiseSchedule:
         elif config.get("trained_betas") is not None or "beta_schedule" in config:
             levels, family = _vp_levels(config, steps, stand), "VP"
         elif "sigma_max" in config and "sigma_min" in config:
-            levels, family = _ve_levels(config, steps, stand), "VE"
+            read = _consistency_levels if "clip_denoised" in config else _ve_levels
+            levels, family = read(config, steps, stand), "VE"
         else:
             name = config.get("_class_name", type(scheduler).__name__)
             raise NoiseLevelError(
@@ -291,6 +294,13 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Leve
     else:
         sigmas = low * (high / low) ** u  # Song et al. 2021 (arXiv 2011.13456), App. C: geometric
     return [Level(1.0, float(sigma), float(sigma)) for sigma in sigmas]
+
+
+def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
+    """Some of the levels of training: between them the network has seen nothing (arXiv 2303.01469, Sec. 4)."""
+    trained = _ve_levels(config, int(config.get("num_train_timesteps", 1000)), "linspace")
+    abar = 1 / (1 + np.array([level.sigma for level in trained]) ** 2)  # of the VP level with the same log-SNR
+    return [trained[t] for t in _timesteps(abar, steps, spacing, 0)]
 
 
 def _linspace(first: float, last: float, count: int) -> Array:

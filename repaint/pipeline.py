@@ -216,7 +216,7 @@ class RePaintPipeline:
                 images or one for each; and pooled ones, (B, width), where the model wants them.
             class_labels: a class number or name for all images, or one for each; for class-conditional priors.
             guidance_scale: weight of classifier-free guidance, >= 0; 1 is none; None is the prior's usual one (7.5 for
-                Stable Diffusion, 7 for 3, 3.5 for Flux, 1 for classes).
+                Stable Diffusion, 7 for 3, 3.5 for Flux, 4 for DiT, 1 for other classes).
             guidance_rescale: share in [0, 1] of the guided prediction's std that is put back to the conditional one's.
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
             schedule: a preset's name, a YAML file, a JumpSchedule or a whole Method.
@@ -362,16 +362,23 @@ class RePaintPipeline:
         return self.prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
 
     def _encode(self, jobs: Sequence[_Job], margin: int = 0, *, whole: bool = False) -> tuple[Tensor, Tensor]:
-        """(x0, known) of a group of one size; `whole` treats every pixel as known."""
-        images, masks = [], []
+        """(x0, known) of a group of one size; `whole` treats every pixel as known.
+
+        Each picture by itself, and once however many results it has: in a batch the last bits of an autoencoder's
+        latents are others, and a branch of a state would no longer know its own picture.
+        """
+        encoded: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         for job in jobs:
+            if (key := (id(job.picture), id(job.keep))) in encoded:
+                continue
             mask = torch.ones_like(job.keep, dtype=torch.bool) if whole else known(job.keep)
             image = job.picture.tensor(self.prior.channels)
-            image = torch.where(mask, image, torch.zeros_like(image))
-            images.append(pad(image, self.prior.multiple_of)[0])
-            masks.append(pad(mask, self.prior.multiple_of)[0])
-        batch = torch.stack(images).to(self.prior.device, self.prior.dtype)
-        x0, mask = self.prior.encode(batch, torch.stack(masks).to(self.prior.device))
+            image = pad(torch.where(mask, image, torch.zeros_like(image)), self.prior.multiple_of)[0]
+            mask = pad(mask, self.prior.multiple_of)[0]
+            encoded[key] = self.prior.encode(
+                image[None].to(self.prior.device, self.prior.dtype), mask[None].to(self.prior.device)
+            )
+        x0, mask = (torch.cat(parts) for parts in zip(*(encoded[id(j.picture), id(j.keep)] for j in jobs), strict=True))
         return x0, widen(mask, margin) if margin else mask
 
     def _walk(self, sampler: Sampler, state: SamplerState, callback: StepCallback | None) -> SamplerState:

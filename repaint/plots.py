@@ -1,18 +1,28 @@
-"""Pictures about pictures: before/after strips."""
+"""Pictures about pictures: before/after strips, curves and heatmaps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from repaint.audit import Audit
+from repaint.errors import InputError
+from repaint.files import atomic_path, check_place
+from repaint.lab.audit import Row, curves
 from repaint.lab.holes import Hole
 
-__all__ = ["holes_sheet", "strip"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["audit_plot", "check_plot", "heatmaps", "holes_sheet", "save_plot", "strip"]
 
 GAP, HEADER = 4, 22
+PLOTS = (".png", ".svg", ".pdf")
 
 
 def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], scale: int = 2) -> Image.Image:
@@ -53,3 +63,83 @@ def holes_sheet(
             masked = np.where(hole.mask[..., None], np.uint8(160), hole.image)
             rows.append([masked, *(images[i][0] for images in filled.values())])
     return strip(rows, ["masked", *filled])
+
+
+def heatmaps(audits: Mapping[str, Audit]) -> Figure:
+    """Where kept pixels changed and how much, side by side on one scale; the hole is grey.
+
+    Args:
+        audits: title to audit.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(audits) + 1, 4), layout="constrained")
+    _draw_heatmaps(figure, audits)
+    return figure
+
+
+def audit_plot(sweeps: Mapping[str, Sequence[Row]], audits: Mapping[str, Audit]) -> Figure:
+    """MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
+
+    Args:
+        sweeps: name of a way of filling to its rows, all of one sweep.
+        audits: title to audit.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(8, 4 * len(audits) + 1), 8), layout="constrained")
+    parts: Any = figure.subfigures(2, 1)
+    axes = parts[0].subplots()
+    for number, (name, rows) in enumerate(sweeps.items()):
+        for curve, marker in zip(curves(rows), "osD^v<>phX" * len(rows), strict=False):
+            where = name if curve.strength is None else f"{name}, strength {curve.strength:g}"
+            explained = "" if np.isnan(curve.trend.r_squared) else f", R² = {curve.trend.r_squared:.2f}"
+            style: dict[str, Any] = {"color": f"C{number}", "marker": marker, "markevery": [-1]}
+            axes.scatter(curve.x, curve.mse, s=10, alpha=0.5, color=f"C{number}", marker=marker)
+            x = np.linspace(min(curve.x), max(curve.x), 200)
+            axes.plot(x, curve.trend(x), **style, label=where + explained)
+    radii = next(iter(sweeps.values()))[0].radius is not None
+    axes.set(xlabel="radius of the hole, pixels" if radii else "strength", ylabel="MSE outside the hole")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    _draw_heatmaps(parts[1], audits)
+    return figure
+
+
+def _draw_heatmaps(figure: Any, audits: Mapping[str, Audit]) -> None:
+    """On a figure or a part of one."""
+    import matplotlib as mpl
+
+    # Where nothing changed anywhere, a scale of any height shows zero as black.
+    top = max(float(np.nanmax(its.heatmap)) for its in audits.values()) or 1.0
+    colours = mpl.colormaps["inferno"].with_extremes(bad="0.6")
+    grid = figure.subplots(1, len(audits), squeeze=False)[0]
+    for axes, (title, its) in zip(grid, audits.items(), strict=True):
+        shown = axes.imshow(its.heatmap, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
+        axes.set(title=f"{title}, MSE {its.mse:.3g}", xticks=[], yticks=[])
+    figure.colorbar(shown, ax=list(grid), label="change of kept pixels, mean over channels")
+
+
+def check_plot(path: Path) -> None:
+    """Refuse, before any work is done, a file that `save_plot` could not write.
+
+    Raises:
+        InputError: a suffix that is no plot's, a missing folder, or a path that is a folder.
+    """
+    if path.suffix.lower() not in PLOTS:
+        raise InputError(f"Cannot write {path}: a plot is a .png, .svg or .pdf file. Change the suffix.")
+    check_place(path)
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all.
+
+    Args:
+        figure: of matplotlib.
+        path: a .png, .svg or .pdf file.
+    Raises:
+        InputError: see `check_plot`.
+    """
+    check_plot(path)
+    with atomic_path(path) as draft:
+        figure.savefig(draft, dpi=150)

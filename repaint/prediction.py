@@ -61,7 +61,7 @@ class Clip:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Clip | None:
-        """What a scheduler's config asks for (`thresholding`, `clip_sample`); None where it asks for nothing."""
+        """What a scheduler's config asks for (thresholding, clip_sample, clip_denoised); None where for nothing."""
         if config.get("thresholding"):
             return cls(
                 quantile=float(config.get("dynamic_thresholding_ratio", 0.995)),
@@ -69,7 +69,7 @@ class Clip:
             )
         if config.get("clip_sample"):
             return cls(limit=float(config.get("clip_sample_range", 1.0)))
-        return None
+        return cls() if config.get("clip_denoised") else None  # consistency models' name for it
 
     def __call__(self, x0_hat: Batch) -> Batch:
         if self.quantile is None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, LDMPipeline
+from guided_reference import Flags, random_state
 from PIL import Image
 from tiny_latents import tiny_sd, tiny_vae
 from tiny_priors import tiny_folder_pipeline, tiny_unet
@@ -308,7 +309,7 @@ def test_schedule_plot(run: Run, folder: Path, suffix: str, start: bytes) -> Non
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("plot.bmp", "--out plot.bmp: a plot is a .png, .svg or .pdf file. Change the suffix."),
+        ("plot.bmp", "Cannot write plot.bmp: a plot is a .png, .svg or .pdf file. Change the suffix."),
         ("none/plot.png", "Cannot write none/plot.png: no folder none. Create it first."),
     ],
 )
@@ -375,6 +376,89 @@ def test_priors_list(run: Run) -> None:
     assert "textures" in shown.out
 
 
+CONVERTED = Flags(mults=(1, 2), classes=3)
+FLAGS = ("--noise-schedule", "cosine", "--head-channels", 16, "--no-new-attention-order")
+
+
+@pytest.fixture
+def checkpoint(folder: Path) -> Path:
+    """A tiny guided-diffusion checkpoint in the working folder."""
+    torch.save({name: tensor.float() for name, tensor in random_state(CONVERTED).items()}, "model.pt")
+    return Path("model.pt")
+
+
+def test_priors_convert(run: Run, checkpoint: Path) -> None:
+    """If this fails, a checkpoint converts with other flags than those told, or its folder cannot be used at once."""
+    done = run("priors", "convert", checkpoint, "--out", "mine", *FLAGS)
+    assert done.out == (
+        "1 residual block on each of 2 levels, of 32, 64 channels; attention at 1/2 of the size; 3 classes; learned "
+        "variance; 0.8 M parameters.\ncosine noise schedule, heads of 16 channels, legacy attention order.\n"
+        "Prior: mine\n"
+    )
+    assert (done.status, done.err) == (0, "")
+    config = json.loads(Path("mine/scheduler/scheduler_config.json").read_text())
+    assert config["beta_schedule"] == "squaredcos_cap_v2"
+    fill = ("inpaint", "photo.png", "mask.png", "--out", "out.png", "--schedule", "two.yaml", "--prior", "mine")
+    assert run(*fill, "--class", 2).status == 0
+    assert np.array_equal(np.asarray(Image.open("out.png"))[~WHITE], PHOTO[~WHITE])
+
+
+def test_priors_convert_options(run: Run, checkpoint: Path) -> None:
+    """If this fails, an option of the conversion is dropped, or scripts that read --json break."""
+
+    def convert(*options: object) -> dict[str, Any]:
+        done = run("priors", "convert", checkpoint, "--out", "mine", "--overwrite", "--json", *options)
+        assert done.status == 0, done.err
+        report: dict[str, Any] = json.loads(done.out)
+        return report
+
+    weights = Path("mine/unet/diffusion_pytorch_model.safetensors")
+    first = convert(*FLAGS)
+    full = weights.stat().st_size
+    assert (first["widths"], first["classes"], first["half"]) == ([32, 64], 3, False)
+    assert (first["head_channels"], first["heads"], first["new_attention_order"]) == (16, None, False)
+    second = convert("--noise-schedule", "linear", "--heads", 4, "--new-attention-order", "--half")
+    assert (second["noise_schedule"], second["heads"], second["new_attention_order"]) == ("linear", 4, True)
+    assert second["half"] is True
+    assert weights.stat().st_size < 0.6 * full
+
+
+def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> None:
+    """If this fails, users of the 128 x 128 model learn from a TypeError that diffusers cannot load the folder."""
+    flags = Flags(mults=(1, 2), attention=(1,), heads=4, head_channels=None)
+    torch.save({name: tensor.float() for name, tensor in random_state(flags).items()}, "model.pt")
+    told = ("--noise-schedule", "linear", "--heads", 4, "--no-new-attention-order")
+    done = run("priors", "convert", "model.pt", "--out", "mine", *told)
+    assert (
+        "\nIts heads differ in width between levels: repaint loads this folder, diffusers alone cannot.\n" in done.out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.pt", "--out", "mine", *FLAGS], "Cannot read none.pt: "),
+        (["photo.png", "--out", "mine", *FLAGS], "photo.png is "),
+        (["model.pt", "--out", "mine"], "the tensors of others do not tell noise_schedule, new_attention_order, head_"),
+        (["model.pt", "--out", "mine", *FLAGS, "--heads", "4"], "heads 4 and head_channels 16: each gives the other."),
+        (
+            ["model.pt", "--out", "mine", *FLAGS, "--noise-schedule", "sine"],
+            "noise_schedule 'sine': known are linear, ",
+        ),
+        (["model.pt", "--out", "mine", *FLAGS, "--head-channels", "0"], "Invalid value for '--head-channels': "),
+        (["model.pt", "--out", ".", *FLAGS], "Cannot write .: it exists. Remove it, choose another name, or allow to"),
+        (["model.pt", "--out", ".", *FLAGS, "--overwrite"], "Cannot overwrite .: it has no model_index.json, so it is"),
+        (["model.pt", "--out", "none/mine", *FLAGS], "Cannot write none/mine: no folder "),
+        (["model.pt", *FLAGS], "Missing option '--out'"),
+    ],
+)
+def test_priors_convert_errors(run: Run, folder: Path, checkpoint: Path, arguments: list[object], message: str) -> None:
+    """If this fails, a slip in the command gives a traceback, half a folder, or costs a folder that was there."""
+    before = contents(folder)
+    check_refused(run("priors", "convert", *arguments), folder, before, message)
+    assert not Path("mine").exists()
+
+
 # --- The command itself
 
 
@@ -385,7 +469,7 @@ def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> No
     check_refused(done, folder, contents(folder), " --help.")
 
 
-@pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"]])
+@pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"], ["audit"]])
 def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
     """If this fails, the bare command says nothing, or an empty error."""
     done = run(*arguments)

@@ -174,6 +174,85 @@ def test_atomic_path_replaces_only_on_success(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
+def test_atomic_folder_replaces_only_on_success(tmp_path: Path) -> None:
+    """A crash while a folder is written destroys the older one, or leaves a half or temporary one behind."""
+    target = tmp_path / "prior"
+
+    def write(text: str, replaces: str | None = None, fail: bool = False) -> None:
+        with files.atomic_folder(target, replaces=replaces) as draft:
+            assert draft.parent == target.parent
+            (draft / "mark.txt").write_text(text)
+            if fail:
+                raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write("half", fail=True)
+    assert not list(tmp_path.iterdir())
+    write("old")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write("half", "mark.txt", fail=True)
+    assert (target / "mark.txt").read_text() == "old"
+    write("new", "mark.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["prior"]
+    assert (target / "mark.txt").read_text() == "new"
+
+
+def test_atomic_folder_gives_the_older_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails in the middle of the exchange costs both folders."""
+    target = tmp_path / "prior"
+    target.mkdir()
+    (target / "mark.txt").write_text("old")
+    rename = Path.rename
+
+    def fail(path: Path, to: Path) -> Path:
+        if to == target and not (path / "mark.txt").exists():
+            raise OSError("Input/output error")
+        return rename(path, to)
+
+    def write() -> None:
+        with files.atomic_folder(target, replaces="mark.txt"):
+            monkeypatch.setattr(Path, "rename", fail)
+
+    with pytest.raises(
+        InputError, match=r"Cannot write .*prior: Input/output error\. Check permissions and free space"
+    ):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["prior"]
+    assert (target / "mark.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "replaces", "message"),
+    [
+        (
+            "there",
+            None,
+            r"Cannot write .*there: it exists\. Remove it, choose another name, or allow to overwrite it\.",
+        ),
+        (
+            "there",
+            "mark.txt",
+            r"Cannot overwrite .*there: it has no mark\.txt, so it is another thing\. Choose another",
+        ),
+        ("file", "mark.txt", r"Cannot overwrite .*file: it has no mark\.txt, so it is another thing\. Choose another"),
+        ("none/new", None, r"Cannot write .*new: no folder .*none\. Create it first\."),
+    ],
+)
+def test_folders_that_cannot_be_written(tmp_path: Path, name: str, replaces: str | None, message: str) -> None:
+    """A slip of the hand in a folder's name costs everything in it."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "thesis.tex").write_text("years")
+    (tmp_path / "file").write_text("years")
+
+    def write() -> None:
+        with files.atomic_folder(tmp_path / name, replaces=replaces):
+            raise AssertionError("the block must not begin")
+
+    with pytest.raises(InputError, match=message):
+        write()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "there", "thesis.tex"]
+
+
 def test_written_files_have_usual_permissions(tmp_path: Path) -> None:
     """Results can be read by their owner alone, as temporary files can."""
     (tmp_path / "plain").write_text("x")

@@ -348,7 +348,7 @@ def test_unsupported_models_are_named() -> None:
     video = AutoencoderKLTemporalDecoder.__new__(AutoencoderKLTemporalDecoder)  # its class is all that is looked at
     with pytest.raises(PriorError, match=r"of AutoencoderKLTemporalDecoder is not supported: supported are Autoenc"):
         LatentCodec(video)
-    with pytest.raises(PriorError, match=r"A UNet of 3 channels over latents of 4: they must be the same"):
+    with pytest.raises(PriorError, match=r"A UNet2DModel of 3 channels over latents of 4: they must be the same"):
         LatentPrior(tiny_unet(), DDIMScheduler(), tiny_vae("VQModel"))
 
 

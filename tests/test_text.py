@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import EDMEulerScheduler
+from diffusers import (
+    CMStochasticIterativeScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    ScoreSdeVeScheduler,
+)
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -168,6 +175,37 @@ def test_lora_weights_of_a_live_pipeline_are_used(tmp_path: Path) -> None:
     bound = prior.conditioned(2, Conditions(**given, size=size))
     assert compare(bound, bound.schedule(5), calls_of(pipe, size, **given), "epsilon", None) < TOLERANCE
     assert compare(bound, bound.schedule(5), before, "epsilon", None) > 10 * TOLERANCE, "the adapter changes nothing"
+
+
+@pytest.mark.parametrize(
+    "scheduler", [EDMDPMSolverMultistepScheduler(), EDMEulerScheduler(prediction_type="v_prediction", sigma_data=1.0)]
+)
+def test_preconditioned_predictions_are_those_of_diffusers(tmp_path: Path, scheduler: Any) -> None:
+    """If this fails, Playground 2.5 (EDM) and CosXL (EDM, v) see x at another scale, or are read as other models."""
+    pipe = tiny_sdxl(tmp_path)
+    pipe.scheduler = scheduler
+    pipe.set_progress_bar_config(disable=True)
+    calls: list[Call] = []
+    step = scheduler.step
+
+    def record(output: Tensor, t: Tensor, sample: Tensor, **kwargs: Any) -> Any:
+        sigma = scheduler.sigmas[scheduler.step_index]
+        calls.append(Call(sample, float(t), scheduler.precondition_outputs(sample, output, sigma)))
+        return step(output, t, sample, **kwargs)
+
+    scheduler.step = record
+    given: dict[str, Any] = {"prompt": "a red cat", "negative_prompt": "blue", "guidance_scale": 4.0}
+    generator = torch.Generator().manual_seed(0)
+    pipe(height=16, width=24, output_type="latent", num_inference_steps=5, generator=generator, **given)
+    del scheduler.step
+    prior = wrap(pipe).prior.conditioned(1, Conditions(**given, size=(16, 24)))
+    levels = prior.schedule(5).levels[:0:-1]
+    for call, level in zip(calls, levels, strict=True):
+        assert call.t == pytest.approx(math.log(level.sigma) / 4, abs=1e-6)
+        with torch.no_grad():
+            x0_hat = prior.denoise(call.x, level).x0_hat
+        error = float((x0_hat - call.output).abs().max() / call.output.abs().max())
+        assert error < TOLERANCE, f"sigma {level.sigma}"
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "flux"])
@@ -393,10 +431,14 @@ def test_models_that_want_more_than_a_prompt(tmp_path: Path) -> None:
         wrap(tiny_sd(tmp_path, in_channels=9))
     with pytest.raises(PriorError, match=r"A consistency model's or a refiner's UNet takes more than a prompt"):
         wrap(tiny_sd(tmp_path, time_cond_proj_dim=4))
-    preconditioned = tiny_sdxl(tmp_path)
-    preconditioned.scheduler = EDMEulerScheduler()
-    with pytest.raises(PriorError, match=r"UNet2DConditionModel with a EDMEulerScheduler \(VE\) is not supported"):
-        wrap(preconditioned)
+    for scheduler in (ScoreSdeVeScheduler(), CMStochasticIterativeScheduler(), FlowMatchEulerDiscreteScheduler()):
+        other = tiny_sdxl(tmp_path)
+        other.scheduler = scheduler
+        name = type(scheduler).__name__
+        with pytest.raises(
+            PriorError, match=rf"UNet2DConditionModel with a {name} is not supported: .* or as EDM\. Use"
+        ):
+            wrap(other)
     silent = SimpleNamespace(components=tiny_sd(tmp_path).components, config={})
     with pytest.raises(PriorError, match=r"A SimpleNamespace has no encode_prompt, so that its prompts cannot be read"):
         RePaintPipeline.from_pipe(silent)

@@ -12,6 +12,8 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -34,7 +36,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-__all__ = ["AUTOENCODERS", "TEXT", "tiny_flux", "tiny_sd", "tiny_sd3", "tiny_sdxl", "tiny_vae"]
+__all__ = ["AUTOENCODERS", "TEXT", "tiny_dit", "tiny_flux", "tiny_sd", "tiny_sd3", "tiny_sdxl", "tiny_vae"]
 
 SD_BETAS: dict[str, Any] = {
     "beta_start": 0.00085,
@@ -224,6 +226,21 @@ def tiny_flux(folder: Path, guidance_embeds: bool = True, dynamic: bool = True) 
         tokenizer_2=t5_tokenizer(),
         transformer=transformer,
     )
+
+
+def tiny_dit(names: dict[int, str] | None = None, **config: Any) -> DiTPipeline:
+    """DiT for images of 16 x 16 pixels, with 1000 classes as diffusers' pipeline takes for granted."""
+    small: dict[str, Any] = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": 2,
+        "sample_size": 8,
+        "num_embeds_ada_norm": 1000,
+    }
+    transformer = seeded(lambda: DiTTransformer2DModel(**(small | config)).eval())
+    return DiTPipeline(transformer, tiny_vae("AutoencoderKL"), DDIMScheduler(clip_sample=False), id2label=names)
 
 
 TEXT: dict[str, Callable[[Path], Any]] = {

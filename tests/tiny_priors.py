@@ -10,7 +10,18 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.pixel import PixelPrior
 
-__all__ = ["tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
+__all__ = ["TINY_NCSNPP", "tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
+
+# What makes a UNet2DModel the NCSN++ of google/ncsnpp-celebahq-256, in small.
+TINY_NCSNPP: dict[str, Any] = {
+    "time_embedding_type": "fourier",
+    "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
+    "up_block_types": ("AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    "block_out_channels": (32, 32),
+    "mid_block_scale_factor": 2**0.5,
+    "center_input_sample": False,
+    "add_attention": True,
+}
 
 
 def tiny_unet(seed: int = 0, **config: Any) -> UNet2DModel:

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli import priors, schedules
+from repaint.cli.audit import audit_app
 from repaint.cli.common import err
 from repaint.cli.fill import demo, inpaint, mask
 from repaint.cli.measure import bench_app
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (demo, inpaint, mask, sweep):
     app.command()(command)
+app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(priors.app, name="priors")

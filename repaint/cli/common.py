@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -26,6 +26,7 @@ __all__ = [
     "err",
     "out",
     "print_json",
+    "progress_bar",
     "say",
     "tell",
 ]
@@ -41,27 +42,34 @@ Seed = Annotated[int, typer.Option(help="Seed of the first image, from 0.")]
 
 
 @contextmanager
-def calls_bar(title: str, total: int) -> Iterator[StepCallback]:
-    """A progress bar of model calls done of model calls planned, as a pipeline callback."""
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
+def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar of units done of units planned; what it yields is told how many more are done."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
         task = bar.add_task(title, total=total)
-        before = 0
-
-        def step(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
-            nonlocal before
-            state: SamplerState = kwargs["state"]
-            bar.update(task, advance=state.model_calls - (0 if moves == 1 else before))
-            before = state.model_calls
-
         try:
-            yield step
+            yield lambda more: bar.update(task, advance=more)
         except BaseException:
             # An error stands alone: without a bar that will never fill, or the empty line that bar.stop() adds.
             bar.live.transient = True
             bar.live.stop()
             bar.disable = True
             raise
+
+
+@contextmanager
+def calls_bar(title: str, total: int) -> Iterator[StepCallback]:
+    """A progress bar of model calls done of model calls planned, as a pipeline callback."""
+    with progress_bar(title, total, "calls") as advance:
+        before = 0
+
+        def step(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+            nonlocal before
+            state: SamplerState = kwargs["state"]
+            advance(state.model_calls - (0 if moves == 1 else before))
+            before = state.model_calls
+
+        yield step
 
 
 def chosen(option: str, name: str, table: Mapping[str, T]) -> T:

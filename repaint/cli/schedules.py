@@ -10,7 +10,6 @@ from rich.table import Table
 
 from repaint import presets
 from repaint.cli.common import AsJson, out, print_json, say, tell
-from repaint.errors import InputError
 from repaint.method import Method
 
 __all__ = ["app"]
@@ -63,17 +62,14 @@ def schedule_plot(
 
     Example: repaint schedule plot paper --out paper.png
     """
-    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    from repaint.files import atomic_path
     from repaint.method import as_method
+    from repaint.plots import check_plot, save_plot
 
     method = as_method(name)
-    if out_file.suffix.lower() not in {".png", ".svg", ".pdf"}:
-        raise InputError(f"--out {out_file}: a plot is a .png, .svg or .pdf file. Change the suffix.")
-    mpl.use("Agg")
-    figure = method.schedule.plot().get_figure(root=True)
-    assert figure is not None
-    with atomic_path(out_file) as temporary:
-        figure.savefig(temporary, dpi=150)
+    check_plot(out_file)
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    method.schedule.plot(figure.subplots())
+    save_plot(figure, out_file)
     say(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}")

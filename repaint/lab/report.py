@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from repaint.errors import InputError
-from repaint.files import atomic_path
+from repaint.files import atomic_path, check_place
 from repaint.lab.compare import Difference, paired_difference
 from repaint.lab.holes import Hole
 from repaint.lab.quality import Filled, Score, biharmonic, denoising_loss, fill, lpips_nets, measure, score, truth
@@ -102,8 +102,7 @@ def check_savable(path: Path) -> None:
     """
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"Cannot write {path}: a report is a {', '.join(WRITERS)} file. Change the suffix.")
-    if not path.parent.is_dir():
-        raise InputError(f"Cannot write {path}: no folder {path.parent}. Create it first.")
+    check_place(path)
 
 
 def save(report: Report, path: Path) -> None:

@@ -197,8 +197,8 @@ class LatentPrior(PixelPrior):
         self.codec = LatentCodec(vae)
         if unet.config.in_channels != self.codec.latent_channels:
             raise PriorError(
-                f"A UNet of {unet.config.in_channels} channels over latents of {self.codec.latent_channels}: they must "
-                "be the same. Check the checkpoint."
+                f"A {type(unet).__name__} of {unet.config.in_channels} channels over latents of "
+                f"{self.codec.latent_channels}: they must be the same. Check the checkpoint."
             )
 
     @property

@@ -15,7 +15,9 @@ import torch
 
 from repaint.errors import PriorError, nearest
 from repaint.priors.base import Prior
+from repaint.priors.dit import DiTPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
+from repaint.priors.guided import fixed_heads, set_heads
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.text import StableDiffusionPrior
@@ -66,7 +68,16 @@ def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior
     Raises:
         PriorError: see `prior_from_components`.
     """
-    return prior_from_components(pipe.components, labels or dict(pipe.config).get("id2label"), pipe)
+    named = labels or dict(pipe.config).get("id2label") or _by_number(getattr(pipe, "labels", None))
+    return prior_from_components(pipe.components, named, pipe)
+
+
+def _by_number(labels: Any) -> dict[int, str]:
+    """Class number to its names, from the reverse, which is all that a DiTPipeline keeps of its id2label."""
+    names: dict[int, list[str]] = {}
+    for name, number in (labels or {}).items():
+        names.setdefault(number, []).append(name)
+    return {number: ", ".join(each) for number, each in names.items()}
 
 
 def prior_from_components(
@@ -89,20 +100,24 @@ def prior_from_components(
         return PixelPrior(unet, scheduler, _class_names(labels))
     if family is LatentPrior:
         return LatentPrior(unet, scheduler, components[_space(kinds)], _class_names(labels))
+    if family is DiTPrior:
+        return DiTPrior(components["transformer"], scheduler, components[_space(kinds)], _class_names(labels))
     if pipe is None:
         raise PriorError(f"A {family.__name__} needs the pipeline that encodes its prompts. Pass the whole pipeline.")
     prior: Prior = family(pipe)
     return prior
 
 
+BY_PARTS = (PixelPrior, LatentPrior, DiTPrior)  # the others wrap a whole pipeline, for its prompts
 DENOISERS: dict[str, Any] = {
+    "DiTTransformer2DModel": DiTPrior,
     "SD3Transformer2DModel": StableDiffusion3Prior,
     "FluxTransformer2DModel": FluxPrior,
     "UNet2DConditionModel": StableDiffusionPrior,
 }
 SUPPORTED = (
-    f"UNet2DModel in pixel space or over {', '.join(AUTOENCODERS)}; over these and with prompts UNet2DConditionModel "
-    "(Stable Diffusion 1, 2, XL), SD3Transformer2DModel and FluxTransformer2DModel"
+    f"UNet2DModel in pixel space or over {', '.join(AUTOENCODERS)}; over these DiTTransformer2DModel, and with prompts "
+    "UNet2DConditionModel (Stable Diffusion 1, 2, XL), SD3Transformer2DModel and FluxTransformer2DModel"
 )
 
 
@@ -156,13 +171,16 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
     kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
-    family = _family(kinds, _in_channels(folder))
+    older = kinds.get("transformer") == "Transformer2DModel"  # as the published DiT still calls it
+    if older and _config(folder, "transformer").get("norm_type") == "ada_norm_zero":
+        kinds["transformer"] = "DiTTransformer2DModel"
+    family = _family(kinds, _config(folder, "unet").get("in_channels"))
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
-    lean = family not in (PixelPrior, LatentPrior)  # gigabytes: not first in float32
+    lean = family not in BY_PARTS  # gigabytes: not first in float32
     parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
     parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
-    if family in (PixelPrior, LatentPrior):
+    if family in BY_PARTS:
         return prior_from_components(parts, _class_names(index.get("id2label")))
     prior: Prior = family(_load_pipeline(folder, index.get("_class_name"), kinds, parts, model))
     return prior
@@ -194,12 +212,13 @@ def _load_pipeline(
             logging.enable_progress_bar()
 
 
-def _in_channels(folder: Path) -> Any:
-    """Input channels by the UNet's config; None where it cannot be read, which loading then tells."""
+def _config(folder: Path, name: str) -> Mapping[str, Any]:
+    """A part's config; empty where it cannot be read, which loading then tells."""
     try:
-        return json.loads((_part_folder(folder, "unet") / "config.json").read_text(encoding="utf-8"))["in_channels"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        config = json.loads((_part_folder(folder, name) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _part_folder(folder: Path, name: str) -> Path:
@@ -215,6 +234,9 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
     cls = getattr(diffusers, kind, None)
     if cls is None:
         raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which this diffusers lacks. Update diffusers.")
+    heads = fixed_heads(_config(folder, name)) if options else None
+    if heads:
+        options["attention_head_dim"] = 1
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):  # some versions initialise at random first
             if not options:
@@ -227,6 +249,8 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
             f"The weights in {where} lack {len(missing)} tensors of their {kind}, such as {min(missing)}: these would "
             "be random. Save or download them again."
         )
+    if heads:
+        set_heads(part, heads)
     return part
 
 

@@ -15,6 +15,7 @@ from repaint.errors import PriorError, nearest
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, split_variance
 from repaint.priors.base import Conditions, each_of
+from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel
@@ -23,41 +24,44 @@ __all__ = ["PixelPrior"]
 
 
 class PixelPrior:
-    """A `UNet2DModel` whose samples are images in [-1, 1].
+    """A `UNet2DModel` whose samples are images: variance-preserving, flow-matching or variance-exploding.
 
-    Prediction type, clipping, betas and learned variance are read from the two configs; nothing is guessed from names.
+    Prediction type, clipping, noise levels, preconditioning and learned variance are read from the two configs; nothing
+    is guessed from names.
 
     Args:
         unet: the model; its dtype may be half, x stays in float32.
         scheduler: any scheduler with the noise path that the model was trained on.
         class_names: names of the classes 0 ... n - 1. A model with one class more than names has a null class, the
             last, and then takes classifier-free guidance.
+        preconditioning: how the network is scaled, for variance-exploding models whose scheduler does not say; None
+            reads it from the scheduler. See `repaint.priors.preconditioning`.
     Raises:
-        PriorError: a UNet whose channels cannot belong to a pixel prior, or a variance-exploding scheduler.
+        PriorError: a UNet whose channels or clock cannot belong to such a prior, or an unknown variance-exploding
+            scheduler.
     """
 
+    default_guidance_scale = 1.0  # where a class is asked for
+
     def __init__(
-        self, unet: UNet2DModel, scheduler: SchedulerMixin, class_names: Mapping[int, str] | None = None
+        self,
+        unet: UNet2DModel,
+        scheduler: SchedulerMixin,
+        class_names: Mapping[int, str] | None = None,
+        preconditioning: Preconditioning | None = None,
     ) -> None:
         config = unet.config
         if config.out_channels not in (config.in_channels, 2 * config.in_channels):
             raise PriorError(
-                f"A UNet with {config.in_channels} channels in and {config.out_channels} out: a pixel prior "
-                "predicts as many channels as it sees, or twice as many with a learned variance. Check the checkpoint."
+                f"A {type(unet).__name__} with {config.in_channels} channels in and {config.out_channels} out: a pixel "
+                "prior predicts as many channels as it sees, or twice as many with a learned variance. Check the "
+                "checkpoint."
             )
-        family = NoiseSchedule.from_scheduler(scheduler, 1).family
-        if family == "VE":
-            # NCSN++ predicts a score, EDM and consistency models scale input and output: no config says which.
-            raise PriorError(
-                f"A UNet2DModel with a {type(scheduler).__name__} (variance-exploding) is not supported: its configs "
-                "do not say what it predicts. Use a model with betas (DDPM, DDIM, ...) or a flow-matching one."
-            )
+        self.preconditioning = preconditioning or preconditioning_of(scheduler)
+        self._check_preconditioning(config, scheduler)
         self.unet = unet.eval()
         self.scheduler = scheduler
         self.class_names = dict(class_names or {})
-        # Flow schedulers have no such key in their config: there is one thing that their models predict.
-        default = "flow_prediction" if family == "flow" else "epsilon"
-        self._kind = str(scheduler.config.get("prediction_type", default))
         self._clip = Clip.from_config(scheduler.config)
         self._labels: Int[Tensor, " b"] | None = None
         self._guidance_scale = 1.0
@@ -104,7 +108,8 @@ class PixelPrior:
     def conditioned(self, count: int, conditions: Conditions) -> PixelPrior:
         """This prior for `count` images of given classes; see `Prior.conditioned`."""
         conditions.refuse_beyond(("class_labels", "guidance_scale"), "a prior without a text encoder")
-        scale = 1.0 if conditions.guidance_scale is None else float(conditions.guidance_scale)
+        usual = 1.0 if conditions.class_labels is None else self.default_guidance_scale
+        scale = usual if conditions.guidance_scale is None else float(conditions.guidance_scale)
         if not scale >= 0:
             raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
         labels = self._label_numbers(count, conditions.class_labels)
@@ -118,38 +123,63 @@ class PixelPrior:
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`."""
-        labels = self._labels
+        scales = self.preconditioning.at(level)
+        seen, labels, variance = scales.c_in * x, self._labels, None
         if labels is None or self._guidance_scale == 1:
-            output = self._forward(x, level, labels)
+            output = self._forward(seen, scales.c_noise, labels)
         else:
             null = torch.full_like(labels, self.null_class or 0)
-            both = self._forward(torch.cat([x, x]), level, torch.cat([null, labels]))
+            both = self._forward(torch.cat([seen, seen]), scales.c_noise, torch.cat([null, labels]))
             without, output = both.chunk(2)
             # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
             c = self.unet.config.in_channels
             guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
             output = torch.cat([guided, output[:, c:]], dim=1)
-        variance = None
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output)
-        return from_output(self._kind, output, x, level, clip=self._clip, variance=variance)
+        output = scales.c_skip * x + scales.c_out * output
+        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip, variance=variance)
 
     def _forward(
-        self, x: Float[Tensor, "b c h w"], level: Level, labels: Int[Tensor, " b"] | None
+        self, x: Float[Tensor, "b c h w"], clock: float, labels: Int[Tensor, " b"] | None
     ) -> Float[Tensor, "b c2 h w"]:
-        t = torch.full((len(x),), level.t, device=x.device)
+        t = torch.full((len(x),), clock, dtype=x.dtype, device=x.device)
         output: Tensor = self.unet(x.to(self.unet.dtype), t, class_labels=labels, return_dict=False)[0]
         return output.to(x.dtype)
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"]]:
-        """The identity: samples are images."""
-        return image, known
+        """The image in the range that the model was trained on: [-1, 1], or [0, 1] for score-SDE models."""
+        low = self.preconditioning.low
+        return (1 - low) / 2 * image + (1 + low) / 2, known
 
     def decode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The identity."""
-        return x
+        """The inverse of `encode`."""
+        low = self.preconditioning.low
+        return (x - (1 + low) / 2) / ((1 - low) / 2)
+
+    def _check_preconditioning(self, config: Any, scheduler: Any) -> None:
+        """Refuse a network that cannot be what its preconditioning says."""
+        if isinstance(self.preconditioning, Plain):
+            return
+        kind, name = type(self.preconditioning).__name__, type(scheduler).__name__
+        family = NoiseSchedule.from_scheduler(scheduler, 1).family
+        if family != "VE":
+            raise PriorError(
+                f"preconditioning {kind} with a {name} ({family}): it is for variance-exploding levels, alpha = 1. "
+                "Leave it out, or pass such a scheduler."
+            )
+        if config.out_channels != config.in_channels:
+            raise PriorError(
+                f"A UNet with {config.in_channels} channels in and {config.out_channels} out and a {name}: "
+                "variance-exploding models have no learned variance. Check the checkpoint."
+            )
+        if config.get("time_embedding_type") == "fourier" and isinstance(self.preconditioning, (EDM, Consistency)):
+            raise PriorError(
+                f"A UNet with a Fourier time embedding and a {name}: it takes the logarithm of its clock itself, and "
+                "this clock is one. Use the ScoreSdeVeScheduler that it was trained with."
+            )
 
     def _label_numbers(self, count: int, labels: Any) -> list[int] | None:
         if not self.num_classes:
@@ -169,13 +199,24 @@ class PixelPrior:
 
     def _label_number(self, label: Any) -> int:
         if isinstance(label, str):
-            numbers = {name: number for number, name in self.class_names.items()}
-            if label not in numbers:
-                known = ", ".join(numbers) or f"numbers from 0 to {self.num_classes - 1}"
-                raise PriorError(f"No class {label!r}: there are {known}.{nearest(label, numbers)}")
-            return numbers[label]
+            return self._named(label)
         if not isinstance(label, Integral) or not 0 <= int(label) < self.num_classes:
             raise PriorError(
                 f"Class {label!r}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them."
             )
         return int(label)
+
+    def _named(self, label: str) -> int:
+        """The class of that name, or with it among its comma-separated names, as those of ImageNet have them."""
+        numbers: dict[str, set[int]] = {}
+        for number, names in self.class_names.items():
+            for name in (names, *names.split(",")):
+                numbers.setdefault(name.strip(), set()).add(number)
+        found = sorted(numbers.get(label, ()))
+        if len(found) > 1:
+            raise PriorError(f"Class {label!r} is one of {', '.join(map(str, found))}: pass the number.")
+        if not found:
+            listed = ", ".join(list(self.class_names.values())[:20]) or f"numbers from 0 to {self.num_classes - 1}"
+            more = f", and {len(self.class_names) - 20} more" if len(self.class_names) > 20 else ""
+            raise PriorError(f"No class {label!r}: there are {listed}{more}.{nearest(label, numbers)}")
+        return found[0]

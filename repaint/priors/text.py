@@ -21,6 +21,7 @@ from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output
 from repaint.priors.base import Conditions, each_of
 from repaint.priors.latent import LatentCodec
+from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 
 __all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "warn_of_cut"]
 
@@ -158,7 +159,10 @@ class PromptPrior(ABC):
 
 
 class StableDiffusionPrior(PromptPrior):
-    """Stable Diffusion 1.x, 2.x (epsilon and v) and XL: a `UNet2DConditionModel` with classifier-free guidance."""
+    """Stable Diffusion 1.x, 2.x and XL: a `UNet2DConditionModel` with classifier-free guidance.
+
+    Epsilon and v, with betas or preconditioned as EDM (as Playground 2.5 and CosXL are).
+    """
 
     default_guidance_scale = 7.5
 
@@ -170,11 +174,12 @@ class StableDiffusionPrior(PromptPrior):
                 "A consistency model's or a refiner's UNet takes more than a prompt and is not supported. "
                 "Use the base model that it belongs to."
             )
-        family = NoiseSchedule.from_scheduler(pipe.scheduler, 1).family
-        if family != "VP":
+        self.preconditioning = preconditioning_of(pipe.scheduler)
+        flows = NoiseSchedule.from_scheduler(pipe.scheduler, 1).family == "flow"
+        if flows or not isinstance(self.preconditioning, (Plain, EDM)):
             raise PriorError(
-                f"A UNet2DConditionModel with a {type(pipe.scheduler).__name__} ({family}) is not supported: its "
-                "configs do not say what it predicts. Use a model with betas (DDIM, Euler, DPM-Solver, ...)."
+                f"A UNet2DConditionModel with a {type(pipe.scheduler).__name__} is not supported: such models predict "
+                "noise or v, with betas (DDIM, Euler, DPM-Solver, ...) or as EDM. Use the scheduler of its training."
             )
         self._clip = Clip.from_config(pipe.scheduler.config)
         self._is_xl = config.get("addition_embed_type") == "text_time"
@@ -187,13 +192,15 @@ class StableDiffusionPrior(PromptPrior):
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`; with and without the prompt in one batched forward."""
-        twice = torch.cat([x, x]) if self.guides else x
-        t = torch.full((len(twice),), level.t, device=x.device)
+        scales = self.preconditioning.at(level)
+        seen = scales.c_in * x
+        twice = torch.cat([seen, seen]) if self.guides else seen
+        t = torch.full((len(twice),), scales.c_noise, device=x.device)
         output = self.model(twice.to(self.model.dtype), t, **self._embeds, return_dict=False)[0].to(x.dtype)
         if self.guides:
             output = self._guide(output)
-        kind = self.pipe.scheduler.config.get("prediction_type", "epsilon")
-        return from_output(kind, output, x, level, clip=self._clip)
+        output = scales.c_skip * x + scales.c_out * output
+        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip)
 
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions

@@ -1,0 +1,194 @@
+"""How a network F becomes a denoiser: D(x; level) = c_skip x + c_out F(c_in x; c_noise).
+
+| class       | c_in | c_skip                      | c_out             | c_noise       | D is        | images in |
+|-------------|------|-----------------------------|-------------------|---------------|-------------|-----------|
+| Plain       | 1    | 0                           | 1                 | t             | as told     | [-1, 1]   |
+| EDM         | 1/r  | d^2 / r^2                   | +- sigma d / r    | ln(sigma) / 4 | E[x0|x]     | [-1, 1]   |
+| ScoreVE     | 1    | 1                           | sigma^2           | sigma         | E[x0|x]     | [0, 1]    |
+| Consistency | 1/r  | d^2 / ((sigma - s)^2 + d^2) | (sigma - s) d / r | 250 ln(sigma) | a clean x   | [-1, 1]   |
+
+with d = sigma_data, s = sigma_min, r = sqrt(sigma^2 + d^2). Plain is every VP and flow model: the network itself is
+what its scheduler says. The other three are variance-exploding: alpha = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from repaint.errors import PriorError, nearest
+from repaint.noise import Level, NoiseSchedule
+
+__all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "Scales", "ScoreVE", "preconditioning_of"]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The four numbers of one level, named as in Karras et al. 2022 (arXiv 2206.00364), eq. 7."""
+
+    c_in: float
+    c_skip: float
+    c_out: float
+    c_noise: float
+
+
+@runtime_checkable
+class Preconditioning(Protocol):
+    """A rule for the scales of a level. Write your own with these three members."""
+
+    @property
+    def predicts(self) -> str:
+        """What D is: a key of `prediction.PARAMETRISATIONS`."""
+        ...
+
+    @property
+    def low(self) -> float:
+        """Black, in the images that the network was trained on; white is 1."""
+        ...
+
+    def at(self, level: Level) -> Scales:
+        """The scales of a level with sigma > 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """None: the network sees x and the clock t, and predicts what the scheduler's config says.
+
+    Attributes:
+        predicts: the scheduler's `prediction_type`.
+    """
+
+    predicts: str
+    low = -1.0
+
+    def at(self, level: Level) -> Scales:
+        return Scales(c_in=1.0, c_skip=0.0, c_out=1.0, c_noise=level.t)
+
+
+@dataclass(frozen=True)
+class EDM:
+    """Input, output and target of unit variance at every noise level.
+
+    Attributes:
+        sigma_data: standard deviation of the data, > 0.
+        prediction_type: "epsilon" is the paper's F. "v_prediction" is its negative, which is v in the sense of Salimans
+            & Ho 2022 (arXiv 2202.00512, App. D) of the data divided by sigma_data.
+    Raises:
+        PriorError: another prediction type.
+    Source:
+        Karras et al. 2022 (arXiv 2206.00364), Table 1, last column.
+    """
+
+    sigma_data: float = 0.5
+    prediction_type: str = "epsilon"
+    predicts = "sample"
+    low = -1.0
+
+    def __post_init__(self) -> None:
+        if self.prediction_type not in _EDM_SIGNS:
+            raise PriorError(
+                f"Prediction type {self.prediction_type!r} of an EDM model: it is one of {', '.join(_EDM_SIGNS)}."
+                f"{nearest(self.prediction_type, _EDM_SIGNS)} Correct prediction_type in the scheduler's config."
+            )
+
+    def at(self, level: Level) -> Scales:
+        r = math.hypot(level.sigma, self.sigma_data)
+        return Scales(
+            c_in=1 / r,
+            c_skip=(self.sigma_data / r) ** 2,
+            c_out=_EDM_SIGNS[self.prediction_type] * level.sigma * self.sigma_data / r,
+            c_noise=math.log(level.sigma) / 4,
+        )
+
+
+_EDM_SIGNS = {"epsilon": 1, "v_prediction": -1}
+
+
+@dataclass(frozen=True)
+class ScoreVE:
+    """The network is the score, the gradient of log p(x) with respect to x, so that D = x + sigma^2 score.
+
+    NCSN++ (a `UNet2DModel` with Fourier time embedding) divides its output by sigma itself. Its images lie in [0, 1]:
+    so does what diffusers' ScoreSdeVePipeline returns, without a shift. (KarrasVePipeline drives the same networks with
+    levels of images in [-1, 1], and a scheduler of its own, which is not read here.)
+
+    Source:
+        Song et al. 2021 (arXiv 2011.13456), eq. 7 and 9; Tweedie's formula (Efron 2011, J. Am. Stat. Assoc. 106).
+    """
+
+    predicts = "sample"
+    low = 0.0
+
+    def at(self, level: Level) -> Scales:
+        return Scales(c_in=1.0, c_skip=1.0, c_out=level.sigma**2, c_noise=level.sigma)
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """D is x itself at the cleanest level, sigma_min, and the end of the deterministic path through x at every other.
+
+    That end is a sample, not the mean that steps between noise levels are made for: they would leave too much variance.
+    The walk of the paper's own sampling (Alg. 1, and Alg. 4 for inpainting) goes down to level 0 and renoises:
+    `JumpSchedule.from_levels([40, 0, 20, 0, 10, 0])`.
+
+    Attributes:
+        sigma_data: standard deviation of the data, > 0.
+        sigma_min: the cleanest level, > 0.
+    Source:
+        Song et al. 2023 (arXiv 2303.01469), Sec. 3 and App. C.
+    """
+
+    sigma_data: float = 0.5
+    sigma_min: float = 0.002
+    predicts = "sample"
+    low = -1.0
+
+    def at(self, level: Level) -> Scales:
+        r, above = math.hypot(level.sigma, self.sigma_data), level.sigma - self.sigma_min
+        return Scales(
+            c_in=1 / r,
+            c_skip=self.sigma_data**2 / (above**2 + self.sigma_data**2),
+            c_out=above * self.sigma_data / r,
+            c_noise=250 * math.log(level.sigma),
+        )
+
+
+def _edm(config: Mapping[str, Any]) -> EDM:
+    return EDM(float(config["sigma_data"]), str(config["prediction_type"]))
+
+
+# Scheduler class -> what its models are. Keys alone do not tell: others have the same with another clock or scale.
+_VARIANCE_EXPLODING: dict[str, Callable[[Mapping[str, Any]], Preconditioning]] = {
+    "EDMEulerScheduler": _edm,
+    "EDMDPMSolverMultistepScheduler": _edm,
+    "ScoreSdeVeScheduler": lambda _: ScoreVE(),
+    "CMStochasticIterativeScheduler": lambda config: Consistency(
+        float(config["sigma_data"]), float(config["sigma_min"])
+    ),
+}
+
+
+def preconditioning_of(scheduler: Any) -> Preconditioning:
+    """What a scheduler says of the networks that it is used with.
+
+    Args:
+        scheduler: a diffusers scheduler.
+    Raises:
+        PriorError: a variance-exploding scheduler of another class than those above.
+    """
+    family = NoiseSchedule.from_scheduler(scheduler, 1).family
+    if family != "VE":
+        # Flow schedulers have no such key in their config: there is one thing that their models predict.
+        default = "flow_prediction" if family == "flow" else "epsilon"
+        return Plain(str(scheduler.config.get("prediction_type", default)))
+    name = type(scheduler).__name__
+    if name not in _VARIANCE_EXPLODING:
+        raise PriorError(
+            f"A {name} (variance-exploding) does not say what its network sees and predicts: known are "
+            f"{', '.join(_VARIANCE_EXPLODING)}. Use the one that the model was trained with; for a UNet2DModel you "
+            "may pass preconditioning= to PixelPrior."
+        )
+    return _VARIANCE_EXPLODING[name](scheduler.config)
