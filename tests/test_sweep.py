@@ -178,9 +178,9 @@ def test_the_grid_is_the_product_of_its_lists(tiny: Path) -> None:
     assert len({cell.key for cell in cells}) == len(cells) == 4 * 2 * 4 * 3
     assert [*dict.fromkeys(cell.method.name for cell in cells)] == [
         "quick",
-        "quick, merge predicted(8), solver ddim(0)",
+        "quick, predicted(8), ddim(0)",
         "corrected",
-        "corrected, merge predicted(8), solver ddim(0)",
+        "corrected, predicted(8), ddim(0)",
     ]
     turned = read_grid(written(tiny, methods=methods[::-1], schedules=["corrected", "quick"], seeds=[2, 0, 1])).cells
     assert {cell.key for cell in turned} == {cell.key for cell in cells}

@@ -75,7 +75,7 @@ def calls_bar(title: str, total: int) -> Iterator[StepCallback]:
 def chosen(option: str, name: str, table: Mapping[str, T]) -> T:
     """The entry of a table that an option names."""
     if name not in table:
-        raise InputError(f"{option} {name}: it is one of {', '.join(table)}.{nearest(name, table)}")
+        raise InputError(f"{option} {name}: it is one of {', '.join(table)}. Choose one.{nearest(name, table)}")
     return table[name]
 
 

@@ -222,7 +222,7 @@ def _methods(said: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]
         name, preset = _preset(entry, home)
         parts = changes.model_dump(exclude_none=True)
         method = as_method(Method.from_content(name, preset), **parts)
-        label = ", ".join([name, *(f"{part} {text}" for part, text in parts.items())])
+        label = ", ".join([name, *("no corrector" if text == "none" else text for text in parts.values())])
         walk = preset.model_dump(mode="json", include={"jumps", "levels"}, exclude_defaults=True)
         found.append((replace(method, name=label), walk))
     names = [method.name for method, _ in found]

@@ -3,6 +3,7 @@
 Every change is made under an exclusive lock of the file itself, which the system releases when a process dies, and is
 one of two: to cut off what follows the last newline (a line that a killed process did not finish), and to append whole
 lines of keys that the file does not hold. So no row is lost, doubled or mixed with another, whoever writes, and when.
+A network file system must honour such locks, as NFS 4 does; else give each shard its own file and join them.
 """
 
 from __future__ import annotations
