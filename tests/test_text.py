@@ -27,6 +27,8 @@ from tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_vae
 from torch import Tensor
 
 from repaint.errors import InputError, PriorError
+from repaint.merge import Predicted
+from repaint.method import Method
 from repaint.noise import NoiseSchedule
 from repaint.pipeline import RePaintPipeline
 from repaint.prediction import from_output
@@ -34,6 +36,7 @@ from repaint.priors.base import Conditions
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior, pack, unpack
 from repaint.priors.load import load
 from repaint.priors.text import StableDiffusionPrior, guide
+from repaint.sampler import Sampler
 from repaint.schedule import JumpSchedule
 
 WALK = JumpSchedule.paper(4, 2, 2)
@@ -206,6 +209,31 @@ def test_preconditioned_predictions_are_those_of_diffusers(tmp_path: Path, sched
             x0_hat = prior.denoise(call.x, level).x0_hat
         error = float((x0_hat - call.output).abs().max() / call.output.abs().max())
         assert error < TOLERANCE, f"sigma {level.sigma}"
+
+
+@pytest.mark.parametrize(
+    "build",
+    [tiny_sd, lambda folder: tiny_sd(folder, "v_prediction"), tiny_sdxl, tiny_sd3],
+    ids=["sd1", "sd2-v", "sdxl", "sd3"],
+)
+def test_guidance_stays_out_of_the_known_part(tmp_path: Path, build: Callable[[Path], Any]) -> None:
+    """Guidance extrapolates: what it makes of the known part's noise is none that the known part ever had."""
+    prior, size = wrap(build(tmp_path)).prior, (16, 24)
+    guided, plain = (
+        prior.conditioned(1, Conditions(prompt="a red cat", guidance_scale=scale, size=size)) for scale in (5.0, 1.0)
+    )
+    image = torch.from_numpy(photo()).permute(0, 3, 1, 2)[..., :16, :16].float() / 127.5 - 1
+    x0, known = prior.encode(image, torch.ones(1, 1, 16, 16, dtype=torch.bool))
+    known[..., 2:4, 2:4] = False
+    sampler = Sampler(guided, Method(JumpSchedule.paper(3, 1, 1), merge=Predicted()))
+    before = sampler.advance(sampler.start(x0, known, [0]))  # at alpha = 0 all of x is noise, whatever is predicted
+    with torch.no_grad():
+        ours, alone = (bound.denoise(before.x, sampler.grid[2]) for bound in (guided, plain))
+    torch.testing.assert_close(ours.known_eps, alone.eps_hat, rtol=0, atol=TOLERANCE)
+    assert (ours.known_eps - ours.eps_hat).abs().max() > 100 * TOLERANCE
+    after, level = sampler.advance(before), sampler.grid[1]
+    expected = level.alpha * x0 + level.sigma * ours.known_eps
+    assert torch.equal(after.x[known.expand_as(x0)], expected[known.expand_as(x0)])
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "flux"])
