@@ -498,6 +498,34 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
     assert not Path("out.png").exists()
 
 
+def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
+    """The bench runs on the bundled samples alone, or its files are not those that were asked for."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    photo = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    hole = np.zeros((32, 32), bool)
+    hole[8:24, 6:22] = True
+    Image.fromarray(photo).save("images/a.png")
+    Image.fromarray(~hole).save("masks/a.png")
+    asked = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
+    asked += ["--schedule", "two.yaml", "--seeds", 2]
+    result = run(*asked, "--report", "report.csv", "--sheet", "sheet.png", "--json")
+    assert result.status == 0
+    summary = json.loads(result.out)
+    assert list(summary) == ["real (floor)", "biharmonic", "two"]
+    assert summary["two"]["model_calls"] == 2
+    assert len(Path("report.csv").read_text().splitlines()) == 1 + 1 + 1 + 2
+    assert Image.open("sheet.png").size[0] > 4 * 64
+    for wrong, message in {
+        ("--report", "report.xls"): "a report is a .csv, .json, .md file",
+        ("--masks", "nowhere"): "nowhere is no folder",
+    }.items():
+        result = run(*asked, *wrong)
+        assert (result.status, message in " ".join(result.err.split())) == (2, True)
+    result = run("bench", "--prior", prior, "--schedule", "two.yaml")
+    assert "bring a folder of your own, with --images" in " ".join(result.err.split())
+
+
 def test_bench_prompts(run: Run, folder: Path) -> None:
     """The study that the README quotes does not run, or its JSON does not say what was compared."""
     tiny_sd(folder / "tokens").save_pretrained("sd")
