@@ -79,7 +79,7 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
         (["strength", "--image", "rgba.png"], "--image rgba.png has PIL mode RGBA: these sweeps take RGB"),
         (["strength", "--prompt", "grining face"], "Did you mean 'grinning face'?"),
         (["strength", "--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),
-        (["strength", "--fill", "inpant"], "--fill inpant: it is one of inpaint, img2img, repaint. Choose one. Did you mean"),
+        (["strength", "--fill", "inpant"], "--fill inpant: it is one of inpaint, img2img, repaint. Choose one. Did"),
         (["radius", "--values", "2"], "Invalid value for '--values'"),
         (["radius", "--prior", "textures"], "without a StableDiffusionPipeline"),
     ],
