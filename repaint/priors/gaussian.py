@@ -124,6 +124,11 @@ class GaussianMixturePrior:
         x = torch.einsum("bde,be->bd", self._basis[component], self._spread[component].sqrt() * z)
         return (self.means[component] + x).reshape(count, *self.shape)
 
+    def responsibilities(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """The probability of each component given clean samples; its mean over exact samples is the weights."""
+        y = self._to_basis(x.reshape(1, len(x), -1).to(torch.float64) - self.means[:, None])
+        return self._responsibilities(y, self._spread).T
+
     def posterior(self, known_index: Sequence[int] | Tensor, values: Sequence[float] | Tensor) -> GaussianMixturePrior:
         """The exact distribution of the other coordinates, in their order, given these.
 

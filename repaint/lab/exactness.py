@@ -1,0 +1,180 @@
+"""How exact is a sampler? Its samples against exact ones, on problems whose answer is known.
+
+A learned prior hides a sampler's error behind its own. Here the denoiser is exact, so what is left is the sampler's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.lab.distances import energy_distance, mean_distance, sliced_wasserstein
+from repaint.lab.problems import Problem
+from repaint.method import Method
+from repaint.sampler import Sampler
+
+__all__ = ["FLOOR", "Row", "Standing", "Way", "exact", "measure", "pareto", "standings", "with_method"]
+
+# (problem, count, seed) -> (count, D) samples of which all coordinates count, and model calls for each
+Way = Callable[[Problem, int, int], tuple[Float[Tensor, "n d"], int]]
+FLOOR = "exact samples"
+REFERENCE = 4096  # exact samples that every way is compared with
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way on one problem.
+
+    Attributes:
+        problem, family, way: their names.
+        error: energy distance to exact samples, over the mean distance between two exact ones. About 0 for exact
+            samples, on either side of it.
+        sliced: sliced 2-Wasserstein distance, over the same.
+        modes: total variation, in [0, 1], between the share of each component and its true weight.
+        model_calls: per sample.
+        seconds: for the whole population.
+    """
+
+    problem: str
+    family: str
+    way: str
+    error: float
+    sliced: float
+    modes: float
+    model_calls: int
+    seconds: float
+
+
+def with_method(method: Method) -> Way:
+    """Our own sampler."""
+    return partial(_sampled, method)
+
+
+def _sampled(method: Method, problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
+    sampler = Sampler(problem.prior, method)
+    state = sampler.start(problem.x0.expand(count, -1), problem.known, [seed])
+    for state in sampler.run(state):
+        pass
+    return state.x, state.model_calls
+
+
+def exact(problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
+    """The floor: samples of the true posterior."""
+    x = problem.x0.repeat(count, 1)
+    x[:, ~problem.known] = problem.posterior.sample(count, torch.Generator().manual_seed(seed))
+    return x, 0
+
+
+def measure(
+    problems: Sequence[Problem],
+    ways: Mapping[str, Way],
+    *,
+    count: int = 512,
+    seed: int = 0,
+    on_done: Callable[[int], None] = lambda calls: None,
+) -> list[Row]:
+    """Every way on every problem.
+
+    Args:
+        problems: see `repaint.lab.problems.problems`.
+        ways: name to way.
+        count: samples of each; the errors' own noise falls with its root.
+        seed: of the ways; the exact samples that they are compared with have their own.
+        on_done: told the model calls of each way on each problem.
+    """
+    rows = []
+    for problem in problems:
+        reference = problem.posterior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))
+        scale = mean_distance(reference)
+        for name, way in ways.items():
+            started = time.perf_counter()
+            x, calls = way(problem, count, seed)
+            seconds = time.perf_counter() - started
+            hole = x[:, ~problem.known]
+            modes = problem.posterior.responsibilities(hole).mean(0) - problem.posterior.weights
+            rows.append(
+                Row(
+                    problem.name,
+                    problem.family,
+                    name,
+                    energy_distance(hole, reference, scale) / scale,
+                    sliced_wasserstein(hole, reference[:count]) / scale,
+                    float(modes.abs().sum()) / 2,
+                    calls,
+                    seconds,
+                )
+            )
+            on_done(calls)
+    return rows
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One way over all problems; see `Row`.
+
+    Attributes:
+        error, sliced, modes: means over problems.
+        families: family to its mean error.
+        model_calls: per sample.
+        seconds: for all.
+        front: no other way has a smaller error at as few calls (Pareto).
+    """
+
+    way: str
+    error: float
+    sliced: float
+    modes: float
+    families: dict[str, float]
+    model_calls: int
+    seconds: float
+    front: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def standings(rows: Iterable[Row]) -> list[Standing]:
+    """The means of every way, in the order of their first rows."""
+    by_way: dict[str, list[Row]] = {}
+    for row in rows:
+        by_way.setdefault(row.way, []).append(row)
+    points = {name: (its[0].model_calls, _mean(row.error for row in its)) for name, its in by_way.items()}
+    best = pareto({name: point for name, point in points.items() if name != FLOOR})
+    return [
+        Standing(
+            way=name,
+            error=points[name][1],
+            sliced=_mean(row.sliced for row in its),
+            modes=_mean(row.modes for row in its),
+            families={
+                family: _mean(row.error for row in its if row.family == family)
+                for family in dict.fromkeys(row.family for row in its)
+            },
+            model_calls=its[0].model_calls,
+            seconds=sum(row.seconds for row in its),
+            front=name in best,
+        )
+        for name, its in by_way.items()
+    ]
+
+
+def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:
+    """Names of the points (calls, error) that no other is as cheap as and better than, cheapest first."""
+    front: list[str] = []
+    for name in sorted(points, key=lambda name: points[name]):
+        if not front or points[name][1] < points[front[-1]][1]:
+            front.append(name)
+    return front
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
