@@ -18,12 +18,12 @@ from repaint.errors import ScheduleError, nearest
 from repaint.merge import Fresh, Merge, Predicted, Trajectory
 from repaint.noise import Spacing
 from repaint.schedule import JumpSchedule
-from repaint.solvers import DDIM, DDPM, Langevin, Multistep, Solver
+from repaint.solvers import DDIM, DDPM, Langevin, Multistep, Refresh, Solver
 
 __all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
 
 MERGES: dict[str, Callable[..., Any]] = {"fresh": Fresh, "trajectory": Trajectory, "predicted": Predicted}
-SOLVERS: dict[str, Callable[..., Any]] = {"ddpm": DDPM, "ddim": DDIM, "multistep": Multistep}
+SOLVERS: dict[str, Callable[..., Any]] = {"ddpm": DDPM, "ddim": DDIM, "multistep": Multistep, "refresh": Refresh}
 CORRECTORS: dict[str, Callable[..., Any]] = {"langevin": Langevin}
 
 

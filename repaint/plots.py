@@ -14,12 +14,13 @@ from repaint.audit import Audit
 from repaint.errors import InputError
 from repaint.files import atomic_path, check_place
 from repaint.lab.audit import Row, curves
+from repaint.lab.exactness import FLOOR, Standing
 from repaint.lab.holes import Hole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["audit_plot", "check_plot", "heatmaps", "holes_sheet", "save_plot", "strip"]
+__all__ = ["audit_plot", "check_plot", "exactness_plot", "heatmaps", "holes_sheet", "save_plot", "strip"]
 
 GAP, HEADER = 4, 22
 PLOTS = (".png", ".svg", ".pdf")
@@ -118,6 +119,33 @@ def _draw_heatmaps(figure: Any, audits: Mapping[str, Audit]) -> None:
         shown = axes.imshow(its.heatmap, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
         axes.set(title=f"{title}, MSE {its.mse:.3g}", xticks=[], yticks=[])
     figure.colorbar(shown, ax=list(grid), label="change of kept pixels, mean over channels")
+
+
+def exactness_plot(standings: Sequence[Standing]) -> Figure:
+    """Error over model calls, both on log axes; the Pareto front is joined, and the floor is a line.
+
+    Args:
+        standings: of `repaint.lab.exactness.standings`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    least = 1e-4  # the bench cannot tell errors below it, of either sign, from none
+    shown = [its for its in standings if its.way != FLOOR]
+    for its in shown:
+        at = its.model_calls, max(its.error, least)
+        axes.scatter(*at, color="C0" if its.front else "0.6", zorder=3)
+        axes.annotate(its.way, at, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    front = sorted((its.model_calls, max(its.error, least)) for its in shown if its.front)
+    axes.plot(*zip(*front, strict=True), color="C0", label="Pareto front")
+    for its in standings:
+        if its.way == FLOOR:
+            axes.axhline(max(its.error, least), color="0.6", linestyle=":", label="exact samples")
+    axes.set(xscale="log", yscale="log", xlabel="model calls", ylabel="error")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
 
 
 def check_plot(path: Path) -> None:

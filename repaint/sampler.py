@@ -7,6 +7,7 @@ in one pixel, so they stay independent.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import InputError, NonFiniteError, StateError
-from repaint.merge import merge_known
+from repaint.merge import merge_known, over_relaxed
 from repaint.method import Method, Move
 from repaint.noise import Level, renoise_scales
 from repaint.prediction import Prediction, guided
@@ -150,12 +151,17 @@ class Sampler:
         src, dst = self.grid[move.src], self.grid[move.dst]
         prediction = self._predict(state.x, move.src)
         z, streams = torch.zeros_like(state.x), state.streams
+        averages = getattr(self.method.solver, "uses_previous_noise", False)
+        z_before = state.z_before if averages else None
         if dst.sigma > 0 and (self.method.solver.uses_noise or self.method.merge.uses_noise):
+            if averages and z_before is None:
+                z_before, streams = self._draw(streams, state.x)
             z, streams = self._draw(streams, state.x)
         history = None
         if state.history is not None and state.history_level is not None:
             history = (state.history, self.grid[state.history_level])
-        x = self.method.solver.step(state.x, prediction, src, dst, z, history)
+        solver_z = z if z_before is None else (z_before + z) / math.sqrt(2)
+        x = self.method.solver.step(state.x, prediction, src, dst, solver_z, history)
         x = merge_known(x, state.x0, self._known_noise(state, prediction, z), state.known, dst)
         return replace(
             state,
@@ -165,7 +171,7 @@ class Sampler:
             model_calls=state.model_calls + 1,
             history=prediction.x0_hat,
             history_level=move.src,
-            z_before=None,
+            z_before=z if averages else None,
         )
 
     def _predict(self, x: Batch, at: int) -> Prediction:
@@ -182,7 +188,12 @@ class Sampler:
         return prediction
 
     def _known_noise(self, state: SamplerState, prediction: Prediction, z: Batch) -> Batch:
-        return self.method.merge.noise(prediction.known_eps, z, state.path)
+        eps_hat = prediction.known_eps
+        relax = getattr(self.method.merge, "relax", 1.0)
+        if relax > 1:
+            level = self.grid[state.level]
+            eps_hat = over_relaxed(eps_hat, (state.x - level.alpha * state.x0) / level.sigma, level, relax)
+        return self.method.merge.noise(eps_hat, z, state.path)
 
     def _draw(self, streams: NoiseStreams, like: Batch) -> tuple[Batch, NoiseStreams]:
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32

@@ -17,7 +17,7 @@ from repaint.errors import InputError
 from repaint.noise import Level, posterior
 from repaint.prediction import Prediction
 
-__all__ = ["DDIM", "DDPM", "History", "Langevin", "Multistep", "Solver"]
+__all__ = ["DDIM", "DDPM", "History", "Langevin", "Multistep", "Refresh", "Solver"]
 
 Batch = Float[Tensor, "b *shape"]
 History = tuple[Batch, Level]  # x0_hat of the step before, and the level that it was predicted at
@@ -29,6 +29,7 @@ class Solver(Protocol):
 
     Attributes:
         uses_noise: the rule reads z.
+        uses_previous_noise: optional; z is the sum of two draws over the root of 2, each used in two steps.
     """
 
     uses_noise: bool
@@ -137,6 +138,53 @@ class Multistep:
             x0_hat = x0_hat + (x0_hat - before) / (2 * r)
         # At alpha = 0 h is infinite and the step is exactly DDIM's: x carries no signal to extrapolate from.
         return dst.sigma / src.sigma * x - dst.alpha * math.expm1(-h) * x0_hat
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """Keep the prediction of x0 and renew its noise: x_dst = alpha x0_hat + sigma z, with all of the noise new.
+
+    What falls into the hole is then settled by the predictions alone, and has as many chances to follow the known part
+    as there are steps. The plain form loses variance: in a direction that the level resolves, half of it. Either of
+    two things gives it back, at no model call.
+
+    Attributes:
+        extrapolate: go on along the change of x0_hat since the step before, by this share of it (scaled by the two
+            steps' lengths in log-SNR). 1/2 keeps the variance of every direction that the level resolves.
+        noise: "fresh" is new at each step; "averaged" is the sum of two draws over the root of 2, each used in two
+            steps: the Leimkuhler-Matthews step of Langevin dynamics at h = 1, which keeps the variance of every
+            Gaussian; extrapolate nothing then.
+    Source:
+        At extrapolate = 0 the multistep sampler of consistency models (Song et al. 2023, arXiv 2303.01469, Alg. 1) with
+        a denoiser in their place. Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), eq. 9.
+    """
+
+    extrapolate: float = 0.5
+    noise: Literal["fresh", "averaged"] = "fresh"
+    uses_noise = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.extrapolate <= 1:
+            raise InputError(f"refresh(extrapolate={self.extrapolate}): a share in [0, 1]. Try 0.5.")
+        if self.noise not in ("fresh", "averaged"):
+            raise InputError(f"refresh(noise={self.noise}): fresh or averaged. Choose one.")
+
+    @property
+    def uses_previous_noise(self) -> bool:
+        """Whether z is to be the sum of the draw of the step before and a new one, over the root of 2."""
+        return self.noise == "averaged"
+
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
+    ) -> Batch:
+        x0_hat = prediction.x0_hat
+        if dst.sigma == 0:
+            return dst.alpha * x0_hat
+        if self.extrapolate > 0 and history is not None and math.isfinite(history[1].log_snr):
+            before, level = history
+            share = self.extrapolate * (dst.log_snr - src.log_snr) / (src.log_snr - level.log_snr)
+            x0_hat = x0_hat + share * (x0_hat - before)
+        return dst.alpha * x0_hat + dst.sigma * z
 
 
 @dataclass(frozen=True)

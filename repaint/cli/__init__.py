@@ -14,6 +14,7 @@ from rich.markup import escape
 from repaint.cli import priors, schedules
 from repaint.cli.audit import audit_app
 from repaint.cli.common import err
+from repaint.cli.exactness import exactness
 from repaint.cli.fill import demo, inpaint, mask
 from repaint.cli.measure import bench_app
 from repaint.cli.sweep import sweep
@@ -24,7 +25,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
 )
-for command in (demo, inpaint, mask, sweep):
+for command in (demo, inpaint, mask, exactness, sweep):
     app.command()(command)
 app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")

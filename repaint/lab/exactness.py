@@ -5,10 +5,12 @@ A learned prior hides a sampler's error behind its own. Here the denoiser is exa
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repaint.files import atomic_path
 from repaint.lab.distances import energy_distance, mean_distance, sliced_wasserstein
+from repaint.lab.peers import diffusers_repaint, ding, lanpaint
 from repaint.lab.problems import Problem
 from repaint.method import Method
 from repaint.sampler import Sampler
+from repaint.version import __version__
 
-__all__ = ["FLOOR", "Row", "Standing", "Way", "exact", "measure", "pareto", "standings", "with_method"]
+__all__ = [
+    "FLOOR",
+    "PEERS",
+    "Peer",
+    "Row",
+    "Standing",
+    "Way",
+    "exact",
+    "measure",
+    "pareto",
+    "save_standings",
+    "standings",
+    "with_method",
+]
 
 # (problem, count, seed) -> (count, D) samples of which all coordinates count, and model calls for each
 Way = Callable[[Problem, int, int], tuple[Float[Tensor, "n d"], int]]
@@ -35,8 +53,8 @@ class Row:
 
     Attributes:
         problem, family, way: their names.
-        error: energy distance to exact samples, over the mean distance between two exact ones. About 0 for exact
-            samples, on either side of it.
+        error: energy distance to exact samples, over the mean distance between two samples of the prior, of which
+            nothing is known. About 0 for exact samples, on either side of it.
         sliced: sliced 2-Wasserstein distance, over the same.
         modes: total variation, in [0, 1], between the share of each component and its true weight.
         model_calls: per sample.
@@ -60,10 +78,37 @@ def with_method(method: Method) -> Way:
 
 def _sampled(method: Method, problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
     sampler = Sampler(problem.prior, method)
-    state = sampler.start(problem.x0.expand(count, -1), problem.known, [seed])
-    for state in sampler.run(state):
-        pass
-    return state.x, state.model_calls
+    last = sampler.start(problem.x0.expand(count, -1), problem.known, [seed])
+    for after in sampler.run(last):
+        last = after
+    return last.x, last.model_calls
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another method at one setting, as a `Way`.
+
+    Attributes:
+        sample: a function of `repaint.lab.peers`, all but the problem filled in.
+        model_calls: per sample.
+    """
+
+    sample: Callable[..., tuple[Float[Tensor, "n d"], int]]
+    model_calls: int
+
+    def __call__(self, problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
+        return self.sample(problem.prior, problem.x0, problem.known, count=count, seed=seed)
+
+
+PEERS = {
+    "lanpaint 20 x 5": Peer(partial(lanpaint, steps=20, inner=5), 120),
+    "lanpaint 20 x 10": Peer(partial(lanpaint, steps=20, inner=10), 220),
+    "lanpaint 50 x 10": Peer(partial(lanpaint, steps=50, inner=10), 550),
+    "ding 25": Peer(partial(ding, steps=25), 49),
+    "ding 50": Peer(partial(ding, steps=50), 99),
+    "diffusers 50": Peer(partial(diffusers_repaint, steps=50), 410),
+    "diffusers 250": Peer(partial(diffusers_repaint, steps=250), 2410),
+}
 
 
 def exact(problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
@@ -79,7 +124,7 @@ def measure(
     *,
     count: int = 512,
     seed: int = 0,
-    on_done: Callable[[int], None] = lambda calls: None,
+    on_done: Callable[[int], None] = lambda _calls: None,
 ) -> list[Row]:
     """Every way on every problem.
 
@@ -93,7 +138,9 @@ def measure(
     rows = []
     for problem in problems:
         reference = problem.posterior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))
-        scale = mean_distance(reference)
+        within = mean_distance(reference)
+        unseen = problem.prior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))[:, ~problem.known]
+        scale = mean_distance(unseen)
         for name, way in ways.items():
             started = time.perf_counter()
             x, calls = way(problem, count, seed)
@@ -105,7 +152,7 @@ def measure(
                     problem.name,
                     problem.family,
                     name,
-                    energy_distance(hole, reference, scale) / scale,
+                    energy_distance(hole, reference, within) / scale,
                     sliced_wasserstein(hole, reference[:count]) / scale,
                     float(modes.abs().sum()) / 2,
                     calls,
@@ -137,10 +184,6 @@ class Standing:
     seconds: float
     front: bool
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def standings(rows: Iterable[Row]) -> list[Standing]:
     """The means of every way, in the order of their first rows."""
@@ -165,6 +208,19 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
         )
         for name, its in by_way.items()
     ]
+
+
+def save_standings(path: Path, rows: Sequence[Row], told: Mapping[str, Any]) -> None:
+    """Write every row and the standings as JSON.
+
+    Args:
+        path: the file.
+        rows: of `measure`.
+        told: what was asked for, written first.
+    """
+    content = {"version": __version__, **told, "standings": [vars(its) for its in standings(rows)]}
+    with atomic_path(path) as draft:
+        draft.write_text(json.dumps(content | {"rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
 
 
 def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:

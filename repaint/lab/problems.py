@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,7 +137,7 @@ FAMILIES: dict[str, list[Callable[[int], Problem]]] = {
 }
 
 
-def problems(seed: int = 0, families: tuple[str, ...] = tuple(FAMILIES)) -> list[Problem]:
+def problems(seed: int = 0, families: Sequence[str] = tuple(FAMILIES)) -> list[Problem]:
     """The default set: 12 problems of 2 to 256 dimensions, 10 to 90 % known; another seed draws another set.
 
     Raises:

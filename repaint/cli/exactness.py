@@ -1,0 +1,87 @@
+"""repaint exactness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from repaint.cli.common import AsJson, chosen, out, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from repaint.lab.exactness import Standing, Way
+
+__all__ = ["exactness"]
+
+PRESETS = ["none", "predicted", "corrected", "quick", "paper", "fast", "balanced", "best"]
+
+
+def exactness(
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Without it, eight presets.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help="Other methods; may be repeated. Without it, and any schedule, all.")
+    ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="separated, overlapping, fields; may be repeated. All without it.")
+    ] = None,
+    problems_seed: Annotated[int, typer.Option(help="Another seed draws other problems of the same kinds.")] = 0,
+    problem_sets: Annotated[int, typer.Option(help="Sets of problems, from consecutive seeds.", min=1)] = 1,
+    count: Annotated[int, typer.Option(help="Samples of each problem, from 64.", min=64)] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the samples, from 0.", min=0)] = 0,
+    report: Annotated[Path | None, typer.Option(help="Also write every row, JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also plot error over calls: .png, .svg or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How exact is a sampler? Gaussian mixtures whose posterior is known, filled by every method.
+
+    error is the energy distance to exact samples, over the mean distance of two samples of the prior in the hole;
+    sliced the sliced Wasserstein distance over the same; modes the total variation of the components' shares. A star
+    marks the Pareto front: no other is as cheap and better.
+
+    Example: repaint exactness --schedule balanced --schedule paper --family fields
+    """
+    from repaint.files import check_place
+    from repaint.lab.exactness import FLOOR, PEERS, exact, measure, save_standings, standings, with_method
+    from repaint.lab.problems import FAMILIES, problems
+    from repaint.method import as_method
+    from repaint.plots import check_plot, exactness_plot, save_plot
+
+    if report is not None:
+        check_place(report)
+    if plot is not None:
+        check_plot(plot)
+    families = [chosen("--family", name, {name: name for name in FAMILIES}) for name in family or FAMILIES]
+    everything = schedule is None and peer is None
+    methods = [as_method(name) for name in (PRESETS if everything else schedule or [])]
+    peers = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
+    ways: dict[str, Way] = {FLOOR: exact, **{method.name: with_method(method) for method in methods}, **peers}
+    calls = sum(way.model_calls for way in (*methods, *peers.values()))
+    some = [problem for number in range(problem_sets) for problem in problems(problems_seed + number, families)]
+    with progress_bar(f"filling {len(some)} problems", calls * len(some), "calls") as advance:
+        rows = measure(some, ways, count=count, seed=seed, on_done=advance)
+    found = standings(rows)
+    if report is not None:
+        told = {"problems_seed": problems_seed, "problem_sets": problem_sets, "count": count, "seed": seed}
+        save_standings(report, rows, told)
+    if plot is not None:
+        save_plot(exactness_plot(found), plot)
+    if as_json:
+        print_json([vars(its) for its in found])
+    else:
+        out.print(_table(found))
+
+
+def _table(found: list[Standing]) -> Table:
+    families = list(found[0].families)
+    table = Table("", "calls", "error", *families, "sliced", "modes", "sec", box=None, header_style="bold")
+    for its in found:
+        errors = (f"{value:.4f}" for value in (its.error, *(its.families[name] for name in families)))
+        name = f"{its.way} *" if its.front else its.way
+        table.add_row(
+            name, str(its.model_calls), *errors, f"{its.sliced:.4f}", f"{its.modes:.3f}", f"{its.seconds:.1f}"
+        )
+    return table
