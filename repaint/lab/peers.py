@@ -83,7 +83,7 @@ def lanpaint(
         spread: variance that the data are taken to have within one inner step, at least 0; 0 freezes x0_hat.
         spacing: where the levels stand.
     Raises:
-        InputError: a parameter out of its range, or shapes that do not fit.
+        InputError: a parameter out of its range, a step lost in rounding, or shapes that do not fit.
     Source:
         Zheng et al. 2025 (arXiv 2502.03491), in the reading above.
     """
@@ -131,7 +131,11 @@ class _Oscillator:
         drift = torch.tensor([[0.0, 1.0], [-friction * k, -friction]], dtype=torch.float64)
         stationary = torch.tensor([[1 / k, 0.0], [0.0, friction]], dtype=torch.float64)
         self.mean = torch.linalg.matrix_exp(h * drift)
-        self.noise = torch.linalg.cholesky(stationary - self.mean @ stationary @ self.mean.T)
+        self.noise, failed = torch.linalg.cholesky_ex(stationary - self.mean @ stationary @ self.mean.T)
+        if int(failed):
+            raise InputError(
+                f"A step of {h} at friction {friction}: its noise is lost in float64's rounding. Raise step_size."
+            )
 
     def __call__(self, u: Batch, v: Batch, z_u: Batch, z_v: Batch) -> tuple[Batch, Batch]:
         (a, b), (c, d) = self.mean.tolist()
