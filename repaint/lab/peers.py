@@ -7,11 +7,10 @@
 | `diffusers_repaint` | diffusers' `RePaintScheduler` itself | what its timesteps say, 2410 at the paper's setting |
 
 The first two were written without their code, and with no more of their papers at hand than the abstract and a summary
-of the idea. Each docstring parts what is published from what is our reading; where a choice was open, the one that
-served the method better on Gaussian mixtures was taken. Their authors' programs may differ.
+of the idea. Each docstring parts what is published from what is our reading. Their authors' programs may differ.
 
 Each takes x0, of which only known entries are read, and gives (samples (count, *shape) float64, model calls); known
-entries of every sample equal x0 to the bit.
+entries of every sample equal x0 to the bit. Priors compute in float64 on the CPU, as Gaussian mixtures do.
 """
 
 from __future__ import annotations
@@ -63,10 +62,12 @@ def lanpaint(
 
     Published: the guided score of the known part, with its own strength lam of 5 to 10; dynamics with inertia, solved
     without backpropagation; an ODE solver outside; 20 x 5, 20 x 10 and 50 x 10 steps.
-    Our reading: the constants (8, 0.2, 15); the time unit sigma^2; velocities drawn anew at each level; over one inner
-    step F is linear, F = -k u + constant, and that linear equation is solved exactly, with k = 1 + lam on the known
-    part and on the unknown part k = sigma^2 / (spread alpha^2 + sigma^2), as for Gaussian data; DDIM with eta 0 outside,
-    where the known part keeps its noise, x -> alpha' x0 + sigma' (x - alpha x0) / sigma.
+    Our reading: the time unit sigma^2; velocities drawn anew at each level; over one inner step F is linear,
+    F = -k u + constant, and that equation is solved exactly, with k = 1 + lam on the known part and on the unknown part
+    k = sigma^2 / (spread alpha^2 + sigma^2), as for Gaussian data; DDIM with eta 0 outside, where the known part keeps
+    its noise, x -> alpha' x0 + sigma' (x - alpha x0) / sigma. The constants (8, 0.2, 15) are what we believe to be
+    usual. The step size matters most: on three mixtures of 16 and 32 dimensions 0.7 had a third of 0.2's error, so
+    compare at several.
 
     Args:
         prior: its `denoise` is called steps x (inner + 1) times.
@@ -82,7 +83,7 @@ def lanpaint(
         spread: variance that the data are taken to have within one inner step, at least 0; 0 freezes x0_hat.
         spacing: where the levels stand.
     Raises:
-        InputError: a parameter out of its range, or shapes that do not fit.
+        InputError: a parameter out of its range, a step lost in rounding, or shapes that do not fit.
     Source:
         Zheng et al. 2025 (arXiv 2502.03491), in the reading above.
     """
@@ -130,7 +131,11 @@ class _Oscillator:
         drift = torch.tensor([[0.0, 1.0], [-friction * k, -friction]], dtype=torch.float64)
         stationary = torch.tensor([[1 / k, 0.0], [0.0, friction]], dtype=torch.float64)
         self.mean = torch.linalg.matrix_exp(h * drift)
-        self.noise = torch.linalg.cholesky(stationary - self.mean @ stationary @ self.mean.T)
+        self.noise, failed = torch.linalg.cholesky_ex(stationary - self.mean @ stationary @ self.mean.T)
+        if int(failed):
+            raise InputError(
+                f"A step of {h} at friction {friction}: its noise is lost in float64's rounding. Raise step_size."
+            )
 
     def __call__(self, u: Batch, v: Batch, z_u: Batch, z_v: Batch) -> tuple[Batch, Batch]:
         (a, b), (c, d) = self.mean.tolist()
@@ -161,7 +166,8 @@ def ding(
     and on the unknown part x ~ N(mean, s^2), drawn apart from the proxy. The last step ends clean and needs no proxy.
 
     Published: the decoupled likelihood, its Gaussian transitions, no backpropagation, two calls a step.
-    Our reading: the scale of eta; observations without noise (g = 1, at any eta) as the default.
+    Our reading: eta as DDIM has it; observations without noise (g = 1, at any eta) as the default. Which eta is best
+    depends on the steps: few want 0, many want 1.
 
     Args:
         prior: its `denoise` is called 2 x steps - 1 times.
@@ -271,6 +277,8 @@ def _check(x0: Tensor, known: Tensor, count: int, **at_least: tuple[float, int])
         raise InputError(
             f"x0 {tuple(x0.shape)} with known {tuple(known.shape)}: the shapes must be one. Give one sample."
         )
+    if not bool(torch.isfinite(x0[known]).all()):
+        raise InputError("x0 holds NaN or infinity where it is known: those entries must be finite. Mark them unknown.")
     for name, (value, low) in {"count": (count, 1), **at_least}.items():
         if not (math.isfinite(value) and value >= low):
             raise InputError(f"{name}={value}: it must be finite and at least {low}. Raise it.")
