@@ -11,7 +11,7 @@ from rich.table import Table
 from repaint.cli.common import AsJson, chosen, out, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from repaint.lab.exactness import Standing, Way
+    from repaint.lab.exactness import Peer, Standing, Way
 
 __all__ = ["exactness"]
 
@@ -57,9 +57,9 @@ def exactness(
     families = [chosen("--family", name, {name: name for name in FAMILIES}) for name in family or FAMILIES]
     everything = schedule is None and peer is None
     methods = [as_method(name) for name in (PRESETS if everything else schedule or [])]
-    peers = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
+    peers: dict[str, Peer] = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
     ways: dict[str, Way] = {FLOOR: exact, **{method.name: with_method(method) for method in methods}, **peers}
-    calls = sum(way.model_calls for way in (*methods, *peers.values()))
+    calls = sum(method.model_calls for method in methods) + sum(its.model_calls for its in peers.values())
     some = [problem for number in range(problem_sets) for problem in problems(problems_seed + number, families)]
     with progress_bar(f"filling {len(some)} problems", calls * len(some), "calls") as advance:
         rows = measure(some, ways, count=count, seed=seed, on_done=advance)
@@ -77,7 +77,9 @@ def exactness(
 
 def _table(found: list[Standing]) -> Table:
     families = list(found[0].families)
-    table = Table("", "calls", "error", *families, "sliced", "modes", "sec", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in ("", "calls", "error", *families, "sliced", "modes", "sec"):
+        table.add_column(column, no_wrap=True)
     for its in found:
         errors = (f"{value:.4f}" for value in (its.error, *(its.families[name] for name in families)))
         name = f"{its.way} *" if its.front else its.way

@@ -8,10 +8,10 @@ from torch import Tensor
 
 __all__ = ["energy_distance", "mean_distance", "sliced_wasserstein"]
 
-Samples = Float[Tensor, "n d"]
+Samples, Others = Float[Tensor, "n d"], Float[Tensor, "m d"]
 
 
-def energy_distance(first: Samples, second: Samples, within_second: float | None = None) -> float:
+def energy_distance(first: Samples, second: Others, within_second: float | None = None) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, without bias: 0 in the mean for two sets of one distribution.
 
     Args:
