@@ -43,7 +43,7 @@ def inpaint(
     mask: Annotated[Path, typer.Argument(help="Its mask, of the same size: white is repainted.")],
     out_file: Annotated[Path, typer.Option("--out", help="Where the result goes; the suffix names the format.")],
     prior: PriorName = "textures",
-    schedule: ScheduleName = "paper",
+    schedule: ScheduleName = "balanced",
     prompt: Annotated[str | None, typer.Option(help="What to draw, for text-conditioned priors.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
     class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
