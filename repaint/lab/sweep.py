@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from repaint.errors import InputError, RepaintError, nearest
 from repaint.lab.grid import Cell
+from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches, roughness
 from repaint.lab.rows import Row, Rows
 from repaint.masks import known
 from repaint.metrics import lpips, mse, psnr, seam_contrast, ssim
@@ -24,7 +25,10 @@ from repaint.version import __version__
 __all__ = ["GROUPS", "MEASURES", "check_conditions", "run", "share_of", "summary"]
 
 Image = NDArray[np.uint8]
-MEASURES = ("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips")
+MEASURES = (
+    *("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips"),
+    *("patches", "gradients", "roughness"),
+)
 
 # What a summary may be taken over, besides the schedule.
 GROUPS: dict[str, Callable[[Row], str]] = {
@@ -170,7 +174,8 @@ def _row(
 def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
     """Every measure of a result against the picture as it was, and why one has no value.
 
-    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim.
+    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim; the
+    distances of its patches and gradients to those of the kept pixels, and its roughness: see `repaint.lab.patches`.
     """
     measures: dict[str, Callable[[], float]] = {
         "psnr": lambda: psnr(painted, image, hole),
@@ -179,6 +184,9 @@ def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dic
         "outside_mse": lambda: mse(painted, image, ~hole) / 255**2,
         "seam_contrast": lambda: seam_contrast(painted, hole),
         "lpips": lambda: lpips(painted, image, hole),
+        "patches": lambda: patch_distance(patches(painted, hole), patches(image, ~hole)),
+        "gradients": lambda: gradient_distance(gradients(painted, hole), gradients(image, ~hole)),
+        "roughness": lambda: roughness(painted, image, hole),
     }
     values: dict[str, float | None] = {}
     notes = {}
