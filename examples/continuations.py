@@ -3,8 +3,8 @@
     python examples/continuations.py    # a few minutes on one CPU core
 
 Each continuation spends 30 extra model calls on jumps: one of 30 levels, three of 10, six of 5 or fifteen of 2, all
-from level 10; or fifteen of 2 near the clean end. "Other noise" spends none, "anew" starts over. How far a hole moves is
-a root mean square difference of 8-bit values, also after a Gaussian of 3 pixels has taken the detail away.
+from level 10; or fifteen of 2 near the clean end. "Other noise" spends none, "anew" starts over. How far a hole moves
+is a root mean square difference of 8-bit values, also after a Gaussian of 3 pixels has taken the detail away.
 """
 
 from __future__ import annotations
