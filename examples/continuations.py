@@ -3,8 +3,8 @@
     python examples/continuations.py    # a few minutes on one CPU core
 
 Each continuation spends 30 extra model calls on jumps: one of 30 levels, three of 10, six of 5 or fifteen of 2, all
-from level 10; or fifteen of 2 near the clean end. "Other noise" spends none, "anew" starts over. How far a hole moves
-is a root mean square difference of 8-bit values, also after a Gaussian of 3 pixels has taken the detail away.
+from level 10; or fifteen of 2, early or late. "Other noise" spends none, "anew" starts over. How far a hole moves is a
+root mean square difference of 8-bit values, also after a Gaussian of 3 pixels has taken the detail away.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def jumps(length: int, anchors: Sequence[int]) -> list[int]:
 WALKS = {
     "other noise": list(range(HALF, -1, -1)),
     **{f"{EXTRA // length} of {length}": jumps(length, [LOW]) for length in (30, 10, 5, 2)},
+    "15 of 2, early": jumps(2, [23, 21, 19, 17, 15]),
     "15 of 2, late": jumps(2, [8, 6, 4, 2, 0]),
 }
 
@@ -52,7 +53,7 @@ def moved(a: NDArray[np.uint8], b: NDArray[np.uint8], sigma: float = 0) -> float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crops", type=int, default=4, help="of each of the five photographs")
+    parser.add_argument("--crops", type=int, default=2, help="of each of the five photographs")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     pipe = RePaintPipeline.from_pretrained("textures", torch_dtype=torch.bfloat16)
