@@ -23,15 +23,17 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return sys.modules["continuations"]
 
 
-def test_its_walks_spend_the_same_on_jumps_of_different_length(script: ModuleType) -> None:
+@pytest.mark.parametrize("level", [10, 25])
+def test_its_walks_spend_the_same_on_jumps_of_different_length(script: ModuleType, level: int) -> None:
     """If this fails, continuations are compared at different cost, or jump elsewhere than the table says."""
-    walks = {name: JumpSchedule.from_levels(levels, script.STEPS) for name, levels in script.WALKS.items()}
-    assert {name: walk.model_calls for name, walk in walks.items()} == dict.fromkeys(walks, 55) | {"other noise": 25}
-    assert {walk.levels[0] for walk in walks.values()} == {script.HALF}
+    walks = {name: JumpSchedule.from_levels(levels, script.STEPS) for name, levels in script.walks(level).items()}
+    calls = dict.fromkeys(walks, level + script.EXTRA) | {"other noise": level}
+    assert {name: walk.model_calls for name, walk in walks.items()} == calls
+    assert {walk.levels[0] for walk in walks.values()} == {level}
     for name, walk in walks.items():
-        rises = [re.fullmatch(r"(\d+) of (\d+)(, .*)?", name)] if name != "other noise" else []
+        said = re.fullmatch(r"(\d+) of (\d+)(, .*)?", name)
         ups = "".join("u" if b > a else "d" for a, b in walk.transitions)
-        assert re.findall("u+", ups) == ["u" * int(said[2]) for said in rises if said for _ in range(int(said[1]))]
+        assert re.findall("u+", ups) == (["u" * int(said[2])] * int(said[1]) if said else [])
 
 
 def test_how_far_a_hole_moves(script: ModuleType) -> None:
@@ -52,7 +54,7 @@ def test_it_runs(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: An
     monkeypatch.setenv("COLUMNS", "120")
     script.main()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(script.WALKS) + 1
+    assert len(lines) == 1 + len(script.walks(25)) + 1
     assert lines[1].split()[:3] == ["other", "noise", "25"]
     assert lines[1].split()[-3:] == ["+0.0", "[+0.0,", "+0.0]"]
     assert lines[-1].split()[:2] == ["anew", "50"]
