@@ -29,8 +29,10 @@ from tiny_priors import tiny_folder_pipeline
 from repaint import cli
 from repaint.errors import InputError, NonFiniteError, PriorError
 from repaint.lab.grid import batches, read_grid, spread
+from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches, roughness
 from repaint.lab.rows import Rows
-from repaint.lab.sweep import MEASURES, check_conditions, run, share_of, summary
+from repaint.lab.summary import summary
+from repaint.lab.sweep import MEASURES, check_conditions, run, share_of
 from repaint.masks import generate
 from repaint.method import Method, as_method, spec
 from repaint.metrics import mse, psnr, seam_contrast, ssim
@@ -125,6 +127,11 @@ def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, An
         assert row["mse"] == mse(painted, image, hole) / 255**2
         assert row["seam_contrast"] == seam_contrast(painted, hole)
         assert row["outside_mse"] == 0
+        # The smaller pictures have no 7 x 7 patch at half their size.
+        of_patches = patch_distance(patches(painted, hole), patches(image, ~hole))
+        assert row["patches"] == (None if math.isnan(of_patches) else of_patches)
+        assert row["gradients"] == gradient_distance(gradients(painted, hole), gradients(image, ~hole))
+        assert row["roughness"] == roughness(painted, image, hole)
         assert row["model_calls"] == method.model_calls
         assert row["method"].items() >= {k: v for k, v in method.describe().items() if k != "name"}.items()
         assert row["method"].get("jumps", []) == entry.get("jumps", [])
@@ -323,19 +330,6 @@ def test_a_gpu_that_is_really_full(tiny: Path) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert {row["status"] for row in rows.found.values()} == {"ok"}
     assert max(row["batch"] for row in rows.found.values()) < 64
-
-
-def test_means_leave_out_what_has_no_value() -> None:
-    """If this fails, a failed row counts as 0 in the table."""
-    row = {"schedule": "a", "image": {"height": 8, "width": 9}, "status": "ok", "model_calls": 2, "seconds": 1.0}
-    row |= dict.fromkeys(MEASURES, 2.0)
-    bad = row | dict.fromkeys((*MEASURES, "model_calls", "seconds")) | {"status": "failed"}
-    other = row | {"image": {"height": 4, "width": 4}, "psnr": 4.0}
-    (both,) = summary([row, bad, other])
-    assert (both["rows"], both["failed"], both["psnr"], both["seconds"]) == (3, 1, 3.0, 1.0)
-    assert [entry["size"] for entry in summary([row, bad, other], "size")] == ["8 x 9", "4 x 4"]
-    with pytest.raises(InputError, match=r"--by sise: it is one of schedule, size, .*Did you mean 'size'\?"):
-        summary([row], "sise")
 
 
 # --- kills
@@ -716,12 +710,37 @@ def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, t
         assert "Fetch it once" in told
 
 
+def test_the_command_compares_and_draws(
+    tiny: Path, unbroken: list[dict[str, Any]], command: Any, tmp_path: Path
+) -> None:
+    """If this fails, the differences are of other rows than the table's, or a plot is asked for and none is there."""
+    out, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    out.write_text("".join(json.dumps(row) + "\n" for row in unbroken))
+    asked = [written(tiny), "--out", out, "--device", "cpu", "--against", "two", "--measure", "psnr", "--plot", plot]
+    status, told, _ = command(*asked, "--json")
+    said = json.loads(told)
+    (entry,) = said["differences"]
+    first, second = (each["psnr"] for each in said["means"])
+    assert (status, entry["schedule"]) == (0, "jumps")
+    assert entry["psnr"]["mean"] == pytest.approx(second - first, rel=1e-9)
+    assert plot.stat().st_size > 5_000
+    told = command(*asked)[1].splitlines()
+    at = told.index("Less two, with 95 % intervals over pictures:")
+    assert told[at + 1].split() == ["schedule", "psnr"]
+    its = entry["psnr"]
+    assert told[at + 2].split(maxsplit=1)[1].rstrip() == f"{its['mean']:+.3g} [{its['low']:+.3g}, {its['high']:+.3g}]"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--out", "rows.csv"], "rows are JSON lines"),
         (["--out", "rows.jsonl", "--shard", "3/2"], "--shard 3/2: it is i/n"),
         (["--out", "rows.jsonl", "--by", "sise"], "--by sise: it is one of"),
+        (["--out", "rows.jsonl", "--over", "sise"], "--over sise: it is one of"),
+        (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr: it is one of"),
+        (["--out", "rows.jsonl", "--against", "too"], "--against too: it is one of two, jumps"),
+        (["--out", "rows.jsonl", "--plot", "rows.txt"], "Cannot write rows.txt: a plot is a .png, .svg or .pdf file"),
         (["--out", "rows.jsonl", "--limit", "0"], "Invalid value for '--limit'"),
         (["--out", "rows.jsonl", "--device", "gpu"], "Device 'gpu': PyTorch cannot use it here"),
     ],
@@ -768,7 +787,7 @@ def test_the_experiments_are_those_of_the_sources() -> None:
         cells = read_grid(ROOT / "examples" / "sweeps" / f"{name}.yaml").cells
         return {cell.method.name: cell.method for cell in cells}
 
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 8
     assert [its.model_calls for its in methods("steps").values()] == [2, 5, 10, 25, 50, 100, 250, 500, 1000]
     assert [its.schedule for its in methods("resampling").values()] == [
         JumpSchedule.paper(50, 10, r) for r in (1, 2, 5, 10, 25, 50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from repaint.cli.common import AsJson, calls_bar, err, out, print_json, say, torch_dtype
+from repaint.cli.common import AsJson, calls_bar, chosen, err, out, print_json, say, torch_dtype
 
 if TYPE_CHECKING:
+    from repaint.lab.compare import Difference
     from repaint.lab.grid import Grid
     from repaint.lab.rows import Rows
 
@@ -21,6 +23,7 @@ __all__ = ["sweep"]
 
 # Columns of the summary; the measures' own names would not fit side by side.
 SHORT = {"outside_mse": "outside", "seam_contrast": "seam", "model_calls": "calls", "seconds": "sec"}
+DRAWN = ["psnr", "patches"]  # one for closeness to the truth, one for likeness to the rest of the picture
 
 
 def sweep(
@@ -28,7 +31,19 @@ def sweep(
     out_file: Annotated[Path, typer.Option("--out", help="Where the rows are appended: JSON lines, .jsonl.")],
     shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts, for job arrays.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many cells, evenly spread.", min=1)] = None,
-    by: Annotated[str, typer.Option(help="Tell apart in the summary: size, image, mask, class, prompt.")] = "schedule",
+    by: Annotated[
+        str,
+        typer.Option(help="Tell apart: size, image, mask, class, prompt, steps, calls, merge, solver."),
+    ] = "schedule",
+    against: Annotated[
+        str | None,
+        typer.Option(help="A schedule: also the differences to it, with 95 % intervals over pictures."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the measures: .png, .svg or .pdf.")] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="For --plot and --against; may be repeated. psnr and patches without it.")
+    ] = None,
+    over: Annotated[str, typer.Option(help="The plot's axis, a word as in --by; --by tells its curves.")] = "schedule",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto is where accelerate puts the process.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -43,10 +58,20 @@ def sweep(
 
     from repaint.lab.grid import batches, read_grid, spread
     from repaint.lab.rows import Rows
-    from repaint.lab.sweep import share_of, summary
+    from repaint.lab.summary import curves, summary
+    from repaint.lab.sweep import share_of
+    from repaint.plots import check_plot, save_plot, sweep_plot
 
-    summary([], by)  # refuses another word, before hours of work
+    # Another word is refused before hours of work.
+    summary([], by)
+    drawn = list(dict.fromkeys(measure or DRAWN))
+    for name in drawn:
+        curves([], name, over, by)
+    if plot is not None:
+        check_plot(plot)
     grid = read_grid(config)
+    if against is not None:
+        chosen("--against", against, {cell.method.name: None for cell in grid.cells})
     dtype = torch_dtype(grid.config.dtype)
     rows = Rows(out_file, {cell.key: cell.config for cell in grid.cells})
     cells = spread(grid.cells, limit)
@@ -60,7 +85,9 @@ def sweep(
     if state.is_main_process:
         rows.refresh()
         found = [rows.found[cell.key] for cell in grid.cells if cell.key in rows.found]
-        _tell(found, by, f"{len(found)} of {len(grid.cells)} cells in {out_file}", as_json)
+        if plot is not None and found:
+            save_plot(sweep_plot({name: curves(found, name, over, by) for name in drawn}, over), plot)
+        _tell(found, by, against, drawn, f"{len(found)} of {len(grid.cells)} cells in {out_file}", as_json)
     state.destroy_process_group()
 
 
@@ -77,24 +104,40 @@ def _run(grid: Grid, todo: list[Any], rows: Rows, device: str, dtype: Any, bar: 
         run(pipe, todo, rows, on_call=step, say=lambda text: err.print(escape(text), highlight=False, soft_wrap=True))
 
 
-def _tell(found: list[dict[str, Any]], by: str, count: str, as_json: bool) -> None:
-    from repaint.lab.sweep import summary
+def _tell(
+    found: list[dict[str, Any]], by: str, against: str | None, measures: list[str], count: str, as_json: bool
+) -> None:
+    from repaint.lab.summary import differences, summary
 
     means = summary(found, by)
+    compared = [] if against is None else differences(found, against, measures)
     if as_json:
-        print_json(means)
+        plain = [{"schedule": name} | {kind: vars(its) for kind, its in each.items()} for name, each in compared]
+        print_json(means if against is None else {"means": means, "differences": plain})
         return
-    columns = [name for name in means[0] if any(entry[name] is not None for entry in means)] if means else []
-    table = Table(*(SHORT.get(name, name) for name in columns), box=None, header_style="bold")
-    for entry in means:
-        table.add_row(*(_shown(entry[name]) for name in columns))
     if means:
-        out.print(table)
+        _table(means)
     say(count)
+    if compared:
+        say(f"Less {against}, with 95 % intervals over pictures:")
+        _table([{"schedule": name} | {kind: _interval(its) for kind, its in each.items()} for name, each in compared])
     lacking = dict.fromkeys(row["notes"]["lpips"] for row in found if "lpips" in row["notes"])
     reasons = dict.fromkeys(f"failed: {row['reason']}" for row in found if row["status"] == "failed")
     for line in (*lacking, *reasons):
         say(line)
+
+
+def _table(entries: list[dict[str, Any]]) -> None:
+    """Those columns that hold something."""
+    columns = [name for name in dict.fromkeys(chain(*entries)) if any(entry.get(name) is not None for entry in entries)]
+    table = Table(*(SHORT.get(name, name) for name in columns), box=None, header_style="bold")
+    for entry in entries:
+        table.add_row(*(_shown(entry.get(name)) for name in columns))
+    out.print(table)
+
+
+def _interval(its: Difference) -> str:
+    return f"{its.mean:+.3g} \\[{its.low:+.3g}, {its.high:+.3g}]"
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Two distances between sets of patches: of what was painted to what is real.
+"""Two distances between sets of patches, of what was painted to what is real, and how rough a region is.
 
 - sliced Wasserstein: 7 x 7 patches of each Laplacian-pyramid level, mean over random projections of the 1-D Wasserstein
   distance (Karras et al. 2018, arXiv 1710.10196, Sec. 5), in units of the real patches' standard deviation;
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["gradient_distance", "gradients", "patch_distance", "patches"]
+__all__ = ["gradient_distance", "gradients", "patch_distance", "patches", "roughness"]
 
 Image = NDArray[np.uint8]
 Region = NDArray[np.bool_]
@@ -44,7 +44,7 @@ def patches(image: Image, region: Region) -> list[NDArray[np.float64]]:
 def patch_distance(a: Sequence[NDArray[np.float64]], b: Sequence[NDArray[np.float64]], seed: int = 0) -> float:
     """Sliced Wasserstein distance between two sets of patches, mean over pyramid levels; b is the real one.
 
-    NaN where a level has no patch on one side: the region is too small.
+    NaN where a level has no patch on one side, the region being too small, or where all the real ones are flat.
     """
     rng = np.random.default_rng(seed)
     distances = []
@@ -53,8 +53,9 @@ def patch_distance(a: Sequence[NDArray[np.float64]], b: Sequence[NDArray[np.floa
         directions /= np.linalg.norm(directions, axis=0)
         if not (len(ours) and len(real)):
             return float("nan")
-        scale = real.std()
-        quantiles = np.linspace(0, 1, 512)
+        scale, quantiles = real.std(), np.linspace(0, 1, 512)
+        if not scale:
+            return float("nan")
         left = np.quantile(ours @ directions / scale, quantiles, axis=0)
         right = np.quantile(real @ directions / scale, quantiles, axis=0)
         distances.append(np.abs(left - right).mean())
@@ -79,6 +80,17 @@ def gradient_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     edges[0], edges[-1] = -np.inf, np.inf
     ours, real = (np.histogram(values, edges)[0] / values.size for values in (a, b))
     return float(np.abs(ours - real).sum() / 2)
+
+
+def roughness(image: Image, reference: Image, region: Region) -> float:
+    """Mean gradient magnitude inside a region over that of another picture there; below 1 is smoother.
+
+    NaN where the region has no pixel away from its rim, or where both pictures are flat.
+    """
+    ours, real = (gradients(picture, region) for picture in (image, reference))
+    if not ours.size or not (ours.any() or real.any()):
+        return float("nan")
+    return float(ours.mean() / real.mean()) if real.any() else float("inf")
 
 
 def _windows(values: NDArray[Any]) -> NDArray[Any]:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repaint.errors import InputError, RepaintError, nearest
+from repaint.errors import InputError, RepaintError
 from repaint.lab.grid import Cell
+from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches, roughness
 from repaint.lab.rows import Row, Rows
 from repaint.masks import known
 from repaint.metrics import lpips, mse, psnr, seam_contrast, ssim
@@ -21,20 +22,13 @@ from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.priors.base import Conditions
 from repaint.version import __version__
 
-__all__ = ["GROUPS", "MEASURES", "check_conditions", "run", "share_of", "summary"]
+__all__ = ["MEASURES", "check_conditions", "run", "share_of"]
 
 Image = NDArray[np.uint8]
-MEASURES = ("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips")
-
-# What a summary may be taken over, besides the schedule.
-GROUPS: dict[str, Callable[[Row], str]] = {
-    "schedule": lambda _row: "",
-    "size": lambda row: f"{row['image']['height']} x {row['image']['width']}",
-    "image": lambda row: str(row["image"]["name"]),
-    "mask": lambda row: str(row["mask"]["name"]),
-    "class": lambda row: str(row["class_label"]),
-    "prompt": lambda row: str(row["prompt"]),
-}
+MEASURES = (
+    *("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips"),
+    *("patches", "gradients", "roughness"),
+)
 
 
 def share_of(batches: Sequence[Sequence[Cell]], part: str | None, process: int, processes: int) -> list[Sequence[Cell]]:
@@ -170,7 +164,8 @@ def _row(
 def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
     """Every measure of a result against the picture as it was, and why one has no value.
 
-    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim.
+    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim; the
+    distances of its patches and gradients to those of the kept pixels, and its roughness: see `repaint.lab.patches`.
     """
     measures: dict[str, Callable[[], float]] = {
         "psnr": lambda: psnr(painted, image, hole),
@@ -179,6 +174,9 @@ def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dic
         "outside_mse": lambda: mse(painted, image, ~hole) / 255**2,
         "seam_contrast": lambda: seam_contrast(painted, hole),
         "lpips": lambda: lpips(painted, image, hole),
+        "patches": lambda: patch_distance(patches(painted, hole), patches(image, ~hole)),
+        "gradients": lambda: gradient_distance(gradients(painted, hole), gradients(image, ~hole)),
+        "roughness": lambda: roughness(painted, image, hole),
     }
     values: dict[str, float | None] = {}
     notes = {}
@@ -191,31 +189,3 @@ def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dic
             value, notes[name] = math.nan, str(error)
         values[name] = value if math.isfinite(value) else None
     return values, notes
-
-
-def summary(rows: Sequence[Row], by: str = "schedule") -> list[dict[str, Any]]:
-    """Means over the rows that are ok, one entry a schedule, in the order in which they first appear.
-
-    Args:
-        rows: see `run`.
-        by: a key of `GROUPS`, to tell apart within a schedule.
-    Raises:
-        InputError: another word.
-    """
-    if by not in GROUPS:
-        raise InputError(f"--by {by}: it is one of {', '.join(GROUPS)}.{nearest(by, GROUPS)}")
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["schedule"], GROUPS[by](row)), []).append(row)
-    return [
-        {"schedule": schedule, **({by: name} if name else {}), "rows": len(some)}
-        | {"failed": sum(row["status"] == "failed" for row in some)}
-        | {name: _mean([row[name] for row in some]) for name in (*MEASURES, "model_calls", "seconds")}
-        for (schedule, name), some in groups.items()
-    ]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Of the values that there are; None where there are none."""
-    there = [value for value in values if value is not None]
-    return math.fsum(there) / len(there) if there else None
