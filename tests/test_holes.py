@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from repaint.errors import InputError
-from repaint.lab.holes import folder_holes, glyph_holes
+from repaint.lab.holes import bundled_holes, folder_holes, glyph_holes
 
 WHITE = np.zeros((12, 14), dtype=bool)
 WHITE[3:8, 4:11] = True
@@ -92,3 +92,19 @@ def test_glyphs_carry_their_names_as_prompts() -> None:
     assert all(each.conditions == {"prompt": each.name} for each in holes)
     with pytest.raises(InputError, match="141 glyphs: there are 140 in this part"):
         glyph_holes(hole, "train", 141)
+
+
+def test_many_holes_of_the_samples_do_not_overlap() -> None:
+    """If this fails, intervals over the many holes are too narrow: the same pixels are counted twice."""
+    holes = bundled_holes("textures", many=True)
+    assert len(holes) == 200
+    assert {(hole.image.shape, int(hole.mask.sum())) for hole in holes} == {((48, 48, 3), 256)}
+    inside = [hole.image[hole.mask].tobytes() for hole in holes]
+    assert len(set(inside)) == 200
+    # Holes stand in three columns, so that two which overlap share whole rows (dark sky has rows that are alike anyhow).
+    rows = [row.tobytes() for hole in holes if hole.group != "sky" for row in hole.image[hole.mask].reshape(16, 16, 3)]
+    assert len(set(rows)) == len(rows) == 160 * 16
+    glyphs = bundled_holes("emoji", many=True)
+    assert len(glyphs) == 210
+    assert all(hole.conditions == {"prompt": ""} for hole in glyphs)
+    assert {int(hole.mask.sum()) for hole in glyphs} == {32 * 32, 32 * 64}

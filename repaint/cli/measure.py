@@ -36,7 +36,11 @@ def holes(
     masks: Annotated[
         Path | None, typer.Option(help="Their masks, of the same names; without it NAME_mask*.png beside each image.")
     ] = None,
+    many: Annotated[
+        bool, typer.Option("--many", help="200 or more of the samples' holes, for small differences.")
+    ] = False,
     keep_masks: Annotated[bool, typer.Option("--keep-masks", help="The masks' white is kept, not repainted.")] = False,
+    guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
     seeds: Annotated[int, typer.Option(help="Results per hole.", min=1)] = 1,
     batch: Annotated[int, typer.Option(help="Results made at once.", min=1)] = 16,
     seed: Seed = 0,
@@ -65,13 +69,14 @@ def holes(
     if sheet is not None:
         check_writable(sheet, "RGB")
     methods = {method.name: method for method in map(as_method, schedule or ["predicted", "corrected", "quick"])}
-    some = bundled_holes(prior) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
+    some = bundled_holes(prior, many=many) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
+    options = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     rounds = -(-len(some) // max(1, batch // seeds))
     total = sum(method.model_calls for method in methods.values()) * rounds
     with calls_bar(f"filling {len(some)} holes", total) as step:
-        result = bench(pipe, some, methods, first_seed=seed, seeds=seeds, batch=batch, on_call=step)
+        result = bench(pipe, some, methods, first_seed=seed, seeds=seeds, batch=batch, on_call=step, **options)
     if report is not None:
         save(result, report)
     if sheet is not None:

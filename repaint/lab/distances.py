@@ -8,7 +8,8 @@ from torch import Tensor
 
 __all__ = ["energy_distance", "mean_distance", "sliced_wasserstein"]
 
-Samples, Others = Float[Tensor, "n d"], Float[Tensor, "m d"]
+Samples = Float[Tensor, "n d"]
+Others = Float[Tensor, "m d"]
 
 
 def energy_distance(first: Samples, second: Others, within_second: float | None = None) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from repaint.errors import InputError
 from repaint.files import open_image
-from repaint.masks import box, known, read_keep
+from repaint.masks import box, half, known, read_keep
 from repaint.samples import GLYPH_SIZE, PHOTOGRAPHS, Part, glyphs, halve, photograph
 
 __all__ = [
@@ -107,18 +107,24 @@ def glyph_holes(mask: NDArray[np.bool_], part: Part = "held_out", count: int | N
     return [Hole(name, "glyphs", image, mask, ~mask, {"prompt": name}) for name, image in some]
 
 
-def bundled_holes(prior: str) -> list[Hole]:
+def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
     """The holes that belong to a bundled prior, in pictures that it never saw.
 
-    `textures`: 65 squares in photographs. `emoji`: a square of half the side in each of 140 glyphs.
+    `textures`: 65 squares in photographs; many: 200 smaller ones. `emoji`: a square of half the side in each of 140
+    glyphs, with their names as prompts; many: also the right half of 70, all without a prompt, for the prior does not
+    know these names.
 
     Raises:
         InputError: another prior.
     """
     if prior == "textures":
-        return texture_holes()
+        return texture_holes(size=48, hole=16, per_photograph=40) if many else texture_holes()
     if prior == "emoji":
-        return glyph_holes(box(GLYPH_SIZE, GLYPH_SIZE, share=0.5)[0].numpy() == 0)
+        middle = glyph_holes(box(GLYPH_SIZE, GLYPH_SIZE, share=0.5)[0].numpy() == 0)
+        if not many:
+            return middle
+        right = glyph_holes(half(GLYPH_SIZE, GLYPH_SIZE, side="right")[0].numpy() == 0, count=70)
+        return [replace(hole, conditions={"prompt": ""}) for hole in middle + right]
     raise InputError(f"No pictures belong to prior {prior}: bring a folder of your own, with --images.")
 
 
