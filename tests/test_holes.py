@@ -101,7 +101,7 @@ def test_many_holes_of_the_samples_do_not_overlap() -> None:
     assert {(hole.image.shape, int(hole.mask.sum())) for hole in holes} == {((48, 48, 3), 256)}
     inside = [hole.image[hole.mask].tobytes() for hole in holes]
     assert len(set(inside)) == 200
-    # Holes stand in three columns, so that two which overlap share whole rows (dark sky has rows that are alike anyhow).
+    # Holes stand in three columns, so that two which overlap share whole rows (sky has equal rows anyhow).
     rows = [row.tobytes() for hole in holes if hole.group != "sky" for row in hole.image[hole.mask].reshape(16, 16, 3)]
     assert len(set(rows)) == len(rows) == 160 * 16
     glyphs = bundled_holes("emoji", many=True)

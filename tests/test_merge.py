@@ -11,7 +11,7 @@ from diffusers import RePaintScheduler
 from torch import Tensor
 
 from repaint.errors import InputError
-from repaint.merge import Fresh, Merge, Predicted, Trajectory, merge_known
+from repaint.merge import Fresh, Merge, Predicted, Trajectory, merge_known, over_relaxed
 from repaint.method import as_method
 from repaint.noise import CLEAN, Level
 from repaint.priors.gaussian import GaussianMixturePrior
@@ -144,6 +144,36 @@ def test_predicted_refuses_strengths_out_of_range(lam: float) -> None:
     """If this fails, a negative strength makes noise of imaginary std."""
     with pytest.raises(InputError, match=rf"predicted\({lam}\): the strength is 0 or more, or inf"):
         Predicted(lam)
+
+
+@pytest.mark.parametrize("relax", [0.9, 2.0, math.nan])
+def test_an_over_relaxation_that_diverges_is_refused(relax: float) -> None:
+    """If this fails, the known part's noise grows without bound, and a run ends in NaN after minutes."""
+    with pytest.raises(InputError, match=rf"predicted\(relax={relax}\): it lies in \[1, 2\)"):
+        Predicted(relax=relax)
+
+
+@pytest.mark.parametrize("variance", [0.1, 1.0, 100.0])
+def test_over_relaxation_is_quicker_to_the_same_fixed_point(variance: float) -> None:
+    """If this fails, the known part settles elsewhere, or the presets that relax it are slower than plain ones.
+
+    For a pixel N(0, variance), alone and known to be 1.5, the fixed point is where x0_hat is 1.5, so that x is
+    1.5 (alpha^2 variance + sigma^2) / (alpha variance).
+    """
+    level = Level(0.6, 0.8, 0)
+    there = (1.5 * (0.36 * variance + 0.64) / (0.6 * variance) - 0.6 * 1.5) / 0.8
+
+    def error(relax: float, calls: int) -> float:
+        n = torch.zeros(1, dtype=torch.float64)
+        for _ in range(calls):
+            eps_hat = 0.8 * (0.6 * 1.5 + 0.8 * n) / (0.36 * variance + 0.64)
+            n = over_relaxed(eps_hat, n, level, relax)
+        return abs(float(n) - there) / there
+
+    assert error(1.9, 400) < 1e-6
+    if variance <= 1:
+        assert error(1.5, 5) < 0.9 * error(1.0, 5)
+    assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.99, 0.1, 0), 1.9) == pytest.approx(1 + (0.1 / 0.99) ** 2)
 
 
 def test_trajectory_replays_one_path() -> None:

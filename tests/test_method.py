@@ -18,8 +18,8 @@ from repaint.solvers import DDIM, DDPM, Langevin, Multistep
 PARTS = [
     (Fresh(), "fresh"),
     (Trajectory(), "trajectory"),
-    (Predicted(8.0), "predicted(lam=8.0)"),
-    (Predicted(), "predicted(lam=inf)"),
+    (Predicted(8.0), "predicted(lam=8.0, relax=1.0)"),
+    (Predicted(), "predicted(lam=inf, relax=1.0)"),
     (DDPM("learned"), "ddpm(variance=learned)"),
     (DDIM(0.5), "ddim(eta=0.5)"),
     (Multistep(), "multistep"),
@@ -51,7 +51,7 @@ def test_short_forms(text: str, part: object) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("ddin(0.5)", ScheduleError, r"No solver 'ddin': there are ddpm, ddim, multistep. Did you mean 'ddim'\?"),
+        ("ddin(0.5)", ScheduleError, r"No solver 'ddin': there are ddpm, ddim, multistep, refresh. Did you mean 'ddim'\?"),
         ("ddim(0.5", ScheduleError, r"No solver 'ddim\(0.5'"),
         ("ddim(1, 2, 3)", ScheduleError, r"The solver 'ddim\(1, 2, 3\)' cannot be read"),
         ("ddim(gamma=1)", ScheduleError, r"cannot be read.*Write it like ddim\(0.5\)"),

@@ -22,7 +22,7 @@ from repaint.errors import InputError
 from repaint.noise import CLEAN, Level, NoiseSchedule
 from repaint.prediction import Clip, Prediction, from_output, split_variance
 from repaint.priors.gaussian import GaussianMixturePrior
-from repaint.solvers import DDIM, DDPM, Langevin, Multistep, Solver
+from repaint.solvers import DDIM, DDPM, Langevin, Multistep, Refresh, Solver
 
 TOLERANCE = 1e-9  # 1 - abar loses up to four of float64's sixteen digits; its quotients are multiplied by |x| < 100
 SHAPE = (2, 3, 4, 4)
@@ -252,6 +252,44 @@ def test_averaged_langevin_is_exact_for_every_gaussian(rho: float, h: float) -> 
     assert covariance[0, 0] == pytest.approx(level.sigma**2 / (1 - rho), rel=1e-9)
 
 
+# --- Refresh
+
+
+def test_refresh_goes_on_along_the_change_of_x0_hat() -> None:
+    """If this fails, the presets fast, balanced and best extrapolate backwards, or by another share."""
+    before, src, dst = Level(0.28, 0.96, 0), Level(0.6, 0.8, 0), Level(0.8, 0.6, 0)
+    x0_hat, x0_before, z = normal(1), normal(2), normal(3)
+    prediction = Prediction(x0_hat, normal(4))
+    share = 0.45 * math.log((0.8 / 0.6) / (0.6 / 0.8)) / math.log((0.6 / 0.8) / (0.28 / 0.96))
+    expected = 0.8 * (x0_hat + share * (x0_hat - x0_before)) + 0.6 * z
+    solver = Refresh(0.45)
+    torch.testing.assert_close(
+        solver.step(normal(0), prediction, src, dst, z, (x0_before, before)), expected, rtol=0, atol=1e-12
+    )
+    assert torch.equal(solver.step(normal(0), prediction, src, dst, z, None), 0.8 * x0_hat + 0.6 * z)
+    pure = Level(0.0, 1.0, 0)  # no signal to extrapolate from
+    assert torch.equal(solver.step(normal(0), prediction, src, dst, z, (x0_before, pure)), 0.8 * x0_hat + 0.6 * z)
+    assert torch.equal(solver.step(normal(0), prediction, src, CLEAN, z, (x0_before, before)), x0_hat)
+
+
+@pytest.mark.parametrize("c", [0.3, 0.9, 0.99])
+def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
+    """If this fails, textures come out too smooth: at one level, x must keep the variance that it has.
+
+    Of one pixel with variance 1, x0_hat is c x / alpha with c = alpha^2. With fresh draws alone the variance of x would
+    end at 1 - c^2 / (1 + c).
+    """
+    level, solver, count = Level(math.sqrt(c), math.sqrt(1 - c), 0), Refresh(0.0, "averaged"), 10_000
+    draws = torch.randn(
+        int(5 / (1 - c)) + 20, count, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    x = draws[0]
+    for z_before, z in pairwise(draws):
+        prediction = Prediction(level.alpha * x, level.sigma * x)
+        x = solver.step(x, prediction, level, level, (z_before + z) / math.sqrt(2), None)
+    assert float(x.var()) == pytest.approx(1, abs=0.06)  # four standard errors of 10,000 samples
+
+
 # --- Errors
 
 
@@ -261,6 +299,8 @@ def test_averaged_langevin_is_exact_for_every_gaussian(rho: float, h: float) -> 
         (lambda: DDIM(1.5), r"ddim\(1.5\): eta lies in \[0, 1\]"),
         (lambda: DDIM(math.nan), r"ddim\(nan\)"),
         (lambda: DDPM("tiny"), r"ddpm\(tiny\): the variance is small, large or learned"),  # type: ignore[arg-type]
+        (lambda: Refresh(1.5), r"refresh\(extrapolate=1.5\): a share in \[0, 1\]"),
+        (lambda: Refresh(noise="pink"), r"refresh\(noise=pink\): fresh or averaged"),  # type: ignore[arg-type]
         (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
         (lambda: Langevin(0), r"langevin\(iterations=0\): a whole number from 1"),
         (lambda: Langevin(h=0.0), r"langevin\(h=0.0\): the step size is above 0"),

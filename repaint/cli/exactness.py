@@ -77,8 +77,8 @@ def exactness(
 
 def _table(found: list[Standing]) -> Table:
     families = list(found[0].families)
-    table = Table(box=None, header_style="bold")
-    for column in ("", "calls", "error", *families, "sliced", "modes", "sec"):
+    table = Table("", box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for column in ("calls", "error", *families, "sliced", "modes", "sec"):
         table.add_column(column, no_wrap=True)
     for its in found:
         errors = (f"{value:.4f}" for value in (its.error, *(its.families[name] for name in families)))

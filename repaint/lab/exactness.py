@@ -106,7 +106,7 @@ PEERS = {
     "lanpaint 50 x 10": Peer(partial(lanpaint, steps=50, inner=10), 550),
     "ding 25": Peer(partial(ding, steps=25), 49),
     "ding 50": Peer(partial(ding, steps=50), 99),
-    "diffusers' RePaint, T = 50": Peer(partial(diffusers_repaint, steps=50), 410),
+    "diffusers, T = 50": Peer(partial(diffusers_repaint, steps=50), 410),
 }
 
 
