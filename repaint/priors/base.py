@@ -9,13 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from repaint.errors import InputError, PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
-__all__ = ["Conditions", "Prior", "each_of"]
+__all__ = ["Conditions", "Prior", "each_of", "floating_type", "network_of"]
 
 
 @dataclass(frozen=True)
@@ -160,3 +160,26 @@ class Prior(Protocol):
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Prior:
         """Move the model; returns this prior."""
         ...
+
+
+def network_of(prior: Prior) -> nn.Module:
+    """The denoiser of a prior: its `model`, or its `unet`.
+
+    Raises:
+        PriorError: a prior without a network, such as a Gaussian mixture.
+    """
+    for name in ("model", "unet"):
+        network = getattr(prior, name, None)
+        if isinstance(network, nn.Module):
+            return network
+    raise PriorError(
+        f"A {type(prior).__name__} has no network, neither as `model` nor as `unet`: there is nothing to compile or to "
+        "time. Use a prior around one."
+    )
+
+
+def floating_type(network: nn.Module) -> torch.dtype:
+    """The type that a network takes, as its own `dtype` says, which looks at all of its layers at each question."""
+    stored = next(network.parameters()).dtype
+    # Weights stored in eight bits are cast layer by layer: only the network knows to what.
+    return stored if stored.itemsize > 1 else network.dtype  # type: ignore[return-value]
