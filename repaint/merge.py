@@ -35,6 +35,7 @@ class Merge(Protocol):
     Attributes:
         uses_noise: the rule reads z.
         uses_path: the rule reads `path`, and must be applied after a renoise too.
+        uses_prediction: optional; False is never given eps_hat, which then need not be worked out.
         relax: optional; above 1, eps_hat is what `over_relaxed` makes of the prediction.
     """
 
@@ -58,6 +59,7 @@ class Fresh:
 
     uses_noise = True
     uses_path = False
+    uses_prediction = False
 
     def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         return z
@@ -69,6 +71,7 @@ class Trajectory:
 
     uses_noise = False
     uses_path = True
+    uses_prediction = False
 
     def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         assert path is not None

@@ -202,17 +202,20 @@ class Sampler:
         unchecked = (*state.unchecked, (move.src, high - low))
         if len(unchecked) < self.patience and state.position + 1 < len(self.moves):
             return unchecked
-        for (at, _), spread in zip(unchecked, torch.stack([spread for _, spread in unchecked]).tolist(), strict=True):
-            if not math.isfinite(spread):
-                level = self.grid[at]
-                raise NonFiniteError(
-                    f"The prediction at level {at} of {self.grid.steps} (alpha {level.alpha:.4g}, sigma "
-                    f"{level.sigma:.4g}, t {level.t:g}) holds NaN or infinity: {type(self.prior).__name__} overflowed "
-                    "or its weights are damaged. Load it with torch_dtype=torch.bfloat16 or torch.float32."
-                )
-        return ()
+        finite = torch.stack([spread for _, spread in unchecked]).isfinite()
+        if bool(finite.all()):
+            return ()
+        at = unchecked[finite.tolist().index(False)][0]
+        level = self.grid[at]
+        raise NonFiniteError(
+            f"The prediction at level {at} of {self.grid.steps} (alpha {level.alpha:.4g}, sigma {level.sigma:.4g}, "
+            f"t {level.t:g}) holds NaN or infinity: {type(self.prior).__name__} overflowed or its weights are "
+            "damaged. Load it with torch_dtype=torch.bfloat16 or torch.float32."
+        )
 
     def _known_noise(self, state: SamplerState, prediction: Prediction, z: Batch) -> Batch:
+        if not getattr(self.method.merge, "uses_prediction", True):
+            return self.method.merge.noise(None, z, state.path)
         eps_hat = prediction.known_eps
         relax = getattr(self.method.merge, "relax", 1.0)
         if relax > 1:
