@@ -3,13 +3,13 @@
     python examples/bench_cuda.py --out cuda.json      # on a CUDA machine
     python examples/bench_cuda.py --tiny               # a check on any machine that the script runs
 
-DDPM-256 is google/ddpm-celebahq-256, SD 1.5 the UNet of Stable Diffusion 1.5 at 512 pixels (latents of 64, one prompt of
-77 tokens, no guidance). Weights are random: times do not depend on them; differences between types do, and tell of
+DDPM-256 is google/ddpm-celebahq-256, SD 1.5 the UNet of Stable Diffusion 1.5 at 512 pixels (latents of 64, one prompt
+of 77 tokens, no guidance). Weights are random: times do not depend on them; differences between types do, and tell of
 rounding alone. The rows for CUDA are unmeasured: no GPU was at hand when this was written.
 
 Each row: ms a call of the network alone and of this library, how much faster than eager float32, share of time outside
-the network, peak memory, share of the card's own speed at multiplying large matrices of that type, and the mean absolute
-difference of the picture from that of eager float32, same seeds, in its range of 2.
+the network, peak memory, share of the card's own speed at multiplying large matrices of that type, and the mean
+absolute difference of the picture from that of eager float32, same seeds, in its range of 2.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from repaint.lab.speed import measure_speed
+from repaint.method import as_method
 from repaint.noise import Level
 from repaint.pipeline import RePaintPipeline
 from repaint.prediction import Prediction, from_output
 from repaint.priors.pixel import PixelPrior
+from repaint.sampler import Sampler
 from repaint.schedule import JumpSchedule
 
 DDPM_256: dict[str, Any] = {
@@ -102,7 +104,9 @@ def flops_of(pipe: RePaintPipeline, fill: Any, calls: int) -> float:
     return counter.get_total_flops() / calls
 
 
-def measure(name: str, size: int, batch: int, tiny: bool, device: str, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    name: str, size: int, batch: int, *, tiny: bool, device: str, rounds: int, eager: bool
+) -> list[dict[str, Any]]:
     """Rows of one architecture at one batch: float32, then each half type, eager and compiled."""
     channels = 3 if name == "DDPM-256" else 4
     image, hole = torch.rand(batch, channels, size, size), torch.zeros(batch, 1, size, size)
@@ -111,9 +115,6 @@ def measure(name: str, size: int, batch: int, tiny: bool, device: str, rounds: i
     walk = JumpSchedule.paper(4, 2, 2) if tiny else JumpSchedule.paper(10, 5, 3)
 
     def fill(pipe: RePaintPipeline) -> Tensor:
-        from repaint.method import as_method
-        from repaint.sampler import Sampler
-
         sampler = Sampler(pipe.prior, as_method(walk))
         *_, state = sampler.run(sampler.start(x0.to(device), known.to(device), range(batch)))
         return state.x.cpu()
@@ -122,10 +123,11 @@ def measure(name: str, size: int, batch: int, tiny: bool, device: str, rounds: i
     halves = [torch.bfloat16] if device == "cpu" else [torch.float16, torch.bfloat16]
     flops, reference = 0.0, torch.zeros(0)
     for dtype in [torch.float32, *halves]:
-        for compiled in (False, True):
+        for compiled in (False,) if eager else (False, True):
             pipe = RePaintPipeline(prior_of(name, tiny)).to(device)
             nn.Module.to(pipe.prior.unet, dtype)  # past diffusers' warning of layers to keep
-            bare, ours = measure_speed(pipe, {"repaint": lambda p=pipe: fill(p)}, batch=batch, rounds=rounds, compiled=compiled)  # noqa: E501
+            ways = {"repaint": lambda pipe=pipe: fill(pipe)}
+            bare, ours = measure_speed(pipe, ways, batch=batch, rounds=rounds, compiled=compiled)
             if not rows:
                 flops, reference = flops_of(pipe, fill, ours.calls), fill(pipe)
             speed = flops / (bare.ms[1] / 1000) / matmul_speed(dtype, device, 256 if tiny else 8192)
@@ -150,6 +152,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """The command line; returns its rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="two blocks, 16 pixels, batch 1 and 2")
+    parser.add_argument("--eager", action="store_true", help="compile nothing")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     asked = parser.parse_args(arguments)
@@ -159,7 +162,8 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     rows = []
     for name, size in (("DDPM-256", 256), ("SD 1.5", 64)):
         for batch in (1, 2) if asked.tiny else (1, 16):
-            rows += measure(name, 16 if asked.tiny else size, batch, asked.tiny, device, asked.rounds)
+            options = {"tiny": asked.tiny, "device": device, "rounds": asked.rounds, "eager": asked.eager}
+            rows += measure(name, 16 if asked.tiny else size, batch, **options)
     if asked.out is not None:
         asked.out.write_text(json.dumps(rows, indent=2))
     return rows

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import warnings
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,8 +102,7 @@ def test_nan_is_told_by_its_first_level_however_late_anyone_looks(patience: int,
     sampler.prior.broken, sampler.patience = sampler.grid[4].t, patience
     seen = [8]
     with pytest.raises(NonFiniteError, match=r"level 4 of 8 .*Trivial overflowed.*torch_dtype"):
-        for state in sampler.run(start(sampler)):
-            seen.append(state.level)
+        seen.extend(state.level for state in sampler.run(start(sampler)))
     assert seen[-1] == last  # the move that looks is not yielded
 
 
@@ -114,7 +115,7 @@ def test_where_looks_are_seldom_the_host_waits_seldom() -> None:
     assert reads[1] - reads[64] == WALK.model_calls - 1
 
 
-def test_a_state_with_looks_to_come_is_saved_and_resumed(tmp_path: Any) -> None:
+def test_a_state_with_looks_to_come_is_saved_and_resumed(tmp_path: Path) -> None:
     """If this fails, a run on a GPU cannot be saved before its end, or goes on differently."""
     sampler = Sampler(Trivial(), as_method(WALK))
     sampler.patience = 64
@@ -176,7 +177,9 @@ def test_ways_that_cannot_be_are_said(run: Run, folder: Any) -> None:
     assert done.status == 0
     data = json.loads(done.out)
     assert [row["name"] for row in data["rows"]] == ["network alone", "repaint"]
-    assert data["missing"] == {"diffusers RePaintPipeline": "it takes unconditional pixel-space models with betas alone"}
+    assert data["missing"] == {
+        "diffusers RePaintPipeline": "it takes unconditional pixel-space models with betas alone"
+    }
 
 
 def test_a_prior_without_a_network_is_refused(two_pixels: Any) -> None:
@@ -234,3 +237,19 @@ def test_a_networks_own_errors_are_not_the_compilers(monkeypatch: pytest.MonkeyP
     compile_network(network)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         network(torch.zeros(3))
+
+
+# --- The script for a GPU
+
+
+def test_the_gpu_script_runs_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the one run on a rented GPU ends in a traceback."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
+    bench = importlib.import_module("bench_cuda")
+    rows = bench.main(["--tiny", "--eager", "--rounds", "1", "--out", str(tmp_path / "rows.json")])
+    assert json.loads((tmp_path / "rows.json").read_text()) == rows
+    assert {(row["model"], row["batch"]) for row in rows} == {(m, b) for m in ("DDPM-256", "SD 1.5") for b in (1, 2)}
+    for row in rows:
+        assert (row["difference"] == 0) == (row["type"] == "float32")
+        assert row["ms"] > 0 < row["of_matmul"]
+        assert 0 < row["outside"] < 1

@@ -24,7 +24,7 @@ class _HolesFirst(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-bench_app = typer.Typer(cls=_HolesFirst, help="Quality of what a method paints, and its speed. Without a subcommand: holes.")
+bench_app = typer.Typer(cls=_HolesFirst, help="What a method paints: how good, how fast. Without a subcommand: holes.")
 bench_app.command()(speed)
 
 

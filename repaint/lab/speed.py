@@ -3,18 +3,16 @@
 All rows call the same network with the same weights, at one size, batch and type. A round runs each of them once, so
 that what else the machine does meets them alike.
 
-| measured     | how                                                                                                    |
-|--------------|--------------------------------------------------------------------------------------------------------|
-| ms a call    | time of a whole filling over its calls of the denoiser                                                 |
-| outside      | share of that time spent in no network (denoiser, autoencoder, text encoder), by a clock around each   |
-|              | network's calls; on CUDA between events in the stream, so that an idle GPU counts as outside           |
-| syncs        | values read on the host and blocking copies between devices: `aten::_local_scalar_dense` (what .item(),|
-|              | float(), bool() become), `equal`, `nonzero`, and `_to_copy`, `copy_` across devices unless they are     |
-|              | non-blocking. On a CPU they stall nothing                                                              |
-| noise        | elements that `randn`, `randn_like`, `normal_`, ... filled, over the elements of the batch             |
-| tensors      | the most bytes of tensors alive at once that were made outside the networks, over those of the batch   |
-| memory       | CUDA: `max_memory_allocated` above what the weights take. CPU: the same count with the networks        |
-|              | inside, as far as Python sees them: workspaces inside an operator are not seen                         |
+ms a call: time of a whole filling over its calls of the denoiser.
+outside: share of that time spent in no network (denoiser, autoencoder, text encoder), by a clock around each network's
+    calls; on CUDA between events in the stream, so that an idle GPU counts as outside.
+syncs: values read on the host and blocking copies between devices: `aten::_local_scalar_dense` (what .item(), float(),
+    bool() become), `equal`, `nonzero`, and `_to_copy`, `copy_` across devices unless they are non-blocking. Not seen:
+    `.tolist()` and `.numpy()`. On a CPU none of them waits for anything.
+noise: elements that `randn`, `randn_like`, `normal_`, ... filled, over the elements of the batch.
+tensors: the most bytes of tensors alive at once that were made outside the networks, over those of the batch.
+memory: on CUDA `max_memory_allocated` above what is allocated before. On a CPU the bytes of tensors that Python sees,
+    those made within the networks too: workspaces inside an operator are not seen.
 """
 
 from __future__ import annotations
