@@ -160,7 +160,7 @@ class _Clock:
     def now(self) -> Any:
         if not self._cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
@@ -186,7 +186,7 @@ class _Clock:
         """Time these networks' calls, compiled or not: hooks would be compiled with them."""
         before = [network._compiled_call_impl for network in networks]
         for network, compiled in zip(networks, before, strict=True):
-            network._compiled_call_impl = self.around(compiled or network._call_impl)  # type: ignore[assignment]
+            network._compiled_call_impl = self.around(compiled or network._call_impl)
         try:
             yield
         finally:
@@ -261,7 +261,7 @@ def contestants(
     pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
     hole = np.zeros((size, size), dtype=bool)
     hole[size // 4 : -(size // 4), size // 4 : -(size // 4)] = True
-    text = {"prompt": prompt, "guidance_scale": guidance_scale} if hasattr(pipe.prior, "pipe") else {}
+    text: dict[str, Any] = {"prompt": prompt, "guidance_scale": guidance_scale} if hasattr(pipe.prior, "pipe") else {}
     ways: Contestants = {
         "repaint": lambda: pipe(pictures, hole, schedule=method, generator=0, output_type="pt", **text)
     }
