@@ -77,7 +77,7 @@ class Counted:
     outside: int
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what every operator below it does, inside networks and outside them.
 
     Args:
@@ -85,7 +85,7 @@ class Counter(TorchDispatchMode):
     """
 
     def __init__(self, networks: Sequence[nn.Module] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.networks = networks
         self.syncs = self.noise = self.peak = self.outside = 0
         self._alive = {False: 0, True: 0}  # bytes, by whether a network made them
@@ -101,11 +101,11 @@ class Counter(TorchDispatchMode):
                 network.register_forward_hook(lambda *_: self._enter(-1), always_call=True),
             )
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
 

@@ -199,7 +199,7 @@ def compile_network(network: nn.Module, **options: Any) -> None:
     parameter = next(network.parameters(), None)
     if parameter is not None and parameter.is_cuda and "options" not in options:
         options = {"mode": "reduce-overhead", **options}
-    plain = network._call_impl
+    plain: Any = network._call_impl
     compiled: Any = None
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -208,7 +208,8 @@ def compile_network(network: nn.Module, **options: Any) -> None:
             if compiled is None:
                 compiled = torch.compile(plain, **{"dynamic": False, **options})
             if "mode" in options:
-                torch.compiler.cudagraph_mark_step_begin()  # what the call before gave may be overwritten
+                # What the call before gave may be overwritten.
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return compiled(*args, **kwargs)
         except Exception as error:  # compilers raise what they like
             output = plain(*args, **kwargs)
@@ -217,4 +218,4 @@ def compile_network(network: nn.Module, **options: Any) -> None:
             warnings.warn(f"{type(network).__name__} runs uncompiled, as it could not be: {reason}", stacklevel=2)
             return output
 
-    network._compiled_call_impl = call  # type: ignore[assignment]
+    network._compiled_call_impl = call
