@@ -21,6 +21,7 @@ from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.noise import Level
+from repaint.prediction import weighted
 
 __all__ = ["Fresh", "Merge", "Predicted", "Trajectory", "merge_known", "over_relaxed"]
 
@@ -34,6 +35,7 @@ class Merge(Protocol):
     Attributes:
         uses_noise: the rule reads z.
         uses_path: the rule reads `path`, and must be applied after a renoise too.
+        uses_prediction: optional; False is never given eps_hat, which then need not be worked out.
         relax: optional; above 1, eps_hat is what `over_relaxed` makes of the prediction.
     """
 
@@ -57,6 +59,7 @@ class Fresh:
 
     uses_noise = True
     uses_path = False
+    uses_prediction = False
 
     def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         return z
@@ -68,6 +71,7 @@ class Trajectory:
 
     uses_noise = False
     uses_path = True
+    uses_prediction = False
 
     def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
         assert path is not None
@@ -105,7 +109,7 @@ class Predicted:
         if math.isinf(self.lam):
             return eps_hat
         pull, kick = self.lam / (1 + self.lam), math.sqrt(1 / (1 + self.lam))
-        return pull * eps_hat + kick * z
+        return weighted((pull, eps_hat), (kick, z))
 
 
 def over_relaxed(eps_hat: Batch, noise: Batch, level: Level, relax: float) -> Batch:
@@ -123,10 +127,17 @@ def over_relaxed(eps_hat: Batch, noise: Batch, level: Level, relax: float) -> Ba
         relax: the most, in [1, 2).
     """
     factor = min(relax, 1 + (level.sigma / level.alpha) ** 2) if level.alpha > 0 else relax
-    return noise + factor * (eps_hat - noise)
+    return weighted((1 - factor, noise), (factor, eps_hat))
 
 
-def merge_known(x: Batch, x0: Batch, noise: Batch | None, known: Bool[Tensor, "b *shape"], level: Level) -> Batch:
+def merge_known(
+    x: Batch,
+    x0: Batch,
+    noise: Batch | None,
+    known: Bool[Tensor, "b *shape"],
+    level: Level,
+    out: Batch | None = None,
+) -> Batch:
     """x with its known part set to alpha x0 + sigma n; at the clean level to x0, bit for bit.
 
     Args:
@@ -134,8 +145,10 @@ def merge_known(x: Batch, x0: Batch, noise: Batch | None, known: Bool[Tensor, "b
         x0: (B, ...) the clean sample; read only where `known`.
         noise: (B, ...) n; not read at the clean level.
         known: (B, ...) True where the input is kept.
+        out: (B, ...) memory for the result, which may be that of `noise`; None takes new memory.
     """
     if level.sigma == 0:
         return torch.where(known, x0, x)
     assert noise is not None
-    return torch.where(known, level.alpha * x0 + level.sigma * noise, x)
+    placed = torch.mul(noise, level.sigma, out=out).add_(x0, alpha=level.alpha)
+    return torch.where(known, placed, x, out=out)

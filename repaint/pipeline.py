@@ -20,7 +20,7 @@ from repaint.images import ImageLike, Picture, read_images
 from repaint.masks import MaskLike, known, read_keep
 from repaint.merge import Merge
 from repaint.method import Method, as_method
-from repaint.priors.base import Conditions, Prior
+from repaint.priors.base import Conditions, Prior, compile_network, network_of
 from repaint.priors.latent import widen
 from repaint.priors.load import load, prior_from_pipe
 from repaint.rng import Seedable, seeds_for
@@ -147,6 +147,17 @@ class RePaintPipeline:
                 "that is for text-conditioned priors. Move it as a whole, with .to(device)."
             )
         pipe.enable_model_cpu_offload(*args, **kwargs)
+
+    def compile(self, **options: Any) -> RePaintPipeline:
+        """Compile the denoiser at its next call, and for each new shape; returns this pipeline.
+
+        Args:
+            **options: of `torch.compile`; see `repaint.priors.base.compile_network`.
+        Raises:
+            PriorError: a prior without a network.
+        """
+        compile_network(network_of(self.prior), **options)
+        return self
 
     def enable_vae_slicing(self) -> None:
         """Encode and decode one image of a batch at a time, which saves memory; see diffusers."""

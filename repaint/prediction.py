@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from repaint.errors import NoiseLevelError, PriorError, nearest
 from repaint.noise import Level
 
-__all__ = ["PARAMETRISATIONS", "Clip", "Prediction", "from_output", "guided", "split_variance"]
+__all__ = ["PARAMETRISATIONS", "Clip", "Prediction", "from_output", "guided", "split_variance", "weighted"]
 
 Batch = Float[Tensor, "b *shape"]
 
@@ -49,6 +50,19 @@ class Prediction:
     def known_eps(self) -> Batch:
         """The noise that the model sees in the known part. Guidance exaggerates, and what is known needs none of it."""
         return self.eps_hat if self.unguided is None else self.unguided
+
+
+class _FromX0(Prediction):
+    """A prediction whose eps_hat is worked out where something reads it: most steps with a fixed noise do not."""
+
+    def __init__(self, x0_hat: Batch, x: Batch, level: Level, variance: Batch | None, unguided: Batch | None) -> None:
+        vars(self).update(x0_hat=x0_hat, variance=variance, unguided=unguided, _x=x, _level=level)
+
+    @cached_property
+    def eps_hat(self) -> Batch:  # type: ignore[override]
+        x, level = vars(self)["_x"], vars(self)["_level"]
+        eps_hat: Batch = torch.sub(x, self.x0_hat, alpha=level.alpha).div_(level.sigma)
+        return eps_hat
 
 
 @dataclass(frozen=True)
@@ -92,11 +106,11 @@ def _x0_from_epsilon(e: Batch, x: Batch, level: Level) -> Batch:
             "An epsilon prediction at alpha = 0 (zero terminal SNR): pure noise determines no x0. "
             "Use a scheduler without rescale_betas_zero_snr, or a model that predicts v or x0."
         )
-    return (x - level.sigma * e) / level.alpha
+    return torch.sub(x, e, alpha=level.sigma).div_(level.alpha)
 
 
 def _x0_from_v(v: Batch, x: Batch, level: Level) -> Batch:
-    return (level.alpha * x - level.sigma * v) / (level.alpha**2 + level.sigma**2)
+    return weighted((level.alpha, x), (-level.sigma, v)).div_(level.alpha**2 + level.sigma**2)
 
 
 def _x0_from_sample(x0: Batch, x: Batch, level: Level) -> Batch:
@@ -104,7 +118,7 @@ def _x0_from_sample(x0: Batch, x: Batch, level: Level) -> Batch:
 
 
 def _x0_from_velocity(u: Batch, x: Batch, level: Level) -> Batch:
-    return (x - level.sigma * u) / (level.alpha + level.sigma)
+    return torch.sub(x, u, alpha=level.sigma).div_(level.alpha + level.sigma)
 
 
 # The keys are the values of `prediction_type` in Hugging Face scheduler configs.
@@ -152,7 +166,7 @@ def from_output(
         return Prediction(x0_hat, output, variance, plain)
     if clip is not None:
         x0_hat = clip(x0_hat)
-    return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma, variance, plain)
+    return _FromX0(x0_hat, x, level, variance, plain)
 
 
 def split_variance(output: Float[Tensor, "b c2 *space"]) -> tuple[Tensor, Tensor]:
@@ -178,3 +192,12 @@ def guided(prediction: Prediction, x: Batch, level: Level, gradient: Batch) -> P
     eps_hat = prediction.eps_hat - level.sigma * gradient
     unguided = None if prediction.unguided is None else prediction.unguided - level.sigma * gradient
     return Prediction((x - level.sigma * eps_hat) / level.alpha, eps_hat, prediction.variance, unguided)
+
+
+def weighted(*terms: tuple[float, Batch]) -> Batch:
+    """The sum of gain * tensor as one new tensor, with no other memory; a gain of 0 leaves its tensor out."""
+    (gain, tensor), *rest = [term for term in terms if term[0] != 0] or terms[:1]
+    total = gain * tensor
+    for gain, tensor in rest:
+        total.add_(tensor, alpha=gain)
+    return total

@@ -40,24 +40,27 @@ class NoiseStreams:
         """Streams that start at these seeds, each in [0, 2**32)."""
         return cls(torch.stack([torch.Generator().manual_seed(seed).get_state() for seed in seeds]))
 
-    def draw(self, shape: torch.Size, dtype: torch.dtype) -> tuple[Float[Tensor, "b *shape"], NoiseStreams]:
+    def draw(
+        self, shape: torch.Size, dtype: torch.dtype, *, pinned: bool = False
+    ) -> tuple[Float[Tensor, "b *shape"], NoiseStreams]:
         """Standard normal noise, each image from its own stream, and the streams after it.
 
         Args:
             shape: (B, ...); B is the number of streams, or a multiple of it: then each stream serves as many
                 consecutive samples, which makes large populations cheap.
             dtype: float32 or float64. Lower precisions draw float32 first, so that a seed means one image.
+            pinned: in page-locked memory, from which a copy to a GPU does not hold up the host.
         Returns:
             Noise on the CPU, where a seed gives the same numbers whatever device the model runs on.
         """
-        each = shape[0] // len(self.states)
-        noises, states = [], []
-        for state in self.states:
+        noise = torch.empty(shape, dtype=dtype, pin_memory=pinned)
+        states = []
+        for state, own in zip(self.states, noise.chunk(len(self.states)), strict=True):
             generator = torch.Generator()
             generator.set_state(state.clone())  # a row that is a view crashed PyTorch 2.15's set_state
-            noises.append(torch.randn((each, *shape[1:]), generator=generator, dtype=dtype))
+            own.normal_(generator=generator)
             states.append(generator.get_state())
-        return torch.cat(noises), NoiseStreams(torch.stack(states))
+        return noise, NoiseStreams(torch.stack(states))
 
 
 def seeds_for(count: int, generator: Seedable) -> list[int]:

@@ -19,7 +19,7 @@ from repaint.errors import InputError, NonFiniteError, StateError
 from repaint.merge import merge_known, over_relaxed
 from repaint.method import Method, Move
 from repaint.noise import Level, renoise_scales
-from repaint.prediction import Prediction, guided
+from repaint.prediction import Prediction, guided, weighted
 from repaint.priors.base import Prior
 from repaint.rng import NoiseStreams
 from repaint.state import SamplerState
@@ -27,6 +27,7 @@ from repaint.state import SamplerState
 __all__ = ["Guidance", "Sampler"]
 
 Batch = Float[Tensor, "b *shape"]
+PATIENCE = 64  # model calls between two looks for NaN where a look makes the host wait for the device
 Guidance = Callable[[Tensor, Level], Tensor]
 
 
@@ -44,6 +45,7 @@ class Sampler:
         self.prior, self.method, self.guidance = prior, method, guidance
         self.grid = prior.schedule(method.schedule.steps, method.spacing)
         self.moves = method.moves
+        self.patience = 1 if prior.device.type == "cpu" else PATIENCE
         self.scales = _digest([(level.alpha, level.sigma) for level in self.grid.levels])
         self.walk = _digest((self.moves, self.scales))
 
@@ -121,7 +123,7 @@ class Sampler:
     def _renoise(self, state: SamplerState, move: Move) -> SamplerState:
         gain, std = renoise_scales(self.grid[move.src], self.grid[move.dst])
         z, streams = self._draw(state.streams, state.x)
-        x = gain * state.x + std * z
+        x = weighted((gain, state.x), (std, z))
         if self.method.merge.uses_path:
             # The replayed path knows its own noise at every level; other rules keep what came up.
             x = merge_known(x, state.x0, state.path, state.known, self.grid[move.dst])
@@ -132,37 +134,45 @@ class Sampler:
         assert corrector is not None
         level = self.grid[move.src]
         prediction = self._predict(state.x, move.src)
+        unchecked = self._check(state, prediction, move)
         z_before, streams = state.z_before, state.streams
         if corrector.uses_previous_noise and z_before is None:
             z_before, streams = self._draw(streams, state.x)
         z, streams = self._draw(streams, state.x)
         x = corrector.step(state.x, prediction, level, z, z_before)
-        x = merge_known(x, state.x0, self._known_noise(state, prediction, z), state.known, level)
+        spare = None if corrector.uses_previous_noise or x is z else z
+        x = merge_known(x, state.x0, self._known_noise(state, prediction, z), state.known, level, spare)
         return replace(
             state,
             x=x,
             streams=streams,
             x0_hat=prediction.x0_hat,
             model_calls=state.model_calls + 1,
+            unchecked=unchecked,
             z_before=z if corrector.uses_previous_noise else None,
         )
 
     def _denoise(self, state: SamplerState, move: Move) -> SamplerState:
         src, dst = self.grid[move.src], self.grid[move.dst]
+        solver, merge = self.method.solver, self.method.merge
         prediction = self._predict(state.x, move.src)
-        z, streams = torch.zeros_like(state.x), state.streams
-        averages = getattr(self.method.solver, "uses_previous_noise", False)
-        z_before = state.z_before if averages else None
-        if dst.sigma > 0 and (self.method.solver.uses_noise or self.method.merge.uses_noise):
+        unchecked = self._check(state, prediction, move)
+        z, spare = state.x.new_zeros(()).expand_as(state.x), None  # no draw, and no memory
+        averages = getattr(solver, "uses_previous_noise", False)
+        z_before, streams = state.z_before if averages else None, state.streams
+        if dst.sigma > 0 and (solver.uses_noise or merge.uses_noise):
             if averages and z_before is None:
                 z_before, streams = self._draw(streams, state.x)
             z, streams = self._draw(streams, state.x)
+            spare = None if averages else z
         history = None
         if state.history is not None and state.history_level is not None:
             history = (state.history, self.grid[state.history_level])
         solver_z = z if z_before is None else (z_before + z) / math.sqrt(2)
-        x = self.method.solver.step(state.x, prediction, src, dst, solver_z, history)
-        x = merge_known(x, state.x0, self._known_noise(state, prediction, z), state.known, dst)
+        x = solver.step(state.x, prediction, src, dst, solver_z, history)
+        # The draw is spent once it is merged: the result takes its memory, unless a solver returned that itself.
+        spare = None if spare is x else spare
+        x = merge_known(x, state.x0, self._known_noise(state, prediction, z), state.known, dst, spare)
         return replace(
             state,
             x=x,
@@ -172,6 +182,7 @@ class Sampler:
             history=prediction.x0_hat,
             history_level=move.src,
             z_before=z if averages else None,
+            unchecked=unchecked,
         )
 
     def _predict(self, x: Batch, at: int) -> Prediction:
@@ -179,26 +190,45 @@ class Sampler:
         prediction = self.prior.denoise(x, level)
         if self.guidance is not None:
             prediction = guided(prediction, x, level, self.guidance(x, level))
-        if not bool(torch.isfinite(prediction.x0_hat).all()):
-            raise NonFiniteError(
-                f"The prediction at level {at} of {self.grid.steps} (alpha {level.alpha:.4g}, sigma {level.sigma:.4g}, "
-                f"t {level.t:g}) holds NaN or infinity: {type(self.prior).__name__} overflowed or its weights are "
-                "damaged. Load it with torch_dtype=torch.bfloat16 or torch.float32."
-            )
         return prediction
 
+    def _check(self, state: SamplerState, prediction: Prediction, move: Move) -> tuple[tuple[int, Tensor], ...]:
+        """Stop the run where a prediction was not finite; what is still to be looked at otherwise.
+
+        A device works behind the host, which would wait at each look. So it looks seldom, and at the last move; the
+        first level that overflowed is told all the same.
+        """
+        low, high = torch.aminmax(prediction.x0_hat)
+        unchecked = (*state.unchecked, (move.src, high - low))
+        if len(unchecked) < self.patience and state.position + 1 < len(self.moves):
+            return unchecked
+        finite = torch.stack([spread for _, spread in unchecked]).isfinite()
+        if bool(finite.all()):
+            return ()
+        at = unchecked[finite.tolist().index(False)][0]
+        level = self.grid[at]
+        raise NonFiniteError(
+            f"The prediction at level {at} of {self.grid.steps} (alpha {level.alpha:.4g}, sigma {level.sigma:.4g}, "
+            f"t {level.t:g}) holds NaN or infinity: {type(self.prior).__name__} overflowed or its weights are "
+            "damaged. Load it with torch_dtype=torch.bfloat16 or torch.float32."
+        )
+
     def _known_noise(self, state: SamplerState, prediction: Prediction, z: Batch) -> Batch:
+        if not getattr(self.method.merge, "uses_prediction", True):
+            return self.method.merge.noise(None, z, state.path)
         eps_hat = prediction.known_eps
         relax = getattr(self.method.merge, "relax", 1.0)
         if relax > 1:
             level = self.grid[state.level]
-            eps_hat = over_relaxed(eps_hat, (state.x - level.alpha * state.x0) / level.sigma, level, relax)
+            eps_hat = over_relaxed(
+                eps_hat, torch.sub(state.x, state.x0, alpha=level.alpha).div_(level.sigma), level, relax
+            )
         return self.method.merge.noise(eps_hat, z, state.path)
 
     def _draw(self, streams: NoiseStreams, like: Batch) -> tuple[Batch, NoiseStreams]:
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        noise, streams = streams.draw(like.shape, dtype)
-        return noise.to(like.device), streams
+        noise, streams = streams.draw(like.shape, dtype, pinned=like.device.type == "cuda")
+        return noise.to(like.device, non_blocking=True), streams
 
 
 def _digest(value: object) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.noise import Level, posterior
-from repaint.prediction import Prediction
+from repaint.prediction import Prediction, weighted
 
 __all__ = ["DDIM", "DDPM", "History", "Langevin", "Multistep", "Refresh", "Solver"]
 
@@ -42,7 +42,7 @@ class Solver(Protocol):
         Args:
             x: (B, ...) the sample at `src`.
             prediction: the model's at `src`.
-            z: (B, ...) standard normal noise.
+            z: (B, ...) standard normal noise, to be read here and not kept: its memory is used again afterwards.
             history: the step before; None at the start and after every renoise, where it would be invalid.
         """
         ...
@@ -71,20 +71,19 @@ class DDPM:
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
     ) -> Batch:
         q = posterior(src, dst)
-        mean = q.x0_gain * prediction.x0_hat + q.x_gain * x
+        mean = (q.x0_gain, prediction.x0_hat), (q.x_gain, x)
         if dst.sigma == 0:
-            return mean  # a clean sample has no noise, whatever the variance choice
-        if self.variance == "small":
-            return mean + q.small_std * z
-        if self.variance == "large":
-            return mean + q.large_std * z
+            return weighted(*mean)  # a clean sample has no noise, whatever the variance choice
+        if self.variance != "learned":
+            return weighted(*mean, (q.small_std if self.variance == "small" else q.large_std, z))
         if prediction.variance is None:
             raise InputError(
                 "ddpm(learned) with a model that predicts no variance: its UNet has as many output as input channels. "
                 "Use ddpm(small) or ddpm(large)."
             )
         v = prediction.variance
-        return mean + torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std)) * z
+        std = torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std))
+        return weighted(*mean).addcmul_(std, z)
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,10 @@ class DDIM:
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
     ) -> Batch:
         s = self.eta * posterior(src, dst).small_std
-        mean = dst.alpha * prediction.x0_hat + math.sqrt(dst.sigma**2 - s**2) * prediction.eps_hat
-        return mean + s * z if s > 0 else mean
+        rest = math.sqrt(dst.sigma**2 - s**2)
+        if rest == 0:
+            return weighted((dst.alpha, prediction.x0_hat), (s, z))
+        return weighted((dst.alpha, prediction.x0_hat), (rest, prediction.eps_hat), (s, z))
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Multistep:
             r = (src.log_snr - level.log_snr) / h
             x0_hat = x0_hat + (x0_hat - before) / (2 * r)
         # At alpha = 0 h is infinite and the step is exactly DDIM's: x carries no signal to extrapolate from.
-        return dst.sigma / src.sigma * x - dst.alpha * math.expm1(-h) * x0_hat
+        return weighted((dst.sigma / src.sigma, x), (-dst.alpha * math.expm1(-h), x0_hat))
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Refresh:
             before, level = history
             share = self.extrapolate * (dst.log_snr - src.log_snr) / (src.log_snr - level.log_snr)
             x0_hat = x0_hat + share * (x0_hat - before)
-        return dst.alpha * x0_hat + dst.sigma * z
+        return weighted((dst.alpha, x0_hat), (dst.sigma, z))
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class Langevin:
         """One iteration at `level`; z_before is the draw of the iteration before (any draw at the first)."""
         if self.noise == "averaged":
             assert z_before is not None
-            return x - self.h * level.sigma * prediction.eps_hat + level.sigma * math.sqrt(self.h / 2) * (z_before + z)
+            kick = level.sigma * math.sqrt(self.h / 2)
+            return weighted((1, x), (-self.h * level.sigma, prediction.eps_hat), (kick, z_before), (kick, z))
         pull, kick = -math.expm1(-self.h), math.sqrt(-math.expm1(-2 * self.h))
-        return x - pull * level.sigma * prediction.eps_hat + kick * level.sigma * z
+        return weighted((1, x), (-pull * level.sigma, prediction.eps_hat), (kick * level.sigma, z))

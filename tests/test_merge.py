@@ -200,7 +200,9 @@ def test_merging_touches_known_pixels_only_and_is_exact_when_clean(
     level = Level(0.6, 0.8, 0)
     n = merge.noise(*noises)
     noisy = merge_known(x, x0, n, known, level)
-    assert torch.equal(noisy[known], (0.6 * x0 + 0.8 * n)[known])
+    torch.testing.assert_close(noisy[known], (0.6 * x0 + 0.8 * n)[known], rtol=0, atol=1e-15)  # a fused rounding
+    assert torch.equal(merge_known(x, x0, n.clone(), known, level, out=torch.empty_like(x)), noisy)
+    assert torch.equal(merge_known(x, x0, overwritten := n.clone(), known, level, out=overwritten), noisy)
     assert torch.equal(noisy[~known], x[~known])
     clean = merge_known(x, x0, n, known, CLEAN)
     assert torch.equal(clean[known], x0[known])

@@ -262,7 +262,9 @@ def halved_renoise(src: Level, dst: Level) -> tuple[float, float]:
     return gain, std / math.sqrt(2)
 
 
-def variance_for_std(x: Tensor, x0: Tensor, noise: Tensor | None, known: Tensor, level: Level) -> Tensor:
+def variance_for_std(
+    x: Tensor, x0: Tensor, noise: Tensor | None, known: Tensor, level: Level, out: Tensor | None = None
+) -> Tensor:
     """Algorithm 1 line 5 of the paper as printed."""
     return merge_known(x, x0, noise, known, Level(level.alpha, level.sigma**2, level.t))
 

@@ -10,6 +10,7 @@ import typer.core
 from rich.table import Table
 
 from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, out, print_json, say, torch_dtype
+from repaint.cli.speed import speed
 
 __all__ = ["bench_app"]
 
@@ -23,7 +24,8 @@ class _HolesFirst(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-bench_app = typer.Typer(cls=_HolesFirst, help="Quality of what a method paints. Without a subcommand: holes.")
+bench_app = typer.Typer(cls=_HolesFirst, help="What a method paints: how good, how fast. Without a subcommand: holes.")
+bench_app.command()(speed)
 
 
 @bench_app.command()

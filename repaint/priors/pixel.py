@@ -13,8 +13,8 @@ from torch import Tensor
 
 from repaint.errors import PriorError, nearest
 from repaint.noise import Level, NoiseSchedule, Spacing
-from repaint.prediction import Clip, Prediction, from_output, split_variance
-from repaint.priors.base import Conditions, each_of
+from repaint.prediction import Clip, Prediction, from_output, split_variance, weighted
+from repaint.priors.base import Conditions, each_of, floating_type
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class PixelPrior:
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.float64 if self.unet.dtype == torch.float64 else torch.float32
+        return torch.float64 if floating_type(self.unet) == torch.float64 else torch.float32
 
     @property
     def num_classes(self) -> int:
@@ -124,7 +124,8 @@ class PixelPrior:
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`."""
         scales = self.preconditioning.at(level)
-        seen, labels, variance, unguided = scales.c_in * x, self._labels, None, None
+        seen = x if scales.c_in == 1 else scales.c_in * x
+        labels, variance, unguided = self._labels, None, None
         if labels is None or self._guidance_scale == 1:
             output = self._forward(seen, scales.c_noise, labels)
         else:
@@ -134,11 +135,11 @@ class PixelPrior:
             # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
             c = self.unet.config.in_channels
             guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
-            unguided = scales.c_skip * x + scales.c_out * output[:, :c]
+            unguided = weighted((scales.c_skip, x), (scales.c_out, output[:, :c]))
             output = torch.cat([guided, output[:, c:]], dim=1)
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output)
-        output = scales.c_skip * x + scales.c_out * output
+        output = weighted((scales.c_skip, x), (scales.c_out, output))
         kind = self.preconditioning.predicts
         return from_output(kind, output, x, level, clip=self._clip, variance=variance, unguided=unguided)
 
@@ -146,7 +147,7 @@ class PixelPrior:
         self, x: Float[Tensor, "b c h w"], clock: float, labels: Int[Tensor, " b"] | None
     ) -> Float[Tensor, "b c2 h w"]:
         t = torch.full((len(x),), clock, dtype=x.dtype, device=x.device)
-        output: Tensor = self.unet(x.to(self.unet.dtype), t, class_labels=labels, return_dict=False)[0]
+        output: Tensor = self.unet(x.to(floating_type(self.unet)), t, class_labels=labels, return_dict=False)[0]
         return output.to(x.dtype)
 
     def encode(

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from repaint.errors import PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
-from repaint.prediction import Clip, Prediction, from_output
-from repaint.priors.base import Conditions, each_of
+from repaint.prediction import Clip, Prediction, from_output, weighted
+from repaint.priors.base import Conditions, each_of, floating_type
 from repaint.priors.latent import LatentCodec
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 
@@ -196,13 +196,14 @@ class StableDiffusionPrior(PromptPrior):
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`; with and without the prompt in one batched forward."""
         scales = self.preconditioning.at(level)
-        seen = scales.c_in * x
+        seen = x if scales.c_in == 1 else scales.c_in * x
         twice = torch.cat([seen, seen]) if self.guides else seen
         t = torch.full((len(twice),), scales.c_noise, device=x.device)
-        output = self.model(twice.to(self.model.dtype), t, **self._embeds, return_dict=False)[0].to(x.dtype)
+        output = self.model(twice.to(floating_type(self.model)), t, **self._embeds, return_dict=False)[0].to(x.dtype)
         output, unguided = self._guide(output)
-        output = scales.c_skip * x + scales.c_out * output
-        unguided = None if unguided is None else scales.c_skip * x + scales.c_out * unguided
+        output = weighted((scales.c_skip, x), (scales.c_out, output))
+        if unguided is not None:
+            unguided = weighted((scales.c_skip, x), (scales.c_out, unguided))
         return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip, unguided=unguided)
 
     def _encode_prompts(

@@ -1,0 +1,65 @@
+"""repaint bench speed: how much of the time is not the model's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from repaint.cli.common import AsJson, DType, out, print_json, progress_bar, say, torch_dtype
+
+__all__ = ["speed"]
+
+
+def speed(
+    prior: Annotated[str, typer.Option(help="Bundled name, folder or Hub id; random is a UNet of random weights.")] = (
+        "random"
+    ),
+    size: Annotated[int, typer.Option(help="Side of the square pictures, in pixels.", min=8)] = 64,
+    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1)] = 1,
+    dtype: DType = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
+    rounds: Annotated[int, typer.Option(help="Measured runs of each way, in turns.", min=1)] = 5,
+    steps: Annotated[int, typer.Option(help="T of the walk.", min=2)] = 25,
+    jump_length: Annotated[int, typer.Option(help="Its j.", min=1)] = 5,
+    jump_n_sample: Annotated[int, typer.Option(help="Its r.", min=1)] = 3,
+    threads: Annotated[int | None, typer.Option(help="Of PyTorch on the CPU; its own choice without.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How much of the time is not the model's? The network alone, this library and diffusers, in turns.
+
+    Example: repaint bench speed --prior emoji --rounds 3
+    """
+    import torch
+
+    from repaint.lab.speed import contestants, measure_speed, random_prior
+    from repaint.method import as_method
+    from repaint.pipeline import RePaintPipeline
+    from repaint.schedule import JumpSchedule
+
+    kind = torch_dtype(dtype)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if prior == "random":
+        pipe = RePaintPipeline(random_prior(size, kind))
+    else:
+        pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=kind)
+    pipe.to(device).set_progress_bar_config(disable=True)
+    walk = steps, jump_length, jump_n_sample
+    ways, missing = contestants(pipe, walk, as_method(JumpSchedule.paper(*walk)), size=size, batch=batch)
+    with progress_bar("measuring", rounds, "rounds") as advance:
+        rows = measure_speed(pipe, ways, batch=batch, rounds=rounds, compiled=compiled, on_round=advance)
+    if as_json:
+        print_json({"rows": [row.as_dict() for row in rows], "missing": missing, "threads": torch.get_num_threads()})
+        return
+    table = Table("", "calls", "ms a call", "outside the networks", "over it alone", "syncs", "noise", "tensors", "MB")
+    for row in rows:
+        spread = f"{row.ms[1]:.2f} [{row.ms[0]:.2f}, {row.ms[2]:.2f}]"
+        shares = (f"{middle:.1%} [{low:.1%}, {high:.1%}]" for low, middle, high in (row.outside, row.over_bare))
+        counts = str(row.syncs), f"{row.noise:g}", f"{row.tensors:.2f}", f"{row.memory / 1e6:.1f}"
+        table.add_row(row.name, str(row.calls), spread, *shares, *counts)
+    out.print(table)
+    for name, reason in missing.items():
+        say(f"{name} was not measured: {reason}")
