@@ -59,7 +59,7 @@ class _FromX0(Prediction):
         vars(self).update(x0_hat=x0_hat, variance=variance, unguided=unguided, _x=x, _level=level)
 
     @cached_property
-    def eps_hat(self) -> Batch:  # type: ignore[override]
+    def eps_hat(self) -> Batch:
         x, level = vars(self)["_x"], vars(self)["_level"]
         eps_hat: Batch = torch.sub(x, self.x0_hat, alpha=level.alpha).div_(level.sigma)
         return eps_hat
