@@ -15,7 +15,8 @@ from repaint.cli import priors, schedules
 from repaint.cli.audit import audit_app
 from repaint.cli.common import err
 from repaint.cli.exactness import exactness
-from repaint.cli.fill import demo, inpaint, mask
+from repaint.cli.fill import demo, mask
+from repaint.cli.inpaint import inpaint
 from repaint.cli.measure import bench_app
 from repaint.cli.sweep import sweep
 from repaint.errors import RepaintError
