@@ -22,7 +22,7 @@ from PIL import Image
 from repaint.errors import InputError
 from repaint.files import atomic_path, open_image, orientation
 from repaint.images import Picture, read_images, save_image
-from repaint.lab.holes import check_paired, picture_files, unique_stems
+from repaint.lab.holes import SUFFIXES, check_paired, picture_files, unique_stems
 from repaint.lab.shares import Halving
 from repaint.masks import known, read_keep
 from repaint.method import Method
