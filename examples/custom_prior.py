@@ -46,8 +46,8 @@ class Spectrum:
         return self
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="custom_prior.png")
     parser.add_argument("--short", action="store_true", help="one result in place of two")
     args = parser.parse_args()
