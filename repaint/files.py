@@ -285,7 +285,11 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) 
 
 
 def check_place(target: Path) -> None:
-    """Refuse a file whose folder is missing, or that is itself a folder."""
+    """Refuse a file whose folder is missing, or that is itself a folder.
+
+    Raises:
+        InputError: either.
+    """
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
     if target.is_dir():

@@ -301,7 +301,11 @@ def box(
 
 
 def circle(height: int, width: int, radius: float = 0.25) -> Keep:
-    """A round hole in the centre; `radius` as a share of the shorter side, > 0."""
+    """A round hole in the centre; `radius` as a share of the shorter side, > 0.
+
+    Raises:
+        InputError: another radius.
+    """
     hole = _blank(height, width)
     if not radius > 0:
         raise InputError(f"Circle of radius {radius}: it must be positive, a share of the shorter side. Give 0.25.")
@@ -312,7 +316,11 @@ def circle(height: int, width: int, radius: float = 0.25) -> Keep:
 
 
 def half(height: int, width: int, side: str = "left") -> Keep:
-    """One half is the hole: `side` is "left", "right", "top" or "bottom". Of an odd length the known half is larger."""
+    """One half is the hole: `side` is "left", "right", "top" or "bottom". Of an odd length the known half is larger.
+
+    Raises:
+        InputError: another side.
+    """
     hole = _blank(height, width)
     rows, columns = max(1, height // 2), max(1, width // 2)
     parts = {
@@ -347,7 +355,11 @@ def alternating_lines(height: int, width: int) -> Keep:
 
 
 def super_resolve(height: int, width: int, factor: int = 2) -> Keep:
-    """Only every `factor`-th pixel in both directions is known, from the first on (RePaint's Super-Resolve 2x)."""
+    """Only every `factor`-th pixel in both directions is known, from the first on (RePaint's Super-Resolve 2x).
+
+    Raises:
+        InputError: a factor below 2.
+    """
     hole = ~_blank(height, width)
     if factor < 2:
         raise InputError(f"Super-resolution by {factor}: the factor is an integer of at least 2. Give 2 or 4.")
@@ -356,7 +368,11 @@ def super_resolve(height: int, width: int, factor: int = 2) -> Keep:
 
 
 def checkerboard(height: int, width: int, cell: int = 8) -> Keep:
-    """Squares of `cell` pixels, known and hole in turn, the first one known."""
+    """Squares of `cell` pixels, known and hole in turn, the first one known.
+
+    Raises:
+        InputError: cells of less than 1 pixel.
+    """
     hole = _blank(height, width)
     if cell < 1:
         raise InputError(f"Checkerboard of {cell}-pixel cells: a cell is at least 1 pixel. Give 8.")
@@ -373,6 +389,8 @@ def strokes(height: int, width: int, brush: str = "thick", seed: int = 0) -> Kee
         width: pixels.
         brush: "thin" is 1.5 to 4 % of the shorter side wide, "thick" 10 to 25 %.
         seed: of the strokes.
+    Raises:
+        InputError: another brush.
     Source:
         The narrow and wide masks that RePaint takes from Suvorov et al. 2022 (LaMa, arXiv 2109.07161), in kind: chains
         of segments drawn narrow or wide. Not their numbers.
@@ -385,8 +403,15 @@ def strokes(height: int, width: int, brush: str = "thick", seed: int = 0) -> Kee
 
 
 def freeform(height: int, width: int, seed: int = 0, share: float = 0.25) -> Keep:
-    """Free-form brush strokes until `share` of the picture, in (0, 0.9], is hole.
+    """Free-form brush strokes until `share` of the picture is hole.
 
+    Args:
+        height: pixels.
+        width: pixels.
+        seed: of the strokes.
+        share: of the picture, in (0, 0.9].
+    Raises:
+        InputError: another share.
     Source:
         After the description in Yu et al. 2019 (arXiv 1806.03589), supplementary: polylines that zigzag by random
         angles, with random lengths and widths and rounded joints, flipped at random. There the number of strokes is

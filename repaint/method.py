@@ -157,6 +157,8 @@ def as_method(
         schedule: a preset's name, a YAML file's path, a JumpSchedule (then merge "fresh", solver "ddpm", levels even
             on the training clock) or a Method.
         merge, solver, corrector: a part, or its text as in YAML; "none" removes the corrector. None keeps.
+    Raises:
+        ScheduleError: no such preset, file, merge, solver or corrector, or a schedule of another type.
     """
     if isinstance(schedule, JumpSchedule):
         method = Method(schedule, spacing="linspace")

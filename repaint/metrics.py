@@ -19,14 +19,29 @@ from numpy.typing import NDArray
 from repaint.errors import InputError
 from repaint.files import NUMPY_WHITE, check_range
 
-__all__ = ["diversity", "lpips", "mse", "psnr", "rim_gradients", "seam_contrast", "ssim"]
+__all__ = [
+    "LPIPS_NETS",
+    "diversity",
+    "lpips",
+    "lpips_backbone",
+    "mse",
+    "psnr",
+    "rim_gradients",
+    "seam_contrast",
+    "ssim",
+]
 
 Picture = NDArray[Any]
 Region = NDArray[np.bool_]
 
 # The window of Wang et al. 2004: a Gaussian of 1.5 pixels, cut off at 11 x 11.
 _SIGMA, _WINDOW = 1.5, 11
-_BACKBONES = {"alex": ("alexnet", "AlexNet"), "vgg": ("vgg16", "VGG16"), "squeeze": ("squeezenet1_1", "SqueezeNet1_1")}
+_BACKBONES: dict[str, tuple[str, str]] = {
+    "alex": ("alexnet", "AlexNet"),
+    "vgg": ("vgg16", "VGG16"),
+    "squeeze": ("squeezenet1_1", "SqueezeNet1_1"),
+}
+LPIPS_NETS = tuple(_BACKBONES)
 
 
 def mse(image: Picture, reference: Picture, region: Region | None = None) -> float:
@@ -119,20 +134,30 @@ def lpips(image: Picture, reference: Picture, region: Region | None = None, *, n
     return float(distance[where].mean() if region is not None else distance.mean())
 
 
-@lru_cache
-def _lpips_model(net: str, spatial: bool) -> Any:
-    """The network with its ImageNet backbone, from the cache of torch hub alone."""
+def lpips_backbone(net: str) -> tuple[Path, str]:
+    """Where the ImageNet backbone of an LPIPS network lies once it was fetched, and how to fetch it.
+
+    Args:
+        net: one of `LPIPS_NETS`.
+    """
     import torch
     import torchvision
-    from lpips import LPIPS
 
     builder, name = _BACKBONES[net]
     url = getattr(torchvision.models, f"{name}_Weights").IMAGENET1K_V1.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    fetch = f"python -c \"from torchvision import models; models.{builder}(weights='IMAGENET1K_V1')\""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], f"Fetch it once: {fetch}"
+
+
+@lru_cache
+def _lpips_model(net: str, spatial: bool) -> Any:
+    """The network with its ImageNet backbone, from the cache of torch hub alone."""
+    from lpips import LPIPS
+
+    file, command = lpips_backbone(net)
     if not file.is_file():
         raise InputError(
-            f"LPIPS with net {net!r} without its backbone, {file}: a random one would measure nothing. Fetch it once: "
-            f"python -c \"from torchvision import models; models.{builder}(weights='IMAGENET1K_V1')\""
+            f"LPIPS with net {net!r} without its backbone, {file}: a random one would measure nothing. {command}"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LPIPS asks torchvision by an argument that has a new name since

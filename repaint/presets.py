@@ -71,7 +71,11 @@ class Preset(BaseModel):
 
 
 def folder() -> Path:
-    """`schedules/`: inside the package when it was installed from a wheel, beside it in a source checkout."""
+    """`schedules/`: inside the package when it was installed from a wheel, beside it in a source checkout.
+
+    Raises:
+        ScheduleError: there is none: the installation is incomplete.
+    """
     package = Path(__file__).resolve().parent
     for candidate in (package / "schedules", package.parent / "schedules"):
         if (candidate / "paper.yaml").is_file():
@@ -104,7 +108,11 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
 
 
 def read_yaml(path: str | Path) -> tuple[str, Preset]:
-    """A preset by a YAML file's path alone; a bare name is refused."""
+    """A preset by a YAML file's path alone.
+
+    Raises:
+        ScheduleError: a bare name, or a file that is missing or no preset.
+    """
     if Path(path).suffix.lower() not in {".yaml", ".yml"}:
         raise ScheduleError(f"{path} does not end in .yaml or .yml: rename it, or use from_preset for a preset's name.")
     return read(path)

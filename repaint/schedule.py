@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -196,6 +197,15 @@ class JumpSchedule:
         ax.margins(x=0.01)
         ax.spines[["top", "right"]].set_visible(False)
         return ax
+
+    def _repr_png_(self) -> bytes:
+        """The plot, for notebooks."""
+        from matplotlib.figure import Figure
+
+        figure, file = Figure(figsize=(8, 3), layout="constrained"), BytesIO()
+        self.plot(figure.subplots())
+        figure.savefig(file, dpi=60)
+        return file.getvalue()
 
 
 def _rule(**values: int | None) -> JumpRule:

@@ -47,7 +47,7 @@ ORDER = [
     ["audit"],
     ["lab"],
     ["plots"],
-    ["demo"],
+    ["demo", "folders"],
     ["studio"],
     ["cli"],
     ["__init__", "__main__"],
@@ -107,7 +107,7 @@ def test_the_walk_sees_imports() -> None:
         ROOT / "sampler.py"
     )
     assert "presets" in imported(ROOT / "schedule.py")  # from repaint import presets
-    assert "pipeline" in imported(ROOT / "cli" / "fill.py")  # inside a function
+    assert "pipeline" in imported(ROOT / "cli" / "inpaint.py")  # inside a function
 
 
 def test_importing_repaint_stays_light() -> None:

@@ -171,7 +171,7 @@ BAD = [
     ({"image": "none.png"}, "No file none.png: an image path must exist. Check it"),
     ({"image": "text.png"}, "Cannot open text.png: cannot identify image file"),
     ({"image": "cut.png"}, "Cannot decode cut.png: "),
-    ({"image": "."}, "Cannot open .: "),
+    ({"image": "."}, "Cannot write out.png: many images make a folder of results, and this is a file. Name a folder."),
     ({"mask": "none.png"}, "No file none.png: an image path must exist."),
     ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
     ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),

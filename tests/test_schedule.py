@@ -262,3 +262,12 @@ def test_walks_that_would_not_end_are_refused(
     rules = [JumpRule(jump_length=length, jump_n_sample=20) for length in jumps]
     with pytest.raises(ScheduleError, match="over 20000 transitions"):
         JumpSchedule.from_rules(steps, rules)
+
+
+def test_a_notebook_shows_the_walk() -> None:
+    """If this fails, a schedule at the end of a cell is a wall of numbers, or opens a window."""
+    import io
+
+    from PIL import Image
+
+    assert Image.open(io.BytesIO(JumpSchedule.paper(20, 5, 2)._repr_png_())).size == (480, 180)

@@ -31,8 +31,9 @@ from repaint.errors import InputError, NonFiniteError, PriorError
 from repaint.lab.grid import batches, read_grid, spread
 from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches, roughness
 from repaint.lab.rows import Rows
+from repaint.lab.shares import share_of
 from repaint.lab.summary import summary
-from repaint.lab.sweep import MEASURES, check_conditions, run, share_of
+from repaint.lab.sweep import MEASURES, check_conditions, run
 from repaint.masks import generate
 from repaint.method import Method, as_method, spec
 from repaint.metrics import mse, psnr, seam_contrast, ssim

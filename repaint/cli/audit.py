@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import typer.core
 from rich.table import Table
 
 from repaint.cli.common import (
@@ -18,6 +17,7 @@ from repaint.cli.common import (
     ScheduleName,
     Seed,
     chosen,
+    group_with_default,
     out,
     print_json,
     progress_bar,
@@ -38,17 +38,8 @@ __all__ = ["audit_app"]
 OURS = "repaint"
 
 
-class _FileFirst(typer.core.TyperGroup):
-    """`repaint audit RESULT IMAGE MASK` is `repaint audit file RESULT IMAGE MASK`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "--help"}:
-            args = ["file", *args]
-        return super().parse_args(ctx, args)
-
-
 audit_app = typer.Typer(
-    cls=_FileFirst,
+    cls=group_with_default("file"),
     no_args_is_help=True,
     help="What changed outside the hole: repaint audit RESULT IMAGE MASK. Without a subcommand: file.",
 )

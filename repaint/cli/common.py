@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -24,6 +25,7 @@ __all__ = [
     "Seed",
     "calls_bar",
     "err",
+    "group_with_default",
     "out",
     "print_json",
     "progress_bar",
@@ -39,6 +41,19 @@ PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
 ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
 DType = Annotated[str, typer.Option(help="The model's type: float32, bfloat16 or float16.")]
 Seed = Annotated[int, typer.Option(help="Seed of the first image, from 0.")]
+
+
+def group_with_default(name: str) -> type[typer.core.TyperGroup]:
+    """A group of commands in which one may go unnamed: what follows the group's name is then its own."""
+
+    class Group(typer.core.TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            bare = not args and self.no_args_is_help
+            if not bare and (not args or args[0] not in {*self.commands, "--help"}):
+                args = [name, *args]
+            return super().parse_args(ctx, args)
+
+    return Group
 
 
 @contextmanager

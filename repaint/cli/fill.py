@@ -1,4 +1,4 @@
-"""repaint demo, inpaint and mask."""
+"""repaint demo and mask."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from repaint.cli.common import AsJson, DType, PriorName, ScheduleName, Seed, calls_bar, out, say, tell, torch_dtype
+from repaint.cli.common import ScheduleName, Seed, calls_bar, out, say
 from repaint.errors import InputError, RepaintError
 
-__all__ = ["demo", "inpaint", "mask"]
+__all__ = ["demo", "mask"]
 
 
 def demo(
@@ -36,74 +36,6 @@ def demo(
     save_image(strip, out_file)
     line = f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}"
     out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def inpaint(
-    image: Annotated[Path, typer.Argument(help="The image.")],
-    mask: Annotated[Path, typer.Argument(help="Its mask, of the same size: white is repainted.")],
-    out_file: Annotated[Path, typer.Option("--out", help="Where the result goes; the suffix names the format.")],
-    prior: PriorName = "textures",
-    schedule: ScheduleName = "balanced",
-    prompt: Annotated[str | None, typer.Option(help="What to draw, for text-conditioned priors.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
-    class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
-    latent_margin: Annotated[int, typer.Option(help="Latent cells around the hole to paint too, for such priors.")] = 0,
-    feather: Annotated[
-        float, typer.Option(help="Pixels of the hole that meet the kept ones, for latent priors.")
-    ] = 0.0,
-    seed: Seed = 0,
-    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    dtype: DType = "float32",
-    as_json: AsJson = False,
-) -> None:
-    """Fill the hole of one image. Kept pixels come out bit-equal.
-
-    Example: repaint inpaint photo.png mask.png --out filled.png --schedule quick
-    """
-    from repaint.files import check_writable, open_image
-    from repaint.images import save_image
-    from repaint.method import as_method
-    from repaint.pipeline import RePaintPipeline
-
-    model_type = torch_dtype(dtype)
-    picture = open_image(image)
-    check_writable(out_file, picture.mode)
-    method = as_method(schedule)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=model_type).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
-    masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
-    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls) as step:
-        result = pipe(
-            picture,
-            **masks,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            class_labels=labels,
-            guidance_scale=guidance_scale,
-            latent_margin=latent_margin,
-            feather=feather,
-            schedule=method,
-            generator=seed,
-            callback_on_step_end=step,
-        )
-        save_image(result.images[0], out_file)
-    report = {
-        "image": str(image),
-        "mask": str(mask),
-        "out": str(out_file),
-        "prior": prior,
-        "seed": seed,
-        "model_calls": result.model_calls,
-        "method": method.describe(),
-    }
-    tell(
-        report,
-        as_json,
-        f"{result.model_calls} model calls with schedule {method.name}, seed {seed}. Result: {out_file}",
-    )
 
 
 def mask(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 from rich.table import Table
 
-from repaint.cli.common import AsJson, DType, PriorName, Seed, calls_bar, chosen, out, print_json, say, torch_dtype
+from repaint.cli.common import (
+    AsJson,
+    DType,
+    PriorName,
+    Seed,
+    calls_bar,
+    chosen,
+    group_with_default,
+    out,
+    print_json,
+    say,
+    torch_dtype,
+)
 from repaint.cli.speed import speed
 
 __all__ = ["bench_app"]
 
 
-class _HolesFirst(typer.core.TyperGroup):
-    """`repaint bench` without a subcommand is `repaint bench holes`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] != "--help"):
-            args = ["holes", *args]
-        return super().parse_args(ctx, args)
-
-
-bench_app = typer.Typer(cls=_HolesFirst, help="What a method paints: how good, how fast. Without a subcommand: holes.")
+bench_app = typer.Typer(
+    cls=group_with_default("holes"), help="What a method paints: how good, how fast. Without a subcommand: holes."
+)
 bench_app.command()(speed)
 
 

@@ -18,7 +18,10 @@ app = typer.Typer(no_args_is_help=True, help="Priors: list those that ship with 
 
 @app.command("list")
 def priors_list(as_json: AsJson = False) -> None:
-    """The priors that ship with the package and work offline."""
+    """The priors that ship with the package and work offline.
+
+    Example: repaint priors list
+    """
     from repaint.priors.load import BUNDLED, bundled
 
     rows = []

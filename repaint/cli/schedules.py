@@ -19,7 +19,10 @@ app = typer.Typer(no_args_is_help=True, help="Look at resampling schedules: list
 
 @app.command("list")
 def schedule_list(as_json: AsJson = False) -> None:
-    """The presets, with what each costs."""
+    """The presets, with what each costs.
+
+    Example: repaint schedule list
+    """
     methods = [Method.from_preset(name) for name in presets.available()]
     if as_json:
         print_json([method.describe() for method in methods])

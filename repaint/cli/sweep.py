@@ -58,8 +58,8 @@ def sweep(
 
     from repaint.lab.grid import batches, read_grid, spread
     from repaint.lab.rows import Rows
+    from repaint.lab.shares import share_of
     from repaint.lab.summary import curves, summary
-    from repaint.lab.sweep import share_of
     from repaint.plots import check_plot, save_plot, sweep_plot
 
     # Another word is refused before hours of work.

@@ -42,6 +42,11 @@ def paired_difference(
     Pictures are resampled, not repetitions (seeds, masks) of one picture: those are not independent, and are averaged
     before.
 
+    Args:
+        first, second: (pictures, ...) a measure of the same pictures in two ways.
+        confidence: of the interval, in (0, 1).
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
     Source:
         Efron & Tibshirani 1993, "An Introduction to the Bootstrap", Sec. 13.3.
     """

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from repaint.masks import box, half, known, read_keep
 from repaint.samples import GLYPH_SIZE, PHOTOGRAPHS, Part, glyphs, halve, photograph
 
 __all__ = [
+    "SUFFIXES",
     "Hole",
     "bundled_holes",
     "check_paired",
@@ -31,6 +32,7 @@ __all__ = [
     "glyph_holes",
     "picture_files",
     "texture_holes",
+    "unique_stems",
 ]
 
 STRIP, RIM = 64, 8  # pixels: the strip's width that texture holes lie in, and what is kept of it at either side
@@ -163,6 +165,15 @@ def picture_files(folder: Path) -> dict[str, Path]:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}). Give another folder.")
+    return unique_stems(found)
+
+
+def unique_stems(found: Sequence[Path]) -> dict[str, Path]:
+    """Stem to file.
+
+    Raises:
+        InputError: two files of one stem.
+    """
     by_stem = {path.stem: path for path in found}
     for path in found:
         if by_stem[path.stem] != path:

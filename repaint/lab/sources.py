@@ -25,6 +25,8 @@ __all__ = ["ImageEntry", "MaskEntry", "Source", "Strict", "images_of", "masks_of
 
 
 class Strict(BaseModel):
+    """A model that refuses keys it does not know, so that a typo is never read as a default."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -97,6 +99,14 @@ def _one_of(entry: BaseModel, what: str, *names: str) -> None:
 
 
 def images_of(entry: _Image, home: Path) -> list[Source]:
+    """The images that an entry stands for.
+
+    Args:
+        entry: one of a sweep's `images`.
+        home: the folder that paths are relative to.
+    Raises:
+        InputError: a file, folder or sample that is not there, or an entry that says too much or too little.
+    """
     _one_of(entry, "An image", "path", "sample")
     if entry.sample is not None:
         return list(_samples(entry.sample, entry))
@@ -159,7 +169,15 @@ def _all_glyphs() -> dict[str, NDArray[np.uint8]]:
 
 
 def masks_of(entry: _Mask, images: Sequence[Source], home: Path) -> Callable[[Source], Source]:
-    """What gives the mask of an image."""
+    """What gives the mask of an image.
+
+    Args:
+        entry: one of a sweep's `masks`.
+        images: all that it must serve.
+        home: the folder that paths are relative to.
+    Raises:
+        InputError: options that do not go together, or a file, folder or generator that is not there.
+    """
     _one_of(entry, "A mask", "generator", "path")
     if entry.generator is not None:
         if entry.keep_mask:

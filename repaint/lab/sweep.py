@@ -12,40 +12,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repaint.errors import InputError, RepaintError
+from repaint.errors import InputError
 from repaint.lab.grid import Cell
 from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches, roughness
 from repaint.lab.rows import Row, Rows
+from repaint.lab.shares import Halving
 from repaint.masks import known
 from repaint.metrics import lpips, mse, psnr, seam_contrast, ssim
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.priors.base import Conditions
 from repaint.version import __version__
 
-__all__ = ["MEASURES", "check_conditions", "run", "share_of"]
+__all__ = ["MEASURES", "check_conditions", "run"]
 
 Image = NDArray[np.uint8]
 MEASURES = (
     *("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips"),
     *("patches", "gradients", "roughness"),
 )
-
-
-def share_of(batches: Sequence[Sequence[Cell]], part: str | None, process: int, processes: int) -> list[Sequence[Cell]]:
-    """The batches of one process: every n-th, of every m-th where a job array splits them first.
-
-    Args:
-        batches: all of them, in an order that every process agrees on; what is done already must still be among them.
-        part: "i/n", with i from 1 to n; None is all.
-        process: number of this process, from 0.
-        processes: how many there are in this job.
-    Raises:
-        InputError: another text.
-    """
-    first, slash, count = (part or "1/1").partition("/")
-    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise InputError(f"--shard {part}: it is i/n with i from 1 to n, such as 2/8. Correct it.")
-    return list(batches)[int(first) - 1 :: int(count)][process::processes]
 
 
 def check_conditions(pipe: RePaintPipeline, cells: Sequence[Cell]) -> None:
@@ -75,46 +59,19 @@ def run(
 
     Args:
         pipe: a pipeline whose prior takes the cells' conditions.
-        batches: see `repaint.lab.grid.batches` and `share_of`.
+        batches: see `repaint.lab.grid.batches` and `repaint.lab.shares.share_of`.
         rows: where they go; those that it holds are not computed again.
         on_call: the pipeline's `callback_on_step_end`.
         say: is told when the GPU's memory is too small for a batch.
     """
-    most: int | None = None
+    halving = Halving(say)
     for batch in batches:
         if all(cell.key in rows.found for cell in batch):
             continue
         done: list[Row] = []
-        waiting = _pieces(batch, most)
-        while waiting:
-            some = waiting.pop(0)
-            results, trouble = _attempt(pipe, some, on_call)
-            if results is None and len(some) > 1:
-                half = -(-len(some) // 2)
-                waiting = _pieces(some, half) + waiting
-                if isinstance(trouble, torch.cuda.OutOfMemoryError):
-                    most = half
-                    waiting = [piece for cells in waiting for piece in _pieces(cells, most)]
-                    torch.cuda.empty_cache()
-                    say(f"The GPU's memory is too small for {len(some)} results at once: going on with {half}.")
-                continue
-            done += results if results is not None else [_failed(some[0], trouble)]
+        for some, found in halving.results(batch, lambda cells: _fill(pipe, cells, on_call)):
+            done += [_failed(some[0], found)] if isinstance(found, Exception) else found
         rows.append([row | {"device": str(pipe.device)} for row in done])
-
-
-def _pieces(cells: Sequence[Cell], most: int | None) -> list[Sequence[Cell]]:
-    size = most or len(cells)
-    return [cells[i : i + size] for i in range(0, len(cells), size)]
-
-
-def _attempt(
-    pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None
-) -> tuple[list[Row] | None, Exception | None]:
-    """The rows of cells of one method, or why there are none: one of them may have spoiled the batch for all."""
-    try:
-        return _fill(pipe, cells, on_call), None
-    except (RepaintError, torch.cuda.OutOfMemoryError) as error:
-        return None, error.with_traceback(None)  # whose frames would hold the tensors that filled the memory
 
 
 def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None) -> list[Row]:
@@ -142,7 +99,7 @@ def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | 
     return rows
 
 
-def _failed(cell: Cell, error: Exception | None) -> Row:
+def _failed(cell: Cell, error: Exception) -> Row:
     reason = " ".join(str(error).split()) or type(error).__name__
     facts = {"model_calls": None, "seconds": None, "batch": 1}
     return _row(cell, "failed", reason, dict.fromkeys(MEASURES), {}, facts)

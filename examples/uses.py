@@ -1,0 +1,49 @@
+"""Three uses, as they come out at the first seed: writes examples/uses.png.
+
+python examples/uses.py
+
+A scratch on a photograph, a face under another expression, and a photograph of which every second line is lost.
+"""
+
+import argparse
+
+import numpy as np
+
+from repaint import JumpSchedule, Method, RePaintPipeline, masks
+from repaint.lab.prompts import MASKS
+from repaint.plots import strip
+from repaint.samples import glyphs, held_out_crops
+
+
+def scratch(size: int) -> np.ndarray:
+    """True on a thin bent line from corner to corner, three pixels wide."""
+    y, x = np.mgrid[:size, :size]
+    return np.abs(y - x - 6 * np.sin(x / 6)) <= 1.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="examples/uses.png")
+    parser.add_argument("--short", action="store_true", help="3 model calls in place of 100 and 50")
+    args = parser.parse_args()
+    short = Method(JumpSchedule.paper(3, jump_n_sample=1))
+    textures, emoji = (RePaintPipeline.from_pretrained(name) for name in ("textures", "emoji"))
+    rows = []
+    for name, hole in (("gravel", scratch(64)), ("brick", masks.alternating_lines(64, 64)[0].numpy() == 0)):
+        image = held_out_crops(name, 64, 3)[1]
+        asked = {"class_labels": name, "schedule": short if args.short else "balanced"}
+        rows.append([image, hole, textures(image, hole, generator=0, output_type="np", **asked).images[0]])
+    face, hole = glyphs()["relieved face"], MASKS["mouth"]
+    asked = {"prompt": "angry face", "guidance_scale": 3.0, "feather": 2}
+    schedule = short if args.short else "predicted"
+    rows.append([face, hole, emoji(face, hole, generator=0, output_type="np", schedule=schedule, **asked).images[0]])
+    before_after = [[np.where(hole[..., None], np.uint8(200), image), result] for image, hole, result in rows]
+    truth = [image for image, _, _ in rows]
+    tiles = [tile for pair, was in zip(before_after, truth, strict=True) for tile in (*pair, was)]
+    strip([tiles], ["before", "after", "truth", "before", "after", "truth", "before", "angry face", "was"]).save(
+        args.out
+    )
+
+
+if __name__ == "__main__":
+    main()

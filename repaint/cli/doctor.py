@@ -1,0 +1,175 @@
+"""repaint doctor: is everything here that this package needs, and does it work?"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+import typer
+from packaging.requirements import Requirement
+from rich.markup import escape
+from rich.table import Table
+
+from repaint.cli.common import AsJson, out, print_json, say
+from repaint.errors import RepaintError
+
+__all__ = ["Finding", "doctor", "findings"]
+
+EXTRAS = ("app", "notebooks")
+SIGNS = {"ok": "[green]ok[/green]", "missing": "[yellow]missing[/yellow]", "broken": "[red]broken[/red]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        part: "packages", "extras", "devices", "priors", "weights" or "self-test".
+        name: of what was looked at.
+        state: "ok"; "missing", which something optional may be; or "broken".
+        found: version, size or result.
+        cure: what to do about it, "" where nothing.
+    """
+
+    part: str
+    name: str
+    state: Literal["ok", "missing", "broken"]
+    found: str
+    cure: str = ""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Is everything here that repaint needs? Versions, devices, priors, weights, extras, and a self-test of a second.
+
+    The exit status is 1 if something is broken; what is optional may be missing.
+
+    Example: repaint doctor
+
+    Example: repaint doctor --json
+    """
+    found = list(findings())
+    if as_json:
+        print_json({"healthy": _healthy(found), "findings": [asdict(finding) for finding in found]})
+    else:
+        table = Table("part", "name", "", "found", box=None, header_style="bold")
+        for finding in found:
+            table.add_row(finding.part, escape(finding.name), SIGNS[finding.state], escape(finding.found))
+        out.print(table)
+        cures = {finding.cure: finding.name for finding in reversed(found) if finding.cure}
+        for cure, name in reversed(cures.items()):
+            say(f"{name}: {cure}")
+    if not _healthy(found):
+        raise typer.Exit(1)
+
+
+def findings() -> Iterator[Finding]:
+    """Everything that `repaint doctor` looks at."""
+    yield Finding("packages", "python", "ok", f"{platform.python_version()} on {platform.system()}")
+    yield from _packages()
+    yield from _devices()
+    yield from _priors()
+    yield from _weights()
+    yield _self_test()
+
+
+def _healthy(found: list[Finding]) -> bool:
+    return all(finding.state != "broken" for finding in found)
+
+
+def _packages() -> Iterator[Finding]:
+    """Every dependency against the bounds that the installed package states; extras may be missing."""
+    for extra in ("", *EXTRAS):
+        for text in metadata.requires("repaint") or []:
+            need = Requirement(text)
+            if need.marker is not None and not need.marker.evaluate({"extra": extra}):
+                continue
+            if extra and (need.marker is None or need.marker.evaluate({"extra": ""})):
+                continue  # what every installation has
+            part, install = ("extras", f"repaint[{extra}]") if extra else ("packages", f"{need.name}{need.specifier}")
+            cure = f"pip install '{install}'"
+            try:
+                version = metadata.version(need.name)
+            except metadata.PackageNotFoundError:
+                yield Finding(part, need.name, "missing" if extra else "broken", "not installed", cure)
+                continue
+            if need.specifier.contains(version, prereleases=True):
+                yield Finding(part, need.name, "ok", version)
+            else:
+                yield Finding(part, need.name, "broken", f"{version}, and {need.specifier} is supported", cure)
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    vectors = torch.backends.cpu.get_cpu_capability()
+    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    yield Finding("devices", "cpu", "ok", f"{threads}, {vectors}; bfloat16")
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            its = torch.cuda.get_device_properties(i)
+            kinds = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
+            yield Finding("devices", f"cuda:{i}", "ok", f"{its.name}, {its.total_memory / 2**30:.0f} GiB; {kinds}")
+    else:
+        built = f"PyTorch has CUDA {torch.version.cuda} and sees no GPU" if torch.version.cuda else "not in PyTorch"
+        yield Finding("devices", "cuda", "missing", built)
+    mps = torch.backends.mps.is_available()
+    yield Finding("devices", "mps", "ok" if mps else "missing", "Apple's GPU" if mps else "no GPU of Apple's")
+
+
+def _priors() -> Iterator[Finding]:
+    from repaint.priors.load import BUNDLED, bundled
+
+    for name in bundled():
+        weights = list((BUNDLED / name).rglob("*.safetensors"))
+        size = sum(path.stat().st_size for path in weights) / 2**20
+        try:
+            json.loads((BUNDLED / name / "card.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            yield Finding("priors", name, "broken", str(error), "Reinstall repaint")
+            continue
+        if size < 0.1:  # a checkout without its large files has pointers of some hundred bytes
+            yield Finding("priors", name, "broken", "weights are not there", "Reinstall repaint, or run git lfs pull")
+        else:
+            yield Finding("priors", name, "ok", f"{size:.1f} MiB")
+    if not bundled():
+        yield Finding("priors", "bundled", "broken", "none is there", "Reinstall repaint")
+
+
+def _weights() -> Iterator[Finding]:
+    from repaint.metrics import LPIPS_NETS, lpips_backbone
+
+    for net in LPIPS_NETS:
+        file, command = lpips_backbone(net)
+        if file.is_file():
+            yield Finding("weights", f"LPIPS {net}", "ok", f"{file.stat().st_size / 2**20:.0f} MiB")
+        else:
+            yield Finding("weights", f"LPIPS {net}", "missing", "its backbone was not fetched", command)
+
+
+def _self_test() -> Finding:
+    """A hole of 8 x 8 pixels under the smallest walk there is: is it filled, and is the rest as it was?"""
+    import numpy as np
+
+    from repaint.pipeline import RePaintPipeline
+    from repaint.schedule import JumpSchedule
+
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    hole = np.zeros((32, 32), bool)
+    hole[12:20, 12:20] = True
+    walk = JumpSchedule.from_levels([3, 2, 1, 0])
+    try:
+        pipe = RePaintPipeline.from_pretrained("textures")
+        pipe.set_progress_bar_config(disable=True)
+        result: Any = pipe(image, hole, schedule=walk, generator=0, output_type="np").images[0]
+    except (RepaintError, RuntimeError, OSError) as error:
+        return Finding("self-test", "textures", "broken", " ".join(str(error).split()), "Reinstall torch and repaint")
+    if not np.array_equal(result[~hole], image[~hole]):
+        return Finding("self-test", "textures", "broken", "kept pixels changed", "Please report this")
+    if np.array_equal(result[hole], image[hole]):
+        return Finding("self-test", "textures", "broken", "the hole was not filled", "Please report this")
+    return Finding("self-test", "textures", "ok", "a hole filled in 3 model calls, every kept pixel bit-equal")

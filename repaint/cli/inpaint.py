@@ -1,0 +1,227 @@
+"""repaint inpaint: one image, or many."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from repaint.cli.common import (
+    AsJson,
+    DType,
+    PriorName,
+    ScheduleName,
+    Seed,
+    calls_bar,
+    err,
+    print_json,
+    progress_bar,
+    say,
+    tell,
+    torch_dtype,
+)
+from repaint.errors import InputError
+
+if TYPE_CHECKING:
+    from repaint.folders import Outcome
+    from repaint.method import Method
+    from repaint.pipeline import RePaintPipeline
+
+__all__ = ["inpaint"]
+
+
+def inpaint(
+    images: Annotated[list[Path], typer.Argument(help="The image; or a folder of images, a pattern, or several.")],
+    mask: Annotated[
+        Path, typer.Argument(help="White is repainted. For many images one for all, or a folder of masks.")
+    ],
+    out_path: Annotated[
+        Path, typer.Option("--out", help="The result, whose suffix names the format; for many images their folder.")
+    ],
+    prior: PriorName = "textures",
+    schedule: ScheduleName = "balanced",
+    prompt: Annotated[str | None, typer.Option(help="What to draw, for text-conditioned priors.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
+    class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
+    latent_margin: Annotated[int, typer.Option(help="Latent cells around the hole to paint too, for such priors.")] = 0,
+    feather: Annotated[
+        float, typer.Option(help="Pixels of the hole that meet the kept ones, for latent priors.")
+    ] = 0.0,
+    seed: Seed = 0,
+    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is the best there is.")] = "auto",
+    dtype: DType = "float32",
+    batch_size: Annotated[int, typer.Option(help="Of many: images of one size filled at once.", min=1)] = 8,
+    shard: Annotated[str | None, typer.Option(help="Of many: i/n, the i-th of n parts, for job arrays.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Of many: remove what other settings made in the folder.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fill the hole of an image, or of many. Kept pixels come out bit-equal.
+
+    A folder of masks goes with the images by name, whatever the suffixes. Killed or ended, the work goes on where it
+    was when the same command is given again. A file that cannot be used is named, the others are filled, and the exit
+    status is 2. To use many processes or GPUs: accelerate launch -m repaint inpaint FOLDER ...
+
+    Example: repaint inpaint photo.png mask.png --out filled.png --schedule fast
+
+    Example: repaint inpaint photos/ masks/ --out filled/ --batch-size 16
+
+    Example: repaint inpaint photos/*.jpg mask.png --out filled/ --prior FOLDER --prompt "a cat"
+    """
+    from repaint.folders import is_one_file
+    from repaint.method import as_method
+
+    model_type, method = torch_dtype(dtype), as_method(schedule)
+    labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
+    options: dict[str, Any] = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "class_labels": labels,
+        "guidance_scale": guidance_scale,
+        "latent_margin": latent_margin,
+        "feather": feather,
+    }
+    load = _Loader(prior, model_type, device, method)
+    if is_one_file(images, mask):
+        if shard or overwrite:
+            raise InputError(f"{'--shard' if shard else '--overwrite'} for one image: it is for many. Leave it out.")
+        _one(images[0], mask, out_path, load, options, seed, keep_mask, as_json)
+        return
+    settings = {"dtype": dtype, "seed": seed, "keep_mask": keep_mask, **options}
+    _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
+
+
+class _Loader:
+    """What fills: loaded after everything else was checked."""
+
+    def __init__(self, prior: str, model_type: Any, device: str, method: Method) -> None:
+        self.prior, self.model_type, self.device, self.method = prior, model_type, device, method
+
+    def __call__(self, device: Any = None) -> RePaintPipeline:
+        from repaint.pipeline import RePaintPipeline
+
+        if self.device != "auto":
+            device = self.device
+        elif device is None:
+            from accelerate import PartialState
+
+            device = PartialState().device
+        pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type).to(str(device))
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+
+def _one(
+    image: Path,
+    mask: Path,
+    out_file: Path,
+    load: _Loader,
+    options: dict[str, Any],
+    seed: int,
+    keep_mask: bool,
+    as_json: bool,
+) -> None:
+    from repaint.files import check_writable, open_image
+    from repaint.images import save_image
+
+    picture = open_image(image)
+    check_writable(out_file, picture.mode)
+    pipe, method = load(), load.method
+    masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
+    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls) as step:
+        result = pipe(picture, **masks, **options, schedule=method, generator=seed, callback_on_step_end=step)
+        save_image(result.images[0], out_file)
+    report = {
+        "image": str(image),
+        "mask": str(mask),
+        "out": str(out_file),
+        "prior": load.prior,
+        "seed": seed,
+        "model_calls": result.model_calls,
+        "method": method.describe(),
+    }
+    tell(
+        report,
+        as_json,
+        f"{result.model_calls} model calls with schedule {method.name}, seed {seed}. Result: {out_file}",
+    )
+
+
+def _many(
+    images: list[Path],
+    masks: Path,
+    out: Path,
+    load: _Loader,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+    batch_size: int,
+    shard: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    from repaint.folders import batches, check_options, check_settings, run, tasks, write_settings
+    from repaint.lab.shares import share_of
+    from repaint.rng import seeds_for
+    from repaint.version import __version__
+
+    method = load.method
+    seeds_for(1, settings["seed"])
+    described = method.describe() | {"levels": hashlib.sha256(str(method.schedule.levels).encode()).hexdigest()[:16]}
+    settings = {"repaint": __version__, "prior": load.prior, "method": described, **settings}
+    todo = tasks(images, masks, out, settings["seed"])
+    check_settings(out, settings, overwrite=overwrite)
+    # A process that is done waits for the slowest: the usual half hour would end the job.
+    state = PartialState(cpu=load.device == "cpu", timeout=timedelta(days=30))
+    mine = share_of(batches(todo, batch_size), shard, state.process_index, state.num_processes)
+    pipe = load(state.device)
+    check_options(pipe, options)
+    if state.is_main_process:
+        write_settings(out, settings)
+    state.wait_for_everyone()
+    outcomes: list[Outcome] = []
+    count = sum(map(len, mine))
+    bar = progress_bar(f"filling {count} images with {method.name}", count * method.model_calls, "calls")
+    with bar if state.is_main_process else nullcontext(_nowhere) as advance:
+        for outcome in run(
+            pipe, mine, method, options, keep_mask=settings["keep_mask"], on_calls=advance, say=_say_aside
+        ):
+            outcomes.append(outcome)
+            if outcome.status == "failed":
+                _say_aside(f"{outcome.image}: {outcome.reason}")
+    outcomes = gather_object(outcomes)
+    if state.is_main_process:
+        _tell(out, settings, outcomes, as_json)
+    state.destroy_process_group()
+    if any(outcome.status == "failed" for outcome in outcomes):  # here, so that no process ends while others work
+        raise typer.Exit(2)
+
+
+def _tell(out: Path, settings: dict[str, Any], outcomes: list[Outcome], as_json: bool) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    counted = {status: counts[status] for status in ("filled", "found", "failed")}
+    if as_json:
+        images = [outcome.as_dict() for outcome in sorted(outcomes, key=lambda outcome: outcome.image)]
+        print_json({"out": str(out), **counted, "settings": settings, "images": images})
+        return
+    parts = [f"{counts['filled']} filled", f"{counts['found']} there before", f"{counts['failed']} failed"]
+    say(f"{', '.join(part for part in parts if not part.startswith('0 ')) or 'No image'}. Results: {out}")
+
+
+def _say_aside(text: str) -> None:
+    err.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _nowhere(_more: int) -> None:
+    """Progress of a process that shows none."""

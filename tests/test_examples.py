@@ -1,0 +1,132 @@
+"""The programs under examples/, each run in its short form, and the commands of examples/cluster."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+import yaml
+from PIL import Image
+
+from repaint import cli
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CLUSTER = EXAMPLES / "cluster"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs a program of examples/ in a folder of its own, as a shell does."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:20, 8:20] = 255
+    for i in range(2):
+        Image.fromarray(photo // (i + 1)).save(f"photos/{i}.png")
+    Image.fromarray(mask).save("mask.png")
+
+    def call(name: str, *arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+
+    return call
+
+
+@pytest.mark.parametrize("name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses"])
+def test_it_writes_a_picture(run, name: str) -> None:
+    """If this fails, a newcomer's first program ends in a traceback."""
+    run(name, "--short", "--out", "out.png")
+    assert min(Image.open("out.png").size) >= 64
+
+
+def test_many_images(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, the loop over processes misses an image, or paints kept pixels."""
+    run("many_images", "photos", "mask.png", "filled", "--short")
+    assert "2 images in filled, by 1 processes" in capsys.readouterr().out
+    kept = np.asarray(Image.open("mask.png")) == 0
+    for name in ("0.png", "1.png"):
+        before, after = (np.asarray(Image.open(f"{folder}/{name}")) for folder in ("photos", "filled"))
+        assert np.array_equal(before[kept], after[kept])
+        assert not np.array_equal(before[~kept], after[~kept])
+
+
+def test_guidance_comes_near_the_exact_answer(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, guidance pulls elsewhere than Bayes' rule says, or the example shows nothing of it."""
+    run("guidance", "--short")
+    found = re.findall(r"mean (-?[\d.]+), standard deviation ([\d.]+)", capsys.readouterr().out)
+    plain, guided, exact = ((float(mean), float(std)) for mean, std in found)
+    # 300 samples: three standard errors of a mean are 0.05, of a standard deviation 0.035; the sampler's own error
+    # at 100 levels is 0.01 on each.
+    assert guided == pytest.approx(exact, abs=0.07)
+    assert abs(plain[0] - exact[0]) > 0.5
+
+
+def test_the_walk_is_animated(run) -> None:
+    """If this fails, a callback no longer sees every step, or the state has no prediction to show."""
+    run("walk_gif", "--short", "--out", "walk.gif")
+    with Image.open("walk.gif") as walk:
+        assert walk.n_frames >= 5
+
+
+def test_examples_are_short() -> None:
+    """If this fails, an example tells more than one story."""
+    for name in ("pixel", "prompt", "many_images", "custom_schedule", "custom_prior", "guidance", "walk_gif", "uses"):
+        assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 61, name
+
+
+# --- examples/cluster
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every `repaint ...` command of a script, continued lines joined, with variables as words."""
+    joined = text.replace("\\\n", " ")
+    found = re.findall(r"(?:-m |^|\s)(repaint (?:inpaint|sweep|doctor)[^#;&|\n]*)", joined, flags=re.MULTILINE)
+    return [shlex.split(re.sub(r"\$\(\([^)]*\)\)|\$\{?\w+\}?", "1", line)) for line in found]
+
+
+def check_parses(arguments: list[str]) -> None:
+    """Parse a command line with the real options, and run nothing."""
+    context = typer.main.get_command(cli.app).make_context("repaint", arguments[1:])
+    name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+    command.make_context(name, rest, parent=context)
+
+
+def test_the_slurm_script() -> None:
+    """If this fails, a job of a thousand tasks ends at a syntax error or an unknown option."""
+    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
+    found = commands((CLUSTER / "slurm.sh").read_text(encoding="utf-8"))
+    assert [arguments[1] for arguments in found] == ["inpaint"]
+    for arguments in found:
+        check_parses(arguments)
+        assert "--shard" in arguments
+
+
+def test_the_kubernetes_job() -> None:
+    """If this fails, the job is no YAML, shares work out twice, or gives options that do not exist."""
+    job = yaml.safe_load((CLUSTER / "kubernetes.yaml").read_text(encoding="utf-8"))
+    spec = job["spec"]
+    assert (job["kind"], spec["completionMode"]) == ("Job", "Indexed")
+    container = spec["template"]["spec"]["containers"][0]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in spec["template"]["spec"]["volumes"]
+    }
+    (arguments,) = commands(container["command"][-1])
+    check_parses(arguments)
+    assert f"/{spec['completions']}" in container["command"][-1]
+    assert spec["parallelism"] <= spec["completions"]
+
+
+def test_the_commands_of_the_plan() -> None:
+    """If this fails, the plan for many GPUs shows a command that does not exist."""
+    found = commands((CLUSTER / "README.md").read_text(encoding="utf-8"))
+    assert len(found) >= 2
+    for arguments in found:
+        check_parses(arguments)

@@ -1,0 +1,342 @@
+"""Many images: the same bytes however the work is cut, a settings file that keeps results apart, one bad file alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_priors import tiny_folder_pipeline, tiny_pipe
+
+from repaint import RePaintPipeline, cli
+from repaint.errors import InputError
+from repaint.folders import SETTINGS, batches, run, tasks
+from repaint.lab.shares import Halving
+from repaint.method import as_method
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = [(12, 14)] * 5 + [(16, 10)] * 3  # height, width
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prior")
+    tiny_folder_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with eight photographs of two sizes, their masks, and a short schedule."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+    for i, (height, width) in enumerate(SIZES):
+        photo = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        hole = np.zeros((height, width), bool)
+        hole[3:8, 2 + i % 3 : 8] = True
+        Image.fromarray(photo).save(f"photos/p{i}.png")
+        Image.fromarray(hole).save(f"masks/p{i}.png")
+    Path("two.yaml").write_text("steps: 2\nspacing: linspace\n")
+    Path("three.yaml").write_text("steps: 3\nspacing: linspace\n")
+    return tmp_path
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prior: Path) -> Call:
+    """`repaint inpaint` in this process: (exit status, stdout, stderr)."""
+
+    def inpaint(*arguments: object, schedule: str = "two.yaml") -> tuple[int, str, str]:
+        common = ["--prior", prior, "--schedule", schedule, "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["repaint", "inpaint", *map(str, [*arguments, *common])])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return (int(left.value.code or 0), *capsys.readouterr())
+
+    return inpaint
+
+
+def results(folder: str | Path) -> dict[str, bytes]:
+    """What lies in a folder of results, without what a kill may leave half-written under a hidden name."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if not path.name.startswith(".")}
+
+
+def test_a_folder_with_masks(folder: Path, call: Call, prior: Path) -> None:
+    """If this fails, an image of a folder is filled with another's mask or seed, or its kept pixels change."""
+    status, told, _ = call("photos", "masks", "--out", "out", "--seed", 5, "--json")
+    report = json.loads(told)
+    assert status == 0
+    assert (report["filled"], report["found"], report["failed"]) == (8, 0, 0)
+    assert sorted(results("out")) == [*(f"p{i}.png" for i in range(8)), SETTINGS]
+    assert len({entry["seed"] for entry in report["images"]}) == 8
+    pipe = RePaintPipeline.from_pretrained(prior)
+    pipe.set_progress_bar_config(disable=True)
+    for entry in report["images"]:
+        assert Path(entry["mask"]).name == Path(entry["image"]).name == Path(entry["out"]).name
+        before, after = np.asarray(Image.open(entry["image"])), np.asarray(Image.open(entry["out"]))
+        hole = np.asarray(Image.open(entry["mask"]))
+        assert np.array_equal(before[~hole], after[~hole])
+        asked = {"schedule": "two.yaml", "generator": entry["seed"], "output_type": "np"}
+        alone = pipe(entry["image"], entry["mask"], **asked).images[0]
+        # A batch of another size may round a value differently; noise of another seed is off by tens.
+        assert np.abs(alone.astype(int) - after).max() <= 1
+
+
+def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
+    """If this fails, shards, patterns, or an end in the middle change what a result is."""
+    call("photos", "masks", "--out", "whole")
+    whole = results("whole")
+    for i in (3, 1, 2):
+        assert call("photos", "masks", "--out", "shards", "--shard", f"{i}/3", "--batch-size", 8)[0] == 0
+    assert results("shards") == whole
+    call("photos", "masks", "--out", "again")
+    for name in ("p1.png", "p6.png"):
+        Path("again", name).unlink()
+    Path("again", "p4.png").write_bytes(whole["p4.png"][:90])
+    status, told, _ = call("photos", "masks", "--out", "again")
+    assert (status, told) == (0, "3 filled, 5 there before. Results: again\n")
+    assert results("again") == whole
+    status, told, _ = call("photos", "masks", "--out", "again")
+    assert told == "8 there before. Results: again\n"
+    call("photos/p[0-4].png", "masks", "--out", "pattern")  # all those of one size: the same batches
+    call(*(f"photos/p{i}.png" for i in range(5)), "masks", "--out", "listed")
+    assert results("pattern") == results("listed")
+    assert results("pattern").items() < whole.items()
+
+
+def test_one_mask_for_all(folder: Path, call: Call) -> None:
+    """If this fails, one mask is taken for the first image only; or an image it does not fit ends the work."""
+    status, told, wrong = call("photos", "masks/p0.png", "--out", "out", "--json")
+    report = json.loads(told)
+    assert (status, report["filled"], report["failed"]) == (2, 5, 3)
+    assert sorted(results("out")) == [*(f"p{i}.png" for i in range(5)), SETTINGS]
+    reason = "mask_image is 12 x 14 and its image 16 x 10 (height x width): a mask is never resized."
+    assert all(f"photos/p{i}.png: {reason}" in wrong for i in (5, 6, 7))
+    assert [reason in entry.get("reason", "") for entry in report["images"]] == [False] * 5 + [True] * 3
+
+
+def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
+    """If this fails, one damaged download costs the work on all others, or passes in silence."""
+    whole = Path("photos/p2.png").read_bytes()
+    Path("photos/p2.png").write_bytes(whole[:60])
+    Path("masks/p6.png").write_text("no mask")
+    status, told, wrong = call("photos", "masks", "--out", "out")
+    assert (status, told) == (2, "6 filled, 2 failed. Results: out\n")
+    assert "photos/p2.png: Cannot " in wrong
+    assert "photos/p6.png: Cannot open masks/p6.png: " in wrong
+    Path("photos/p2.png").write_bytes(whole)
+    assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 there before, 1 failed. Results: out\n")
+
+
+def test_other_settings_never_mix(folder: Path, call: Call) -> None:
+    """If this fails, a folder holds results of two schedules or seeds, and nothing tells which."""
+    call("photos", "masks", "--out", "out")
+    Path("out/p3.png").unlink()
+    before = results("out")
+    for options, schedule, message in (
+        (["--seed", 1], "two.yaml", "seed was 0 and is 1"),
+        ([], "three.yaml", "method was "),
+        (["--dtype", "bfloat16"], "two.yaml", "dtype was 'float32' and is 'bfloat16'"),
+    ):
+        status, told, wrong = call("photos", "masks", "--out", "out", *options, schedule=schedule)
+        assert (status, told) == (2, "")
+        assert f"repaint: out was made with other settings: {message}" in wrong
+        assert "or --overwrite to lose what is there." in wrong
+        assert results("out") == before
+    assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 there before. Results: out\n"
+    assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
+    call("photos", "masks", "--out", "fresh", "--seed", 1)
+    assert results("out") == results("fresh")
+
+
+def test_a_result_of_another_mask_is_not_taken_for_done(folder: Path, call: Call) -> None:
+    """If this fails, a changed mask or image is skipped, and the folder holds an old result under its name."""
+    call("photos", "masks", "--out", "out")
+    before = results("out")
+    Image.fromarray(np.eye(12, 14, dtype=bool)).save("masks/p1.png")
+    status, told, wrong = call("photos", "masks", "--out", "out")
+    assert (status, told) == (2, "7 there before, 1 failed. Results: out\n")
+    assert "photos/p1.png: out/p1.png is no result of this image and mask: kept pixels differ. Remove it." in wrong
+    assert results("out") == before
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_results_of_every_mode_are_found_again(folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, pictures of this mode are refused, or filled anew at every start."""
+    size = (14, 12)
+    values = np.random.default_rng(1).integers(0, 255, (12, 14, 3), dtype=np.uint8)
+    if mode in ("I;16", "I", "F"):
+        dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        image = Image.fromarray((values[..., 0].astype(np.float64) * (1 if mode == "F" else 257)).astype(dtype))
+    else:
+        image = Image.fromarray(values).convert("L" if mode == "LA" else "RGB").convert(mode)
+    assert (image.mode, image.size) == (mode, size)
+    image.save("odd.tif")
+    todo = tasks([Path("odd.tif")], Path("masks/p0.png"), Path("photos"), 0)
+    pipe, method = tiny_pipe(), as_method("two.yaml")
+    first, second = (next(run(pipe, [todo], method, {})) for _ in range(2))
+    assert (first.status, second.status) == ("filled", "found"), first.reason or second.reason
+    suffix = ".tif" if mode in ("CMYK", "I", "F") else ".png"
+    assert first.out == second.out == str(Path("photos") / f"odd{suffix}")
+
+
+REFUSED: list[tuple[list[object], str]] = [
+    (["photos", "masks", "--out", "none/out"], "Cannot write none/out: no folder none. Create it first."),
+    (["photos", "masks", "--out", "two.yaml"], "Cannot write two.yaml: many images make a folder of results"),
+    (["photos", "masks", "--out", "photos"], f"photos holds files and no {SETTINGS}: results would mix with others."),
+    (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard 3/2: it is i/n with i from 1 to n"),
+    (["photos", "masks", "--out", "out", "--class", "cat"], "class_labels"),
+    (["photos", "masks", "--out", "out", "--latent-margin", "2"], "latent_margin 2 for a PixelPrior"),
+    (["photos", "masks", "--out", "out", "--seed", "-1"], "Seed -1: seeds lie in"),
+    (["photos", "masks", "--out", "out", "--batch-size", "0"], "Invalid value for '--batch-size'"),
+    (["photos", "empty", "--out", "out"], "empty holds no picture"),
+    (["photos", "few", "--out", "out"], "photos/p1.png has no mask in few (7 such)"),
+    (["photos/p0.png", "photos", "masks", "--out", "out"], "photos is a folder among other images: give one folder"),
+    (["photos/p0.png", "twins/p0.jpg", "masks", "--out", "out"], "share a name, which pairs them."),
+    (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--shard", "1/2"], "--shard for one image: it is for many."),
+    (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--overwrite"], "--overwrite for one image: it is for many."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_refusals(folder: Path, call: Call, arguments: list[object], message: str) -> None:
+    """If this fails, this mistake gives a traceback, a folder half-made, or a mixture."""
+    for name in ("empty", "few", "twins"):
+        Path(name).mkdir()
+    for name in ("few/p0.png", "twins/p0.jpg"):
+        Path(name).write_bytes(Path("photos/p0.png").read_bytes())
+    before = sorted(folder.rglob("*"))
+    status, told, wrong = call(*arguments)
+    assert (status, told) == (2, "")
+    assert wrong.startswith("repaint: ")
+    assert message in wrong
+    assert wrong.count("\n") == 1, wrong
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "Cannot read "), ("[]", "is no settings of results")])
+def test_damaged_settings(folder: Path, call: Call, text: str, message: str) -> None:
+    """If this fails, a damaged settings file gives a traceback, or is overwritten."""
+    Path("out").mkdir()
+    Path("out", SETTINGS).write_text(text)
+    status, _, wrong = call("photos", "masks", "--out", "out", "--overwrite")
+    assert (status, message in wrong) == (2, True)
+    assert results("out") == {SETTINGS: text.encode()}
+
+
+def test_batches_are_of_one_size_and_do_not_depend_on_the_process(folder: Path) -> None:
+    """If this fails, a result's last bits depend on how many processes there were."""
+    todo = tasks([Path("photos")], Path("masks"), Path("out"), 0)
+    found = batches(todo, 3)
+    assert [[task.image.stem for task in batch] for batch in found] == [
+        ["p0", "p1", "p2"],
+        ["p3", "p4"],
+        ["p5", "p6", "p7"],
+    ]
+    assert batches(todo, 1) == [[task] for task in todo]
+    assert [
+        task.seed for task in tasks([Path("photos/p3.png"), Path("photos/p1.png")], Path("masks"), Path("x"), 0)
+    ] == [
+        todo[1].seed,
+        todo[3].seed,
+    ]
+
+
+def test_progress_ends_at_the_total(folder: Path) -> None:
+    """If this fails, the bar stops short of its end or runs beyond it, where files fail or are there before."""
+    Path("photos/p2.png").write_bytes(b"")
+    todo, method, out = (
+        batches(tasks([Path("photos")], Path("masks"), Path("out"), 0), 3),
+        as_method("two.yaml"),
+        Path("out"),
+    )
+    out.mkdir()
+    for _ in range(2):
+        steps: list[int] = []
+        list(run(tiny_pipe(), todo, method, {}, on_calls=steps.append))
+        assert sum(steps) == 8 * method.model_calls
+
+
+def test_what_fails_in_a_batch_fails_alone() -> None:
+    """If this fails, one bad entry spoils its batch, or the memory's limit is forgotten at the next batch."""
+    seen: list[int] = []
+
+    def compute(some: Any) -> list[int]:
+        seen.append(len(some))
+        if len(some) > 2:
+            raise torch.cuda.OutOfMemoryError("too small")
+        if 3 in some:
+            raise InputError("three")
+        return [10 * entry for entry in some]
+
+    told: list[str] = []
+    halving = Halving(told.append)
+    found = [
+        (list(some), done if isinstance(done, list) else str(done))
+        for some, done in halving.results([1, 2, 3, 4, 5], compute)
+    ]
+    assert found == [([1, 2], [10, 20]), ([3], "three"), ([4, 5], [40, 50])]
+    assert [len(some) for some, _ in halving.results([6, 7, 8], compute)] == [2, 1]
+    line = "The GPU's memory is too small for {} results at once: going on with {}."
+    assert told == [line.format(5, 3), line.format(3, 2)]
+
+
+# --- processes
+
+
+def launched(prior: Path, *arguments: object, processes: int | None = None, **options: Any) -> subprocess.Popen[str]:
+    """`repaint inpaint` in processes of its own; with a number, under accelerate."""
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = [sys.executable, *(launch if processes else []), "-m", "repaint", "inpaint", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, "--prior", str(prior), "--device", "cpu"], env=environment, **pipes)
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle(folder: Path, prior: Path, call: Call) -> None:
+    """If this fails, a preempted job leaves half a picture, or ends with other pictures than one left alone."""
+    long = ["photos", "masks", "--batch-size", 1]
+    Path("long.yaml").write_text("steps: 100\nspacing: linspace\n")
+    call(*long, "--out", "whole", schedule="long.yaml")
+    process = launched(prior, *long, "--out", "killed", "--schedule", "long.yaml")
+    until = time.monotonic() + 120
+    while len(list(Path("killed").glob("p*.png"))) < 2 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = len(list(Path("killed").glob("p*.png")))
+    assert process.returncode == -signal.SIGKILL
+    assert 2 <= done < 8, "it had ended before the kill: give it more to do"
+    status, told, _ = call(*long, "--out", "killed", schedule="long.yaml")
+    assert (status, told) == (0, f"{8 - done} filled, {done} there before. Results: killed\n")
+    assert results("killed") == results("whole")
+
+
+@pytest.mark.slow
+def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -> None:
+    """If this fails, `accelerate launch` paints other pictures, reports twice, or a bad file ends all of it."""
+    asked = ["photos", "masks", "--batch-size", 2]
+    call(*asked, "--out", "one")
+    Path("photos/bad.png").write_text("no image")
+    Path("masks/bad.png").write_text("no image")
+    process = launched(prior, *asked, "--out", "two", "--schedule", "two.yaml", "--json", processes=2)
+    told, wrong = process.communicate(timeout=300)
+    assert process.returncode != 0
+    report = json.loads(told)
+    assert (report["filled"], report["failed"]) == (8, 1), wrong
+    assert "photos/bad.png: Cannot open photos/bad.png" in wrong
+    assert results("two") == results("one")
