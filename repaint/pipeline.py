@@ -9,24 +9,20 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from repaint.crop import pad
 from repaint.errors import InputError, PriorError, StateError, nearest
-from repaint.images import ImageLike, Picture, read_images
-from repaint.masks import MaskLike, known, read_keep
+from repaint.images import ImageLike, read_images
+from repaint.jobs import batches, bound, collect, encode, finish, jobs_for, same_problem
+from repaint.masks import MaskLike
 from repaint.merge import Merge
 from repaint.method import Method, as_method
 from repaint.priors.base import Conditions, Prior
-from repaint.priors.latent import widen
 from repaint.priors.load import load, prior_from_pipe
-from repaint.rng import Seedable, seeds_for
+from repaint.rng import Seedable
 from repaint.sampler import Guidance, Sampler
 from repaint.schedule import JumpSchedule
-from repaint.seam import meet_rim
 from repaint.solvers import Langevin, Solver
 from repaint.state import SamplerState
 
@@ -51,17 +47,6 @@ class RePaintOutput:
     images: Any
     model_calls: int
     seeds: list[int]
-
-
-@dataclass
-class _Job:
-    """One image to fill: its picture, its mask, and what comes out."""
-
-    picture: Picture
-    keep: Float[Tensor, "1 h w"]
-    seed: int
-    conditions: Conditions
-    result: Any = None
 
 
 class RePaintPipeline:
@@ -256,21 +241,22 @@ class RePaintPipeline:
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
         )
-        jobs = self._jobs(read_images(image), mask_image, keep_mask, num_images_per_prompt, generator, asked)
-        for group in _groups(jobs):
-            if not _has_hole(group[0]):
-                for job in group:
+        jobs = jobs_for(read_images(image), mask_image, keep_mask, num_images_per_prompt, generator, asked)
+        for batch in batches(jobs):
+            if not batch[0].has_hole:
+                for job in batch:
                     latent = output_type == "latent"
-                    job.result = self._encode([job])[0][0] if latent else job.picture.output(output_type)
+                    job.result = encode(self.prior, [job])[0][0] if latent else job.picture.output(output_type)
                 continue
             with _half_explained():
-                sampler = Sampler(self._conditioned(group), method, guidance)
-                x0, mask = self._encode(group, latent_margin)
-                init = None if strength == 1 else self._encode(group, whole=True)[0]
-                state = sampler.start(x0, mask, [job.seed for job in group], init)
-                self._finish(group, self._walk(sampler, state, callback_on_step_end), feather, output_type)
-        calls = method.model_calls if any(_has_hole(job) for job in jobs) else 0
-        return RePaintOutput(_collect(jobs, output_type), calls, [job.seed for job in jobs])
+                sampler = Sampler(bound(self.prior, batch), method, guidance)
+                x0, mask = encode(self.prior, batch, latent_margin)
+                init = None if strength == 1 else encode(self.prior, batch, whole=True)[0]
+                state = sampler.start(x0, mask, [job.seed for job in batch], init)
+                last = self._walk(sampler, state, callback_on_step_end)
+                finish(self.prior, batch, last.x, feather, output_type)
+        calls = method.model_calls if any(job.has_hole for job in jobs) else 0
+        return RePaintOutput(collect(jobs, output_type), calls, [job.seed for job in jobs])
 
     def resume(
         self,
@@ -311,10 +297,9 @@ class RePaintPipeline:
         pictures = read_images(image)
         copies = max(1, len(state.seeds) // len(pictures))
         asked = Conditions(**conditions)
-        jobs = self._jobs(pictures, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
-        x0, mask = self._encode(jobs, latent_margin) if len(_groups(jobs)) == 1 else (None, None)
+        jobs = jobs_for(pictures, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
         state = state.to(self.device)
-        if x0 is None or mask is None or not _same_problem(state, x0, mask):
+        if len(batches(jobs)) != 1 or not same_problem(state, *encode(self.prior, jobs, latent_margin)):
             raise StateError(
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
                 "is not this image's under this mask. Give the image, mask and latent_margin that the run was started "
@@ -322,10 +307,10 @@ class RePaintPipeline:
             )
         done = state.model_calls
         with _half_explained():
-            sampler = Sampler(self._conditioned(jobs), method, guidance)
+            sampler = Sampler(bound(self.prior, jobs), method, guidance)
             last = self._walk(sampler, state, callback_on_step_end)
-            self._finish(jobs, last, feather, output_type)
-        return RePaintOutput(_collect(jobs, output_type), last.model_calls - done, list(state.seeds))
+            finish(self.prior, jobs, last.x, feather, output_type)
+        return RePaintOutput(collect(jobs, output_type), last.model_calls - done, list(state.seeds))
 
     def _check_seam(self, margin: int, feather: float, output_type: OutputType) -> None:
         if isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0:
@@ -339,47 +324,6 @@ class RePaintPipeline:
             raise InputError(f"feather {feather}: it is a width in pixels from 0, and 0 is none. Raise it.")
         if feather and output_type == "latent":
             raise InputError(f"feather {feather} for latents: only pixels are feathered. Leave one of the two out.")
-
-    def _jobs(
-        self,
-        pictures: Sequence[Picture],
-        mask_image: MaskLike | None,
-        keep_mask: MaskLike | None,
-        copies: int,
-        generator: Seedable,
-        asked: Conditions,
-    ) -> list[_Job]:
-        keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
-        each = asked.split(len(pictures))
-        seeds = seeds_for(len(pictures) * copies, generator)
-        return [
-            _Job(pictures[i // copies], keeps[i // copies], seed, each[i // copies]) for i, seed in enumerate(seeds)
-        ]
-
-    def _conditioned(self, jobs: Sequence[_Job]) -> Prior:
-        """The prior under the conditions of a group of one size."""
-        height, width = pad(jobs[0].keep, self.prior.multiple_of)[0].shape[-2:]
-        return self.prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
-
-    def _encode(self, jobs: Sequence[_Job], margin: int = 0, *, whole: bool = False) -> tuple[Tensor, Tensor]:
-        """(x0, known) of a group of one size; `whole` treats every pixel as known.
-
-        Each picture by itself, and once however many results it has: in a batch the last bits of an autoencoder's
-        latents are others, and a branch of a state would no longer know its own picture.
-        """
-        encoded: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        for job in jobs:
-            if (key := (id(job.picture), id(job.keep))) in encoded:
-                continue
-            mask = torch.ones_like(job.keep, dtype=torch.bool) if whole else known(job.keep)
-            image = job.picture.tensor(self.prior.channels)
-            image = pad(torch.where(mask, image, torch.zeros_like(image)), self.prior.multiple_of)[0]
-            mask = pad(mask, self.prior.multiple_of)[0]
-            encoded[key] = self.prior.encode(
-                image[None].to(self.prior.device, self.prior.dtype), mask[None].to(self.prior.device)
-            )
-        x0, mask = (torch.cat(parts) for parts in zip(*(encoded[id(j.picture), id(j.keep)] for j in jobs), strict=True))
-        return x0, widen(mask, margin) if margin else mask
 
     def _walk(self, sampler: Sampler, state: SamplerState, callback: StepCallback | None) -> SamplerState:
         """Run to the end with a progress bar; returns the last state."""
@@ -397,21 +341,6 @@ class RePaintPipeline:
                     state = sampler.adopt((changed or {}).get("state", state))
         return state
 
-    def _finish(self, jobs: Sequence[_Job], state: SamplerState, feather: float, output_type: OutputType) -> None:
-        """Decode, cut the padding off, meet the rim, put the kept pixels back bit for bit."""
-        if output_type == "latent":
-            for job, x in zip(jobs, state.x, strict=True):
-                job.result = x
-            return
-        with torch.no_grad():
-            decoded = self.prior.decode(state.x).cpu()
-        for job, image in zip(jobs, decoded, strict=True):
-            padding = pad(job.keep, self.prior.multiple_of)[1]
-            filled = padding.cut(image)
-            if feather:
-                filled = meet_rim(filled, job.picture.tensor(self.prior.channels), known(job.keep), feather)
-            job.result = job.picture.compose(filled, job.keep).output(output_type)
-
 
 def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:
     """Load a prior, fill the hole, in one line. For more than one call keep a `RePaintPipeline`.
@@ -422,18 +351,6 @@ def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "texture
         **kwargs: see `RePaintPipeline.__call__`.
     """
     return RePaintPipeline.from_pretrained(prior)(image, mask_image, **kwargs)
-
-
-def _groups(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Jobs that can share a batch: one size, and all with a hole or all without."""
-    groups: dict[Any, list[_Job]] = {}
-    for job in jobs:
-        groups.setdefault((job.picture.size, _has_hole(job)), []).append(job)
-    return list(groups.values())
-
-
-def _has_hole(job: _Job) -> bool:
-    return not bool(known(job.keep).all())
 
 
 def _weakened(method: Method, strength: float) -> Method:
@@ -461,27 +378,9 @@ def _half_explained() -> Iterator[None]:
         ) from error
 
 
-def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
-    """Whether a state's known part is that of this image and mask."""
-    if state.x0.shape != x0.shape:
-        return False
-    mask = mask.expand(x0.shape)
-    return torch.equal(state.known, mask) and torch.equal(state.x0, torch.where(mask, x0, torch.zeros_like(x0)))
-
-
 def _check_output_type(output_type: str) -> None:
     if output_type not in get_args(OutputType):
         known = ", ".join(get_args(OutputType))
         raise InputError(
             f"output_type {output_type!r}: it is one of {known}.{nearest(output_type, get_args(OutputType))}"
         )
-
-
-def _collect(jobs: Sequence[_Job], output_type: OutputType) -> Any:
-    """The results as a list, or as one batch where the type has such a thing and the sizes agree."""
-    results = [job.result for job in jobs]
-    if output_type == "np" and len({(r.shape, r.dtype) for r in results}) == 1:
-        return np.stack(results)
-    if output_type == "pt" and len({(r.shape, r.dtype) for r in results}) == 1:
-        return torch.stack(results)
-    return results

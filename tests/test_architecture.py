@@ -41,6 +41,7 @@ ORDER = [
     ["priors.text", "priors.dit"],
     ["priors.flow", "priors.guided"],
     ["priors.load"],
+    ["jobs"],
     ["sampler"],
     ["pipeline"],
     ["metrics"],
