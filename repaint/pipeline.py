@@ -12,9 +12,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from repaint.crop import CropLike, as_crop
 from repaint.errors import InputError, PriorError, StateError, nearest
 from repaint.images import ImageLike, read_images
-from repaint.jobs import batches, bound, collect, encode, finish, jobs_for, same_problem
+from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
 from repaint.masks import MaskLike
 from repaint.merge import Merge
 from repaint.method import Method, as_method
@@ -40,7 +41,7 @@ class RePaintOutput:
     Attributes:
         images: one result per image and repetition, in the order of the input. "pil": a list. "np", "pt": an array or
             tensor with a batch axis where all have one size, else a list. "latent": the sampler's own x, a list.
-        model_calls: denoiser calls that each image with a hole cost.
+        model_calls: denoiser calls that each image with a hole cost; of a cropped image, each of its windows.
         seeds: the seed of each result; `generator=seeds[i]` with image i alone makes it again.
     """
 
@@ -182,6 +183,7 @@ class RePaintPipeline:
         latent_margin: int = 0,
         feather: float = 0.0,
         generator: Seedable = None,
+        crop: CropLike = "auto",
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
     ) -> RePaintOutput:
@@ -215,9 +217,13 @@ class RePaintPipeline:
                 returns kept pixels a little changed, and where the hole begins that shows. See `repaint.seam.meet_rim`;
                 2 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.rng.seeds_for`.
-            output_type: "pil", "np", "pt" or "latent".
+            crop: "auto" fills windows around the holes of an image that is larger than the prior was trained for, and
+                stitches them in; a `repaint.crop.Crop` says how large they are; None or "off" gives the prior whole
+                images. The first window takes the result's seed, others seeds derived from it and their number.
+            output_type: "pil", "np", "pt" or "latent"; an image that is cropped has no latents.
             callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState});
-                it may return a dict with another "state" to go on from. The state can be saved, see `resume`.
+                it may return a dict with another "state" to go on from. The state can be saved, see `resume`. What has
+                one size runs as one batch, each batch from first move to last; a state is that of a batch.
         Raises:
             RepaintError: every misuse, with one clear line; see `repaint.errors`.
         """
@@ -241,22 +247,21 @@ class RePaintPipeline:
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
         )
-        jobs = jobs_for(read_images(image), mask_image, keep_mask, num_images_per_prompt, generator, asked)
+        pictures = read_images(image)
+        parts = cut(pictures, mask_image, keep_mask, as_crop(crop), self.prior)
+        results = results_for(pictures, parts, num_images_per_prompt, generator, asked)
+        if output_type == "latent":
+            check_latents(results)
+        jobs = [job for result in results for job in result.jobs]
         for batch in batches(jobs):
-            if not batch[0].has_hole:
-                for job in batch:
-                    latent = output_type == "latent"
-                    job.result = encode(self.prior, [job])[0][0] if latent else job.picture.output(output_type)
-                continue
             with _half_explained():
                 sampler = Sampler(bound(self.prior, batch), method, guidance)
-                x0, mask = encode(self.prior, batch, latent_margin)
-                init = None if strength == 1 else encode(self.prior, batch, whole=True)[0]
+                x0, mask = encode(self.prior, [job.part for job in batch], latent_margin)
+                init = None if strength == 1 else encode(self.prior, [job.part for job in batch], whole=True)[0]
                 state = sampler.start(x0, mask, [job.seed for job in batch], init)
-                last = self._walk(sampler, state, callback_on_step_end)
-                finish(self.prior, batch, last.x, feather, output_type)
-        calls = method.model_calls if any(job.has_hole for job in jobs) else 0
-        return RePaintOutput(collect(jobs, output_type), calls, [job.seed for job in jobs])
+                self._finish(batch, self._walk(sampler, state, callback_on_step_end), feather, output_type)
+        images = collect(results, output_type, self.prior)
+        return RePaintOutput(images, method.model_calls if jobs else 0, [result.seed for result in results])
 
     def resume(
         self,
@@ -273,14 +278,15 @@ class RePaintPipeline:
         strength: float = 1.0,
         latent_margin: int = 0,
         feather: float = 0.0,
+        crop: CropLike = "auto",
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
         **conditions: Any,
     ) -> RePaintOutput:
         """Go on from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
 
-        Give the image, mask, conditions, method, strength and margin of the run that the state came from. For a branch
-        (`state.branch(seeds)`), the schedule must begin at the state's level: `JumpSchedule.capped(level)` makes one.
+        Give the image, mask, crop, conditions, method, strength and margin of the run that the state came from. For a
+        branch (`state.branch(seeds)`), the schedule must begin at its level: `JumpSchedule.capped(level)` makes one.
 
         Args:
             state: a `SamplerState`, or the path of a saved one.
@@ -295,22 +301,29 @@ class RePaintPipeline:
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         pictures = read_images(image)
-        copies = max(1, len(state.seeds) // len(pictures))
-        asked = Conditions(**conditions)
-        jobs = jobs_for(pictures, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
+        parts = cut(pictures, mask_image, keep_mask, as_crop(crop), self.prior)
+        copies = max(1, len(state.seeds) // max(1, sum(map(len, parts))))
+        results = results_for(pictures, parts, copies, 0, Conditions(**conditions))  # the state has its own seeds
+        if output_type == "latent":
+            check_latents(results)
+        jobs = [job for result in results for job in result.jobs]
         state = state.to(self.device)
-        if len(batches(jobs)) != 1 or not same_problem(state, *encode(self.prior, jobs, latent_margin)):
+        if len(batches(jobs)) != 1 or not same_problem(
+            state, *encode(self.prior, [job.part for job in jobs], latent_margin)
+        ):
             raise StateError(
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
-                "is not this image's under this mask. Give the image, mask and latent_margin that the run was started "
-                "with."
+                "is not this image's under this mask. Give the image, mask, crop and latent_margin that the run was "
+                "started with."
             )
         done = state.model_calls
         with _half_explained():
             sampler = Sampler(bound(self.prior, jobs), method, guidance)
             last = self._walk(sampler, state, callback_on_step_end)
-            finish(self.prior, jobs, last.x, feather, output_type)
-        return RePaintOutput(collect(jobs, output_type), last.model_calls - done, list(state.seeds))
+            self._finish(jobs, last, feather, output_type)
+        seed_of = dict(zip(map(id, jobs), state.seeds, strict=True))
+        seeds = [seed_of[id(result.jobs[0])] if result.jobs else result.seed for result in results]
+        return RePaintOutput(collect(results, output_type, self.prior), last.model_calls - done, seeds)
 
     def _check_seam(self, margin: int, feather: float, output_type: OutputType) -> None:
         if isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0:
@@ -340,6 +353,13 @@ class RePaintPipeline:
                     changed = callback(self, state.position, state.level, {"state": state})
                     state = sampler.adopt((changed or {}).get("state", state))
         return state
+
+    def _finish(self, jobs: Sequence[Job], state: SamplerState, feather: float, output_type: OutputType) -> None:
+        if output_type != "latent":
+            finish(self.prior, jobs, state.x, feather)
+            return
+        for job, x in zip(jobs, state.x, strict=True):
+            job.painted = x
 
 
 def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from repaint.errors import InputError, PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
-__all__ = ["Conditions", "Prior", "each_of"]
+__all__ = ["Conditions", "Prior", "each_of", "side_of"]
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,18 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
     return values
 
 
+def side_of(config: Mapping[str, Any]) -> int | None:
+    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say."""
+    size = config.get("sample_size")
+    return None if size is None else int(max(size) if isinstance(size, (list, tuple)) else size)
+
+
 @runtime_checkable
 class Prior(Protocol):
     """A diffusion model over samples x of some space, and the way between images and that space.
+
+    A prior may also have `preferred_size`, the side in pixels of the images that it was trained on: larger images are
+    then cropped around their holes.
 
     Attributes:
         channels: channels of the images that `encode` takes.
