@@ -38,6 +38,9 @@ class Crop:
             direction, >= 0.
         upscale: enlarge windows that can be smaller than `size` to it, by a whole factor, and average the result back.
             Small holes get more detail than the picture holds; kept pixels stay bit-equal.
+        windows: where a hole and its context need more than `size`: True shows the model overlapping windows of `size`
+            at each level (`repaint.priors.windowed`), False all at once; None does the former where the prior draws
+            one size only, as DiT does, and the latter elsewhere, which costs half.
     Raises:
         InputError: a value out of range.
     """
@@ -45,6 +48,7 @@ class Crop:
     size: int | None = None
     context: float = 0.5
     upscale: bool = False
+    windows: bool | None = None
 
     def __post_init__(self) -> None:
         whole = isinstance(self.size, Integral) and not isinstance(self.size, bool)

@@ -22,6 +22,7 @@ from repaint.images import Picture
 from repaint.masks import MaskLike, known, read_keep
 from repaint.priors.base import Conditions, Prior
 from repaint.priors.latent import smooth_fill, widen
+from repaint.priors.windowed import Windowed
 from repaint.rng import Seedable, seeds_for
 from repaint.seam import meet_rim
 from repaint.state import SamplerState
@@ -104,7 +105,7 @@ def cut(
 ) -> list[list[Part]]:
     """The parts of each picture that have to be painted; the arguments are those of `RePaintPipeline.__call__`."""
     keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
-    size = (crop and crop.size) or getattr(prior, "preferred_size", None)
+    size = _window_size(crop, prior)
     parts = []
     for picture, keep in zip(pictures, keeps, strict=True):
         hole = ~known(keep)[0].numpy()
@@ -116,6 +117,11 @@ def cut(
             windows = windows_around(hole, crop, size, prior.multiple_of)
         parts.append([Part(w, picture.window(w.place), keep[(slice(None), *w.place)]) for w in windows])
     return parts
+
+
+def _window_size(crop: Crop | None, prior: Prior) -> int | None:
+    """Side in pixels of windows where nothing asks for more; None where nothing is cropped."""
+    return None if crop is None else crop.size or getattr(prior, "preferred_size", None)
 
 
 def results_for(
@@ -148,8 +154,14 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(groups.values())
 
 
-def bound(prior: Prior, jobs: Sequence[Job]) -> Prior:
-    """The prior under the conditions of a batch."""
+def bound(prior: Prior, jobs: Sequence[Job], crop: Crop | None = None) -> Prior:
+    """The prior under the conditions of a batch; shown in overlapping windows where the crop or its own size asks."""
+    size = _window_size(crop, prior)
+    if crop is not None and size is not None:
+        size = -(-size // prior.multiple_of) * prior.multiple_of
+        asked = size == prior.multiple_of if crop.windows is None else crop.windows
+        if asked and max(jobs[0].part.size) > size:
+            prior = Windowed(prior, size)
     height, width = (-(-side // prior.multiple_of) * prior.multiple_of for side in jobs[0].part.size)
     return prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
 

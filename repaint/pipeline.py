@@ -247,15 +247,15 @@ class RePaintPipeline:
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
         )
-        pictures = read_images(image)
-        parts = cut(pictures, mask_image, keep_mask, as_crop(crop), self.prior)
+        pictures, cropping = read_images(image), as_crop(crop)
+        parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)
         results = results_for(pictures, parts, num_images_per_prompt, generator, asked)
         if output_type == "latent":
             check_latents(results)
         jobs = [job for result in results for job in result.jobs]
         for batch in batches(jobs):
             with _half_explained():
-                sampler = Sampler(bound(self.prior, batch), method, guidance)
+                sampler = Sampler(bound(self.prior, batch, cropping), method, guidance)
                 x0, mask = encode(self.prior, [job.part for job in batch], latent_margin)
                 init = None if strength == 1 else encode(self.prior, [job.part for job in batch], whole=True)[0]
                 state = sampler.start(x0, mask, [job.seed for job in batch], init)
@@ -300,8 +300,8 @@ class RePaintPipeline:
         if not isinstance(state, SamplerState):
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
-        pictures = read_images(image)
-        parts = cut(pictures, mask_image, keep_mask, as_crop(crop), self.prior)
+        pictures, cropping = read_images(image), as_crop(crop)
+        parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)
         copies = max(1, len(state.seeds) // max(1, sum(map(len, parts))))
         results = results_for(pictures, parts, copies, 0, Conditions(**conditions))  # the state has its own seeds
         if output_type == "latent":
@@ -318,7 +318,7 @@ class RePaintPipeline:
             )
         done = state.model_calls
         with _half_explained():
-            sampler = Sampler(bound(self.prior, jobs), method, guidance)
+            sampler = Sampler(bound(self.prior, jobs, cropping), method, guidance)
             last = self._walk(sampler, state, callback_on_step_end)
             self._finish(jobs, last, feather, output_type)
         seed_of = dict(zip(map(id, jobs), state.seeds, strict=True))

@@ -36,7 +36,7 @@ ORDER = [
     ["state"],
     ["priors.base"],
     ["priors.preconditioning"],
-    ["priors.gaussian", "priors.pixel", "priors.guided_anatomy"],
+    ["priors.gaussian", "priors.pixel", "priors.guided_anatomy", "priors.windowed"],
     ["priors.latent"],
     ["priors.text", "priors.dit"],
     ["priors.flow", "priors.guided"],

@@ -70,7 +70,7 @@ class Conditions:
         return [replace(self, **{name: values[i] for name, values in each.items()}) for i in range(count)]
 
     @classmethod
-    def join(cls, each: Sequence[Conditions], size: tuple[int, int]) -> Conditions:
+    def join(cls, each: Sequence[Conditions], size: tuple[int, int] | None) -> Conditions:
         """The inverse of `split`, for those images of one padded size that share a batch."""
         joined: dict[str, Any] = {}
         for name in PER_IMAGE:
