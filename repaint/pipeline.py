@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor
 
 from repaint.crop import CropLike, as_crop
-from repaint.errors import InputError, PriorError, StateError, nearest
+from repaint.errors import InputError, StateError, nearest
 from repaint.images import ImageLike, read_images
 from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
 from repaint.masks import MaskLike
+from repaint.memory import BatchSize, Placed, check_batch_size, explained, in_batches
 from repaint.merge import Merge
 from repaint.method import Method, as_method
 from repaint.priors.base import Conditions, Prior
@@ -50,7 +50,7 @@ class RePaintOutput:
     seeds: list[int]
 
 
-class RePaintPipeline:
+class RePaintPipeline(Placed):
     """Fills holes with a pretrained prior. It holds a `Prior` and nothing else that matters.
 
     Args:
@@ -90,73 +90,9 @@ class RePaintPipeline:
             )
         return cls(prior_from_pipe(pipe, class_names))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.prior.device
-
-    def to(
-        self, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None
-    ) -> RePaintPipeline:
-        """Move the model to a device or to a floating type, in either place; returns this pipeline.
-
-        Raises:
-            InputError: a device that is unknown or not here.
-        """
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
-        if device is not None:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError, NotImplementedError) as error:
-                raise InputError(
-                    f"Device {str(device)!r}: PyTorch cannot use it here. Use 'cpu', or 'cuda', 'cuda:1', 'mps' where "
-                    "there is one and PyTorch was built for it."
-                ) from error
-        self.prior.to(device, dtype)
-        return self
-
     def set_progress_bar_config(self, **kwargs: Any) -> None:
         """Keyword arguments for tqdm, such as disable=True or desc="filling"."""
         self._progress = kwargs
-
-    def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
-        """Keep each part of the wrapped diffusers pipeline in the CPU's memory until it is used; see diffusers.
-
-        Raises:
-            InputError: a prior that wraps no diffusers pipeline.
-        """
-        pipe = getattr(self.prior, "pipe", None)
-        if pipe is None:
-            raise InputError(
-                f"A {type(self.prior).__name__} wraps no diffusers pipeline that could offload its parts: "
-                "that is for text-conditioned priors. Move it as a whole, with .to(device)."
-            )
-        pipe.enable_model_cpu_offload(*args, **kwargs)
-
-    def enable_vae_slicing(self) -> None:
-        """Encode and decode one image of a batch at a time, which saves memory; see diffusers."""
-        self._tell_vae("enable_slicing")
-
-    def disable_vae_slicing(self) -> None:
-        """Encode and decode a batch at once again."""
-        self._tell_vae("disable_slicing")
-
-    def enable_vae_tiling(self) -> None:
-        """Encode and decode in overlapping tiles, which saves memory; results change a little; see diffusers."""
-        self._tell_vae("enable_tiling")
-
-    def disable_vae_tiling(self) -> None:
-        """Encode and decode whole images again."""
-        self._tell_vae("disable_tiling")
-
-    def _tell_vae(self, name: str) -> None:
-        vae = getattr(getattr(self.prior, "codec", None), "vae", None)
-        try:
-            getattr(vae, name)()
-        except (AttributeError, NotImplementedError) as error:
-            what = "has no autoencoder" if vae is None else f"has a {type(vae).__name__}, which cannot do that"
-            raise InputError(f"{name} for a {type(self.prior).__name__}: it {what}. Leave it out.") from error
 
     def __call__(
         self,
@@ -184,6 +120,7 @@ class RePaintPipeline:
         feather: float = 0.0,
         generator: Seedable = None,
         crop: CropLike = "auto",
+        batch_size: BatchSize = None,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
     ) -> RePaintOutput:
@@ -220,10 +157,13 @@ class RePaintPipeline:
             crop: "auto" fills windows around the holes of an image that is larger than the prior was trained for, and
                 stitches them in; a `repaint.crop.Crop` says how large they are; None or "off" gives the prior whole
                 images. The first window takes the result's seed, others seeds derived from it and their number.
+            batch_size: how many images of one size, or windows, run at once. None is all; "auto" halves it where memory
+                runs out, and does that batch again. Noise is each image's own, so that results differ by the rounding
+                of another batch alone.
             output_type: "pil", "np", "pt" or "latent"; an image that is cropped has no latents.
             callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState});
-                it may return a dict with another "state" to go on from. The state can be saved, see `resume`. What has
-                one size runs as one batch, each batch from first move to last; a state is that of a batch.
+                it may return a dict with another "state" to go on from. A state is that of a batch, and can be saved,
+                see `resume`. Batches run one after the other, each from its first move; again where memory ran out.
         Raises:
             RepaintError: every misuse, with one clear line; see `repaint.errors`.
         """
@@ -234,6 +174,7 @@ class RePaintPipeline:
         ):
             raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
         _check_output_type(output_type)
+        check_batch_size(batch_size)
         self._check_seam(latent_margin, feather, output_type)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         asked = Conditions(
@@ -253,13 +194,16 @@ class RePaintPipeline:
         if output_type == "latent":
             check_latents(results)
         jobs = [job for result in results for job in result.jobs]
+
+        def paint(batch: Sequence[Job]) -> None:
+            sampler, seen = Sampler(bound(self.prior, batch, cropping), method, guidance), [job.part for job in batch]
+            x0, mask = encode(self.prior, seen, latent_margin)
+            init = None if strength == 1 else encode(self.prior, seen, whole=True)[0]
+            state = sampler.start(x0, mask, [job.seed for job in batch], init)
+            self._finish(batch, self._walk(sampler, state, callback_on_step_end), feather, output_type)
+
         for batch in batches(jobs):
-            with _half_explained():
-                sampler = Sampler(bound(self.prior, batch, cropping), method, guidance)
-                x0, mask = encode(self.prior, [job.part for job in batch], latent_margin)
-                init = None if strength == 1 else encode(self.prior, [job.part for job in batch], whole=True)[0]
-                state = sampler.start(x0, mask, [job.seed for job in batch], init)
-                self._finish(batch, self._walk(sampler, state, callback_on_step_end), feather, output_type)
+            in_batches(batch, batch_size, paint)
         images = collect(results, output_type, self.prior)
         return RePaintOutput(images, method.model_calls if jobs else 0, [result.seed for result in results])
 
@@ -317,7 +261,7 @@ class RePaintPipeline:
                 "started with."
             )
         done = state.model_calls
-        with _half_explained():
+        with explained():
             sampler = Sampler(bound(self.prior, jobs, cropping), method, guidance)
             last = self._walk(sampler, state, callback_on_step_end)
             self._finish(jobs, last, feather, output_type)
@@ -382,20 +326,6 @@ def _weakened(method: Method, strength: float) -> Method:
     visited = {level for level in method.schedule.levels if level > 0}
     level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))
     return replace(method, schedule=method.schedule.capped(level))
-
-
-@contextmanager
-def _half_explained() -> Iterator[None]:
-    """Say what to do where an operator has no half-precision form on this device, as some on a CPU."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "not implemented for 'Half'" not in str(error):
-            raise
-        raise PriorError(
-            f"float16 cannot be used on this device ({str(error).splitlines()[0]}): an operator lacks it. "
-            "Load the prior with torch_dtype=torch.bfloat16 or torch.float32."
-        ) from error
 
 
 def _check_output_type(output_type: str) -> None:

@@ -41,7 +41,7 @@ ORDER = [
     ["priors.text", "priors.dit"],
     ["priors.flow", "priors.guided"],
     ["priors.load"],
-    ["jobs"],
+    ["jobs", "memory"],
     ["sampler"],
     ["pipeline"],
     ["metrics"],
