@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_latents import tiny_vae
 from tiny_priors import tiny_pipe, tiny_unet
+from typer.testing import CliRunner
 
 from repaint.crop import Crop, Window, windows_around
 from repaint.errors import InputError, StateError
@@ -260,6 +262,24 @@ def test_upscaled_windows(pipe: RePaintPipeline, latent: RePaintPipeline) -> Non
         assert shapes == [(cells, cells)] * 2
         assert np.array_equal(result[~white], image[~white])
     assert (fill(pipe, image, white, crop=Crop(upscale=True)).images[0][white] != 0.75).any()
+
+
+def test_the_command_crops_unless_told_not_to(tmp_path: Path) -> None:
+    """If this fails, `repaint inpaint` fills large images whole, or --no-crop is ignored."""
+    from repaint.cli import app
+
+    image, white = noise(12, 90, 3), holes(12, 90, (4, 4, 4, 4))
+    Image.fromarray(image).save(tmp_path / "image.png")
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    (tmp_path / "two.yaml").write_text("steps: 2\nspacing: linspace\nlevels: [2, 1, 0]\n")
+    pipe, results = RePaintPipeline.from_pretrained("textures"), []
+    for options, crop in (([], "auto"), (["--no-crop"], "off")):
+        files = [str(tmp_path / name) for name in ("image.png", "mask.png", "out.png", "two.yaml")]
+        run = ["inpaint", files[0], files[1], "--out", files[2], "--schedule", files[3], *options]
+        assert CliRunner().invoke(app, run).exit_code == 0
+        results.append(np.asarray(Image.open(files[2])))
+        assert np.array_equal(results[-1], fill(pipe, image, white, schedule=files[3], crop=crop).images[0])
+    assert not np.array_equal(*results)
 
 
 # --- States
