@@ -7,12 +7,13 @@ A `Picture` remembers what came in: pixels, mode, dtype, palette, alpha, EXIF an
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -136,6 +137,21 @@ class Picture:
         new = _match((new.clip(-1, 1) + 1) / 2, own.shape[1])
         raw = self.raw.copy()
         raw[hole] = self._encode(share * own + (1 - share) * new).reshape(raw[hole].shape)
+        return replace(self, raw=raw)
+
+    def window(self, place: tuple[slice, slice]) -> Picture:
+        """The picture of these rows and columns; its pixels are shared, not copied."""
+        return replace(self, raw=self.raw[place])
+
+    def stitched(self, parts: Sequence[tuple[tuple[slice, slice], Bool[np.ndarray, "h w"], Picture]]) -> Picture:
+        """The picture with pixels of some windows replaced, and all others bit-equal.
+
+        Args:
+            parts: (rows and columns, (H, W) True at the pixels that are taken, the new picture of that window) each.
+        """
+        raw = self.raw.copy()
+        for place, taken, part in parts:
+            raw[place][taken] = part.raw[taken]
         return replace(self, raw=raw)
 
     def output(self, output_type: str) -> Any:

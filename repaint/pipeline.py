@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from repaint.crop import pad
-from repaint.errors import InputError, PriorError, StateError, nearest
-from repaint.images import ImageLike, Picture, read_images
-from repaint.masks import MaskLike, known, read_keep
+from repaint.crop import CropLike, as_crop
+from repaint.errors import InputError, StateError, nearest
+from repaint.images import ImageLike, read_images
+from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
+from repaint.masks import MaskLike
+from repaint.memory import BatchSize, Placed, check_batch_size, explained, in_batches
 from repaint.merge import Merge
 from repaint.method import Method, as_method
-from repaint.priors.base import Conditions, Prior, compile_network, network_of
-from repaint.priors.latent import widen
+from repaint.priors.base import Conditions, Prior
 from repaint.priors.load import load, prior_from_pipe
-from repaint.rng import Seedable, seeds_for
+from repaint.rng import Seedable
 from repaint.sampler import Guidance, Sampler
 from repaint.schedule import JumpSchedule
-from repaint.seam import meet_rim
 from repaint.solvers import Langevin, Solver
 from repaint.state import SamplerState
 
@@ -44,7 +41,7 @@ class RePaintOutput:
     Attributes:
         images: one result per image and repetition, in the order of the input. "pil": a list. "np", "pt": an array or
             tensor with a batch axis where all have one size, else a list. "latent": the sampler's own x, a list.
-        model_calls: denoiser calls that each image with a hole cost.
+        model_calls: denoiser calls that each image with a hole cost; of a cropped image, each of its windows.
         seeds: the seed of each result; `generator=seeds[i]` with image i alone makes it again.
     """
 
@@ -53,18 +50,7 @@ class RePaintOutput:
     seeds: list[int]
 
 
-@dataclass
-class _Job:
-    """One image to fill: its picture, its mask, and what comes out."""
-
-    picture: Picture
-    keep: Float[Tensor, "1 h w"]
-    seed: int
-    conditions: Conditions
-    result: Any = None
-
-
-class RePaintPipeline:
+class RePaintPipeline(Placed):
     """Fills holes with a pretrained prior. It holds a `Prior` and nothing else that matters.
 
     Args:
@@ -104,84 +90,9 @@ class RePaintPipeline:
             )
         return cls(prior_from_pipe(pipe, class_names))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.prior.device
-
-    def to(
-        self, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None
-    ) -> RePaintPipeline:
-        """Move the model to a device or to a floating type, in either place; returns this pipeline.
-
-        Raises:
-            InputError: a device that is unknown or not here.
-        """
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
-        if device is not None:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError, NotImplementedError) as error:
-                raise InputError(
-                    f"Device {str(device)!r}: PyTorch cannot use it here. Use 'cpu', or 'cuda', 'cuda:1', 'mps' where "
-                    "there is one and PyTorch was built for it."
-                ) from error
-        self.prior.to(device, dtype)
-        return self
-
     def set_progress_bar_config(self, **kwargs: Any) -> None:
         """Keyword arguments for tqdm, such as disable=True or desc="filling"."""
         self._progress = kwargs
-
-    def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
-        """Keep each part of the wrapped diffusers pipeline in the CPU's memory until it is used; see diffusers.
-
-        Raises:
-            InputError: a prior that wraps no diffusers pipeline.
-        """
-        pipe = getattr(self.prior, "pipe", None)
-        if pipe is None:
-            raise InputError(
-                f"A {type(self.prior).__name__} wraps no diffusers pipeline that could offload its parts: "
-                "that is for text-conditioned priors. Move it as a whole, with .to(device)."
-            )
-        pipe.enable_model_cpu_offload(*args, **kwargs)
-
-    def compile(self, **options: Any) -> RePaintPipeline:
-        """Compile the denoiser at its next call, and for each new shape; returns this pipeline.
-
-        Args:
-            **options: of `torch.compile`; see `repaint.priors.base.compile_network`.
-        Raises:
-            PriorError: a prior without a network.
-        """
-        compile_network(network_of(self.prior), **options)
-        return self
-
-    def enable_vae_slicing(self) -> None:
-        """Encode and decode one image of a batch at a time, which saves memory; see diffusers."""
-        self._tell_vae("enable_slicing")
-
-    def disable_vae_slicing(self) -> None:
-        """Encode and decode a batch at once again."""
-        self._tell_vae("disable_slicing")
-
-    def enable_vae_tiling(self) -> None:
-        """Encode and decode in overlapping tiles, which saves memory; results change a little; see diffusers."""
-        self._tell_vae("enable_tiling")
-
-    def disable_vae_tiling(self) -> None:
-        """Encode and decode whole images again."""
-        self._tell_vae("disable_tiling")
-
-    def _tell_vae(self, name: str) -> None:
-        vae = getattr(getattr(self.prior, "codec", None), "vae", None)
-        try:
-            getattr(vae, name)()
-        except (AttributeError, NotImplementedError) as error:
-            what = "has no autoencoder" if vae is None else f"has a {type(vae).__name__}, which cannot do that"
-            raise InputError(f"{name} for a {type(self.prior).__name__}: it {what}. Leave it out.") from error
 
     def __call__(
         self,
@@ -208,6 +119,8 @@ class RePaintPipeline:
         latent_margin: int = 0,
         feather: float = 0.0,
         generator: Seedable = None,
+        crop: CropLike = "auto",
+        batch_size: BatchSize = None,
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
     ) -> RePaintOutput:
@@ -241,9 +154,16 @@ class RePaintPipeline:
                 returns kept pixels a little changed, and where the hole begins that shows. See `repaint.seam.meet_rim`;
                 2 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.rng.seeds_for`.
-            output_type: "pil", "np", "pt" or "latent".
+            crop: "auto" fills windows around the holes of an image that is larger than the prior was trained for, and
+                stitches them in; a `repaint.crop.Crop` says how large they are; None or "off" gives the prior whole
+                images. The first window takes the result's seed, others seeds derived from it and their number.
+            batch_size: how many images of one size, or windows, run at once. None is all; "auto" halves it where memory
+                runs out, and does that batch again. Noise is each image's own, so that results differ by the rounding
+                of another batch alone.
+            output_type: "pil", "np", "pt" or "latent"; an image that is cropped has no latents.
             callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState});
-                it may return a dict with another "state" to go on from. The state can be saved, see `resume`.
+                it may return a dict with another "state" to go on from. A state is that of a batch, and can be saved,
+                see `resume`. Batches run one after the other, each from its first move; again where memory ran out.
         Raises:
             RepaintError: every misuse, with one clear line; see `repaint.errors`.
         """
@@ -254,6 +174,7 @@ class RePaintPipeline:
         ):
             raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
         _check_output_type(output_type)
+        check_batch_size(batch_size)
         self._check_seam(latent_margin, feather, output_type)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         asked = Conditions(
@@ -267,21 +188,24 @@ class RePaintPipeline:
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
         )
-        jobs = self._jobs(read_images(image), mask_image, keep_mask, num_images_per_prompt, generator, asked)
-        for group in _groups(jobs):
-            if not _has_hole(group[0]):
-                for job in group:
-                    latent = output_type == "latent"
-                    job.result = self._encode([job])[0][0] if latent else job.picture.output(output_type)
-                continue
-            with _half_explained():
-                sampler = Sampler(self._conditioned(group), method, guidance)
-                x0, mask = self._encode(group, latent_margin)
-                init = None if strength == 1 else self._encode(group, whole=True)[0]
-                state = sampler.start(x0, mask, [job.seed for job in group], init)
-                self._finish(group, self._walk(sampler, state, callback_on_step_end), feather, output_type)
-        calls = method.model_calls if any(_has_hole(job) for job in jobs) else 0
-        return RePaintOutput(_collect(jobs, output_type), calls, [job.seed for job in jobs])
+        pictures, cropping = read_images(image), as_crop(crop)
+        parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)
+        results = results_for(pictures, parts, num_images_per_prompt, generator, asked)
+        if output_type == "latent":
+            check_latents(results)
+        jobs = [job for result in results for job in result.jobs]
+
+        def paint(batch: Sequence[Job]) -> None:
+            sampler, seen = Sampler(bound(self.prior, batch, cropping), method, guidance), [job.part for job in batch]
+            x0, mask = encode(self.prior, seen, latent_margin)
+            init = None if strength == 1 else encode(self.prior, seen, whole=True)[0]
+            state = sampler.start(x0, mask, [job.seed for job in batch], init)
+            self._finish(batch, self._walk(sampler, state, callback_on_step_end), feather, output_type)
+
+        for batch in batches(jobs):
+            in_batches(batch, batch_size, paint)
+        images = collect(results, output_type, self.prior)
+        return RePaintOutput(images, method.model_calls if jobs else 0, [result.seed for result in results])
 
     def resume(
         self,
@@ -298,14 +222,15 @@ class RePaintPipeline:
         strength: float = 1.0,
         latent_margin: int = 0,
         feather: float = 0.0,
+        crop: CropLike = "auto",
         output_type: OutputType = "pil",
         callback_on_step_end: StepCallback | None = None,
         **conditions: Any,
     ) -> RePaintOutput:
         """Go on from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
 
-        Give the image, mask, conditions, method, strength and margin of the run that the state came from. For a branch
-        (`state.branch(seeds)`), the schedule must begin at the state's level: `JumpSchedule.capped(level)` makes one.
+        Give the image, mask, crop, conditions, method, strength and margin of the run that the state came from. For a
+        branch (`state.branch(seeds)`), the schedule must begin at its level: `JumpSchedule.capped(level)` makes one.
 
         Args:
             state: a `SamplerState`, or the path of a saved one.
@@ -319,24 +244,30 @@ class RePaintPipeline:
         if not isinstance(state, SamplerState):
             state = SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
-        pictures = read_images(image)
-        copies = max(1, len(state.seeds) // len(pictures))
-        asked = Conditions(**conditions)
-        jobs = self._jobs(pictures, mask_image, keep_mask, copies, 0, asked)  # the state has its own seeds
-        x0, mask = self._encode(jobs, latent_margin) if len(_groups(jobs)) == 1 else (None, None)
+        pictures, cropping = read_images(image), as_crop(crop)
+        parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)
+        copies = max(1, len(state.seeds) // max(1, sum(map(len, parts))))
+        results = results_for(pictures, parts, copies, 0, Conditions(**conditions))  # the state has its own seeds
+        if output_type == "latent":
+            check_latents(results)
+        jobs = [job for result in results for job in result.jobs]
         state = state.to(self.device)
-        if x0 is None or mask is None or not _same_problem(state, x0, mask):
+        if len(batches(jobs)) != 1 or not same_problem(
+            state, *encode(self.prior, [job.part for job in jobs], latent_margin)
+        ):
             raise StateError(
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
-                "is not this image's under this mask. Give the image, mask and latent_margin that the run was started "
-                "with."
+                "is not this image's under this mask. Give the image, mask, crop and latent_margin that the run was "
+                "started with."
             )
         done = state.model_calls
-        with _half_explained():
-            sampler = Sampler(self._conditioned(jobs), method, guidance)
+        with explained():
+            sampler = Sampler(bound(self.prior, jobs, cropping), method, guidance)
             last = self._walk(sampler, state, callback_on_step_end)
             self._finish(jobs, last, feather, output_type)
-        return RePaintOutput(_collect(jobs, output_type), last.model_calls - done, list(state.seeds))
+        seed_of = dict(zip(map(id, jobs), state.seeds, strict=True))
+        seeds = [seed_of[id(result.jobs[0])] if result.jobs else result.seed for result in results]
+        return RePaintOutput(collect(results, output_type, self.prior), last.model_calls - done, seeds)
 
     def _check_seam(self, margin: int, feather: float, output_type: OutputType) -> None:
         if isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0:
@@ -350,47 +281,6 @@ class RePaintPipeline:
             raise InputError(f"feather {feather}: it is a width in pixels from 0, and 0 is none. Raise it.")
         if feather and output_type == "latent":
             raise InputError(f"feather {feather} for latents: only pixels are feathered. Leave one of the two out.")
-
-    def _jobs(
-        self,
-        pictures: Sequence[Picture],
-        mask_image: MaskLike | None,
-        keep_mask: MaskLike | None,
-        copies: int,
-        generator: Seedable,
-        asked: Conditions,
-    ) -> list[_Job]:
-        keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
-        each = asked.split(len(pictures))
-        seeds = seeds_for(len(pictures) * copies, generator)
-        return [
-            _Job(pictures[i // copies], keeps[i // copies], seed, each[i // copies]) for i, seed in enumerate(seeds)
-        ]
-
-    def _conditioned(self, jobs: Sequence[_Job]) -> Prior:
-        """The prior under the conditions of a group of one size."""
-        height, width = pad(jobs[0].keep, self.prior.multiple_of)[0].shape[-2:]
-        return self.prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
-
-    def _encode(self, jobs: Sequence[_Job], margin: int = 0, *, whole: bool = False) -> tuple[Tensor, Tensor]:
-        """(x0, known) of a group of one size; `whole` treats every pixel as known.
-
-        Each picture by itself, and once however many results it has: in a batch the last bits of an autoencoder's
-        latents are others, and a branch of a state would no longer know its own picture.
-        """
-        encoded: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        for job in jobs:
-            if (key := (id(job.picture), id(job.keep))) in encoded:
-                continue
-            mask = torch.ones_like(job.keep, dtype=torch.bool) if whole else known(job.keep)
-            image = job.picture.tensor(self.prior.channels)
-            image = pad(torch.where(mask, image, torch.zeros_like(image)), self.prior.multiple_of)[0]
-            mask = pad(mask, self.prior.multiple_of)[0]
-            encoded[key] = self.prior.encode(
-                image[None].to(self.prior.device, self.prior.dtype), mask[None].to(self.prior.device)
-            )
-        x0, mask = (torch.cat(parts) for parts in zip(*(encoded[id(j.picture), id(j.keep)] for j in jobs), strict=True))
-        return x0, widen(mask, margin) if margin else mask
 
     def _walk(self, sampler: Sampler, state: SamplerState, callback: StepCallback | None) -> SamplerState:
         """Run to the end with a progress bar; returns the last state."""
@@ -408,20 +298,12 @@ class RePaintPipeline:
                     state = sampler.adopt((changed or {}).get("state", state))
         return state
 
-    def _finish(self, jobs: Sequence[_Job], state: SamplerState, feather: float, output_type: OutputType) -> None:
-        """Decode, cut the padding off, meet the rim, put the kept pixels back bit for bit."""
-        if output_type == "latent":
-            for job, x in zip(jobs, state.x, strict=True):
-                job.result = x
+    def _finish(self, jobs: Sequence[Job], state: SamplerState, feather: float, output_type: OutputType) -> None:
+        if output_type != "latent":
+            finish(self.prior, jobs, state.x, feather)
             return
-        with torch.no_grad():
-            decoded = self.prior.decode(state.x).cpu()
-        for job, image in zip(jobs, decoded, strict=True):
-            padding = pad(job.keep, self.prior.multiple_of)[1]
-            filled = padding.cut(image)
-            if feather:
-                filled = meet_rim(filled, job.picture.tensor(self.prior.channels), known(job.keep), feather)
-            job.result = job.picture.compose(filled, job.keep).output(output_type)
+        for job, x in zip(jobs, state.x, strict=True):
+            job.painted = x
 
 
 def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:
@@ -435,18 +317,6 @@ def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "texture
     return RePaintPipeline.from_pretrained(prior)(image, mask_image, **kwargs)
 
 
-def _groups(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Jobs that can share a batch: one size, and all with a hole or all without."""
-    groups: dict[Any, list[_Job]] = {}
-    for job in jobs:
-        groups.setdefault((job.picture.size, _has_hole(job)), []).append(job)
-    return list(groups.values())
-
-
-def _has_hole(job: _Job) -> bool:
-    return not bool(known(job.keep).all())
-
-
 def _weakened(method: Method, strength: float) -> Method:
     """The method begun at that share of its levels: at the nearest level that its walk visits."""
     if not 0 < strength <= 1:
@@ -458,41 +328,9 @@ def _weakened(method: Method, strength: float) -> Method:
     return replace(method, schedule=method.schedule.capped(level))
 
 
-@contextmanager
-def _half_explained() -> Iterator[None]:
-    """Say what to do where an operator has no half-precision form on this device, as some on a CPU."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "not implemented for 'Half'" not in str(error):
-            raise
-        raise PriorError(
-            f"float16 cannot be used on this device ({str(error).splitlines()[0]}): an operator lacks it. "
-            "Load the prior with torch_dtype=torch.bfloat16 or torch.float32."
-        ) from error
-
-
-def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
-    """Whether a state's known part is that of this image and mask."""
-    if state.x0.shape != x0.shape:
-        return False
-    mask = mask.expand(x0.shape)
-    return torch.equal(state.known, mask) and torch.equal(state.x0, torch.where(mask, x0, torch.zeros_like(x0)))
-
-
 def _check_output_type(output_type: str) -> None:
     if output_type not in get_args(OutputType):
         known = ", ".join(get_args(OutputType))
         raise InputError(
             f"output_type {output_type!r}: it is one of {known}.{nearest(output_type, get_args(OutputType))}"
         )
-
-
-def _collect(jobs: Sequence[_Job], output_type: OutputType) -> Any:
-    """The results as a list, or as one batch where the type has such a thing and the sizes agree."""
-    results = [job.result for job in jobs]
-    if output_type == "np" and len({(r.shape, r.dtype) for r in results}) == 1:
-        return np.stack(results)
-    if output_type == "pt" and len({(r.shape, r.dtype) for r in results}) == 1:
-        return torch.stack(results)
-    return results

@@ -168,8 +168,8 @@ def test_smaller_images_are_padded() -> None:
 @pytest.mark.parametrize(("size", "padded"), [((17, 16), "32 x 16"), ((32, 32), "32 x 32")])
 def test_larger_images_are_refused(size: tuple[int, int], padded: str) -> None:
     """If this fails, DiT draws at positions it was never trained for, or takes an oblong image for a square."""
-    with pytest.raises(PriorError, match=rf"padded to {padded} pixels: this DiT draws 16 x 16, .*Crop the image to"):
-        quiet(dit())(photo(size=size), hole(size), class_labels=3, schedule=WALK)
+    with pytest.raises(PriorError, match=rf"padded to {padded} pixels: this DiT draws 16 x 16, .*Leave crop at 'auto'"):
+        quiet(dit())(photo(size=size), hole(size), class_labels=3, schedule=WALK, crop="off")
 
 
 # --- Classes by name

@@ -52,7 +52,7 @@ def test_its_prompt_program_runs_with_a_model_of_that_kind(folder, monkeypatch):
 def test_its_programs_run_one_after_the_other(folder, capsys):
     """If this fails, a newcomer's first paste ends in a traceback."""
     programs = [block for block in blocks("python") if not needs_the_hub(block)]
-    assert len(programs) == 3
+    assert len(programs) == 4
     names: dict[str, object] = {}
     for program in programs:
         exec(program, names)

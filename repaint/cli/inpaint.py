@@ -54,6 +54,7 @@ def inpaint(
     feather: Annotated[
         float, typer.Option(help="Pixels of the hole that meet the kept ones, for latent priors.")
     ] = 0.0,
+    crop: Annotated[bool, typer.Option(help="Windows around the holes of an image too large for the prior.")] = True,
     seed: Seed = 0,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is the best there is.")] = "auto",
@@ -89,6 +90,7 @@ def inpaint(
         "guidance_scale": guidance_scale,
         "latent_margin": latent_margin,
         "feather": feather,
+        "crop": "auto" if crop else "off",
     }
     load = _Loader(prior, model_type, device, method)
     if is_one_file(images, mask):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
@@ -16,7 +16,7 @@ from repaint.errors import InputError, PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
-__all__ = ["Conditions", "Prior", "compile_network", "each_of", "floating_type", "network_of"]
+__all__ = ["Conditions", "Prior", "compile_network", "each_of", "floating_type", "network_of", "side_of"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Conditions:
         return [replace(self, **{name: values[i] for name, values in each.items()}) for i in range(count)]
 
     @classmethod
-    def join(cls, each: Sequence[Conditions], size: tuple[int, int]) -> Conditions:
+    def join(cls, each: Sequence[Conditions], size: tuple[int, int] | None) -> Conditions:
         """The inverse of `split`, for those images of one padded size that share a batch."""
         joined: dict[str, Any] = {}
         for name in PER_IMAGE:
@@ -109,9 +109,18 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
     return values
 
 
+def side_of(config: Mapping[str, Any]) -> int | None:
+    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say."""
+    size = config.get("sample_size")
+    return None if size is None else int(max(size) if isinstance(size, (list, tuple)) else size)
+
+
 @runtime_checkable
 class Prior(Protocol):
     """A diffusion model over samples x of some space, and the way between images and that space.
+
+    A prior may also have `preferred_size`, the side in pixels of the images that it was trained on: larger images are
+    then cropped around their holes.
 
     Attributes:
         channels: channels of the images that `encode` takes.

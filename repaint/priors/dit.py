@@ -50,7 +50,7 @@ class DiTPrior(LatentPrior):
         if conditions.size not in (None, (side, side)):
             raise PriorError(
                 f"An image that is padded to {conditions.size[0]} x {conditions.size[1]} pixels: this DiT draws "
-                f"{side} x {side}, the size that its positions were trained for. Crop the image to that or less."
+                f"{side} x {side}, the size that its positions were trained for. Leave crop at 'auto'."
             )
         bound = super().conditioned(count, conditions)
         assert isinstance(bound, DiTPrior)

@@ -114,6 +114,11 @@ class FluxPrior(FlowPrior):
         return 2 * self.codec.factor
 
     @property
+    def preferred_size(self) -> int | None:
+        """Side in pixels of the images that its pipeline draws; the transformer's config does not say."""
+        return self.codec.factor * int(self.pipe.default_sample_size)
+
+    @property
     def guides(self) -> bool:
         """False: the scale is an input of the model, so that one forward suffices."""
         return False

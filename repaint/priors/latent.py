@@ -209,6 +209,11 @@ class LatentPrior(PixelPrior):
     def multiple_of(self) -> int:
         return self.codec.factor * super().multiple_of
 
+    @property
+    def preferred_size(self) -> int | None:
+        side = super().preferred_size
+        return None if side is None else self.codec.factor * side
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LatentPrior:
         """Move the model and its autoencoder, in place; returns this prior."""
         super().to(device, dtype)

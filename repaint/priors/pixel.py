@@ -14,7 +14,7 @@ from torch import Tensor
 from repaint.errors import PriorError, nearest
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, split_variance, weighted
-from repaint.priors.base import Conditions, each_of, floating_type
+from repaint.priors.base import Conditions, each_of, floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class PixelPrior:
     @property
     def multiple_of(self) -> int:
         return int(2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
+    def preferred_size(self) -> int | None:
+        """Side in pixels of the images that the model was trained on; None where its config does not say."""
+        return side_of(self.unet.config)
 
     @property
     def device(self) -> torch.device:

@@ -19,7 +19,7 @@ from torch import Tensor
 from repaint.errors import PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, weighted
-from repaint.priors.base import Conditions, each_of, floating_type
+from repaint.priors.base import Conditions, each_of, floating_type, side_of
 from repaint.priors.latent import LatentCodec
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 
@@ -75,6 +75,12 @@ class PromptPrior(ABC):
     def multiple_of(self) -> int:
         """The autoencoder's factor: the denoiser takes latents of any size."""
         return self.codec.factor
+
+    @property
+    def preferred_size(self) -> int | None:
+        """Side in pixels of the images that the model was trained on; None where its config does not say."""
+        side = side_of(self.model.config)
+        return None if side is None else self.codec.factor * side
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,377 @@
+"""Crop and stitch: windows around the holes of images larger than the prior, and what they must never change."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from tiny_latents import tiny_vae
+from tiny_priors import tiny_pipe, tiny_unet
+from typer.testing import CliRunner
+
+from repaint.crop import Crop, Window, windows_around
+from repaint.errors import InputError, StateError
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.priors.latent import LatentPrior
+from repaint.schedule import JumpSchedule
+from repaint.state import SamplerState
+
+TWO = JumpSchedule.from_levels([2, 1, 0])
+JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
+BATCH_ROUNDING = 2e-4  # see test_pipeline.py
+
+Mask = NDArray[np.bool_]
+
+
+@pytest.fixture(scope="module")
+def pipe() -> RePaintPipeline:
+    """Trained, so to say, on 16 pixels; multiples of 2."""
+    return tiny_pipe(sample_size=16)
+
+
+@pytest.fixture(scope="module")
+def latent() -> RePaintPipeline:
+    """8 cells of 2 pixels."""
+    from diffusers import DDPMScheduler
+
+    unet = tiny_unet(in_channels=4, out_channels=4, sample_size=8)
+    pipe = RePaintPipeline(LatentPrior(unet, DDPMScheduler(), tiny_vae("AutoencoderKL")))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def holes(height: int, width: int, *boxes: tuple[int, int, int, int]) -> Mask:
+    """White boxes (top, left, height, width)."""
+    white = np.zeros((height, width), bool)
+    for top, left, h, w in boxes:
+        white[top : top + h, left : left + w] = True
+    return white
+
+
+def fill(pipe: RePaintPipeline, image: Any, white: Any, **more: Any) -> Any:
+    asked: dict[str, Any] = {"schedule": TWO, "generator": 0, "output_type": "np"}
+    return pipe(image, white, **(asked | more))
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> Mask:
+    """Boxes and single pixels in an image of up to 60 pixels a side."""
+    height, width = draw(st.integers(1, 60)), draw(st.integers(1, 60))
+    white = np.zeros((height, width), bool)
+    for _ in range(draw(st.integers(1, 5))):
+        top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        white[top : top + draw(st.integers(1, 12)), left : left + draw(st.integers(1, 12))] = True
+    return white
+
+
+# --- Where windows stand
+
+
+@settings(deadline=None, max_examples=200)
+@given(masks(), st.integers(4, 40), st.sampled_from([1, 2, 4]), st.floats(0, 2), st.booleans())
+def test_windows_share_the_hole_out(white: Mask, size: int, multiple_of: int, context: float, upscale: bool) -> None:
+    """If this fails, a hole pixel is left empty or painted twice, or a window leaves the image."""
+    windows = windows_around(white, Crop(context=context, upscale=upscale), size, multiple_of)
+    owners = np.zeros(white.shape, int)
+    for window in windows:
+        assert window.top >= 0
+        assert window.left >= 0
+        assert owners[window.place].shape == window.own.shape, "inside the image"
+        owners[window.place] += window.own
+    assert np.array_equal(owners, white.astype(int))
+    assert len({(window.own.shape, window.scale) for window in windows}) == 1, "one batch"
+    held = sum(window.own.size * window.scale**2 for window in windows)
+    assert len(windows) == 1 or held <= white.size, "windows cost no more than the image"
+    for side, length in zip(windows[0].own.shape, white.shape, strict=True):
+        assert side == length or side % multiple_of == 0 or windows[0].scale > 1
+        assert side >= min(size, length) or windows[0].scale > 1
+        assert windows[0].scale == 1 or windows[0].scale * side <= size
+
+
+@settings(deadline=None, max_examples=100)
+@given(masks(), st.integers(4, 24), st.floats(0, 2))
+def test_windows_hold_their_context(white: Mask, size: int, context: float) -> None:
+    """If this fails, a hole is filled without the context that was asked for, although the image has it."""
+    for window in windows_around(white, Crop(context=context), size, 1):
+        for axis in (0, 1):
+            where = np.flatnonzero(window.own.any(axis=1 - axis))
+            begin, length = (window.top, window.left)[axis], white.shape[axis]
+            extent = where[-1] + 1 - where[0]
+            before, after = where[0], window.own.shape[axis] - 1 - where[-1]
+            wanted = math.floor(context * extent)
+            assert before >= wanted or begin == 0
+            assert after >= wanted or begin + window.own.shape[axis] == length
+
+
+def places(windows: list[Window]) -> list[tuple[int, int, tuple[int, ...]]]:
+    return [(window.top, window.left, window.own.shape) for window in windows]
+
+
+def test_windows_by_hand() -> None:
+    """If this fails, windows stand elsewhere, near holes are parted, or the largest hole no longer sets the size."""
+    near = holes(100, 100, (10, 10, 4, 4), (18, 12, 2, 2), (80, 70, 4, 4))
+    assert places(windows_around(near, Crop(), 32, 4)) == [(0, 0, (32, 32)), (66, 56, (32, 32))]
+    large = holes(100, 100, (10, 10, 20, 4), (80, 90, 4, 4))
+    assert places(windows_around(large, Crop(), 32, 4)) == [(0, 0, (40, 32)), (60, 68, (40, 32))]
+    assert places(windows_around(large, Crop(context=2), 32, 4)) == [(0, 0, (100, 32)), (0, 68, (100, 32))]
+    corners = holes(50, 40, (0, 0, 2, 2), (48, 0, 2, 2), (0, 38, 2, 2), (48, 38, 2, 2))
+    assert places(windows_around(corners, Crop(), 24, 4)) == [(0, 0, (50, 40))], "four windows hold more than it"
+    touching = holes(100, 100, (10, 10, 4, 4), (14, 14, 4, 4))
+    assert len(windows_around(touching, Crop(context=0), 4, 1)) == 1, "connected over a corner"
+
+
+def test_upscaled_windows_by_hand() -> None:
+    """If this fails, small holes are not enlarged by the whole factor that fits, or large ones are."""
+    (window,) = windows_around(holes(100, 100, (40, 40, 5, 4)), Crop(upscale=True), 32, 4)
+    assert (window.scale, window.own.shape) == (3, (10, 10))
+    (window,) = windows_around(holes(100, 100, (40, 40, 20, 4)), Crop(upscale=True), 32, 4)
+    assert (window.scale, window.own.shape) == (1, (40, 32))
+
+
+# --- What is filled, and what is not touched
+
+
+@settings(deadline=None, max_examples=40)
+@given(masks(), st.booleans(), st.sampled_from([0.0, 0.5]))
+def test_kept_pixels_and_nothing_read(white: Mask, upscale: bool, context: float) -> None:
+    """If this fails, a crop changes kept pixels, leaves a hole, or lets what lay under any hole reach the result."""
+    pipe, crop = tiny_pipe(sample_size=16), Crop(context=context, upscale=upscale)
+    image = noise(*white.shape, 3)
+    other = np.where(white[..., None], 255 - image, image)
+    results = [fill(pipe, one, white, crop=crop).images[0] for one in (image, other)]
+    assert np.array_equal(results[0][~white], image[~white])
+    assert np.array_equal(results[0], results[1])
+    # A random UNet's two steps equal 8 random bits in three channels once in 10^7 pixels.
+    assert (results[0] != image)[white].any()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_modes(pipe: RePaintPipeline, mode: str) -> None:
+    """If this fails, a window of a picture of this mode loses its palette, alpha or depth."""
+    values, white = noise(40, 50, 4), holes(40, 50, (3, 3, 5, 6), (30, 40, 5, 5))
+    wide = values[..., :2].copy().view("<u2")[..., 0]
+    flat = {"L": values[..., 0], "I;16": wide, "F": wide.astype(np.float32) / 257, "RGBA": values}.get(mode)
+    if flat is not None:
+        image = Image.fromarray(flat.copy())
+    elif mode == "P":
+        image = Image.fromarray(values[..., 0].copy())
+        image.putpalette(noise(768, seed=1).tolist())
+    else:
+        image = Image.frombytes("CMYK", (50, 40), values.tobytes())
+    (result,) = fill(pipe, image, white, output_type="pil").images
+    assert (result.mode, result.size) == (mode, image.size)
+    before, after = np.asarray(image), np.asarray(result)
+    assert np.array_equal(after[~white], before[~white])
+    for top, left in ((3, 3), (30, 40)):
+        assert not np.array_equal(after[top : top + 5, left : left + 5], before[top : top + 5, left : left + 5])
+
+
+def test_an_image_that_fits_is_not_cropped(pipe: RePaintPipeline) -> None:
+    """If this fails, images of the prior's own size come out otherwise than without cropping."""
+    image, white = noise(16, 13, 3), holes(16, 13, (4, 4, 8, 5))
+    whole = fill(pipe, image, white, crop=None).images
+    for crop in ("auto", "off", Crop(), Crop(size=16), Crop(size=1000)):
+        assert np.array_equal(fill(pipe, image, white, crop=crop).images, whole)
+
+
+def test_a_window_is_what_it_is_alone(pipe: RePaintPipeline) -> None:
+    """If this fails, a result depends on more of the image than its window: cost grows with the image."""
+    image, white = noise(200, 300, 3), holes(200, 300, (100, 100, 6, 6))
+    result = fill(pipe, image, white).images[0]
+    place = np.s_[95:111, 95:111]
+    alone = fill(pipe, image[place], white[place]).images[0]
+    assert np.array_equal(result[place], alone)
+    assert fill(pipe, image, white).model_calls == 2
+
+
+def test_every_window_has_its_own_noise(pipe: RePaintPipeline) -> None:
+    """If this fails, equal holes are filled with copies of each other, or windows depend on the batch they are in."""
+    tile = noise(32, 32, 3)
+    image, white = np.tile(tile, (1, 3, 1)), holes(32, 96, (13, 13, 6, 6), (13, 45, 6, 6), (13, 77, 6, 6))
+    states: list[SamplerState] = []
+
+    def look(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        states.append(kwargs["state"])
+
+    out = fill(pipe, image, white, generator=5, callback_on_step_end=look)
+    seeds = [5] + [int(np.random.SeedSequence((5, i)).generate_state(1)[0]) for i in (1, 2)]
+    assert states[0].seeds == tuple(seeds)
+    assert states[0].x.shape == (3, 3, 16, 16), "windows are one batch"
+    assert out.seeds == [5]
+    result = out.images[0]
+    assert len({result[13:19, left : left + 6].tobytes() for left in (13, 45, 77)}) == 3
+    float_image = image / 255
+    both = fill(pipe, [float_image, float_image], [white, holes(32, 96, (3, 50, 4, 4))], generator=[5, 9]).images
+    alone = fill(pipe, float_image, white, generator=5).images
+    np.testing.assert_allclose(both[0], alone[0], atol=BATCH_ROUNDING)
+
+
+def test_windows_of_two_images_share_a_batch(pipe: RePaintPipeline) -> None:
+    """If this fails, windows of one size are run one image at a time."""
+    batches: list[int] = []
+    out = fill(
+        pipe,
+        [noise(40, 40, 3), noise(50, 30, 3)],
+        [holes(40, 40, (3, 3, 4, 4), (30, 30, 4, 4)), holes(50, 30, (20, 10, 4, 4))],
+        callback_on_step_end=lambda _p, _m, _l, kwargs: batches.append(len(kwargs["state"].x)),
+    )
+    assert batches == [3, 3]
+    assert out.seeds == [0, 1]
+
+
+def test_soft_edges_feather_and_strength(latent: RePaintPipeline) -> None:
+    """If this fails, soft masks, feather, margin or strength lose their meaning inside a window."""
+    image = np.random.default_rng(0).random((48, 60, 3))
+    white = holes(48, 60, (20, 30, 7, 8)).astype(np.float64)
+    white[19, 30:38] = 0.5
+    out = fill(latent, image, white, feather=2, latent_margin=1, strength=0.6, schedule=JUMPS).images[0]
+    place = np.s_[15:31, 26:42]
+    alone = fill(latent, image[place], white[place], feather=2, latent_margin=1, strength=0.6, schedule=JUMPS).images[0]
+    assert np.array_equal(out[white == 0], image[white == 0])
+    assert np.array_equal(out[place], alone)
+    assert not np.array_equal(out[white == 0.5], image[white == 0.5])
+
+
+def test_upscaled_windows(pipe: RePaintPipeline, latent: RePaintPipeline) -> None:
+    """If this fails, the prior does not see small holes enlarged, or the result is put back elsewhere."""
+    image, white = np.full((40, 40, 3), 0.75), holes(40, 40, (20, 10, 4, 4))
+    for model, cells in ((pipe, 16), (latent, 8)):
+        shapes: list[Any] = []
+
+        def ones(_p: object, _m: int, level: int, kwargs: dict[str, Any], shapes: list[Any] = shapes) -> Any:
+            from dataclasses import replace
+
+            state = kwargs["state"]
+            shapes.append(tuple(state.x.shape[-2:]))
+            return {"state": replace(state, x=state.x0.clone())} if level == 0 else {}
+
+        result = fill(model, image, white, crop=Crop(upscale=True), callback_on_step_end=ones).images[0]
+        assert shapes == [(cells, cells)] * 2
+        assert np.array_equal(result[~white], image[~white])
+    assert (fill(pipe, image, white, crop=Crop(upscale=True)).images[0][white] != 0.75).any()
+
+
+def test_the_command_crops_unless_told_not_to(tmp_path: Path) -> None:
+    """If this fails, `repaint inpaint` fills large images whole, or --no-crop is ignored."""
+    from repaint.cli import app
+
+    image, white = noise(12, 90, 3), holes(12, 90, (4, 4, 4, 4))
+    Image.fromarray(image).save(tmp_path / "image.png")
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    (tmp_path / "two.yaml").write_text("steps: 2\nspacing: linspace\nlevels: [2, 1, 0]\n")
+    pipe, results = RePaintPipeline.from_pretrained("textures"), []
+    for options, crop in (([], "auto"), (["--no-crop"], "off")):
+        files = [str(tmp_path / name) for name in ("image.png", "mask.png", "out.png", "two.yaml")]
+        run = ["inpaint", files[0], files[1], "--out", files[2], "--schedule", files[3], *options]
+        assert CliRunner().invoke(app, run).exit_code == 0
+        results.append(np.asarray(Image.open(files[2])))
+        assert np.array_equal(results[-1], fill(pipe, image, white, schedule=files[3], crop=crop).images[0])
+    assert not np.array_equal(*results)
+
+
+# --- States
+
+
+def test_resume_and_branch(pipe: RePaintPipeline) -> None:
+    """If this fails, a cropped run cannot be finished to the bit, or continued in several ways."""
+    image, white = noise(40, 60, 3), holes(40, 60, (3, 3, 5, 5), (30, 50, 5, 5))
+    states: list[SamplerState] = []
+    look = lambda _p, _m, _l, kwargs: states.append(kwargs["state"])  # noqa: E731
+    whole = fill(pipe, [image, image], white, schedule=JUMPS, num_images_per_prompt=2, callback_on_step_end=look)
+    for state in (states[0], states[3]):
+        rest = pipe.resume(state, [image, image], white, schedule=JUMPS, output_type="np")
+        assert np.array_equal(rest.images, whole.images)
+        assert rest.seeds == whole.seeds == [0, 1, 2, 3]
+    states.clear()
+    one = holes(40, 60, (3, 3, 5, 5))
+    fill(pipe, image, one, schedule=JUMPS, callback_on_step_end=look)
+    capped = JUMPS.capped(2)
+    branches = pipe.resume(states[1].branch([7, 8]), image, one, schedule=capped, output_type="np")
+    assert branches.seeds == [7, 8]
+    assert not np.array_equal(branches.images[0], branches.images[1])
+    assert all(np.array_equal(result[~one], image[~one]) for result in branches.images)
+    with pytest.raises(StateError, match=r"Give the image, mask, crop and latent_margin that the run was started with"):
+        pipe.resume(states[1], image, one, schedule=JUMPS, crop="off")
+
+
+# --- Priors without a size, and misuse
+
+
+def test_a_prior_without_a_size_is_never_cropped() -> None:
+    """If this fails, a prior of one fixed shape is given windows of another."""
+    prior = GaussianMixturePrior([1.0], torch.zeros(1, 300), torch.eye(300)[None], shape=(1, 10, 30))
+    pipe = RePaintPipeline(prior)
+    pipe.set_progress_bar_config(disable=True)
+    out = fill(pipe, np.random.default_rng(0).random((10, 30)), holes(10, 30, (4, 4, 2, 2)))
+    assert out.images.shape == (1, 10, 30)
+    unsaid = tiny_pipe(sample_size=None)
+    shapes: list[Any] = []
+    look = lambda _p, _m, _l, kwargs: shapes.append(kwargs["state"].x.shape)  # noqa: E731
+    image, white = noise(40, 40, 3), holes(40, 40, (4, 4, 2, 2))
+    fill(unsaid, image, white, callback_on_step_end=look)
+    fill(unsaid, image, white, crop=Crop(size=16), callback_on_step_end=look)
+    assert [tuple(shape) for shape in shapes[::2]] == [(1, 3, 40, 40), (1, 3, 16, 16)]
+
+
+def test_preferred_sizes(latent: RePaintPipeline) -> None:
+    """If this fails, windows are cut for another size than that of the prior's training."""
+    assert tiny_pipe(sample_size=16).prior.preferred_size == 16  # type: ignore[attr-defined]
+    assert tiny_pipe(sample_size=(16, 24)).prior.preferred_size == 24  # type: ignore[attr-defined]
+    assert tiny_pipe(sample_size=None).prior.preferred_size is None  # type: ignore[attr-defined]
+    assert latent.prior.preferred_size == 16  # type: ignore[attr-defined]
+    assert RePaintPipeline.from_pretrained("textures").prior.preferred_size == 64  # type: ignore[attr-defined]
+    assert RePaintPipeline.from_pretrained("emoji").prior.preferred_size == 64  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("crop", "message"),
+    [
+        ("atuo", r"crop 'atuo': it is 'auto', 'off', None or a Crop\. Did you mean 'auto'\? Choose one\."),
+        (64, r"crop 64: it is 'auto', 'off', None or a Crop\."),
+        (
+            Crop(size=1),
+            r"Crop size 1 for a prior that takes multiples of 2 pixels: it is at least one of them\.",
+        ),
+    ],
+)
+def test_crop_errors(unchecked: None, pipe: RePaintPipeline, crop: Any, message: str) -> None:
+    """If this fails, a wrong crop is ignored, or ends as a traceback."""
+    with pytest.raises(InputError, match=message):
+        fill(pipe, noise(40, 40, 3), holes(40, 40, (4, 4, 4, 4)), crop=crop)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 0}, r"Crop size 0: it is a whole number of pixels from 1\. Leave it out for the prior's own\."),
+        ({"size": True}, r"Crop size True: it is a whole number"),
+        ({"context": -0.1}, r"Crop context -0\.1: it is a share of the hole from 0; 0\.5 is usual\. Change it\."),
+        ({"context": math.nan}, r"Crop context nan: "),
+        ({"context": math.inf}, r"Crop context inf: "),
+    ],
+)
+def test_crop_values(unchecked: None, wrong: dict[str, Any], message: str) -> None:
+    """If this fails, a crop without sense is accepted and windows have no size."""
+    with pytest.raises(InputError, match=message):
+        Crop(**wrong)
+
+
+def test_latents_of_a_cropped_image(pipe: RePaintPipeline) -> None:
+    """If this fails, latents of a window pass for those of the image."""
+    image, white = noise(40, 40, 3), holes(40, 40, (4, 4, 4, 4), (30, 30, 4, 4))
+    with pytest.raises(InputError, match=r"latent' for a 40 x 40 numpy image that is cut into 2 windows: each has lat"):
+        fill(pipe, image, white, output_type="latent")
+    assert tuple(fill(pipe, image, white, output_type="latent", crop="off").images[0].shape) == (3, 40, 40)
