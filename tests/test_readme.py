@@ -58,7 +58,7 @@ def test_its_programs_run_one_after_the_other(folder, capsys):
         exec(program, names)
         names.setdefault("image", "photo.png")
         names.setdefault("mask", "mask.png")
-    assert capsys.readouterr().out == "100 [0]\n"
+    assert capsys.readouterr().out == "25 [0]\n"
     before, after, hole = (np.asarray(Image.open(name)) for name in ("photo.png", "filled.png", "mask.png"))
     assert np.array_equal(before[hole == 0], after[hole == 0])
     assert not np.array_equal(before[hole == 255], after[hole == 255])

@@ -45,7 +45,7 @@ def inpaint(
         Path, typer.Option("--out", help="The result, whose suffix names the format; for many images their folder.")
     ],
     prior: PriorName = "textures",
-    schedule: ScheduleName = "balanced",
+    schedule: ScheduleName = "fast",
     prompt: Annotated[str | None, typer.Option(help="What to draw, for text-conditioned priors.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
     class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
