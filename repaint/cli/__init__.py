@@ -17,6 +17,7 @@ from repaint.cli.common import err
 from repaint.cli.exactness import exactness
 from repaint.cli.fill import demo, inpaint, mask
 from repaint.cli.measure import bench_app
+from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
 from repaint.errors import RepaintError
 
@@ -25,7 +26,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
 )
-for command in (demo, inpaint, mask, exactness, sweep):
+for command in (demo, inpaint, mask, exactness, sweep, studio):
     app.command()(command)
 app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")

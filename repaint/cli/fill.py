@@ -53,6 +53,9 @@ def inpaint(
         float, typer.Option(help="Pixels of the hole that meet the kept ones, for latent priors.")
     ] = 0.0,
     seed: Seed = 0,
+    branch: Annotated[
+        Path | None, typer.Option(help="Go on from this saved state, with noise of this seed, by the schedule.")
+    ] = None,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     dtype: DType = "float32",
@@ -66,35 +69,39 @@ def inpaint(
     from repaint.images import save_image
     from repaint.method import as_method
     from repaint.pipeline import RePaintPipeline
+    from repaint.state import SamplerState
 
     model_type = torch_dtype(dtype)
     picture = open_image(image)
     check_writable(out_file, picture.mode)
     method = as_method(schedule)
+    state = None if branch is None else SamplerState.load(branch).branch([seed])
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=model_type).to(device)
     pipe.set_progress_bar_config(disable=True)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
-    masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
-    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls) as step:
-        result = pipe(
-            picture,
-            **masks,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            class_labels=labels,
-            guidance_scale=guidance_scale,
-            latent_margin=latent_margin,
-            feather=feather,
-            schedule=method,
-            generator=seed,
-            callback_on_step_end=step,
-        )
+    given: dict[str, Any] = {
+        "keep_mask" if keep_mask else "mask_image": mask,
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "class_labels": labels,
+        "guidance_scale": guidance_scale,
+        "latent_margin": latent_margin,
+        "feather": feather,
+        "schedule": method,
+    }
+    behind = 0 if state is None else state.model_calls
+    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, behind) as step:
+        if state is None:
+            result = pipe(picture, **given, generator=seed, callback_on_step_end=step)
+        else:
+            result = pipe.resume(state, picture, **given, callback_on_step_end=step)
         save_image(result.images[0], out_file)
     report = {
         "image": str(image),
         "mask": str(mask),
         "out": str(out_file),
         "prior": prior,
+        "branch": None if branch is None else str(branch),
         "seed": seed,
         "model_calls": result.model_calls,
         "method": method.describe(),
