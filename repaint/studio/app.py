@@ -27,7 +27,7 @@ CSS = """
 .tree img { width: 64px; height: 64px; object-fit: contain; image-rendering: pixelated; }
 .tree .chosen > figure { outline: 2px solid #e4007f; outline-offset: 3px; }
 .numbers th { text-align: left; padding-right: 1rem; font-weight: normal; }
-img { image-rendering: pixelated; }
+#preview img, #slider img, #gallery img, #state-image img { image-rendering: pixelated; }
 """
 
 
@@ -38,8 +38,8 @@ def theme() -> Any:
     )
 
 
-def build(does: Handlers) -> gr.Blocks:
-    """The app; `repaint.studio.server` serves it."""
+def build(does: Handlers) -> Any:
+    """The app, `gradio.Blocks`; `repaint.studio.server` serves it."""
     with gr.Blocks(title="repaint studio", analytics_enabled=False, delete_cache=(3600, 86400)) as app:
         gr.Markdown("# repaint studio\nPaint over what is to go. Kept pixels come out bit-equal.")
         page = SimpleNamespace(photo=gr.State(None), remembered=gr.BrowserState("", storage_key="repaint-studio-run"))
@@ -70,28 +70,45 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
             page.walk = gr.HTML(elem_id="walk")
     with gr.Row():
         page.preview = gr.Image(
-            label="Prediction of the clean image, then the result",
+            label="x0_hat while it runs, then the result",
+            elem_id="preview",
             format="png",
             interactive=False,
             height=420,
             buttons=[],
         )
         page.slider = gr.ImageSlider(
-            label="Before and after", format="png", type="pil", interactive=False, height=420, buttons=[]
+            label="Before and after",
+            elem_id="slider",
+            format="png",
+            type="pil",
+            interactive=False,
+            height=420,
+            buttons=[],
         )
-    page.gallery = gr.Gallery(label="Results", format="png", columns=4, height="auto", interactive=False, buttons=[])
+    page.gallery = gr.Gallery(
+        label="Results: choose one",
+        elem_id="gallery",
+        visible=False,
+        format="png",
+        columns=4,
+        height="auto",
+        interactive=False,
+        buttons=[],
+    )
     page.files = gr.File(
         label="Downloads: result, mask, recipe, and all in one",
         file_count="multiple",
         interactive=False,
         elem_id="files",
+        visible=False,
     )
 
 
 def _picture(page: SimpleNamespace) -> None:
     with gr.Row():
         page.upload = gr.File(
-            label="Picture: drop one here", file_types=["image"], type="filepath", height=120, elem_id="upload"
+            label="Picture: drop one here", file_types=["image"], type="filepath", height=150, elem_id="upload"
         )
         page.sample = gr.Dropdown(label="or a sample", choices=samples(), value=None, elem_id="sample")
     page.about = gr.Markdown()
@@ -107,6 +124,7 @@ def _picture(page: SimpleNamespace) -> None:
         eraser=gr.Eraser(default_size=60),
         canvas_size=(448, 448),
         buttons=[],
+        height=560,
         elem_id="canvas",
     )
     with gr.Row():
@@ -155,7 +173,7 @@ def _explore_tab(page: SimpleNamespace) -> None:
             page.branch = gr.Button("Branch", variant="primary", elem_id="branch")
             page.branch_progress = gr.HTML(NOBODY, elem_id="branch-progress")
         page.state_image = gr.Image(
-            label="Prediction of the clean image there", format="png", interactive=False, height=420, buttons=[]
+            label="x0_hat there", elem_id="state-image", format="png", interactive=False, height=420, buttons=[]
         )
     page.tree = gr.HTML(elem_id="tree")
 
@@ -197,23 +215,20 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     gr.on([its.change for its in (page.seeds, *schedule)], **plan)
 
     asked = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.feather]
-    started = page.run.click(
+    page.run.click(
         does.start, [*asked, page.seed, page.seeds, *schedule], [page.runs, page.remembered], api_name="start"
     )
     page.cancel.click(does.cancel, page.runs, None, queue=False, **quiet)
+    # A page that is loaded again finds the run that it started.
     loaded = app.load(does.abilities, page.prior, told, **quiet).success(**plan)
-    loaded = loaded.then(does.refresh, page.remembered, page.runs, **quiet)
+    loaded.then(does.refresh, page.remembered, page.runs, **quiet)
     page.runs.focus(does.refresh, page.runs, page.runs, **quiet)
-
-    page.watched = dict(
-        fn=does.watch,
-        inputs=page.runs,
-        outputs=[page.progress, page.walk, page.preview, page.gallery, page.slider, page.index],
-        concurrency_limit=None,
-        **quiet,
+    watched = [page.progress, page.walk, page.preview, page.gallery, page.slider, page.index]
+    watching = page.runs.change(
+        does.watch, page.runs, watched, trigger_mode="multiple", concurrency_limit=None, **quiet
     )
-    watching = page.runs.change(**page.watched, trigger_mode="multiple")
-    del started, loaded, watching
+    watching.then(does.refresh, page.runs, page.runs, **quiet)
+    page.gallery.select(does.pick, None, page.index, **quiet)
 
 
 def _wire_explore(page: SimpleNamespace, does: Handlers) -> None:

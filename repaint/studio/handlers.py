@@ -56,6 +56,7 @@ class Handlers:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.folder = Path(tempfile.mkdtemp(prefix="repaint-studio-"))
+        self._watching: dict[str, object] = {}  # of each page, the look at a run that goes on
 
     def close(self) -> None:
         """Remove the files that were written for downloads."""
@@ -173,51 +174,48 @@ class Handlers:
         """Stop the chosen run."""
         self.runner.cancel(run_id)
 
-    def watch(self, run_id: str | None) -> Iterator[tuple[Any, ...]]:
-        """A run as it goes: (progress, walk, preview, gallery, slider, result's number) until it has ended."""
+    def watch(self, run_id: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """A run as it goes: (progress, walk, preview, gallery, slider, result's number) until it has ended.
+
+        It also ends when its page watches another run.
+        """
         try:
             run = self.runner.find(run_id)
         except InputError:
-            yield NOBODY, gr.skip(), None, [], None, gr.update(choices=[], value=None)
+            yield NOBODY, gr.skip(), None, gr.update(visible=False), None, gr.update(choices=[], value=None)
             return
-        shown_preview: Any = object()
+        mine = self._watching[str(request.session_hash)] = object()
+        seen: Any = None
+        yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(choices=[], value=None)
         while not run.ended.wait(TICK):
-            preview = run.preview
-            changed = preview is not shown_preview
-            shown_preview = preview
-            yield (
-                progress_html(run, self.runner.before(run)),
-                walk_html(run),
-                (enlarged(preview) if preview else None) if changed else gr.skip(),
-                *[gr.skip()] * 3,
-            )
-        gallery = [(enlarged(result.image), f"seed {result.seed}") for result in run.results]
-        before = enlarged(run.job.photo.image)
-        numbers = [(f"seed {result.seed}", number) for number, result in enumerate(run.results)]
-        last = enlarged(run.results[-1].image) if run.results else None
-        yield (
-            progress_html(run),
-            walk_html(run),
-            last,
-            gallery,
-            (before, enlarged(run.results[0].image)) if run.results else None,
-            gr.update(choices=numbers, value=0 if numbers else None),
-        )
+            if self._watching[str(request.session_hash)] is not mine:
+                return
+            latest = run.preview
+            preview = gr.skip() if latest is None or latest is seen else enlarged(latest)
+            seen = latest
+            yield progress_html(run, self.runner.before(run)), walk_html(run), preview, *[gr.skip()] * 3
+        self._watching.pop(str(request.session_hash), None)
+        yield _ended(run)
 
     def choose(self, run_id: str | None, index: int | None) -> tuple[Any, ...]:
         """A result -> (slider, files, the kept states' slider, the tree)."""
         run = self._with_result(run_id, index)
         if run is None or index is None:
-            return None, None, gr.update(maximum=1, value=0, interactive=False), self.tree(run_id)
+            states = gr.update(maximum=1, value=0, interactive=False)
+            return None, gr.update(value=None, visible=False), states, self.tree(run_id)
         result = run.results[index]
         folder = self.folder / run.id / str(index)
         if not folder.exists():
             folder.mkdir(parents=True)
             bundle(run, index, folder, self.runner.device, self.runner.dtype)
-        files = sorted(str(path) for path in folder.iterdir())
+        files = gr.update(value=sorted(str(path) for path in folder.iterdir()), visible=True)
         last = max(1, len(result.states) - 1)
         states = gr.update(maximum=last, value=len(result.states) // 2, interactive=bool(result.states))
         return (enlarged(run.job.photo.image), enlarged(result.image)), files, states, self.tree(run_id)
+
+    def pick(self, event: gr.SelectData) -> int:
+        """The result that was chosen in the gallery."""
+        return int(event.index)
 
     def _with_result(self, run_id: str | None, index: int | None) -> Run | None:
         try:
@@ -313,6 +311,20 @@ class Handlers:
         for path in (result, image, mask):
             read_photo(path)
         return _audited(audit_files(result, image, mask))
+
+
+def _ended(run: Run) -> tuple[Any, ...]:
+    """What `watch` gives last."""
+    images = [enlarged(result.image) for result in run.results]
+    names = [f"seed {result.seed}" for result in run.results]
+    return (
+        progress_html(run),
+        walk_html(run),
+        images[-1] if images else None,
+        gr.update(value=list(zip(images, names, strict=True)), visible=len(images) > 1),
+        (enlarged(run.job.photo.image), images[0]) if images else None,
+        gr.update(choices=[(name, number) for number, name in enumerate(names)], value=0 if images else None),
+    )
 
 
 def _audited(its: Audit) -> tuple[str, Any]:

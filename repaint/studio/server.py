@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from repaint.errors import InputError
@@ -27,12 +28,14 @@ POLICY = (
 
 
 class Headers:
-    """ASGI middleware: the security headers on every answer, streams included."""
+    """ASGI middleware: the security headers on every answer, streams included. A page that closes is no error."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.requests import ClientDisconnect
+
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 more = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
@@ -40,7 +43,8 @@ class Headers:
                 message = message | {"headers": [*message.get("headers", []), *pairs]}
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        with suppress(ClientDisconnect):
+            await self.app(scope, receive, guarded)
 
 
 def free_port(host: str, port: int | None) -> int:
