@@ -159,7 +159,9 @@ def _explore_tab(page: SimpleNamespace) -> None:
     gr.Markdown("Go back to a state of the chosen result, and go on from there in another way.")
     with gr.Row():
         with gr.Column(min_width=320):
-            page.state = gr.Slider(label="Kept state", minimum=0, maximum=1, step=1, value=0, elem_id="state")
+            page.state = gr.Slider(
+                label="How far along the run, %", minimum=0, maximum=100, step=1, value=50, elem_id="state"
+            )
             page.where = gr.Markdown(elem_id="where")
             page.kind = gr.Radio(label="Go on with", choices=list(KINDS), value=KINDS[0], elem_id="kind")
             with gr.Row():
@@ -220,8 +222,8 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     )
     page.cancel.click(does.cancel, page.runs, None, queue=False, **quiet)
     # A page that is loaded again finds the run that it started.
-    loaded = app.load(does.abilities, page.prior, told, **quiet).success(**plan)
-    loaded.then(does.refresh, page.remembered, page.runs, **quiet)
+    app.load(does.refresh, page.remembered, page.runs, **quiet)
+    app.load(does.abilities, page.prior, told, **quiet).success(**plan)
     page.runs.focus(does.refresh, page.runs, page.runs, **quiet)
     watched = [page.progress, page.walk, page.preview, page.gallery, page.slider, page.index]
     watching = page.runs.change(
@@ -234,7 +236,7 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
 def _wire_explore(page: SimpleNamespace, does: Handlers) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     chosen = [page.runs, page.index]
-    page.index.change(does.choose, chosen, [page.slider, page.files, page.state, page.tree], **quiet)
+    page.index.change(does.choose, chosen, [page.slider, page.files, page.tree], **quiet)
     gr.on(
         [page.state.change, page.index.change],
         does.look,

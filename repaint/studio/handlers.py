@@ -20,6 +20,7 @@ from repaint.plots import changes_plot
 from repaint.presets import JumpRule
 from repaint.rng import seeds_for
 from repaint.schedule import JumpSchedule
+from repaint.state import SamplerState
 from repaint.studio.inputs import Photo, paint, painted, read_mask, read_photo, sample, shown
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Job, Origin, Run, Runner, show, takes
@@ -197,21 +198,18 @@ class Handlers:
         self._watching.pop(str(request.session_hash), None)
         yield _ended(run)
 
-    def choose(self, run_id: str | None, index: int | None) -> tuple[Any, ...]:
-        """A result -> (slider, files, the kept states' slider, the tree)."""
+    def choose(self, run_id: str | None, index: int | None) -> tuple[Any, Any, str]:
+        """A result -> (slider, files, the tree)."""
         run = self._with_result(run_id, index)
         if run is None or index is None:
-            states = gr.update(maximum=1, value=0, interactive=False)
-            return None, gr.update(value=None, visible=False), states, self.tree(run_id)
+            return None, gr.update(value=None, visible=False), self.tree(run_id)
         result = run.results[index]
         folder = self.folder / run.id / str(index)
         if not folder.exists():
             folder.mkdir(parents=True)
             bundle(run, index, folder, self.runner.device, self.runner.dtype)
         files = gr.update(value=sorted(str(path) for path in folder.iterdir()), visible=True)
-        last = max(1, len(result.states) - 1)
-        states = gr.update(maximum=last, value=len(result.states) // 2, interactive=bool(result.states))
-        return (enlarged(run.job.photo.image), enlarged(result.image)), files, states, self.tree(run_id)
+        return (enlarged(run.job.photo.image), enlarged(result.image)), files, self.tree(run_id)
 
     def pick(self, event: gr.SelectData) -> int:
         """The result that was chosen in the gallery."""
@@ -231,13 +229,12 @@ class Handlers:
         except InputError:
             return "<p>Run something, then branch it here.</p>"
 
-    def look(self, run_id: str | None, index: int | None, number: float) -> tuple[Any, str]:
+    def look(self, run_id: str | None, index: int | None, share: float) -> tuple[Any, str]:
         """A kept state -> (its x0_hat, where it stands)."""
         run = self._with_result(run_id, index)
         if run is None or index is None or not run.results[index].states:
             return None, "No state is kept of this result."
-        states = run.results[index].states
-        state = states[min(int(number), len(states) - 1)]
+        state = _state(run, index, share)
         said = f"After move {state.position} of {len(run.job.method.moves)}, at level {state.level} of "
         said += f"{run.job.method.schedule.steps}, {state.model_calls} model calls in."
         return enlarged(show(self.runner.pipe(run.job.prior).prior, state)), said
@@ -254,7 +251,7 @@ class Handlers:
             gr.update(visible=small_ones, value=15),
         )
 
-    def branched(self, run_id: str | None, index: int | None, number: float, kind: str, *more: Any) -> Job:
+    def branched(self, run_id: str | None, index: int | None, share: float, kind: str, *more: Any) -> Job:
         """The job of a branch.
 
         Raises:
@@ -264,12 +261,11 @@ class Handlers:
         run = self.runner.find(run_id)
         if index is None or index >= len(run.results):
             raise InputError("The chosen run has no result yet: a branch begins at one of its states. Wait for it.")
-        states = run.results[index].states
-        if not states:
+        if not run.results[index].states:
             raise InputError(
                 "The states of this run were dropped to make room: only the last runs keep them. Run it again."
             )
-        state = states[min(int(number), len(states) - 1)]
+        state = _state(run, index, share)
         method = continuation(run.job.method, state.position, kind, int(length or 0), int(times or 0))
         job = run.job
         origin = Origin(run.id, index, state.position, state)
@@ -311,6 +307,12 @@ class Handlers:
         for path in (result, image, mask):
             read_photo(path)
         return _audited(audit_files(result, image, mask))
+
+
+def _state(run: Run, index: int, share: float) -> SamplerState:
+    """The kept state nearest to that share of the run, in percent."""
+    states = run.results[index].states
+    return min(states, key=lambda state: abs(state.position / states[-1].position - share / 100))
 
 
 def _ended(run: Run) -> tuple[Any, ...]:
