@@ -14,6 +14,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import numpy as np
 import pytest
 from diffusers import DDPMScheduler
 from PIL import Image
-from tiny_priors import tiny_pipe, tiny_unet
+from studio_process import studio
+from tiny_priors import tiny_folder_pipeline, tiny_pipe, tiny_unet
 
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.errors import InputError
@@ -652,3 +654,41 @@ def test_the_command_without_gradio_says_what_to_install(monkeypatch: pytest.Mon
         cli.main()
     assert left.value.code == 2
     assert "pip install 'repaint[app]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
+    """If this fails, runs are lost or mixed where several pages are open."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gradio_client import Client, handle_file
+
+    tiny_folder_pipeline().save_pretrained(tmp_path / "tiny")
+    its = sample("textures:brick")
+    hole = np.zeros(its.size, bool)
+    hole[20:40, 20:40] = True
+    background = saved(tmp_path, "background.png", its.canvas())
+    layer = saved(tmp_path, "layer.png", paint(hole, its, (228, 0, 127)))
+    editor = {"background": handle_file(background), "layers": [handle_file(layer)], "composite": None}
+
+    def visit(url: str, number: int) -> dict[int, Image.Image]:
+        client = Client(url, verbose=False, download_files=tmp_path / str(number))
+        client.predict("textures:brick", api_name="/sample")
+        found, runs = {}, {}
+        for seed in range(4 * number, 4 * number + 4):
+            asked = (editor, str(tmp_path / "tiny"), "", "", 0, 0, seed, 1, "fast", True, 6, 2, 2, None, 0)
+            runs[seed] = client.predict(*asked, api_name="/start")[0]["value"]
+        for seed, run_id in runs.items():
+            client.predict(run_id, api_name="/watch")
+            files = client.predict(run_id, 0, api_name="/result")[1]["value"]
+            found[seed] = Image.open(next(path for path in files if path.endswith("result.png")))
+        return found
+
+    with studio("--prior", tmp_path / "tiny") as url, ThreadPoolExecutor(5) as pool:
+        found = pool.map(partial(visit, url), range(5))
+        results = {seed: image for some in found for seed, image in some.items()}
+    fast = replace(Method.from_preset("fast"), schedule=JumpSchedule.paper(6, 2, 2))
+    mask = np.where(hole, np.uint8(255), np.uint8(0))
+    for seed in range(20):
+        alone = tiny_pipe()(its.image, mask, schedule=fast, generator=seed).images[0]
+        assert np.array_equal(results[seed], alone), seed

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from studio_process import studio
 
-from repaint.pipeline import RePaintPipeline
-from repaint.studio import server
 from repaint.studio.inputs import sample
 
 pytestmark = pytest.mark.browser
@@ -30,7 +29,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-background-networking",
 ]
-PATIENCE = 15_000  # milliseconds: a page takes a tenth of it on an idle machine
+PATIENCE = 60_000  # milliseconds: a page takes a tenth of it on an idle machine
 KEEP = os.environ.get("REPAINT_SCREENSHOTS")  # a folder to leave pictures of the page in
 
 
@@ -46,10 +45,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    app, does, url = server.serve(RePaintPipeline.from_pretrained)
-    yield url
-    app.close()
-    does.close()
+    with studio() as url:
+        yield url
 
 
 @pytest.fixture

@@ -227,7 +227,13 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     page.runs.focus(does.refresh, page.runs, page.runs, **quiet)
     watched = [page.progress, page.walk, page.preview, page.gallery, page.slider, page.index]
     watching = page.runs.change(
-        does.watch, page.runs, watched, trigger_mode="multiple", concurrency_limit=None, **quiet
+        does.watch,
+        page.runs,
+        watched,
+        trigger_mode="multiple",
+        concurrency_limit=None,
+        show_progress="hidden",
+        api_name="watch",
     )
     watching.then(does.refresh, page.runs, page.runs, **quiet)
     page.gallery.select(does.pick, None, page.index, **quiet)
@@ -236,7 +242,8 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
 def _wire_explore(page: SimpleNamespace, does: Handlers) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     chosen = [page.runs, page.index]
-    page.index.change(does.choose, chosen, [page.slider, page.files, page.tree], **quiet)
+    shown = [page.slider, page.files, page.tree]
+    page.index.change(does.choose, chosen, shown, show_progress="hidden", api_name="result")
     gr.on(
         [page.state.change, page.index.change],
         does.look,
