@@ -72,6 +72,7 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
         page.preview = gr.Image(
             label="x0_hat while it runs, then the result",
             elem_id="preview",
+            min_width=320,
             format="png",
             interactive=False,
             height=420,
@@ -80,6 +81,7 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
         page.slider = gr.ImageSlider(
             label="Before and after",
             elem_id="slider",
+            min_width=320,
             format="png",
             type="pil",
             interactive=False,
@@ -107,13 +109,11 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
 
 def _picture(page: SimpleNamespace) -> None:
     with gr.Row():
-        page.upload = gr.File(
-            label="Picture: drop one here", file_types=["image"], type="filepath", height=150, elem_id="upload"
-        )
-        page.sample = gr.Dropdown(label="or a sample", choices=samples(), value=None, elem_id="sample")
+        page.upload = gr.File(label="Picture", file_types=["image"], type="filepath", height=150, elem_id="upload")
+        page.sample = gr.Dropdown(label="Or a sample", choices=samples(), value=None, elem_id="sample")
     page.about = gr.Markdown()
     page.canvas = gr.ImageEditor(
-        label="Mask: paint over what is to go",
+        label="Mask",
         image_mode="RGBA",
         type="numpy",
         format="png",
@@ -175,7 +175,13 @@ def _explore_tab(page: SimpleNamespace) -> None:
             page.branch = gr.Button("Branch", variant="primary", elem_id="branch")
             page.branch_progress = gr.HTML(NOBODY, elem_id="branch-progress")
         page.state_image = gr.Image(
-            label="x0_hat there", elem_id="state-image", format="png", interactive=False, height=420, buttons=[]
+            label="x0_hat there",
+            elem_id="state-image",
+            min_width=320,
+            format="png",
+            interactive=False,
+            height=420,
+            buttons=[],
         )
     page.tree = gr.HTML(elem_id="tree")
 
