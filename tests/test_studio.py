@@ -671,7 +671,7 @@ def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
     layer = saved(tmp_path, "layer.png", paint(hole, its, (228, 0, 127)))
     editor = {"background": handle_file(background), "layers": [handle_file(layer)], "composite": None}
 
-    def visit(url: str, number: int) -> dict[int, Image.Image]:
+    def visit(url: str, number: int) -> dict[int, Any]:
         client = Client(url, verbose=False, download_files=tmp_path / str(number))
         client.predict("textures:brick", api_name="/sample")
         found, runs = {}, {}
@@ -681,7 +681,8 @@ def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
         for seed, run_id in runs.items():
             client.predict(run_id, api_name="/watch")
             files = client.predict(run_id, 0, api_name="/result")[1]["value"]
-            found[seed] = Image.open(next(path for path in files if path.endswith("result.png")))
+            # At once: the client may write the next file of that name to the same place.
+            found[seed] = np.asarray(Image.open(next(path for path in files if path.endswith("result.png"))))
         return found
 
     with studio("--prior", tmp_path / "tiny") as url, ThreadPoolExecutor(5) as pool:
@@ -689,6 +690,13 @@ def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
         results = {seed: image for some in found for seed, image in some.items()}
     fast = replace(Method.from_preset("fast"), schedule=JumpSchedule.paper(6, 2, 2))
     mask = np.where(hole, np.uint8(255), np.uint8(0))
+    alone = [
+        np.asarray(tiny_pipe()(its.image, mask, schedule=fast, generator=seed).images[0]).astype(int)
+        for seed in range(20)
+    ]
     for seed in range(20):
-        alone = tiny_pipe()(its.image, mask, schedule=fast, generator=seed).images[0]
-        assert np.array_equal(results[seed], alone), seed
+        # Another process may round the last bit in another way: 1 of 255. Another seed is far away.
+        apart = [np.abs(results[seed] - other).max() for other in alone]
+        assert apart[seed] <= 1
+        assert min(apart[:seed] + apart[seed + 1 :]) > 20
+        assert np.array_equal(results[seed][~hole], np.asarray(its.image)[~hole])

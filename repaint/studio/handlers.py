@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -57,6 +58,8 @@ class Handlers:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.folder = Path(tempfile.mkdtemp(prefix="repaint-studio-"))
+        self.cache = self.folder / "cache"
+        self._bundling = threading.Lock()
         self._watching: dict[str, object] = {}  # of each page, the look at a run that goes on
 
     def close(self) -> None:
@@ -204,10 +207,12 @@ class Handlers:
         if run is None or index is None:
             return None, gr.update(value=None, visible=False), self.tree(run_id)
         result = run.results[index]
-        folder = self.folder / run.id / str(index)
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            bundle(run, index, folder, self.runner.device, self.runner.dtype)
+        # Inside gradio's cache: what lies elsewhere it copies there, and serves copies of equal files half-written.
+        folder = self.cache / run.id / str(index)
+        with self._bundling:
+            if not (folder / "recipe.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                bundle(run, index, folder, self.runner.device, self.runner.dtype)
         files = gr.update(value=sorted(str(path) for path in folder.iterdir()), visible=True)
         return (enlarged(run.job.photo.image), enlarged(result.image)), files, self.tree(run_id)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,7 +106,7 @@ def serve(
 
     runner = Runner(load, list(dict.fromkeys([*names, "textures", *bundled()])), device, dtype)
     does = Handlers(runner)
-    os.environ["GRADIO_TEMP_DIR"] = str(does.folder / f"cache-{secrets.token_hex(4)}")
+    os.environ["GRADIO_TEMP_DIR"] = str(does.cache)
     app = build(does)
     app.queue(max_size=64, api_open=False, default_concurrency_limit=8)
     app.launch(
