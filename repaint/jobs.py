@@ -40,6 +40,7 @@ __all__ = [
     "finish",
     "results_for",
     "same_problem",
+    "window_seed",
 ]
 
 
@@ -136,12 +137,12 @@ def results_for(
     results = []
     for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
         which = i // copies
-        jobs = [Job(part, _window_seed(seed, n), each[which]) for n, part in enumerate(parts[which])]
+        jobs = [Job(part, window_seed(seed, n), each[which]) for n, part in enumerate(parts[which])]
         results.append(Result(pictures[which], jobs, seed))
     return results
 
 
-def _window_seed(seed: int, number: int) -> int:
+def window_seed(seed: int, number: int) -> int:
     """The image's own seed for its first window, and seeds derived from it for the others."""
     return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 

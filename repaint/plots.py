@@ -17,12 +17,14 @@ from repaint.lab.audit import Row, curves
 from repaint.lab.exactness import FLOOR, Standing
 from repaint.lab.holes import Hole
 from repaint.lab.summary import Point
+from repaint.schedule import JumpSchedule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
     "audit_plot",
+    "changes_plot",
     "check_plot",
     "exactness_plot",
     "heatmaps",
@@ -30,6 +32,7 @@ __all__ = [
     "save_plot",
     "strip",
     "sweep_plot",
+    "walk_plot",
 ]
 
 GAP, HEADER = 4, 22
@@ -86,6 +89,30 @@ def heatmaps(audits: Mapping[str, Audit]) -> Figure:
 
     figure = Figure(figsize=(4 * len(audits) + 1, 4), layout="constrained")
     _draw_heatmaps(figure, audits)
+    return figure
+
+
+def changes_plot(its: Audit) -> Figure:
+    """One audit: the heatmap, and beside it the mean change by distance from the hole."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    parts: Any = figure.subfigures(1, 2)
+    _draw_heatmaps(parts[0], {"outside the hole": its})
+    axes = parts[1].subplots()
+    axes.plot(range(1, len(its.profile) + 1), its.profile, color="#33608c", marker="o", markersize=3)
+    axes.set(xlabel="distance from the hole, pixels", ylabel="mean change")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def walk_plot(walk: JumpSchedule) -> Figure:
+    """Noise level over transition, as the paper draws its schedule (Lugmayr et al. 2022, supplement)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    walk.plot(figure.subplots())
     return figure
 
 

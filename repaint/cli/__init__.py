@@ -19,14 +19,17 @@ from repaint.cli.exactness import exactness
 from repaint.cli.fill import demo, mask
 from repaint.cli.inpaint import inpaint
 from repaint.cli.measure import bench_app
+from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
 from repaint.errors import RepaintError
 from repaint.version import __version__
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (demo, inpaint, mask, exactness, sweep, doctor):
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
+)
+for command in (demo, inpaint, mask, exactness, sweep, doctor, studio):
     app.command()(command)
 app.add_typer(audit_app, name="audit")
 app.add_typer(bench_app, name="bench")

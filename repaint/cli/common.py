@@ -73,15 +73,19 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], 
 
 
 @contextmanager
-def calls_bar(title: str, total: int) -> Iterator[StepCallback]:
-    """A progress bar of model calls done of model calls planned, as a pipeline callback."""
+def calls_bar(title: str, total: int, inherited: int = 0) -> Iterator[StepCallback]:
+    """A progress bar of model calls done of model calls planned, as a pipeline callback.
+
+    Args:
+        inherited: calls that stand behind the state that the run begins with.
+    """
     with progress_bar(title, total, "calls") as advance:
-        before = 0
+        before = inherited
 
         def step(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
             nonlocal before
             state: SamplerState = kwargs["state"]
-            advance(state.model_calls - (0 if moves == 1 else before))
+            advance(state.model_calls - (inherited if moves == 1 else before))
             before = state.model_calls
 
         yield step

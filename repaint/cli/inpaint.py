@@ -56,6 +56,10 @@ def inpaint(
     ] = 0.0,
     crop: Annotated[bool, typer.Option(help="Windows around the holes of an image too large for the prior.")] = True,
     seed: Seed = 0,
+    branch: Annotated[
+        Path | None,
+        typer.Option(help="Of one: go on from this saved state, with noise of this seed, by the schedule."),
+    ] = None,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is the best there is.")] = "auto",
     dtype: DType = "float32",
@@ -96,8 +100,10 @@ def inpaint(
     if is_one_file(images, mask):
         if shard or overwrite:
             raise InputError(f"{'--shard' if shard else '--overwrite'} for one image: it is for many. Leave it out.")
-        _one(images[0], mask, out_path, load, options, seed, keep_mask, as_json)
+        _one(images[0], mask, out_path, load, options, seed, branch, keep_mask, as_json)
         return
+    if branch is not None:
+        raise InputError("--branch for many images: a state belongs to one. Fill that one by itself.")
     settings = {"dtype": dtype, "seed": seed, "keep_mask": keep_mask, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
 
@@ -129,24 +135,36 @@ def _one(
     load: _Loader,
     options: dict[str, Any],
     seed: int,
+    branch: Path | None,
     keep_mask: bool,
     as_json: bool,
 ) -> None:
     from repaint.files import check_writable, open_image
     from repaint.images import save_image
+    from repaint.jobs import window_seed
+    from repaint.state import SamplerState
 
     picture = open_image(image)
     check_writable(out_file, picture.mode)
+    state = None
+    if branch is not None:
+        state = SamplerState.load(branch)
+        state = state.branch([window_seed(seed, n) for n in range(len(state.x))])
     pipe, method = load(), load.method
-    masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
-    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls) as step:
-        result = pipe(picture, **masks, **options, schedule=method, generator=seed, callback_on_step_end=step)
+    given = {"keep_mask" if keep_mask else "mask_image": mask, **options, "schedule": method}
+    behind = 0 if state is None else state.model_calls
+    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, behind) as step:
+        if state is None:
+            result = pipe(picture, **given, generator=seed, callback_on_step_end=step)
+        else:
+            result = pipe.resume(state, picture, **given, callback_on_step_end=step)
         save_image(result.images[0], out_file)
     report = {
         "image": str(image),
         "mask": str(mask),
         "out": str(out_file),
         "prior": load.prior,
+        "branch": None if branch is None else str(branch),
         "seed": seed,
         "model_calls": result.model_calls,
         "method": method.describe(),

@@ -65,14 +65,10 @@ def schedule_plot(
 
     Example: repaint schedule plot paper --out paper.png
     """
-    from matplotlib.figure import Figure
-
     from repaint.method import as_method
-    from repaint.plots import check_plot, save_plot
+    from repaint.plots import check_plot, save_plot, walk_plot
 
     method = as_method(name)
     check_plot(out_file)
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    method.schedule.plot(figure.subplots())
-    save_plot(figure, out_file)
+    save_plot(walk_plot(method.schedule), out_file)
     say(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}")

@@ -1,0 +1,1 @@
+"""The browser app: pictures in, a hole painted by hand, runs watched, kept states branched, results audited."""

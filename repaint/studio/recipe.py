@@ -1,0 +1,99 @@
+"""What makes a result again from the command line, to the byte."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from repaint.images import save_image
+from repaint.method import Method, spec
+from repaint.studio.run import Run
+from repaint.version import __version__
+
+__all__ = ["bundle", "schedule_yaml"]
+
+
+def bundle(run: Run, index: int, folder: Path, device: str = "cpu", dtype: str = "float32") -> dict[str, Path]:
+    """Write a result and all that its command needs.
+
+    Args:
+        run: with results.
+        index: which of them.
+        folder: where the files go; it exists. Files of that name are replaced.
+        device, dtype: what the run was made with.
+    Returns:
+        name to path: the result, the mask, recipe.json, and a zip of everything, among them.
+    """
+    job, result = run.job, run.results[index]
+    files = {"picture": folder / f"picture{job.photo.suffix}", "mask": folder / "mask.png"}
+    files |= {"result": folder / "result.png"}
+    files["picture"].write_bytes(job.photo.data)
+    save_image(job.mask, files["mask"])
+    save_image(result.image, files["result"])
+    if job.preset is None:
+        files["schedule"] = folder / "schedule.yaml"
+        files["schedule"].write_text(schedule_yaml(job.method), encoding="utf-8")
+    if job.origin is not None:
+        files["state"] = folder / "state.safetensors"
+        job.origin.state.save(files["state"])
+    names = {what: path.name for what, path in files.items()}
+    recipe = {
+        "repaint": __version__,
+        "command": shlex.join(_command(run, result.seed, names, device, dtype)),
+        "files": names,
+        "prior": job.prior,
+        "seed": result.seed,
+        "model_calls": result.model_calls,
+        "method": job.method.describe(),
+        "schedule": yaml.safe_load(schedule_yaml(job.method)),
+        **job.conditions,
+    }
+    files["recipe"] = folder / "recipe.json"
+    files["recipe"].write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    files["everything"] = folder / f"repaint-seed-{result.seed}.zip"
+    with zipfile.ZipFile(files["everything"], "w", zipfile.ZIP_DEFLATED) as archive:
+        for what, path in files.items():
+            if what != "everything":
+                archive.write(path, path.name)
+    return files
+
+
+def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str) -> list[str]:
+    """The words of `repaint inpaint`, run in the folder of the files."""
+    job, asked = run.job, run.job.conditions
+    options: dict[str, Any] = {
+        "prior": job.prior,
+        "schedule": names.get("schedule", job.preset),
+        "seed": seed,
+        "branch": names.get("state"),
+        "prompt": asked.get("prompt"),
+        "negative-prompt": asked.get("negative_prompt"),
+        "class": asked.get("class_labels"),
+        "guidance-scale": asked.get("guidance_scale"),
+        "feather": job.feather or None,
+        "device": device,
+        "dtype": dtype,
+    }
+    words = ["repaint", "inpaint", names["picture"], names["mask"], "--out", names["result"]]
+    # One word each: a prompt may begin with a dash.
+    return words + [f"--{name}={value}" for name, value in options.items() if value is not None]
+
+
+def schedule_yaml(method: Method) -> str:
+    """A method in the form of the files in `schedules/`, its walk level by level."""
+    content: dict[str, Any] = {
+        "steps": method.schedule.steps,
+        "levels": list(method.schedule.levels),
+        "merge": spec(method.merge),
+        "solver": spec(method.solver),
+    }
+    if method.spacing is not None:
+        content["spacing"] = method.spacing
+    if method.corrector is not None:
+        content["corrector"] = spec(method.corrector)
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

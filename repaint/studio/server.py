@@ -1,0 +1,130 @@
+"""Serving the app: where it listens, who may come in, and that the page asks nobody else for anything."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from repaint.errors import InputError
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.load import bundled
+from repaint.studio.inputs import MAX_BYTES
+from repaint.studio.run import Runner
+
+__all__ = ["FIRST_PORT", "free_port", "serve"]
+
+FIRST_PORT = 7860
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# The browser itself refuses whatever the page would fetch from another host.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "connect-src 'self' data: blob: ws: wss:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+)
+
+
+class Headers:
+    """ASGI middleware: the security headers on every answer, streams included. A page that closes is no error."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.requests import ClientDisconnect
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                more = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+                pairs = [(name.encode(), value.encode()) for name, value in more.items()]
+                message = message | {"headers": [*message.get("headers", []), *pairs]}
+            await send(message)
+
+        with suppress(ClientDisconnect):
+            await self.app(scope, receive, guarded)
+
+
+def free_port(host: str, port: int | None) -> int:
+    """The port to listen on: the one asked for, or the first free one from 7860.
+
+    Raises:
+        InputError: it is in use, no port number, or the host is none of this machine's.
+    """
+    for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, candidate))
+                return candidate
+        except (OSError, OverflowError) as error:
+            if port is not None:
+                raise InputError(
+                    f"Cannot listen on {host}, port {port}: {error}. Choose another --port, or leave it out."
+                ) from error
+    raise InputError(f"No free port on {host} from {FIRST_PORT} to {FIRST_PORT + 99}: name one with --port.")
+
+
+def serve(
+    load: Callable[[str], RePaintPipeline],
+    names: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    password: str | None = None,
+    browser: bool = False,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> tuple[Any, Any, str]:
+    """Start the app and return at once.
+
+    Args:
+        load: gives a prior's pipeline by name.
+        names: priors beside the bundled ones; the first is chosen when the page opens.
+        host, port: where; None is the first free port from 7860.
+        password: asked of the user "repaint"; needed on every host but this machine's own.
+        browser: also open one.
+        device, dtype: what `load` puts priors on, for recipes.
+    Returns:
+        (the gradio app, its handlers, the address).
+    Raises:
+        InputError: a port in use, or an open host without a password.
+    """
+    if host not in LOOPBACK and not password:
+        raise InputError(
+            f"Host {host} without a password: everyone who reaches it could run the studio. "
+            "Give --password, or leave --host out."
+        )
+    port = free_port(host, port)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from starlette.middleware import Middleware
+
+    from repaint.studio.app import CSS, build, theme
+    from repaint.studio.handlers import Handlers
+
+    runner = Runner(load, list(dict.fromkeys([*names, "textures", *bundled()])), device, dtype)
+    does = Handlers(runner)
+    os.environ["GRADIO_TEMP_DIR"] = str(does.cache)
+    app = build(does)
+    app.queue(max_size=64, api_open=False, default_concurrency_limit=8)
+    app.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=browser,
+        quiet=True,
+        share=False,
+        prevent_thread_lock=True,
+        show_error=True,
+        max_file_size=MAX_BYTES,
+        allowed_paths=[],
+        auth=None if password is None else ("repaint", password),
+        footer_links=[],
+        ssr_mode=False,
+        theme=theme(),
+        css=CSS,
+        app_kwargs={"middleware": [Middleware(Headers)]},
+    )
+    shown = f"[{host}]" if ":" in host else host
+    return app, does, f"http://{shown}:{port}"
