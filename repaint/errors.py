@@ -5,6 +5,7 @@ RepaintError (ValueError)
 ├── ScheduleError      a walk or preset that is malformed, leaves its range or does not end clean
 ├── NoiseLevelError    a noise schedule or a pair of levels that cannot be served
 ├── PriorError         a model that cannot be loaded or does not fit
+│   └── OutOfMemory    nor does its batch fit into the memory there is
 ├── StateError         a saved state that is damaged or belongs to another run
 └── NonFiniteError     the model or the sampler produced NaN or infinity
 """
@@ -18,6 +19,7 @@ __all__ = [
     "InputError",
     "NoiseLevelError",
     "NonFiniteError",
+    "OutOfMemory",
     "PriorError",
     "RepaintError",
     "ScheduleError",
@@ -44,6 +46,10 @@ class NoiseLevelError(RepaintError):
 
 class PriorError(RepaintError):
     """A model that cannot be loaded or does not fit."""
+
+
+class OutOfMemory(PriorError):
+    """A batch that does not fit into the memory there is."""
 
 
 class StateError(RepaintError):

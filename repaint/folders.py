@@ -221,7 +221,7 @@ def run(
         options: other keyword arguments of the pipeline that all images share.
         keep_mask: the masks' white is kept.
         on_calls: is told how many model calls more are done or saved, `method.model_calls` an image.
-        say: is told when the GPU's memory is too small for a batch.
+        say: is told when memory is too small for a batch.
     """
     halving, told, ended = Halving(say), 0, 0
 

@@ -104,7 +104,14 @@ def cut(
     crop: Crop | None,
     prior: Prior,
 ) -> list[list[Part]]:
-    """The parts of each picture that have to be painted; the arguments are those of `RePaintPipeline.__call__`."""
+    """The parts of each picture that have to be painted.
+
+    Args:
+        pictures: as read.
+        mask_image, keep_mask: see `RePaintPipeline.__call__`.
+        crop: how pictures are cut; None paints whole ones.
+        prior: whose size and multiple the parts keep to.
+    """
     keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
     size = _window_size(crop, prior)
     parts = []
@@ -132,7 +139,15 @@ def results_for(
     generator: Seedable,
     asked: Conditions,
 ) -> list[Result]:
-    """`copies` results for each picture, one after the other."""
+    """The results to come, of each picture one after the other.
+
+    Args:
+        pictures: as read.
+        parts: of each picture, by `cut`.
+        copies: results of each picture.
+        generator: see `repaint.rng.seeds_for`.
+        asked: conditions for all pictures.
+    """
     each = asked.split(len(pictures))
     results = []
     for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
@@ -221,7 +236,11 @@ def finish(prior: Prior, jobs: Sequence[Job], x: Float[Tensor, "b *shape"], feat
 
 
 def check_latents(results: Sequence[Result]) -> None:
-    """Refuse latents of pictures that are cut: each window has its own."""
+    """Refuse latents of pictures that are cut: each window has its own.
+
+    Raises:
+        InputError: such a picture.
+    """
     for result in results:
         if any(job.part.picture.size != result.picture.size or job.part.window.scale > 1 for job in result.jobs):
             raise InputError(

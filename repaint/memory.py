@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from repaint.errors import InputError, PriorError
+from repaint.errors import InputError, OutOfMemory, PriorError
 from repaint.priors.base import Prior, compile_network, network_of
 
 __all__ = ["BatchSize", "Placed", "check_batch_size", "explained", "in_batches"]
@@ -120,7 +120,7 @@ def in_batches(items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequen
             does that batch again from its beginning with half as many, and goes on with so many.
         work: done on one batch; it leaves nothing behind where it fails.
     Raises:
-        PriorError: memory ran out and no smaller batch is allowed, or is possible.
+        OutOfMemory: memory ran out and no smaller batch is allowed, or is possible.
     """
     size = int(batch_size) if isinstance(batch_size, Integral) else max(1, len(items))
     first = 0
@@ -129,21 +129,21 @@ def in_batches(items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequen
         try:
             with explained():
                 work(batch)
+            first += len(batch)
+            continue
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
-            if batch_size != "auto" or len(batch) == 1:
-                lower = "Pass batch_size='auto' or less, " if len(batch) > 1 else "Use "
-                said = (str(error) or type(error).__name__).splitlines()[0][:120]
-                raise PriorError(
-                    f"Out of memory with a batch of {len(batch)} ({said}). {lower}"
-                    "a smaller Crop(size=...), torch_dtype=torch.bfloat16, or enable_model_cpu_offload()."
-                ) from error
-            size = len(batch) // 2
-        else:
-            first += len(batch)
-            continue
-        _free()  # outside of except: the error holds the tensors of the frames that it passed
+            said = (str(error) or type(error).__name__).splitlines()[0][:120]
+        # Outside of except: the error holds the frames that it passed, and they the tensors that filled the memory.
+        if batch_size != "auto" or len(batch) == 1:
+            lower = "Pass batch_size='auto' or less, " if len(batch) > 1 else "Use "
+            raise OutOfMemory(
+                f"Out of memory with a batch of {len(batch)} ({said}). {lower}"
+                "a smaller Crop(size=...), torch_dtype=torch.bfloat16, or enable_model_cpu_offload()."
+            )
+        size = len(batch) // 2
+        _free()
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -163,7 +163,11 @@ def _free() -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say what to do where an operator has no half-precision form on this device, as some on a CPU."""
+    """Say what to do where an operator has no half-precision form on this device, as some on a CPU.
+
+    Raises:
+        PriorError: such an operator.
+    """
     try:
         yield
     except RuntimeError as error:

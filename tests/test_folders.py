@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
 from repaint import RePaintPipeline, cli
-from repaint.errors import InputError
+from repaint.errors import InputError, OutOfMemory
 from repaint.folders import SETTINGS, batches, run, tasks
 from repaint.lab.shares import Halving
 from repaint.method import as_method
@@ -276,7 +276,7 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
     def compute(some: Any) -> list[int]:
         seen.append(len(some))
         if len(some) > 2:
-            raise torch.cuda.OutOfMemoryError("too small")
+            raise OutOfMemory("too small")
         if 3 in some:
             raise InputError("three")
         return [10 * entry for entry in some]
@@ -289,7 +289,7 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
     ]
     assert found == [([1, 2], [10, 20]), ([3], "three"), ([4, 5], [40, 50])]
     assert [len(some) for some, _ in halving.results([6, 7, 8], compute)] == [2, 1]
-    line = "The GPU's memory is too small for {} results at once: going on with {}."
+    line = "Memory is too small for {} results at once: going on with {}."
     assert told == [line.format(5, 3), line.format(3, 2)]
 
 

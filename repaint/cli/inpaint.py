@@ -164,7 +164,7 @@ def _one(
         "mask": str(mask),
         "out": str(out_file),
         "prior": load.prior,
-        "branch": None if branch is None else str(branch),
+        **({} if branch is None else {"branch": str(branch)}),
         "seed": seed,
         "model_calls": result.model_calls,
         "method": method.describe(),

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from repaint.errors import InputError, RepaintError
+from repaint.errors import InputError, OutOfMemory, RepaintError
 
 __all__ = ["Halving", "share_of"]
 
@@ -38,7 +38,7 @@ class Halving:
     """Computes batches; one that fails in halves, so that a bad entry spoils no other's result.
 
     Attributes:
-        say: is told when the GPU's memory is too small for a batch.
+        say: is told when memory is too small for a batch.
         most: how many entries are computed at once; None is as many as there are. Lowered for good when the memory was
             too small.
     """
@@ -55,18 +55,18 @@ class Halving:
             some = waiting.pop(0)
             try:
                 done: R | Exception = compute(some)
-            except (RepaintError, torch.cuda.OutOfMemoryError) as error:
+            except RepaintError as error:
                 done = error.with_traceback(None)  # whose frames would hold the tensors that filled the memory
             if not isinstance(done, Exception) or len(some) == 1:
                 yield some, done
                 continue
             half = -(-len(some) // 2)
             waiting = _pieces(some, half) + waiting
-            if isinstance(done, torch.cuda.OutOfMemoryError):
+            if isinstance(done, OutOfMemory):
                 self.most = half
                 waiting = [piece for entries in waiting for piece in _pieces(entries, half)]
                 torch.cuda.empty_cache()
-                self.say(f"The GPU's memory is too small for {len(some)} results at once: going on with {half}.")
+                self.say(f"Memory is too small for {len(some)} results at once: going on with {half}.")
 
 
 def _pieces(entries: Sequence[T], most: int | None) -> list[Sequence[T]]:

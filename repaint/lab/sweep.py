@@ -62,7 +62,7 @@ def run(
         batches: see `repaint.lab.grid.batches` and `repaint.lab.shares.share_of`.
         rows: where they go; those that it holds are not computed again.
         on_call: the pipeline's `callback_on_step_end`.
-        say: is told when the GPU's memory is too small for a batch.
+        say: is told when memory is too small for a batch.
     """
     halving = Halving(say)
     for batch in batches:
