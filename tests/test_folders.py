@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
