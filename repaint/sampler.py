@@ -198,14 +198,13 @@ class Sampler:
         A device works behind the host, which would wait at each look. So it looks seldom, and at the last move; the
         first level that overflowed is told all the same.
         """
-        low, high = torch.aminmax(prediction.x0_hat)
-        unchecked = (*state.unchecked, (move.src, high - low))
+        unchecked = (*state.unchecked, (move.src, prediction.x0_hat.sum()))  # finite where each of its terms is
         if len(unchecked) < self.patience and state.position + 1 < len(self.moves):
             return unchecked
-        finite = torch.stack([spread for _, spread in unchecked]).isfinite()
-        if bool(finite.all()):
+        finite = torch.stack([total for _, total in unchecked]).isfinite().tolist()
+        if all(finite):
             return ()
-        at = unchecked[finite.tolist().index(False)][0]
+        at = unchecked[finite.index(False)][0]
         level = self.grid[at]
         raise NonFiniteError(
             f"The prediction at level {at} of {self.grid.steps} (alpha {level.alpha:.4g}, sigma {level.sigma:.4g}, "

@@ -42,8 +42,8 @@ class SamplerState:
         z_before: (B, ...) the corrector's last draw at this level.
         walk: the digest of the moves and noise levels that this state belongs to; "" for a branch.
         scales: the digest of the noise levels alone, which a branch keeps.
-        unchecked: (level, largest less smallest x0_hat) of predictions that nobody has looked at, on devices where a
-            look makes the host wait. Not saved.
+        unchecked: (level, sum of x0_hat) of predictions that nobody has looked at, on devices where a look makes the
+            host wait. Not saved.
     """
 
     x: Float[Tensor, "b *shape"]
