@@ -190,6 +190,8 @@ class LatentPrior(PixelPrior):
         PriorError: see both; or a model of other latents than the autoencoder's.
     """
 
+    memory_format = torch.contiguous_format  # on so few cells the other is no faster
+
     def __init__(
         self, unet: UNet2DModel, scheduler: SchedulerMixin, vae: Any, class_names: Mapping[int, str] | None = None
     ) -> None:
