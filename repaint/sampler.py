@@ -201,10 +201,10 @@ class Sampler:
         unchecked = (*state.unchecked, (move.src, prediction.x0_hat.sum()))  # finite where each of its terms is
         if len(unchecked) < self.patience and state.position + 1 < len(self.moves):
             return unchecked
-        finite = torch.stack([total for _, total in unchecked]).isfinite().tolist()
-        if all(finite):
+        finite = torch.stack([total for _, total in unchecked]).isfinite()
+        if bool(finite.all()):
             return ()
-        at = unchecked[finite.index(False)][0]
+        at = unchecked[finite.tolist().index(False)][0]
         level = self.grid[at]
         raise NonFiniteError(
             f"The prediction at level {at} of {self.grid.steps} (alpha {level.alpha:.4g}, sigma {level.sigma:.4g}, "

@@ -17,7 +17,8 @@ from tiny_priors import tiny_pipe
 from torch import Tensor, nn
 
 from repaint.errors import NonFiniteError
-from repaint.lab.speed import Counter, contestants, count, measure_speed
+from repaint.lab.speed import contestants, measure_speed
+from repaint.lab.tracing import Counter, count
 from repaint.method import as_method
 from repaint.noise import Level, NoiseSchedule
 from repaint.prediction import Clip, Prediction, from_output
