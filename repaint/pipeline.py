@@ -109,6 +109,7 @@ class RePaintPipeline(Placed):
         class_labels: int | str | Sequence[int | str] | None = None,
         guidance_scale: float | None = None,
         guidance_rescale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         guidance: Guidance | None = None,
         schedule: ScheduleLike = "fast",
         merge: str | Merge | None = None,
@@ -142,6 +143,8 @@ class RePaintPipeline(Placed):
             guidance_scale: weight of classifier-free guidance, >= 0; 1 is none; None is the prior's usual one (7.5 for
                 Stable Diffusion, 7 for 3, 3.5 for Flux, 4 for DiT, 1 for other classes).
             guidance_rescale: share in [0, 1] of the guided prediction's std that is put back to the conditional one's.
+            guidance_interval: (low, high) of sigma / alpha between which guidance acts; elsewhere the condition alone
+                is asked, at half the cost. None guides everywhere.
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
             schedule: a preset's name, a YAML file, a JumpSchedule or a whole Method.
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
@@ -187,6 +190,7 @@ class RePaintPipeline(Placed):
             negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
+            guidance_interval=guidance_interval,
         )
         pictures, cropping = read_images(image), as_crop(crop)
         parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)

@@ -587,6 +587,22 @@ def test_guidance_is_linear(classes: RePaintPipeline) -> None:
         torch.testing.assert_close(eps(2.5), expected, atol=1e-5, rtol=0)
 
 
+def test_guidance_of_classes_keeps_to_its_interval() -> None:
+    """If this fails, levels outside of the interval are guided, or those inside are not."""
+    prior = tiny_pipe(("cat", "dog"), scheduler={"clip_sample": False}).prior
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    low, middle, high = (prior.schedule(40)[at] for at in (5, 20, 35))
+
+    def eps(level: Level, **guidance: Any) -> Tensor:
+        return prior.conditioned(1, Conditions(class_labels="dog", **guidance)).denoise(x, level).eps_hat
+
+    interval = (middle.sigma / middle.alpha * 0.9, middle.sigma / middle.alpha * 1.1)
+    with torch.no_grad():
+        for level, scale in ((low, 1.0), (middle, 3.0), (high, 1.0)):
+            ours = eps(level, guidance_scale=3.0, guidance_interval=interval)
+            torch.testing.assert_close(ours, eps(level, guidance_scale=scale), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

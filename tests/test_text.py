@@ -237,6 +237,43 @@ def test_guidance_stays_out_of_the_known_part(tmp_path: Path, build: Callable[[P
     torch.testing.assert_close(after.x[there], expected[there], rtol=0, atol=1e-6)  # a rounding of numbers up to 4
 
 
+@pytest.mark.parametrize("build", [tiny_sd, tiny_sdxl, tiny_sd3], ids=["sd1", "sdxl", "sd3"])
+def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Callable[[Path], Any]) -> None:
+    """If this fails, levels outside of the interval are guided, paid for twice, or shown no prompt."""
+    prior = wrap(build(tmp_path)).prior
+    interval = (0.5, 5.0)
+    partly, always, never = (
+        prior.conditioned(1, Conditions(prompt="a red cat", negative_prompt="dogs", size=(16, 16), **options))
+        for options in (
+            {"guidance_scale": 5.0, "guidance_interval": interval},
+            {"guidance_scale": 5.0},
+            {"guidance_scale": 1.0},
+        )
+    )
+    shown: list[int] = []
+    prior.model.register_forward_hook(lambda *call: shown.append(len(call[2][0])))
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    seen = set()
+    for level in prior.schedule(6).levels[1:]:
+        inside = level.alpha > 0 and interval[0] <= level.sigma / level.alpha <= interval[1]
+        shown.clear()
+        with torch.no_grad():
+            ours, expected = (bound.denoise(x, level) for bound in (partly, always if inside else never))
+        assert shown == ([2, 2] if inside else [1, 1])
+        torch.testing.assert_close(ours.x0_hat, expected.x0_hat, rtol=0, atol=1e-5)
+        assert (ours.unguided is not None) == inside
+        seen.add(inside)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("interval", [(-1.0, 2.0), (2.0, 2.0), (3.0, 2.0)])
+def test_an_interval_that_is_none(tmp_path: Path, interval: tuple[float, float]) -> None:
+    """If this fails, a swapped interval switches guidance off without a word."""
+    prior = wrap(tiny_sd(tmp_path)).prior
+    with pytest.raises(PriorError, match=r"guidance_interval .* goes from a sigma / alpha of 0 or more up"):
+        prior.conditioned(1, Conditions(prompt="", guidance_interval=interval))
+
+
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "flux"])
 def test_ready_made_embeddings(tmp_path: Path, name: str) -> None:
     """If this fails, weighted or stored prompts give another image than the texts that they come from."""

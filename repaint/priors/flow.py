@@ -15,7 +15,7 @@ from torch import Tensor
 from repaint.errors import PriorError
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction, from_output
-from repaint.priors.base import Conditions
+from repaint.priors.base import Conditions, floating_type
 from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_count, given, warn_of_cut
 
 __all__ = ["FluxPrior", "StableDiffusion3Prior"]
@@ -63,11 +63,13 @@ class StableDiffusion3Prior(FlowPrior):
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`; with and without the prompt in one batched forward."""
-        twice = torch.cat([x, x]) if self.guides else x
-        t = torch.full((len(twice),), level.t, device=x.device)
-        seen = twice.to(self.model.dtype)
-        output = self.model(hidden_states=seen, timestep=t, **self._embeds, return_dict=False)[0].to(x.dtype)
-        output, unguided = self._guide(output)
+
+        def model(x: Tensor, embeds: dict[str, Any]) -> Tensor:
+            t, seen = torch.full((len(x),), level.t, device=x.device), x.to(floating_type(self.model))
+            output: Tensor = self.model(hidden_states=seen, timestep=t, **embeds, return_dict=False)[0]
+            return output.to(x.dtype)
+
+        output, unguided = self._ask(x, level, model)
         return from_output("flow_prediction", output, x, level, unguided=unguided)
 
     def _encode_prompts(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repaint.errors import PriorError, nearest
-from repaint.noise import Level, NoiseSchedule, Spacing
+from repaint.noise import CLEAN, Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, split_variance, weighted
 from repaint.priors.base import Conditions, each_of, floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
@@ -65,7 +65,7 @@ class PixelPrior:
         self.class_names = dict(class_names or {})
         self._clip = Clip.from_config(scheduler.config)
         self._labels: Int[Tensor, " b"] | None = None
-        self._guidance_scale = 1.0
+        self._guidance_scale, self._guides_at = 1.0, Conditions().guides_at
 
     @property
     def channels(self) -> int:
@@ -113,17 +113,19 @@ class PixelPrior:
 
     def conditioned(self, count: int, conditions: Conditions) -> PixelPrior:
         """This prior for `count` images of given classes; see `Prior.conditioned`."""
-        conditions.refuse_beyond(("class_labels", "guidance_scale"), "a prior without a text encoder")
+        served = "class_labels", "guidance_scale", "guidance_interval"
+        conditions.refuse_beyond(served, "a prior without a text encoder")
         usual = 1.0 if conditions.class_labels is None else self.default_guidance_scale
         scale = usual if conditions.guidance_scale is None else float(conditions.guidance_scale)
         if not scale >= 0:
             raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
+        conditions.guides_at(CLEAN)
         labels = self._label_numbers(count, conditions.class_labels)
         if scale != 1 and (conditions.class_labels is None or self.null_class is None):
             lack = "class_labels" if self.null_class is not None else "a null class in the model"
             raise PriorError(f"guidance_scale {scale} without {lack}: guidance needs both. Leave guidance_scale out.")
         bound = copy.copy(self)
-        bound._guidance_scale = scale
+        bound._guidance_scale, bound._guides_at = scale, conditions.guides_at
         bound._labels = None if labels is None else torch.tensor(labels, device=self.device)
         return bound
 
@@ -132,7 +134,7 @@ class PixelPrior:
         scales = self.preconditioning.at(level)
         seen = x if scales.c_in == 1 else scales.c_in * x
         labels, variance, unguided = self._labels, None, None
-        if labels is None or self._guidance_scale == 1:
+        if labels is None or self._guidance_scale == 1 or not self._guides_at(level):
             output = self._forward(seen, scales.c_noise, labels)
         else:
             null = torch.full_like(labels, self.null_class or 0)

@@ -9,7 +9,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import PriorError
-from repaint.noise import Level, NoiseSchedule, Spacing
+from repaint.noise import CLEAN, Level, NoiseSchedule, Spacing
 from repaint.prediction import Clip, Prediction, from_output, weighted
 from repaint.priors.base import Conditions, each_of, floating_type, side_of
 from repaint.priors.latent import LatentCodec
@@ -40,7 +40,14 @@ class PromptPrior(ABC):
     """
 
     default_guidance_scale = 1.0
-    serves: tuple[str, ...] = (*PROMPTS, *NEGATIVES, *POOLED, "guidance_scale", "guidance_rescale")
+    serves: tuple[str, ...] = (
+        *PROMPTS,
+        *NEGATIVES,
+        *POOLED,
+        "guidance_scale",
+        "guidance_rescale",
+        "guidance_interval",
+    )
     cells_per_token = 1
 
     def __init__(self, pipe: Any) -> None:
@@ -53,6 +60,7 @@ class PromptPrior(ABC):
         self.codec = LatentCodec(pipe.vae)
         self._conditions = Conditions()
         self._embeds: dict[str, Any] = {}
+        self._alone: dict[str, Any] = {}  # those with the prompt, without those of no prompt
         self._guidance_scale = 1.0
         channels, expected = int(self.model.config.in_channels), self.codec.latent_channels * self.cells_per_token
         if channels != expected:
@@ -119,12 +127,14 @@ class PromptPrior(ABC):
             raise PriorError(f"guidance_rescale {rescale}: it lies in [0, 1], and 0 is none. Choose one there.")
         bound = copy.copy(self)
         bound._conditions = conditions
+        conditions.guides_at(CLEAN)
         bound._guidance_scale = scale
         prompts = None if conditions.prompt is None else texts_of("prompt", conditions.prompt, count)
         negative = conditions.negative_prompt
         negatives = None if negative is None else texts_of("negative_prompt", negative, count)
         with torch.no_grad():
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)
+        bound._alone = second_half(bound._embeds) if bound.guides else bound._embeds
         return bound
 
     def _check_embeds(self, conditions: Conditions) -> None:
@@ -140,11 +150,19 @@ class PromptPrior(ABC):
                 name = sort.replace("prompt", "pooled_prompt")
                 raise PriorError(f"{sort} and {name} for this prior: it takes both or neither. Pass both.")
 
-    def _guide(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(the guided output, that with the prompt alone), or the output and None without guidance."""
-        if not self.guides:
-            return output, None
-        without, with_prompt = output.chunk(2)
+    def _ask(
+        self, x: Float[Tensor, "b c h w"], level: Level, model: Callable[..., Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """(the guided output, that with the prompt alone), or the output and None where nothing guides.
+
+        Args:
+            x: what the model sees.
+            level: its level.
+            model: called with x and the prompts' keyword arguments, with and without the prompt in one batch.
+        """
+        if not (self.guides and self._conditions.guides_at(level)):
+            return model(x, self._alone), None
+        without, with_prompt = model(torch.cat([x, x]), self._embeds).chunk(2)
         rescale = self._conditions.guidance_rescale or 0.0
         return guide(without, with_prompt, self._guidance_scale, rescale), with_prompt
 
@@ -203,10 +221,13 @@ class StableDiffusionPrior(PromptPrior):
         """See `Prior.denoise`; with and without the prompt in one batched forward."""
         scales = self.preconditioning.at(level)
         seen = x if scales.c_in == 1 else scales.c_in * x
-        twice = torch.cat([seen, seen]) if self.guides else seen
-        t = torch.full((len(twice),), scales.c_noise, device=x.device)
-        output = self.model(twice.to(floating_type(self.model)), t, **self._embeds, return_dict=False)[0].to(x.dtype)
-        output, unguided = self._guide(output)
+
+        def model(seen: Tensor, embeds: dict[str, Any]) -> Tensor:
+            t = torch.full((len(seen),), scales.c_noise, device=x.device)
+            output: Tensor = self.model(seen.to(floating_type(self.model)), t, **embeds, return_dict=False)[0]
+            return output.to(x.dtype)
+
+        output, unguided = self._ask(seen, level, model)
         output = weighted((scales.c_skip, x), (scales.c_out, output))
         if unguided is not None:
             unguided = weighted((scales.c_skip, x), (scales.c_out, unguided))
@@ -253,6 +274,13 @@ def guide(without: Tensor, with_prompt: Tensor, scale: float, rescale: float = 0
     axes = tuple(range(1, output.ndim))
     matched = output * (with_prompt.std(axes, keepdim=True) / output.std(axes, keepdim=True))
     return rescale * matched + (1 - rescale) * output
+
+
+def second_half(embeds: dict[str, Any]) -> dict[str, Any]:
+    """Of keyword arguments for two batches in one, nested or not, those of the second."""
+    return {
+        name: second_half(value) if isinstance(value, dict) else value.chunk(2)[1] for name, value in embeds.items()
+    }
 
 
 def texts_of(name: str, value: str | Sequence[str], count: int) -> list[str]:
