@@ -33,7 +33,7 @@ from repaint.files import (
     write_image,
 )
 
-__all__ = ["ImageLike", "Picture", "read_images", "save_image"]
+__all__ = ["ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
 
 Unit = NDArray[np.float64]
 
@@ -353,6 +353,22 @@ def _from_tensor(tensor: Tensor) -> list[Picture]:
     for raw in raws:
         check_range(raw, NUMPY_WHITE[raw.dtype.name], "Image tensor")
     return [Picture(raw, "tensor", like) for raw in raws]
+
+
+def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
+    """Images of any modes and sizes in one row, in RGB, for the eye.
+
+    Args:
+        images: at least one.
+        gap: white pixels between two.
+    """
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    row = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        row.paste(image.convert("RGB"), (left, 0))
+        left += image.width + gap
+    return row
 
 
 def save_image(picture: Picture | Image.Image, path: str | os.PathLike[str]) -> None:

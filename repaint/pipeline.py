@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from repaint.crop import CropLike, as_crop
 from repaint.errors import InputError, StateError, nearest
-from repaint.images import ImageLike, read_images
+from repaint.images import ImageLike, read_images, side_by_side
 from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
 from repaint.masks import MaskLike
 from repaint.memory import BatchSize, Placed, check_batch_size, explained, in_batches
@@ -48,6 +50,14 @@ class RePaintOutput:
     images: Any
     model_calls: int
     seeds: list[int]
+
+    def _repr_png_(self) -> bytes | None:
+        """The first eight images in a row, which a notebook shows; None where they are no PIL images."""
+        if not isinstance(self.images, list) or not all(isinstance(image, Image) for image in self.images):
+            return None
+        file = io.BytesIO()
+        side_by_side(self.images[:8]).save(file, "png")
+        return file.getvalue()
 
 
 class RePaintPipeline(Placed):

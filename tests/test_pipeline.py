@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import random
 from collections.abc import Callable
@@ -861,3 +862,17 @@ def test_the_bundled_prior_fills_in_one_line() -> None:
     out = repaint.inpaint(image, white, class_labels="gravel", schedule=TWO, generator=0, output_type="np")
     assert np.array_equal(out.images[0][~white], image[~white])
     assert not np.array_equal(out.images[0][white], image[white])
+
+
+def test_a_notebook_shows_the_images(pipe: RePaintPipeline) -> None:
+    """If this fails, a result at the end of a cell is a line of text, or an array breaks the cell."""
+    images = [Image.new("L", (8, 8), 90), Image.new("RGBA", (16, 8), (1, 2, 3, 255))]
+    out = pipe(images, [np.eye(8), np.eye(8, 16)], schedule=JumpSchedule.paper(2, 1, 1), generator=0)
+    shown = out._repr_png_()
+    assert shown is not None
+    with Image.open(io.BytesIO(shown)) as row:
+        assert row.size == (8 + 4 + 16, 8)
+        kept = np.asarray(row)[:, 12:][np.eye(8, 16) == 0]
+    assert (kept == (1, 2, 3)).all()
+    arrays = pipe(images[0], np.eye(8), schedule=JumpSchedule.paper(2, 1, 1), generator=0, output_type="np")
+    assert arrays._repr_png_() is None
