@@ -272,7 +272,7 @@ class RePaintPipeline(Placed):
             raise StateError(
                 f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
                 "is not this image's under this mask. Give the image, mask, crop and latent_margin that the run was "
-                "started with."
+                "started with; where batch_size cut it, the images of that batch alone, all of whose windows it held."
             )
         done = state.model_calls
         with explained():
