@@ -395,10 +395,10 @@ def test_nothing_is_written_without_the_lock(tiny: Path, unbroken: list[dict[str
     assert lines(out) == unbroken[:2]
 
 
-def child(config: Path, out: Path, part: str | None = None) -> None:
+def child(config: Path, out: Path) -> None:
     """A sweep in a process of its own, to be killed."""
     torch.set_num_threads(1)
-    sweep(config, out, part)
+    sweep(config, out)
 
 
 @pytest.fixture(scope="module")
@@ -450,36 +450,6 @@ def test_a_sweep_killed_ten_times_ends_with_the_same_rows(
 ) -> None:
     """As above, at more moments."""
     killed_until_done(tiny, tmp_path / "killed.jsonl", 10, forks, unbroken)
-
-
-@pytest.mark.slow
-def test_one_of_two_processes_killed(
-    tiny: Path, unbroken: list[dict[str, Any]], forks: Any, tmp_path: Path
-) -> None:
-    """If this fails, a process that dies takes rows of the other with it, doubles them, or leaves it waiting."""
-    config, out, chance = written(tiny, "killed"), tmp_path / "two.jsonl", random.Random(0)
-    for i in range(10):
-        both = [forks.Process(target=child, args=(config, out, f"{part}/2")) for part in (1, 2)]
-        for process in both:
-            process.start()
-        before, until = (out.stat().st_size if out.exists() else 0), time.monotonic() + 120
-        while (out.stat().st_size if out.exists() else 0) <= before and time.monotonic() < until:
-            if not any(process.is_alive() for process in both):
-                break
-            time.sleep(0.0005)
-        time.sleep(chance.random() * 0.02)
-        both[i % 2].kill()
-        if i < 9:
-            both[1 - i % 2].kill()
-        for process in both:
-            process.join(120)
-            assert process.exitcode is not None, "the other process waits for ever"
-        if i < 9:
-            whole = out.read_bytes() if out.exists() else b""
-            out.write_bytes(whole[: len(whole) // 2])  # more to do, and a line cut in two
-    for part in (1, 2):
-        sweep(config, out, f"{part}/2")
-    assert results(lines(out)) == results(unbroken)
 
 
 @pytest.mark.slow
