@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from repaint.errors import RepaintError, nearest
+from repaint.errors import RepaintError, nearest, shown
 
 __all__ = ["parse", "read_text"]
 
@@ -23,7 +23,7 @@ def read_text(path: Path, error: type[RepaintError]) -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:  # a name with a null character, bytes that are no text
         raise error(f"Cannot read {path}: {problem}. Give the path of a YAML text file.") from problem
 
 
@@ -43,8 +43,8 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
     """
     try:
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        detail = " ".join(str(problem).split())
+    except Exception as problem:  # a tag such as !!int raises whatever its text makes it stumble over
+        detail = " ".join(str(problem).split()) or type(problem).__name__
         raise error(f"{origin} is not YAML: {detail}. Mend that line.") from problem
     if not isinstance(data, dict):
         raise error(f"{origin} holds {type(data).__name__}: {what} is a mapping. Begin with '{begin}'.")
@@ -64,7 +64,7 @@ def _first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"key {where!r} is missing. Add it."
     reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{where or 'the file'} is {problem.get('input')!r}: {reason}. Correct that value."
+    return f"{where or 'the file'} is {shown(problem.get('input'))}: {reason}. Correct that value."
 
 
 def _located(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:

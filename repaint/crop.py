@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from repaint.errors import InputError, nearest
+from repaint.errors import InputError, is_number, nearest, shown
 
 __all__ = ["Crop", "CropLike", "Padding", "Window", "as_crop", "pad", "windows_around"]
 
@@ -54,10 +54,13 @@ class Crop:
         whole = isinstance(self.size, Integral) and not isinstance(self.size, bool)
         if self.size is not None and (not whole or self.size < 1):
             raise InputError(
-                f"Crop size {self.size}: it is a whole number of pixels from 1. Leave it out for the prior's own."
+                f"Crop size {shown(self.size)}: it is a whole number of pixels from 1. "
+                "Leave it out for the prior's own."
             )
-        if not 0 <= self.context < math.inf:
-            raise InputError(f"Crop context {self.context}: it is a share of the hole from 0; 0.5 is usual. Change it.")
+        if not (is_number(self.context) and 0 <= self.context < math.inf):
+            raise InputError(
+                f"Crop context {shown(self.context)}: it is a share of the hole from 0; 0.5 is usual. Change it."
+            )
 
 
 CropLike = Crop | Literal["auto", "off"] | None
@@ -72,8 +75,8 @@ def as_crop(crop: CropLike) -> Crop | None:
     if crop is None or isinstance(crop, Crop):
         return crop
     words = {"auto": Crop(), "off": None}
-    if crop not in words:
-        raise InputError(f"crop {crop!r}: it is 'auto', 'off', None or a Crop.{nearest(str(crop), words)} Choose one.")
+    if not isinstance(crop, str) or crop not in words:
+        raise InputError(f"crop {shown(crop)}: it is 'auto', 'off', None or a Crop.{nearest(crop, words)} Choose one.")
     return words[crop]
 
 
@@ -138,7 +141,7 @@ def _side(
     wanted: Shaped[np.ndarray, "2"], image: Int[np.ndarray, "2"], crop: Crop, size: int, multiple_of: int
 ) -> tuple[Int[np.ndarray, "2"], int]:
     """Height and width of all windows of an image, and their scale, for that much hole and context."""
-    wanted = np.ceil(wanted - 1e-9).astype(int)
+    wanted = np.ceil(np.minimum(wanted, 2.0**31) - 1e-9).astype(int)  # a context of 1e30 is no integer
     scale = max(1, size // int(wanted.max())) if crop.upscale else 1
     if scale > 1:
         return np.minimum(size // scale, image), scale

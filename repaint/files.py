@@ -36,6 +36,7 @@ __all__ = [
     "load_image",
     "open_image",
     "orientation",
+    "plain",
     "to_numpy",
     "upright",
     "write_image",
@@ -184,7 +185,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """The same values on the CPU; bfloat16, which numpy lacks, becomes float32 without loss."""
+    """The same values on the CPU; bfloat16, which numpy lacks, becomes float32 without loss.
+
+    Raises:
+        InputError: a tensor without dense values: sparse, or on the meta device.
+    """
+    if tensor.layout != torch.strided or tensor.is_meta:
+        where = "on the meta device" if tensor.is_meta else f"of layout {tensor.layout}"
+        raise InputError(f"A tensor {where}: its values must be dense. Pass x.to_dense(), or one on a real device.")
     tensor = tensor.detach().cpu()
     array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array
@@ -222,6 +230,19 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
     else:
         cure = f"Scale or clip the values to [0, {white}]"
     raise InputError(f"{name} has values from {low} to {high}: they must lie in [0, {white}]. {cure}.")
+
+
+def plain(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """The values of a subclass, such as a matrix, as an ordinary array.
+
+    Raises:
+        InputError: a masked array, whose mask would be lost.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(
+            f"{name} is a masked array: its mask would be lost. Pass x.filled(0), and the holes as a mask."
+        )
+    return np.asarray(array)
 
 
 @contextmanager

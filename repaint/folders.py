@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from repaint.errors import InputError
+from repaint.errors import InputError, shown
 from repaint.files import atomic_path, open_image, orientation
 from repaint.images import Picture, read_images, save_image
 from repaint.lab.holes import SUFFIXES, check_paired, picture_files, unique_stems
@@ -166,9 +166,11 @@ def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = 
         return
     differ = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
     if differ and not overwrite:
-        shown = "; ".join(f"{name} was {found.get(name)!r} and is {settings.get(name)!r}" for name in differ[:3])
+        told = "; ".join(
+            f"{name} was {shown(found.get(name))} and is {shown(settings.get(name))}" for name in differ[:3]
+        )
         raise InputError(
-            f"{out} was made with other settings: {shown}. Give another --out, or --overwrite to lose what is there."
+            f"{out} was made with other settings: {told}. Give another --out, or --overwrite to lose what is there."
         )
 
 
@@ -340,7 +342,7 @@ def _read_settings(out: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read {path}: {error}. Give a new folder.") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is no settings of results. Give a new folder.")

@@ -28,6 +28,7 @@ from repaint.files import (
     load_image,
     open_image,
     orientation,
+    plain,
     to_numpy,
     upright,
     write_image,
@@ -305,7 +306,7 @@ def _read(item: object) -> list[Picture]:
     if isinstance(item, Image.Image):
         return [_from_pil(load_image(item, "Image"), "Image")]
     if isinstance(item, np.ndarray):
-        return _from_numpy(item)
+        return _from_numpy(plain(item, "Image"))
     if isinstance(item, Tensor):
         return _from_tensor(item)
     raise InputError(

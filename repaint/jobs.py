@@ -253,7 +253,7 @@ def collect(results: Sequence[Result], output_type: str, prior: Prior) -> Any:
     """The results as a list, or as one batch where the type has such a thing and the sizes agree."""
     outputs = [result.output(output_type, prior) for result in results]
     if output_type == "np" and len({(r.shape, r.dtype) for r in outputs}) == 1:
-        return np.stack(outputs)
+        return np.stack(outputs, dtype=outputs[0].dtype)  # else the byte order may become another
     if output_type == "pt" and len({(r.shape, r.dtype) for r in outputs}) == 1:
         return torch.stack(outputs)
     return outputs

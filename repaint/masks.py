@@ -20,8 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from repaint.errors import InputError, nearest
-from repaint.files import NUMPY_WHITE, PIL_WHITE, ImageLike, check_range, load_image, open_image, to_numpy, upright
+from repaint.errors import InputError, nearest, shown
+from repaint.files import (
+    NUMPY_WHITE,
+    PIL_WHITE,
+    ImageLike,
+    check_range,
+    load_image,
+    open_image,
+    plain,
+    to_numpy,
+    upright,
+)
 
 __all__ = [
     "GENERATORS",
@@ -104,7 +114,7 @@ def _read(item: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64
     if isinstance(item, Image.Image):
         return [_from_pil(load_image(item, name), name)]
     if isinstance(item, np.ndarray):
-        return _from_numpy(item, name, sizes)
+        return _from_numpy(plain(item, name), name, sizes)
     if isinstance(item, Tensor):
         return _from_tensor(item, name)
     raise InputError(
@@ -148,7 +158,7 @@ def _from_tensor(tensor: Tensor, name: str) -> list[NDArray[np.float64]]:
             f"{name} has shape {tuple(tensor.shape)}: it must be (H, W), (1, H, W) or (B, 1, H, W), "
             f"without empty axes. Reshape it, for example with x[:, None]."
         )
-    planes = to_numpy(tensor.reshape(tensor.shape[0] if tensor.ndim == 4 else 1, *tensor.shape[-2:]))
+    planes = to_numpy(tensor).reshape(tensor.shape[0] if tensor.ndim == 4 else 1, *tensor.shape[-2:])
     return [_grey(plane, NUMPY_WHITE[planes.dtype.name], name) for plane in planes]
 
 
@@ -213,7 +223,7 @@ def feather(keep: Float[Tensor, "*b h w"], radius: float) -> Float[Tensor, "*b h
     """
     if not radius >= 0:
         raise InputError(f"Feathering by {radius} pixels: a radius is 0 or more. Use grow to move an edge.")
-    ramp = (1 - _distance_to(keep == 1) / (radius + 1)).clamp(min=0)
+    ramp = (1 - _distance_to(keep == 1) / (float(radius) + 1)).clamp(min=0)
     return torch.maximum(keep, ramp.to(keep))
 
 
@@ -489,4 +499,10 @@ def generate(name: str, height: int, width: int, **options: Any) -> Keep:
                 f"Mask {name} has no option {key!r}: it takes {', '.join(allowed) or 'none'}.{nearest(key, allowed)} "
                 f"Drop or rename it."
             )
-    return GENERATORS[name](height, width, **options)
+    try:
+        return GENERATORS[name](height, width, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:  # of a text, a fraction or a list where a number stands
+        given = ", ".join(f"{key}={shown(value)}" for key, value in options.items())
+        raise InputError(f"Mask {name}({given}) cannot be drawn ({error}). Correct its options.") from error

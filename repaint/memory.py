@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from repaint.errors import InputError, OutOfMemory, PriorError
+from repaint.errors import InputError, OutOfMemory, PriorError, shown
 from repaint.priors.base import Prior, compile_network, network_of
 
 __all__ = ["BatchSize", "Placed", "check_batch_size", "explained", "in_batches"]
@@ -105,9 +105,9 @@ def check_batch_size(batch_size: BatchSize) -> None:
         InputError: neither a whole number from 1 nor "auto" nor None.
     """
     whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool) and batch_size >= 1
-    if batch_size not in (None, "auto") and not whole:
+    if not (batch_size is None or whole or (isinstance(batch_size, str) and batch_size == "auto")):
         raise InputError(
-            f"batch_size {batch_size!r}: it is a whole number from 1, 'auto', or None for all at once. Choose one."
+            f"batch_size {shown(batch_size)}: it is a whole number from 1, 'auto', or None for all at once. Choose one."
         )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import ast
 import math
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from repaint import presets
-from repaint.errors import ScheduleError, nearest
+from repaint.errors import RepaintError, ScheduleError, is_number, nearest, shown
 from repaint.merge import Fresh, Merge, Predicted, Trajectory
 from repaint.noise import Spacing
-from repaint.schedule import JumpSchedule
+from repaint.schedule import MAX_TRANSITIONS, JumpSchedule
 from repaint.solvers import DDIM, DDPM, Langevin, Multistep, Refresh, Solver
 
 __all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
@@ -57,6 +58,13 @@ class Method:
     name: str = "custom"
     about: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.model_calls > MAX_TRANSITIONS:
+            raise ScheduleError(
+                f"{spec(self.corrector)} on a walk of {self.schedule.model_calls} model calls makes {self.model_calls}"
+                f": over {MAX_TRANSITIONS} would not end in a lifetime. Lower its iterations."
+            )
 
     @classmethod
     def from_preset(cls, name: str) -> Method:
@@ -177,7 +185,8 @@ def as_method(
     if solver is not None:
         changes["solver"] = _part("solver", solver, SOLVERS, Solver)
     if corrector is not None:
-        changes["corrector"] = None if corrector == "none" else _part("corrector", corrector, CORRECTORS, Langevin)
+        none = isinstance(corrector, str) and corrector == "none"
+        changes["corrector"] = None if none else _part("corrector", corrector, CORRECTORS, Langevin)
     return replace(method, **changes)
 
 
@@ -203,14 +212,21 @@ def build(part: str, text: str, known: Mapping[str, Callable[..., Any]]) -> Any:
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
     name = match.group(1) if match else text
     if match is None or name not in known:
-        raise ScheduleError(f"No {part} {name!r}: there are {', '.join(known)}.{nearest(name, known)}")
+        raise ScheduleError(f"No {part} {shown(name)}: there are {', '.join(known)}.{nearest(name, known)}")
     try:
         args, kwargs = _arguments(match.group(2) or "")
         return known[name](*args, **kwargs)
-    except (TypeError, SyntaxError) as error:
+    except RepaintError:
+        raise
+    except (TypeError, SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        # Python's parser gives up in several ways on what is nested too deep, or holds a null character.
         raise ScheduleError(
-            f"The {part} {text!r} cannot be read: {error}. Write it like ddim(0.5) or langevin(2, h=0.6)."
+            f"The {part} {shown(text)} cannot be read: {_reason(error)}. Write it like ddim(0.5) or langevin(2, h=0.6)."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
 
 
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
@@ -225,9 +241,12 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         return math.inf if node.id == "inf" else node.id
     try:
-        return ast.literal_eval(node)
+        value = ast.literal_eval(node)
     except ValueError as error:
         raise SyntaxError("arguments are numbers, inf or words") from error
+    if not isinstance(value, str) and not is_number(value):
+        raise SyntaxError("arguments are numbers, inf or words")
+    return value
 
 
 def spec(part: object) -> str:

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from repaint.crop import CropLike, as_crop
-from repaint.errors import InputError, StateError, nearest
+from repaint.errors import InputError, StateError, is_number, nearest, shown
 from repaint.images import ImageLike, read_images, side_by_side
 from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
 from repaint.masks import MaskLike
@@ -185,7 +185,7 @@ class RePaintPipeline(Placed):
             or not isinstance(num_images_per_prompt, int)
             or num_images_per_prompt < 1
         ):
-            raise InputError(f"num_images_per_prompt {num_images_per_prompt!r}: it is a whole number from 1.")
+            raise InputError(f"num_images_per_prompt {shown(num_images_per_prompt)}: it is a whole number from 1.")
         _check_output_type(output_type)
         check_batch_size(batch_size)
         self._check_seam(latent_margin, feather, output_type)
@@ -285,14 +285,14 @@ class RePaintPipeline(Placed):
 
     def _check_seam(self, margin: int, feather: float, output_type: OutputType) -> None:
         if isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0:
-            raise InputError(f"latent_margin {margin!r}: it is a whole number of latent cells from 0.")
+            raise InputError(f"latent_margin {shown(margin)}: it is a whole number of latent cells from 0.")
         if margin and not hasattr(self.prior, "codec"):
             raise InputError(
                 f"latent_margin {margin} for a {type(self.prior).__name__}: it has no autoencoder, whose cells would "
                 "see some of the hole. Leave it out; masks.grow makes a hole larger."
             )
-        if not feather >= 0:
-            raise InputError(f"feather {feather}: it is a width in pixels from 0, and 0 is none. Raise it.")
+        if not (is_number(feather) and feather >= 0):
+            raise InputError(f"feather {shown(feather)}: it is a width in pixels from 0, and 0 is none. Raise it.")
         if feather and output_type == "latent":
             raise InputError(f"feather {feather} for latents: only pixels are feathered. Leave one of the two out.")
 
@@ -333,8 +333,8 @@ def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "texture
 
 def _weakened(method: Method, strength: float) -> Method:
     """The method begun at that share of its levels: at the nearest level that its walk visits."""
-    if not 0 < strength <= 1:
-        raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
+    if not (is_number(strength) and 0 < strength <= 1):
+        raise InputError(f"strength {shown(strength)}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
     if strength == 1:
         return method
     visited = {level for level in method.schedule.levels if level > 0}
@@ -343,8 +343,8 @@ def _weakened(method: Method, strength: float) -> Method:
 
 
 def _check_output_type(output_type: str) -> None:
-    if output_type not in get_args(OutputType):
+    if not isinstance(output_type, str) or output_type not in get_args(OutputType):
         known = ", ".join(get_args(OutputType))
         raise InputError(
-            f"output_type {output_type!r}: it is one of {known}.{nearest(output_type, get_args(OutputType))}"
+            f"output_type {shown(output_type)}: it is one of {known}.{nearest(output_type, get_args(OutputType))}"
         )

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from repaint import config
-from repaint.errors import ScheduleError, nearest
+from repaint.errors import ScheduleError, nearest, shown
 
 __all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read", "read_yaml"]
 
@@ -100,7 +100,7 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
     if path.suffix.lower() not in {".yaml", ".yml"}:
         if str(name_or_path) not in available():
             raise ScheduleError(
-                f"No preset {str(name_or_path)!r}: there are {', '.join(available())}."
+                f"No preset {shown(str(name_or_path))}: there are {', '.join(available())}."
                 f"{nearest(str(name_or_path), available())} A file of your own is named by its path, ending in .yaml."
             )
         path = folder() / f"{name_or_path}.yaml"

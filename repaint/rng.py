@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from repaint.errors import InputError
+from repaint.errors import InputError, shown
 
 __all__ = ["MAX_SEED", "NoiseStreams", "Seedable", "seeds_for"]
 
@@ -79,12 +80,18 @@ def seeds_for(count: int, generator: Seedable) -> list[int]:
         return [_seed_from(generator) for _ in range(count)]
     if isinstance(generator, (int, Integral)):
         return [_checked(int(generator) + i) for i in range(count)]
-    if len(generator) != count:
+    try:
+        each: list[Any] = list(generator)
+    except TypeError as error:
         raise InputError(
-            f"{len(generator)} generators or seeds for {count} images: there must be one each. "
+            f"Seed {shown(generator)}: it is an int, a torch.Generator, or a list of these. Pass one."
+        ) from error
+    if len(each) != count:
+        raise InputError(
+            f"{len(each)} generators or seeds for {count} images: there must be one each. "
             "Pass a list of that length, or one int: image i then takes seed + i."
         )
-    return [_seed_from(g) if isinstance(g, torch.Generator) else _checked(g) for g in generator]
+    return [_seed_from(g) if isinstance(g, torch.Generator) else _checked(g) for g in each]
 
 
 def _seed_from(generator: torch.Generator) -> int:
@@ -92,6 +99,8 @@ def _seed_from(generator: torch.Generator) -> int:
 
 
 def _checked(seed: int) -> int:
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"Seed {seed}: seeds lie in [0, {MAX_SEED}], since larger ones repeat. Choose one of these.")
+    if not isinstance(seed, Integral) or not 0 <= seed <= MAX_SEED:
+        raise InputError(
+            f"Seed {shown(seed)}: seeds lie in [0, {MAX_SEED}], since larger ones repeat. Choose one of these."
+        )
     return int(seed)

@@ -90,7 +90,8 @@ class Sampler:
 
     def adopt(self, state: SamplerState) -> SamplerState:
         """Check that a state fits this walk; a branch joins it here."""
-        if state.walk == self.walk:
+        pathless = self.method.merge.uses_path and state.path is None
+        if state.walk == self.walk and not pathless:
             return state
         if state.walk:
             raise StateError(
@@ -108,7 +109,7 @@ class Sampler:
                 f"A branch at level {state.level} cannot take a walk that begins at level {first}. "
                 "Use JumpSchedule.capped(level) or a walk that begins there."
             )
-        if self.method.merge.uses_path and state.path is None:
+        if pathless:
             raise StateError("A branch without a replayed path cannot use merge trajectory: choose another merge.")
         return replace(state, walk=self.walk)
 

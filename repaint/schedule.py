@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repaint import presets
-from repaint.errors import ScheduleError
+from repaint.errors import ScheduleError, shown
 from repaint.presets import JumpRule
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ class JumpSchedule:
     steps: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int):
+            raise ScheduleError(f"{shown(self.steps)} steps: they are a whole number. Give the noisiest level's.")
         if len(self.levels) < 2:
             raise ScheduleError(f"A walk of {len(self.levels)} levels: it needs two at least. Begin at the noisiest.")
         for level in self.levels:
             if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= self.steps:
                 raise ScheduleError(
-                    f"Level {level!r} in a walk over 0 ... {self.steps}: it leaves the grid. Stay inside."
+                    f"Level {shown(level)} in a walk over 0 ... {self.steps}: it leaves the grid. Stay inside."
                 )
         for src, dst in self.transitions:
             if src == dst:
@@ -67,7 +69,7 @@ class JumpSchedule:
         Source:
             Lugmayr et al. 2022 (arXiv 2201.09865), Sec. 4.2.
         """
-        if jump_n_sample == 1:
+        if isinstance(jump_n_sample, int) and jump_n_sample == 1:
             return cls.from_rules(steps, [])
         rule = _rule(jump_length=jump_length, jump_n_sample=jump_n_sample, start_resampling=start_resampling)
         return cls.from_rules(steps, [rule])
@@ -87,7 +89,7 @@ class JumpSchedule:
         """
         rules = sorted(rules, key=lambda rule: -rule.jump_length)
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ScheduleError(f"{steps!r} steps: a walk has one step at least. Give a whole number from 1.")
+            raise ScheduleError(f"{shown(steps)} steps: a walk has one step at least. Give a whole number from 1.")
         for rule in rules:
             if rule.jump_n_sample > 1 and not rule.anchors(steps):
                 raise ScheduleError(
@@ -121,7 +123,9 @@ class JumpSchedule:
         A drop of several levels is one model call. `steps` is the grid's noisiest level; None: the highest visited.
         """
         levels = tuple(levels)
-        return cls(levels, max(levels, default=0) if steps is None else steps)
+        return cls(
+            levels, max((level for level in levels if isinstance(level, int)), default=0) if steps is None else steps
+        )
 
     @classmethod
     def from_preset(cls, name: str) -> JumpSchedule:
@@ -178,8 +182,10 @@ class JumpSchedule:
         Raises:
             ScheduleError: the walk never visits this level, or it is 0.
         """
-        if level not in self.levels or level == 0:
-            raise ScheduleError(f"The walk never stands at level {level} with work left: begin at one it visits.")
+        if not isinstance(level, int) or level not in self.levels or level == 0:
+            raise ScheduleError(
+                f"The walk never stands at level {shown(level)} with work left: begin at one it visits."
+            )
         below = [min(visited, level) for visited in self.levels[self.levels.index(level) :]]
         kept = [below[0], *(dst for src, dst in pairwise(below) if src != dst)]
         return JumpSchedule(tuple(kept), self.steps)
@@ -214,5 +220,5 @@ def _rule(**values: int | None) -> JumpRule:
         return JumpRule.model_validate(values)
     except ValueError as error:
         raise ScheduleError(
-            f"Jump rule {values}: lengths and counts are whole numbers from 1. Correct them."
+            f"Jump rule {shown(values)}: lengths and counts are whole numbers from 1. Correct them."
         ) from error

@@ -20,6 +20,7 @@ from repaint.prediction import Prediction, weighted
 __all__ = ["DDIM", "DDPM", "History", "Langevin", "Multistep", "Refresh", "Solver"]
 
 Batch = Float[Tensor, "b *shape"]
+LONGEST_STEP = 1000  # relaxation times, after which e^-h is 0 in float64; much longer ones overflow float32
 History = tuple[Batch, Level]  # x0_hat of the step before, and the level that it was predicted at
 
 
@@ -110,7 +111,7 @@ class DDIM:
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, z: Batch, history: History | None
     ) -> Batch:
         s = self.eta * posterior(src, dst).small_std
-        rest = math.sqrt(dst.sigma**2 - s**2)
+        rest = math.sqrt(max(0.0, dst.sigma**2 - s**2))  # at eta = 1 rounding may leave less than nothing
         if rest == 0:
             return weighted((dst.alpha, prediction.x0_hat), (s, z))
         return weighted((dst.alpha, prediction.x0_hat), (rest, prediction.eps_hat), (s, z))
@@ -213,8 +214,8 @@ class Langevin:
             raise InputError(
                 f"langevin(iterations={self.iterations}): a whole number from 1. Leave the corrector out for 0."
             )
-        if not 0 < self.h < math.inf:
-            raise InputError(f"langevin(h={self.h}): the step size is above 0 and finite. Try 0.6.")
+        if not 0 < self.h <= LONGEST_STEP:
+            raise InputError(f"langevin(h={self.h}): the step size is above 0 and at most {LONGEST_STEP}. Try 0.6.")
         if self.noise not in ("exact", "averaged"):
             raise InputError(f"langevin(noise={self.noise}): exact or averaged. Choose one.")
 

@@ -123,7 +123,8 @@ class SamplerState:
             with safe_open(str(path), framework="pt") as file:
                 metadata: dict[str, str] = file.metadata() or {}
                 tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            # A header that was damaged names types and shapes that torch stumbles over in its own ways.
             raise StateError(
                 f"Cannot read the state {path}: {error}. Give a file that SamplerState.save wrote."
             ) from error
@@ -133,9 +134,38 @@ class SamplerState:
             )
         if metadata.get("sha256") != _digest(tensors, metadata.get("facts", "")):
             raise StateError(f"The state {path} is damaged: its checksum does not match. Use an undamaged copy.")
-        facts = json.loads(metadata["facts"])
-        facts["seeds"] = tuple(facts["seeds"])
-        return cls(streams=NoiseStreams(tensors.pop("streams")), **tensors, **facts)
+        try:
+            facts = json.loads(metadata["facts"])
+            facts["seeds"] = tuple(facts["seeds"])
+            state = cls(streams=NoiseStreams(tensors.pop("streams")), **tensors, **facts)
+            state._check()
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
+            raise StateError(
+                f"The state {path} has parts that do not belong together ({error!r}): another program wrote it. Use a "
+                "file that SamplerState.save wrote."
+            ) from error
+        return state
+
+    def _check(self) -> None:
+        """Refuse what no run can have saved; a checksum tells damage, and not who wrote it.
+
+        Raises:
+            ValueError: what is wrong.
+        """
+        counts = (self.level, self.position, self.model_calls, *self.seeds)
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("level, position, model_calls and seeds are counts")
+        if self.history_level is not None and not (type(self.history_level) is int and self.history is not None):
+            raise ValueError("history_level has no history")
+        if not (isinstance(self.walk, str) and isinstance(self.scales, str)):
+            raise ValueError("walk and scales are digests")
+        for name, tensor in self._tensors().items():
+            if tensor.shape != self.x.shape or tensor.dtype != (torch.bool if name == "known" else self.x.dtype):
+                raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+        own, streams = torch.Generator().get_state(), self.streams.states
+        rows = len(self.seeds)
+        if streams.dtype != own.dtype or streams.shape != (rows, len(own)) or not rows or len(self.x) % rows:
+            raise ValueError(f"streams are {streams.dtype} {tuple(streams.shape)}")
 
     def _tensors(self) -> dict[str, Tensor]:
         pairs = ((field.name, getattr(self, field.name)) for field in fields(self))

@@ -606,7 +606,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"masks": [{"generator": "box", "options": {"sahre": 1}}]}, r"Mask box has no option 'sahre': .*'share'"),
     (
         {"masks": [{"generator": "box", "options": {"share": "a"}}]},
-        r"Mask box\(share=a\) cannot be drawn \(.*\)\. Corr",
+        r"Mask box\(share='a'\) cannot be drawn \(.*\)\. Corr",
     ),
     ({"masks": [{"generator": "box", "keep_mask": True}]}, "keep_mask for the mask box: a generator knows its"),
     ({"masks": [{"path": "few", "options": {"share": 1}}]}, "options for the mask few: they are a generator's"),

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from repaint.errors import InputError
+from repaint.errors import InputError, shown
 
 __all__ = ["Rows"]
 
@@ -134,13 +134,13 @@ class Rows:
         where = f"{self.path} line {self._lines}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{where} is damaged ({error}). Remove that line; its cell is then computed again."
             ) from error
         if not isinstance(row, dict) or not line.startswith(BEGIN):
             raise InputError(f"{where} is no row of a sweep. Give another --out.")
-        if row["key"] not in self._configs:
+        if not isinstance(row["key"], str) or row["key"] not in self._configs:
             raise InputError(
                 f"{where} belongs to another sweep: {self._difference(row)}. Give another --out, or the config that "
                 "the file was begun with; a grid may grow, but lose nothing."
@@ -157,9 +157,11 @@ class Rows:
                 best = [(name, its.get(name), ours.get(name)) for name in names]
         if not best:
             return "its key is not that of its config"
-        shown = [f"{name} is {its!r} there and {ours!r} in the nearest cell here" for name, its, ours in best[:3]]
-        more = len(best) - len(shown)
-        return "; ".join(shown) + (f"; and {more} more" if more else "")
+        told = [
+            f"{name} is {shown(its)} there and {shown(ours)} in the nearest cell here" for name, its, ours in best[:3]
+        ]
+        more = len(best) - len(told)
+        return "; ".join(told) + (f"; and {more} more" if more else "")
 
 
 def _write(file: int, data: bytes) -> None:

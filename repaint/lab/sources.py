@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
-from repaint.errors import InputError, RepaintError, nearest
+from repaint.errors import InputError, nearest
 from repaint.files import open_image, upright
 from repaint.lab.holes import check_paired, picture_files
 from repaint.masks import GENERATORS, generate, known, read_keep
@@ -204,12 +204,7 @@ def _generated(entry: _Mask, made: dict[tuple[int, int], Source], image: Source)
     if image.size not in made:
         given = ", ".join(f"{name}={value}" for name, value in entry.options.items())
         name = f"{entry.generator}({given})" if given else entry.generator
-        try:
-            keep = generate(entry.generator, *image.size, **entry.options)
-        except (TypeError, ValueError) as error:  # YAML holds values of any kind
-            if isinstance(error, RepaintError):
-                raise
-            raise InputError(f"Mask {name} cannot be drawn ({error}). Correct its options.") from error
+        keep = generate(entry.generator, *image.size, **entry.options)
         made[image.size] = Source(name, entry.generator, image.size, _digest(keep.numpy()), lambda: keep)
     return made[image.size]
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from repaint.errors import InputError, PriorError
+from repaint.errors import InputError, PriorError, shown
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
@@ -120,7 +120,10 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
     """
     if isinstance(value, (Integral, str)):
         return [value] * count
-    values = list(value)
+    try:
+        values = list(value)
+    except TypeError as error:
+        raise InputError(f"{name} {shown(value)}: give one for all images, or a list with one for each.") from error
     if isinstance(value, Tensor) and len(values) == 1:
         return values * count
     if len(values) != count:

@@ -165,7 +165,7 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
             f"{folder} has no model_index.json: a prior's folder is what a diffusers pipeline saves with "
             "save_pretrained. Save the whole pipeline, not the UNet alone."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PriorError(f"Cannot read {index_file}: {error}. Download or save it again.") from error
     if not isinstance(index, dict):
         raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
@@ -216,7 +216,7 @@ def _config(folder: Path, name: str) -> Mapping[str, Any]:
     """A part's config; empty where it cannot be read, which loading then tells."""
     try:
         config = json.loads((_part_folder(folder, name) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -156,7 +156,14 @@ class PixelPrior:
     ) -> Float[Tensor, "b c2 h w"]:
         t = torch.full((len(x),), clock, dtype=x.dtype, device=x.device)
         seen = x.to(floating_type(self.unet), memory_format=self.memory_format)
-        output: Tensor = self.unet(seen, t, class_labels=labels, return_dict=False)[0]
+        try:
+            output: Tensor = self.unet(seen, t, class_labels=labels, return_dict=False)[0]
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+            # diffusers takes any config, and stumbles over a wrong value only here.
+            raise PriorError(
+                f"The {type(self.unet).__name__} cannot run ({' '.join(repr(error).split())}): its config does not fit "
+                "it. Save or download the model again."
+            ) from error
         return output.to(x.dtype, memory_format=torch.contiguous_format)
 
     def encode(
