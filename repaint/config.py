@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+import textwrap
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,6 +15,10 @@ from repaint.errors import RepaintError, nearest
 __all__ = ["parse", "read_text"]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MAX_DEPTH = 32  # a sweep takes 6
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 def read_text(path: Path, error: type[RepaintError]) -> str:
@@ -38,13 +44,16 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
         what: what the text is called in errors, "a preset".
         begin: how one begins, "steps: 50".
     Raises:
-        error: no YAML, no mapping, or what the model refuses: an unknown key (the nearest right one is named), a
-            missing one, or a wrong value.
+        error: no YAML, aliases or deep nesting (either can take all memory), no mapping, or what the model refuses: an
+            unknown key (the nearest right one is named), a missing one, or a wrong value.
     """
     try:
+        _check_bounded(text, origin, error)
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        detail = " ".join(str(problem).split())
+    except (yaml.YAMLError, ValueError) as problem:
+        if isinstance(problem, error):
+            raise
+        detail = _brief(str(problem))
         raise error(f"{origin} is not YAML: {detail}. Mend that line.") from problem
     if not isinstance(data, dict):
         raise error(f"{origin} holds {type(data).__name__}: {what} is a mapping. Begin with '{begin}'.")
@@ -54,17 +63,33 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
         raise error(f"{origin}: {_first_problem(problem, model)}") from problem
 
 
+def _check_bounded(text: str, origin: str, error: type[RepaintError]) -> None:
+    """Refuse what is small as text and endless as data, before any data is made."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise error(f"{origin} has the alias *{_brief(event.anchor)}: none is followed. Write out what it means.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise error(f"{origin} is nested more than {MAX_DEPTH} deep: nothing here takes as much. Flatten it.")
+
+
+def _brief(text: str) -> str:
+    return textwrap.shorten(text, 300, placeholder=" …")
+
+
 def _first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     """One of pydantic's findings as one sentence: an unknown key first, for a typo is also a key that is missing."""
     problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where, model = _located(root, problem["loc"])
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
-        return f"unknown key {where!r}: allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
+        allowed = f"allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
+        return f"unknown key {_SHORT.repr(where)}: {allowed}"
     if problem["type"] == "missing":
         return f"key {where!r} is missing. Add it."
     reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{where or 'the file'} is {problem.get('input')!r}: {reason}. Correct that value."
+    return f"{where or 'the file'} is {_SHORT.repr(problem.get('input'))}: {_brief(reason)}. Correct that value."
 
 
 def _located(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
