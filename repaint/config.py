@@ -68,7 +68,9 @@ def _check_bounded(text: str, origin: str, error: type[RepaintError]) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise error(f"{origin} has the alias *{_brief(event.anchor)}: none is followed. Write out what it means.")
+            raise error(
+                f"{origin} has the alias *{_brief(str(event.anchor))}: none is followed. Write out what it means."
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise error(f"{origin} is nested more than {MAX_DEPTH} deep: nothing here takes as much. Flatten it.")

@@ -459,8 +459,9 @@ def payloads(path: str) -> list[str]:
         )
     ]  # fmt: skip
     absolute = [
-        path, f"/{path}", f"//{path}", f"%2f{bare}", f"%252f{bare}", f"/.{path}", f"/./{bare}", f"/proc/self/root{path}",
-        f"file:{path}", f"file://{path}", f"file://localhost{path}", f"FILE://{path}", f"file%3a%2f%2f{path}",
+        path, f"/{path}", f"//{path}", f"%2f{bare}", f"%252f{bare}", f"/.{path}", f"/./{bare}",
+        f"/proc/self/root{path}", f"file:{path}", f"file://{path}", f"file://localhost{path}",
+        f"FILE://{path}", f"file%3a%2f%2f{path}",
         f"file={path}", f"{path}%00", f"{path}%00.png", f"{path}%20", f"{path}/", f"{path}/.", f"{path}%3f.png",
         f"{path};.png", f"{path}#.png", f"~/../../{bare}", f"C:{path}", f"\\\\?\\{bare}", f"\\\\localhost{path}",
         f"{path.replace('/', '%2f')}", f"{path.replace('/', chr(92))}", f"{path.replace('/', '%5c')}",
@@ -542,12 +543,8 @@ def test_malformed_calls(port: int) -> None:
         {"data": [{"path": ["/etc/passwd"], "meta": {"_type": "gradio.FileData"}}], "fn_index": 2, "session_hash": "m"},
     ):
         assert SECRET.encode() not in post(port, "/gradio_api/queue/join", content)[1]
-    for path in (
-        "/gradio_api/component_server",
-        "/gradio_api/vibe-edit",
-        "/gradio_api/run/start",
-        "/gradio_api/call/start",
-    ):
+    assert post(port, "/gradio_api/run/start", {"data": [], "fn_index": 0})[0] == 401, "the queue can be passed by"
+    for path in ("/gradio_api/component_server", "/gradio_api/vibe-edit", "/gradio_api/call/start"):
         assert post(port, path, {})[0] == 404
     assert ask(port, "/gradio_api/queue/join", "BREW")[0] == 405
     for bytes_ in (b"\0" * 1000, b"GET", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
@@ -573,7 +570,7 @@ def test_an_upload_without_end_is_cut_off(port: int) -> None:
                 sent += 1
         with suppress(OSError):
             assert b"413" in connection.recv(100)
-    assert sent < 60 or not alive(port) or True
+    assert sent < 60, "it was read to its end"
     assert alive(port)
 
 
@@ -627,7 +624,7 @@ def test_a_password_from_end_to_end() -> None:
         assert all(b"HttpOnly" in rest for _, rest in cookies)
         cookie = b"; ".join(name for name, _ in cookies).decode()
         assert ask(port, "/config", Cookie=cookie)[0] == 200
-        assert ask(port, "/config", Cookie=cookie[:-1] + "x")[0] == 401
+        assert ask(port, "/config", Cookie=cookie.replace(";", "x;") + "x")[0] == 401
 
 
 def test_no_open_host_without_a_password(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -34,7 +34,7 @@ EXACT = {"/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/login", 
     )
 }
 EXACT |= {f"{API}/{name}" for name in ("queue/join", "queue/data", "queue/status", "reset", "theme.css")}
-UNDER = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/")
+UNDER = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/", f"{API}/run/")
 MAX_JSON = 2**20  # what a page sends but for files, which it uploads
 
 
