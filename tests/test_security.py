@@ -31,7 +31,7 @@ from studio_process import studio
 from tiny_latents import tiny_sd
 from tiny_priors import tiny_folder_pipeline
 
-from repaint import JumpSchedule, Method, cli
+from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.errors import InputError, PriorError, RepaintError, ScheduleError, StateError
 from repaint.files import open_image
 from repaint.lab.grid import read_grid
@@ -374,6 +374,27 @@ def test_pictures_run_no_other_program(tmp_path: Path, mark: Path, monkeypatch: 
     path = tmp_path / "picture.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
     refused(InputError, r"picture\.png is PostScript", lambda: open_image(path), mark)
+
+
+# --- The network
+
+
+def test_a_bundled_prior_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, filling a hole with what ships tells somebody, or waits for a network."""
+    asked: list[object] = []
+
+    def connect(_: socket.socket, address: object) -> None:
+        asked.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: connect(None, address))  # type: ignore[arg-type]
+    for name, more in (("textures", {}), ("emoji", {"prompt": "cat"})):
+        pipe = RePaintPipeline.from_pretrained(name)
+        mask = Image.new("L", (64, 64))
+        mask.paste(255, (20, 20, 30, 30))
+        pipe(Image.new("RGB", (64, 64)), mask, schedule=JumpSchedule.paper(2, 1, 1), generator=0, **more)
+    assert asked == []
 
 
 # --- The studio, in a process of its own

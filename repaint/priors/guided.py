@@ -7,7 +7,7 @@ here agrees with it to the rounding of float64.
 
 from __future__ import annotations
 
-import pickle
+import pickle  # for its error alone # nosec B403
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
