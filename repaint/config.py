@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,6 +14,8 @@ from repaint.errors import RepaintError, nearest, shown
 __all__ = ["parse", "read_text"]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MAX_DEPTH = 32  # a sweep takes 6
 
 
 def read_text(path: Path, error: type[RepaintError]) -> str:
@@ -38,13 +41,16 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
         what: what the text is called in errors, "a preset".
         begin: how one begins, "steps: 50".
     Raises:
-        error: no YAML, no mapping, or what the model refuses: an unknown key (the nearest right one is named), a
-            missing one, or a wrong value.
+        error: no YAML, aliases or deep nesting (either can take all memory), no mapping, or what the model refuses: an
+            unknown key (the nearest right one is named), a missing one, or a wrong value.
     """
     try:
+        _check_bounded(text, origin, error)
         data = yaml.safe_load(text)
     except Exception as problem:  # a tag such as !!int raises whatever its text makes it stumble over
-        detail = " ".join(str(problem).split()) or type(problem).__name__
+        if isinstance(problem, error):
+            raise
+        detail = _brief(str(problem)) or type(problem).__name__
         raise error(f"{origin} is not YAML: {detail}. Mend that line.") from problem
     if not isinstance(data, dict):
         raise error(f"{origin} holds {type(data).__name__}: {what} is a mapping. Begin with '{begin}'.")
@@ -54,17 +60,35 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
         raise error(f"{origin}: {_first_problem(problem, model)}") from problem
 
 
+def _check_bounded(text: str, origin: str, error: type[RepaintError]) -> None:
+    """Refuse what is small as text and endless as data, before any data is made."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise error(
+                f"{origin} has the alias *{_brief(str(event.anchor))}: none is followed. Write out what it means."
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise error(f"{origin} is nested more than {MAX_DEPTH} deep: nothing here takes as much. Flatten it.")
+
+
+def _brief(text: str) -> str:
+    return textwrap.shorten(text, 300, placeholder=" …")
+
+
 def _first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     """One of pydantic's findings as one sentence: an unknown key first, for a typo is also a key that is missing."""
     problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where, model = _located(root, problem["loc"])
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
-        return f"unknown key {where!r}: allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
+        allowed = f"allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
+        return f"unknown key {shown(where)}: {allowed}"
     if problem["type"] == "missing":
         return f"key {where!r} is missing. Add it."
     reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{where or 'the file'} is {shown(problem.get('input'))}: {reason}. Correct that value."
+    return f"{where or 'the file'} is {shown(problem.get('input'))}: {_brief(reason)}. Correct that value."
 
 
 def _located(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:

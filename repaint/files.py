@@ -107,8 +107,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     Returns:
         A PIL image that no longer needs the file.
     Raises:
-        InputError: a file that is missing, no image, cut short, animated, larger than PIL allows, or of a mode not
-            in `PIL_WHITE`.
+        InputError: a file that is missing, no image, PostScript, cut short, animated, larger than PIL allows, or of
+            a mode not in `PIL_WHITE`.
     Warns:
         UserWarning: a 16-bit colour file, of which PIL reads the upper 8 bits.
     """
@@ -127,6 +127,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     except Exception as error:  # decoders raise whatever a damaged header makes them stumble over
         raise InputError(f"Cannot open {path}: {error}. Give an image file that PIL can read.") from error
     with image:
+        if image.format == "EPS":  # which PIL hands to Ghostscript: a program, from a file that somebody gave
+            raise InputError(f"{path} is PostScript, a program: it is not run. Give a PNG, JPEG, TIFF or WebP file.")
         if image.mode in {"RGB", "RGBA", "LA"} and _SIXTEEN_BIT.search(str(getattr(image, "tile", ""))):
             warnings.warn(
                 f"{path} holds 16-bit colour, of which PIL reads 8 bits: pass a uint16 array to keep all 16.",

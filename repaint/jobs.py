@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.crop import Crop, Padding, Window, pad, windows_around
-from repaint.errors import InputError
+from repaint.errors import InputError, NonFiniteError
 from repaint.images import Picture
 from repaint.masks import MaskLike, known, read_keep
 from repaint.priors.base import Conditions, Prior
@@ -87,9 +87,19 @@ class Result:
     seed: int
 
     def output(self, output_type: str, prior: Prior) -> Any:
-        """What the caller gets; latents are those of the one job, or of the picture where nothing is painted."""
+        """What the caller gets; latents are those of the one job, or of the picture where nothing is painted.
+
+        Raises:
+            NonFiniteError: latents with NaN or infinity; of pixels, `Picture.compose` has said so.
+        """
         if output_type == "latent" and self.jobs:
-            return self.jobs[0].painted
+            latents = self.jobs[0].painted
+            if not bool(torch.isfinite(latents).all()):
+                raise NonFiniteError(
+                    "The latents hold NaN or infinity, which no prediction did: the solver's last step made them. "
+                    "Take another solver."
+                )
+            return latents
         if output_type == "latent":
             nowhere = Window(0, 0, np.zeros(self.picture.size, dtype=bool))
             return encode(prior, [Part(nowhere, self.picture, torch.ones(1, *self.picture.size))])[0][0]

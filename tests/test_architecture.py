@@ -34,7 +34,7 @@ ORDER = [
     ["solvers"],
     ["method"],
     ["state"],
-    ["priors.base"],
+    ["priors.base", "priors.trust"],
     ["priors.preconditioning"],
     ["priors.gaussian", "priors.pixel", "priors.guided_anatomy", "priors.windowed"],
     ["priors.latent"],

@@ -61,3 +61,11 @@ def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
 def test_misuse(run: Run, folder: Path, arguments: list[str], message: str) -> None:
     """If this fails, a word that is wrong is found after minutes, or its user reads a traceback."""
     check_refused(run("exactness", *arguments), folder, contents(folder), message)
+
+
+def test_types_are_measured_side_by_side(run: Run, folder: Path) -> None:
+    """If this fails, --dtype measures one type under the name of another, or an unknown one is ignored."""
+    data = json.loads(run(*QUICK, "--dtype", "bfloat16", "--dtype", "float32", "--json").out)
+    assert [its["way"] for its in data] == ["exact samples", "fast, bfloat16", "fast, float32"]
+    assert data[1]["error"] != data[2]["error"]
+    check_refused(run(*QUICK, "--dtype", "float8"), folder, contents(folder), "--dtype")

@@ -92,3 +92,15 @@ def test_its_table_of_schedules_states_the_true_costs():
     rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| .* \| (\d+) \|$", README, flags=re.MULTILINE)
     stated = {name: int(calls) for names, calls in rows for name in re.findall(r"`([\w-]+)`", names)}
     assert stated == {name: Method.from_preset(name).model_calls for name in presets.available()}
+
+
+def test_its_promises_are_held_by_tests_that_exist():
+    """If this fails, the README promises something that no test holds."""
+    section = README.split("## Promises")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[1] for line in section.splitlines() if "tests/test_" in line]
+    assert len(rows) == 14
+    for row in rows:
+        text = ""
+        for file, name in re.findall(r"`(?:(tests/\w+\.py)::)?(test_\w+)`", row):
+            text = (Path(__file__).parent.parent / file).read_text(encoding="utf-8") if file else text
+            assert f"def {name}(" in text, name

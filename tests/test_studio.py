@@ -29,7 +29,7 @@ from tiny_priors import tiny_folder_pipeline, tiny_pipe, tiny_unet
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.errors import InputError
 from repaint.priors.pixel import PixelPrior
-from repaint.studio import inputs, run, server, tree
+from repaint.studio import door, inputs, run, server, tree
 from repaint.studio.handlers import Handlers
 from repaint.studio.inputs import Photo, paint, painted, read_mask, read_photo, sample
 from repaint.studio.recipe import bundle, schedule_yaml
@@ -606,7 +606,7 @@ def test_every_answer_forbids_other_hosts(address: str) -> None:
     """If this fails, the page may fetch fonts or scripts from elsewhere, and tell who uses it."""
     with urllib.request.urlopen(address, timeout=LONG) as answer:
         policy = answer.headers["content-security-policy"]
-    assert policy == server.POLICY
+    assert policy == door.POLICY
     assert "http:" not in policy
     assert "https:" not in policy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.common import AsJson, chosen, out, print_json, progress_bar
+from repaint.cli.common import AsJson, chosen, out, print_json, progress_bar, torch_dtype
 
 if TYPE_CHECKING:
     from repaint.lab.exactness import Peer, Standing, Way
@@ -30,6 +30,9 @@ def exactness(
     ] = None,
     problems_seed: Annotated[int, typer.Option(help="Another seed draws other problems of the same kinds.")] = 0,
     problem_sets: Annotated[int, typer.Option(help="Sets of problems, from consecutive seeds.", min=1)] = 1,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Round as networks of this type do: float32, ...; may be repeated.")
+    ] = None,
     count: Annotated[int, typer.Option(help="Samples of each problem, from 64.", min=64)] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the samples, from 0.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write every row, JSON.")] = None,
@@ -58,14 +61,22 @@ def exactness(
     everything = schedule is None and peer is None
     methods = [as_method(name) for name in (PRESETS if everything else schedule or [])]
     peers: dict[str, Peer] = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
-    ways: dict[str, Way] = {FLOOR: exact, **{method.name: with_method(method) for method in methods}, **peers}
-    calls = sum(method.model_calls for method in methods) + sum(its.model_calls for its in peers.values())
+    kinds = [(f", {name}", torch_dtype(name)) for name in dtype or []] or [("", None)]
+    ours = [(f"{method.name}{its}", with_method(method, kind)) for method in methods for its, kind in kinds]
+    ways: dict[str, Way] = {FLOOR: exact, **dict(ours), **peers}
+    calls = sum(method.model_calls for method in methods) * len(kinds) + sum(its.model_calls for its in peers.values())
     some = [problem for number in range(problem_sets) for problem in problems(problems_seed + number, families)]
     with progress_bar(f"filling {len(some)} problems", calls * len(some), "calls") as advance:
         rows = measure(some, ways, count=count, seed=seed, on_done=advance)
     found = standings(rows)
     if report is not None:
-        told = {"problems_seed": problems_seed, "problem_sets": problem_sets, "count": count, "seed": seed}
+        told = {
+            "problems_seed": problems_seed,
+            "problem_sets": problem_sets,
+            "count": count,
+            "seed": seed,
+            "dtype": dtype,
+        }
         save_standings(report, rows, told)
     if plot is not None:
         save_plot(exactness_plot(found), plot)

@@ -23,6 +23,10 @@ from repaint.lab.distances import energy_distance, mean_distance, sliced_wassers
 from repaint.lab.peers import diffusers_repaint, ding, lanpaint
 from repaint.lab.problems import Problem
 from repaint.method import Method
+from repaint.noise import Level
+from repaint.prediction import Prediction, from_output
+from repaint.priors.base import Prior
+from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampler import Sampler
 from repaint.version import __version__
 
@@ -30,6 +34,7 @@ __all__ = [
     "FLOOR",
     "PEERS",
     "Peer",
+    "Rounded",
     "Row",
     "Standing",
     "Way",
@@ -71,17 +76,40 @@ class Row:
     seconds: float
 
 
-def with_method(method: Method) -> Way:
-    """Our own sampler."""
-    return partial(_sampled, method)
+def with_method(method: Method, dtype: torch.dtype | None = None) -> Way:
+    """Our own sampler; with a dtype as it runs a network of that type, else in float64 throughout."""
+    return partial(_sampled, method, dtype)
 
 
-def _sampled(method: Method, problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
-    sampler = Sampler(problem.prior, method)
-    last = sampler.start(problem.x0.expand(count, -1), problem.known, [seed])
+def _sampled(
+    method: Method, dtype: torch.dtype | None, problem: Problem, count: int, seed: int
+) -> tuple[Float[Tensor, "n d"], int]:
+    prior: Prior = problem.prior if dtype is None else Rounded(problem.prior, dtype)
+    sampler = Sampler(prior, method)
+    last = sampler.start(problem.x0.to(prior.dtype).expand(count, -1), problem.known, [seed])
     for after in sampler.run(last):
         last = after
-    return last.x, last.model_calls
+    return last.x.to(problem.x0), last.model_calls
+
+
+class Rounded:
+    """An exact prior behind the interface of a network of `dtype`: what goes in and what comes out is rounded.
+
+    x and the arithmetic around the network stay in float32, or in float64 for float64, as with learned priors. The
+    network itself is exact: what its own sums lose is not in it.
+    """
+
+    def __init__(self, prior: GaussianMixturePrior, dtype: torch.dtype) -> None:
+        self.prior, self.rounding = prior, dtype
+        self.dtype = torch.float64 if dtype == torch.float64 else torch.float32
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prior, name)
+
+    def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
+        """What the prior says of the rounded x, its noise rounded."""
+        eps_hat = self.prior.denoise(x.to(self.rounding), level).eps_hat.to(self.rounding).to(x.dtype)
+        return from_output("epsilon", eps_hat, x, level)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ here agrees with it to the rounding of float64.
 
 from __future__ import annotations
 
-import pickle
+import pickle  # for its error alone # nosec B403
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +22,7 @@ from repaint.errors import PriorError
 from repaint.files import atomic_folder
 from repaint.priors.guided_anatomy import BETAS, Anatomy, Settings, State, some
 from repaint.priors.pixel import PixelPrior
+from repaint.priors.trust import check_pickle
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
@@ -252,6 +253,7 @@ def _blocks(anatomy: Anatomy) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def _load(path: Path) -> State:
+    check_pickle(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an old pickle protocol, where the error says more

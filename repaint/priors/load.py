@@ -21,6 +21,7 @@ from repaint.priors.guided import fixed_heads, set_heads
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.text import StableDiffusionPrior
+from repaint.priors.trust import check_folder, is_kind_of, pickles_are_safe, read_json
 
 __all__ = ["BUNDLED", "bundled", "load", "prior_from_components", "prior_from_pipe"]
 
@@ -169,6 +170,7 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         raise PriorError(f"Cannot read {index_file}: {error}. Download or save it again.") from error
     if not isinstance(index, dict):
         raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
+    check_folder(folder, index)
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
     kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
     older = kinds.get("transformer") == "Transformer2DModel"  # as the published DiT still calls it
@@ -176,6 +178,8 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         kinds["transformer"] = "DiTTransformer2DModel"
     family = _family(kinds, _config(folder, "unet").get("in_channels"))
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
+    if not pickles_are_safe():
+        model["use_safetensors"] = True
     names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
     lean = family not in BY_PARTS  # gigabytes: not first in float32
     parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
@@ -193,8 +197,8 @@ def _load_pipeline(
     import diffusers
     from transformers.utils import logging
 
-    cls = getattr(diffusers, name, None) if isinstance(name, str) else None
-    if cls is None:
+    cls: Any = getattr(diffusers, str(name), None)
+    if not is_kind_of(cls, diffusers.DiffusionPipeline):
         raise PriorError(f"{folder} wants the pipeline {name}, which is none of diffusers' own. Only those are run.")
     # A part that was left out is None, and nothing is checked for what may be seen.
     takes = inspect.signature(cls.__init__).parameters.values()
@@ -214,10 +218,7 @@ def _load_pipeline(
 
 def _config(folder: Path, name: str) -> Mapping[str, Any]:
     """A part's config; empty where it cannot be read, which loading then tells."""
-    try:
-        config = json.loads((_part_folder(folder, name) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
+    config = read_json(_part_folder(folder, name) / "config.json")
     return config if isinstance(config, dict) else {}
 
 
@@ -231,9 +232,12 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
     import diffusers
 
     where = _part_folder(folder, name)
-    cls = getattr(diffusers, kind, None)
+    cls: Any = getattr(diffusers, kind, None)
     if cls is None:
         raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which this diffusers lacks. Update diffusers.")
+    base = diffusers.ModelMixin if options else diffusers.SchedulerMixin
+    if not is_kind_of(cls, base):
+        raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which is none. Save the pipeline again.")
     heads = fixed_heads(_config(folder, name)) if options else None
     if heads:
         options["attention_head_dim"] = 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from repaint.errors import InputError
@@ -18,32 +17,6 @@ __all__ = ["FIRST_PORT", "free_port", "serve"]
 
 FIRST_PORT = 7860
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# The browser itself refuses whatever the page would fetch from another host.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
-    "connect-src 'self' data: blob: ws: wss:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
-)
-
-
-class Headers:
-    """ASGI middleware: the security headers on every answer, streams included. A page that closes is no error."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.requests import ClientDisconnect
-
-        async def guarded(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                more = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-                pairs = [(name.encode(), value.encode()) for name, value in more.items()]
-                message = message | {"headers": [*message.get("headers", []), *pairs]}
-            await send(message)
-
-        with suppress(ClientDisconnect):
-            await self.app(scope, receive, guarded)
 
 
 def free_port(host: str, port: int | None) -> int:
@@ -102,6 +75,7 @@ def serve(
     from starlette.middleware import Middleware
 
     from repaint.studio.app import CSS, build, theme
+    from repaint.studio.door import Door
     from repaint.studio.handlers import Handlers
 
     runner = Runner(load, list(dict.fromkeys([*names, "textures", *bundled()])), device, dtype)
@@ -124,7 +98,7 @@ def serve(
         ssr_mode=False,
         theme=theme(),
         css=CSS,
-        app_kwargs={"middleware": [Middleware(Headers)]},
+        app_kwargs={"middleware": [Middleware(Door, hosts=LOOPBACK if host in LOOPBACK else None)]},
     )
     shown = f"[{host}]" if ":" in host else host
     return app, does, f"http://{shown}:{port}"
