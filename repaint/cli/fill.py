@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from repaint.cli.common import ScheduleName, Seed, calls_bar, out, say
-from repaint.errors import InputError, RepaintError
+from repaint.errors import InputError
 
 __all__ = ["demo", "mask"]
 
@@ -66,13 +66,7 @@ def mask(
     options = dict(_named_value(text) for text in option or [])
     if seed is not None:
         options["seed"] = seed
-    try:
-        keep = generate(kind, int(height), int(width), **options)[0].numpy()
-    except (TypeError, ValueError) as error:  # text became a value of a kind that the generator cannot take
-        if isinstance(error, RepaintError):
-            raise
-        given = ", ".join(option or ())
-        raise InputError(f"--option {given}: {kind} cannot take this ({error}). Correct it.") from error
+    keep = generate(kind, int(height), int(width), **options)[0].numpy()
     white = keep if keep_mask else 1 - keep
     save_image(Image.fromarray(np.round(white * 255).astype(np.uint8)), out_file)
     say(f"{kind}, {width} x {height}, {100 * float((1 - keep).mean()):.1f} % hole: {out_file}")
