@@ -23,7 +23,7 @@ ORDER = [
     ["rng"],
     ["files"],
     ["noise"],
-    ["presets"],
+    ["presets", "original"],
     ["schedule"],
     ["prediction"],
     ["masks"],

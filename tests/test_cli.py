@@ -306,6 +306,25 @@ def test_schedule_plot(run: Run, folder: Path, suffix: str, start: bytes) -> Non
     assert Path(f"plot{suffix}").read_bytes().startswith(start)
 
 
+def test_schedule_import(run: Run, folder: Path) -> None:
+    """If this fails, a configuration of the original RePaint does not become a schedule that runs."""
+    Path("conf.yml").write_text("schedule_jump_params: {t_T: 4, jump_length: 2, jump_n_sample: 2}\nmodel_path: a.pt\n")
+    done = run("schedule", "import", "conf.yml", "--out", "mine.yaml")
+    assert (done.status, done.err) == (0, "")
+    assert (
+        done.out == "8 transitions, 6 model calls. Schedule: mine.yaml\nNo part of a schedule, left out: model_path\n"
+    )
+    assert json.loads(run("schedule", "show", "mine.yaml", "--json").out)["levels"] == [4, 3, 2, 1, 0, 1, 2, 1, 0]
+    for arguments, message in [
+        (("conf.yml", "--out", "mine.txt"), "Cannot write mine.txt: a schedule ends in .yaml or .yml."),
+        (("conf.yml", "--out", "none/mine.yaml"), "Cannot write none/mine.yaml: no folder none."),
+        (("conf.yml", "--out", "conf.yml"), "--out conf.yml is the file that is read: it would be lost."),
+        (("two.yaml", "--out", "b.yaml"), "two.yaml: key 'schedule_jump_params' is missing."),
+        (("none.yml", "--out", "b.yaml"), "Cannot read none.yml: "),
+    ]:
+        check_refused(run("schedule", "import", *arguments), folder, contents(folder), message)
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [

@@ -1,4 +1,4 @@
-"""repaint schedule list, show and plot."""
+"""repaint schedule list, show, plot and import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repaint.method import Method
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Look at resampling schedules: list, show, plot.")
+app = typer.Typer(no_args_is_help=True, help="Resampling schedules: list, show, plot, import.")
 
 
 @app.command("list")
@@ -72,3 +72,33 @@ def schedule_plot(
     check_plot(out_file)
     save_plot(walk_plot(method.schedule), out_file)
     say(f"{method.name}: {len(method.schedule)} transitions. Plot: {out_file}")
+
+
+@app.command("import")
+def schedule_import(
+    conf: Annotated[Path, typer.Argument(help="A .yml of the original RePaint's.")],
+    out_file: Annotated[Path, typer.Option("--out", help="The YAML to write, for --schedule and schedule=.")],
+) -> None:
+    """Turn a configuration of the original RePaint into a schedule.
+
+    Its model becomes a prior by `repaint priors convert`; its pictures and masks are arguments of `repaint inpaint`
+    (--keep-mask: white is what it keeps).
+
+    Example: repaint schedule import confs/face_example.yml --out face.yaml
+    """
+    from repaint.errors import InputError
+    from repaint.files import atomic_path, check_place
+    from repaint.original import convert
+
+    if out_file.suffix.lower() not in {".yaml", ".yml"}:
+        raise InputError(f"Cannot write {out_file}: a schedule ends in .yaml or .yml. Rename it.")
+    if out_file.exists() and conf.exists() and out_file.samefile(conf):
+        raise InputError(f"--out {out_file} is the file that is read: it would be lost. Give another name.")
+    check_place(out_file)
+    converted = convert(conf)
+    method = Method.from_content(out_file.stem, presets.parse(converted.text, str(conf)))
+    with atomic_path(out_file) as path:
+        path.write_text(converted.text, encoding="utf-8")
+    say(f"{len(method.schedule)} transitions, {method.model_calls} model calls. Schedule: {out_file}")
+    if converted.left_out:
+        say(f"No part of a schedule, left out: {', '.join(converted.left_out)}")
