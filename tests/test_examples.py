@@ -76,9 +76,19 @@ def test_the_walk_is_animated(run) -> None:
         assert walk.n_frames >= 5
 
 
+def test_beside_diffusers(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, what the README says of sizes, kept pixels and seeds is not so."""
+    run("beside_diffusers")
+    found = re.findall(r"repaint, .*, ([\d.]+)% of kept .* differ by (\d+) of", capsys.readouterr().out)
+    found = [(float(changed), int(apart)) for changed, apart in found]
+    assert len(found) == 2
+    assert all(changed == 0 and apart <= 1 for changed, apart in found)  # 1: the network's rounding in a batch
+
+
 def test_examples_are_short() -> None:
     """If this fails, an example tells more than one story."""
-    for name in ("pixel", "prompt", "many_images", "custom_schedule", "custom_prior", "guidance", "walk_gif", "uses"):
+    names = "pixel prompt many_images custom_schedule custom_prior guidance walk_gif uses beside_diffusers"
+    for name in names.split():
         assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 61, name
 
 
