@@ -10,7 +10,9 @@ from PIL import Image
 
 from repaint import cli
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -97,10 +99,23 @@ def test_its_table_of_schedules_states_the_true_costs():
 def test_its_promises_are_held_by_tests_that_exist():
     """If this fails, the README promises something that no test holds."""
     section = README.split("## Promises")[1].split("\n## ")[0]
-    rows = [line.split(" | ")[1] for line in section.splitlines() if "tests/test_" in line]
+    rows = [line.split(" | ")[1] for line in section.splitlines() if line.startswith("|") and "tests/test_" in line]
     assert len(rows) == 14
     for row in rows:
         text = ""
         for file, name in re.findall(r"`(?:(tests/\w+\.py)::)?(test_\w+)`", row):
             text = (Path(__file__).parent.parent / file).read_text(encoding="utf-8") if file else text
             assert f"def {name}(" in text, name
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    """If this fails, a picture is missing or a link of the documentation is dead."""
+    path = ROOT / page
+    found = re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    for target, _, anchor in (link.partition("#") for link in found if "://" not in link):
+        other = (path.parent / target).resolve() if target else path
+        assert other.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads], anchor
