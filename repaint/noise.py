@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from repaint.errors import NoiseLevelError, is_number, nearest, shown
 
-__all__ = ["CLEAN", "Level", "NoiseSchedule", "Posterior", "Spacing", "posterior", "renoise_scales"]
+__all__ = ["CLEAN", "Level", "NoiseSchedule", "Posterior", "Spacing", "config_number", "posterior", "renoise_scales"]
 
 Spacing = Literal["leading", "trailing", "linspace", "quadratic", "logsnr"]
 Array = NDArray[np.float64]
@@ -191,9 +191,11 @@ class NoiseSchedule:
         return cls(levels=(CLEAN, *levels), family=family, spacing=stand)
 
 
-def _number(config: Mapping[str, Any], key: str, default: Any, low: float, high: float = math.inf) -> float:
-    """A number of a config, finite and in [low, high].
+def config_number(config: Mapping[str, Any], key: str, default: Any, low: float, high: float = math.inf) -> float:
+    """A number of a scheduler's config, finite and in [low, high].
 
+    Args:
+        default: where the config lacks the key.
     Raises:
         NoiseLevelError: another value.
     """
@@ -205,8 +207,8 @@ def _number(config: Mapping[str, Any], key: str, default: Any, low: float, high:
 
 
 def _whole(config: Mapping[str, Any], key: str, default: int, low: int, high: int) -> int:
-    """A whole number of a config, in [low, high]; see `_number`."""
-    value = _number(config, key, default, low, high)
+    """A whole number of a config, in [low, high]; see `config_number`."""
+    value = config_number(config, key, default, low, high)
     if value != int(value):
         raise NoiseLevelError(f"The scheduler's {key} is {value}: it is a whole number. Correct its config.")
     return int(value)
@@ -263,7 +265,7 @@ def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
         kind = str(config["beta_schedule"])
         if kind not in _BETAS:
             raise NoiseLevelError(f"Beta schedule {kind!r}: known are {', '.join(_BETAS)}.{nearest(kind, _BETAS)}")
-        ends = _number(config, "beta_start", 1e-4, 0, 1), _number(config, "beta_end", 0.02, 0, 1)
+        ends = config_number(config, "beta_start", 1e-4, 0, 1), config_number(config, "beta_end", 0.02, 0, 1)
         betas = _BETAS[kind](*ends, _train_count(config))
     alphas_cumprod = np.cumprod(1 - betas)
     falls = np.diff(alphas_cumprod, prepend=1.0) < 0  # which NaN does not
@@ -339,9 +341,9 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
         if config.get("use_dynamic_shifting"):
             raise NoiseLevelError("This flow scheduler shifts with the image size: pass shift=exp(mu) for that size.")
         key = "flow_shift" if config.get("shift") is None else "shift"
-        shift = _number(config, key, 1.0, 1e-6, 1e6)
+        shift = config_number(config, key, 1.0, 1e-6, 1e6)
     else:
-        shift = _number({"shift": shift}, "shift", None, 1e-6, 1e6)
+        shift = config_number({"shift": shift}, "shift", None, 1e-6, 1e6)
 
     def shifted(u: Array) -> Array:
         return np.asarray(shift * u / (shift * u + (1 - u)))  # in this form 1 stays 1 to the last bit: alpha is 0 there
@@ -364,8 +366,8 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
 
 
 def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
-    low = _number(config, "sigma_min", None, 1e-9, 1e9)
-    high = _number(config, "sigma_max", None, low, 1e9)
+    low = config_number(config, "sigma_min", None, 1e-9, 1e9)
+    high = config_number(config, "sigma_max", None, low, 1e9)
     i = np.arange(1, steps + 1)
     if spacing == "leading":
         u = (i - 1) / steps
@@ -376,7 +378,7 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Leve
     else:
         u = _linspace(0.0, 1.0, steps)
     if "rho" in config and config.get("sigma_schedule") != "exponential" and spacing != "logsnr":
-        rho = _number(config, "rho", None, 0.1, 1000)  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
+        rho = config_number(config, "rho", None, 0.1, 1000)  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
         sigmas = (low ** (1 / rho) + u * (high ** (1 / rho) - low ** (1 / rho))) ** rho
     else:
         sigmas = low * (high / low) ** u  # Song et al. 2021 (arXiv 2011.13456), App. C: geometric
