@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def forks() -> ForkServerContext:
     slow = ["diffusers.pipelines.ddpm", "diffusers.models.unets.unet_2d", "lpips", "torchvision", "skimage.metrics"]
     ours = ["repaint.cli", "repaint.lab.sweep", "repaint.folders", "tiny_priors"]
     context.set_forkserver_preload(["pytest", "accelerate", "torch.distributed", "scipy.ndimage", *slow, *ours])
+    ensure_running()  # it imports while the caller goes on
     return context
 
 

@@ -23,7 +23,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from kills import KILLS, Target, Work, command, ended, killed_until_done, launched, ranks, strike
+from kills import KILLS, Target, Work, command, ended, forks, killed_until_done, launched, ranks, strike
 from PIL import Image
 from safetensors import safe_open
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
@@ -41,7 +41,7 @@ HOLE = np.eye(8, dtype=bool)
 
 # --- kills: three kinds of work that a killed process leaves half-done
 
-LONG = JumpSchedule.paper(120, 10, 3)
+LONG = JumpSchedule.paper(60, 10, 3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +54,7 @@ def counted(say: Callable[[str], None]) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny prior, twelve pictures, one mask, a schedule, and a grid of 24 cells."""
+    forks()
     folder = tmp_path_factory.mktemp("place")
     tiny_folder_pipeline().save_pretrained(folder / "prior")
     (folder / "pictures").mkdir()

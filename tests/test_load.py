@@ -329,6 +329,18 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
         load(folder)
 
 
+def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
+    """If this fails, an edited config ends in a traceback from within torch, at the first call."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": -1}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    prior = load(folder)
+    message = (
+        r"The UNet2DModel cannot run \(RuntimeError\(.*\): its config does not fit it\. Save or download the model ag"
+    )
+    with pytest.raises(PriorError, match=message):
+        prior.denoise(torch.zeros(1, 3, 8, 8), prior.schedule(2)[2])
+
+
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
     """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
