@@ -127,6 +127,31 @@ class Work:
         return self.kept()
 
 
+def dying(step: str, number: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """What a process runs to die by itself, of SIGKILL, within the writing of a file that is whole or not there.
+
+    Args:
+        step: "half written", "written" or "renamed".
+        number: of the file, from 1.
+        target, arguments: what it runs otherwise.
+    """
+    rename, count = Path.replace, 0
+
+    def die(draft: Path, path: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == number:
+            if step == "half written":
+                os.truncate(draft, draft.stat().st_size // 2)
+            if step == "renamed":
+                rename(draft, path)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(draft, path)
+
+    Path.replace = die  # type: ignore[method-assign, assignment]
+    target(*arguments)
+
+
 def strike(process: ForkServerProcess) -> None:
     """SIGKILL, if there is still something to kill."""
     if process.is_alive() and process.pid is not None:

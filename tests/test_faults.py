@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from kills import KILLS, Target, Work, command, ended, forks, killed_until_done, launched, ranks, strike
+from kills import KILLS, Target, Work, command, dying, ended, forks, killed_until_done, launched, ranks, strike
 from PIL import Image
 from safetensors import safe_open
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
@@ -48,7 +48,7 @@ LONG = JumpSchedule.paper(60, 10, 3)
 def counted(say: Callable[[str], None]) -> Iterator[None]:
     """At the end, the number of kills."""
     yield
-    say(f"{sum(KILLS.values())} kills: {', '.join(f'{name} {count}' for name, count in KILLS.items())}")
+    say(f"{sum(KILLS.values())} kills: {', '.join(f'{name} {number}' for name, number in KILLS.items())}")
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +90,28 @@ def standing(state: Path) -> tuple[int, str]:
     return json.loads(metadata["facts"])["position"], metadata["sha256"]
 
 
-def sampling(place: Path, folder: Path, processes: int = 1, every: int = 3) -> Work:
-    state, result, total = folder / "state", folder / "result.npy", 0
+@cache
+def checksums(place: Path, every: int) -> dict[int, str]:
+    """What the states of an unbroken run are, by moves made."""
     right: dict[int, str] = {}
 
     def remember(_pipe: RePaintPipeline, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
-        nonlocal total
-        total = moves
         if moves % every == 0:
-            kwargs["state"].save(folder / "right")
-            right.update([standing(folder / "right")])
+            kwargs["state"].save(place / "state")
+            right.update([standing(place / "state")])
 
     tiny_pipe()(IMAGE, HOLE, generator=7, schedule=LONG, callback_on_step_end=remember)
+    return right
+
+
+def sampling(place: Path, folder: Path, processes: int = 1, every: int = 3) -> Work:
+    state, result, right = folder / "state", folder / "result.npy", checksums(place, every)
+    total = max(right) + every
 
     def done() -> int:
         if result.exists():
             return total
-        return min(total - 1, standing(state)[0]) if state.exists() else 0
+        return standing(state)[0] if state.exists() else 0
 
     def kept() -> dict[str, Any]:
         if state.exists():
@@ -183,6 +188,25 @@ def test_killed_at_any_moment(place: Path, tmp_path: Path, kind: str, processes:
         killed_until_done(WORKS[kind](place, tmp_path / str(i), processes), whole, kills, i)
 
 
+@pytest.mark.parametrize("kind", ["sampling", "folder"])
+def test_killed_within_a_write(place: Path, tmp_path: Path, kind: str) -> None:
+    """If this fails, a kill between two bytes of a state or picture leaves half of it under its name."""
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole, work = WORKS[kind](place, tmp_path / "whole").finish(), WORKS[kind](place, tmp_path / "cut")
+    for drafts, step in enumerate(("renamed", "half written", "written")):
+        ((target, arguments),) = work.targets()
+        before = work.done()
+        dead = forks().Process(target=dying, args=(step, 3, target, arguments))
+        dead.start()
+        assert ended([dead]) == [-signal.SIGKILL]
+        KILLS[f"{kind}, {step}"] += 1
+        assert before < work.done() < work.total
+        assert work.kept().items() <= whole.items()
+        assert len([path for path in (tmp_path / "cut").rglob(".*") if path.is_file()]) == drafts
+    assert work.finish() == whole
+
+
 @pytest.mark.parametrize(
     ("kind", "victim"),
     [
@@ -239,7 +263,7 @@ def test_one_process_under_accelerate_is_killed(
 
 # --- calls of the model that fail
 
-SHORT = JumpSchedule.from_levels([4, 3, 2, 3, 2, 1, 0])
+SHORT = JumpSchedule.from_levels([3, 2, 1, 2, 1, 0])
 
 
 def no_room() -> None:
@@ -308,8 +332,8 @@ def test_a_failure_at_any_call_of_the_model(tmp_path: Path, failure: str, monkey
             resumed = pipe.resume(state, IMAGE, HOLE, **asked)
             assert np.array_equal(resumed.images, whole)
             assert resumed.model_calls == calls == count - k + 1
-        at = -1
-        assert np.array_equal(pipe(IMAGE, HOLE, generator=7, **asked).images, whole)
+    at = -1
+    assert np.array_equal(pipe(IMAGE, HOLE, generator=7, **asked).images, whole)
 
 
 # --- disks
