@@ -258,32 +258,31 @@ class RePaintPipeline(Placed):
         """
         _check_output_type(output_type)
         self._check_seam(latent_margin, feather, output_type)
-        if not isinstance(state, SamplerState):
-            state = SamplerState.load(state)
+        saved = state if isinstance(state, SamplerState) else SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         pictures, cropping = read_images(image), as_crop(crop)
         parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)
-        copies = max(1, len(state.seeds) // max(1, sum(map(len, parts))))
+        copies = max(1, len(saved.seeds) // max(1, sum(map(len, parts))))
         results = results_for(pictures, parts, copies, 0, Conditions(**conditions))  # the state has its own seeds
         if output_type == "latent":
             check_latents(results)
         jobs = [job for result in results for job in result.jobs]
         if len(batches(jobs)) != 1:
-            raise _stranger(state)
+            raise _stranger(saved)
         calls = 0
 
         def go_on(batch: Sequence[Job]) -> None:
-            nonlocal state, calls
-            state = state.to(self.device)
-            if not same_problem(state, *encode(self.prior, [job.part for job in batch], latent_margin)):
-                raise _stranger(state)
+            nonlocal calls
+            here = saved.to(self.device)
+            if not same_problem(here, *encode(self.prior, [job.part for job in batch], latent_margin)):
+                raise _stranger(saved)
             sampler = Sampler(bound(self.prior, batch, cropping), method, guidance)
-            last = self._walk(sampler, state, callback_on_step_end)
+            last = self._walk(sampler, here, callback_on_step_end)
             self._finish(batch, last, feather, output_type)
-            calls = last.model_calls - state.model_calls
+            calls = last.model_calls - here.model_calls
 
         in_batches(jobs, None, go_on, cure=UNCUT)
-        seed_of = dict(zip(map(id, jobs), state.seeds, strict=True))
+        seed_of = dict(zip(map(id, jobs), saved.seeds, strict=True))
         seeds = [seed_of[id(result.jobs[0])] if result.jobs else result.seed for result in results]
         return RePaintOutput(collect(results, output_type, self.prior), calls, seeds)
 
