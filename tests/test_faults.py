@@ -48,7 +48,8 @@ LONG = JumpSchedule.paper(60, 10, 3)
 def counted(say: Callable[[str], None]) -> Iterator[None]:
     """At the end, the number of kills."""
     yield
-    say(f"{sum(KILLS.values())} kills: {', '.join(f'{name} {number}' for name, number in KILLS.items())}")
+    if KILLS:
+        say(f"{sum(KILLS.values())} kills: {', '.join(f'{name} {number}' for name, number in KILLS.items())}")
 
 
 @pytest.fixture(scope="module")

@@ -341,6 +341,17 @@ def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
         prior.denoise(torch.zeros(1, 3, 8, 8), prior.schedule(2)[2])
 
 
+@pytest.mark.parametrize("count", [10**9, 1e300, [2, 10**30]])
+def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
+    """If this fails, one number in a stranger's config takes all memory, and never returns."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": count}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        PriorError, match=r"config\.json has layers_per_block .*: at most 1000 are built\. Save or down"
+    ):
+        load(folder)
+
+
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
     """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
