@@ -34,8 +34,8 @@ def check_folder(folder: Path, index: Mapping[str, Any]) -> None:
         folder: the prior's.
         index: its model_index.json.
     Raises:
-        PriorError: layers without end, code of its own, a class from elsewhere, a class that looks for code, weights outside of their
-            folder, or pickled weights where torch is too old to refuse what pickles can bring.
+        PriorError: layers without end, code of its own, a class from elsewhere, a class that looks for code, weights
+            outside of their folder, or pickled weights where torch is too old to refuse what pickles can bring.
     """
     name = index.get("_class_name")
     if name is not None and not isinstance(name, str):
