@@ -251,6 +251,8 @@ def plain(array: NDArray[Any], name: str) -> NDArray[Any]:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and is removed when it does not.
 
+    A process that is killed leaves at most the temporary file, whose name begins with a dot.
+
     Args:
         path: the file to write; an older one stays whole until the new one is.
     Yields:

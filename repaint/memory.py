@@ -111,7 +111,12 @@ def check_batch_size(batch_size: BatchSize) -> None:
         )
 
 
-def in_batches(items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequence[T]], None]) -> None:
+LESS = "a smaller Crop(size=...), torch_dtype=torch.bfloat16, or enable_model_cpu_offload()."
+
+
+def in_batches(
+    items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequence[T]], None], *, cure: str | None = None
+) -> None:
     """Do the work on batches of the items, in order.
 
     Args:
@@ -119,6 +124,7 @@ def in_batches(items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequen
         batch_size: None does all at once, an int so many at a time; "auto" begins with all, and where memory runs out
             does that batch again from its beginning with half as many, and goes on with so many.
         work: done on one batch; it leaves nothing behind where it fails.
+        cure: what the error advises; None is a smaller batch, where there is one, and what else takes less.
     Raises:
         OutOfMemory: memory ran out and no smaller batch is allowed, or is possible.
     """
@@ -137,11 +143,8 @@ def in_batches(items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequen
             said = (str(error) or type(error).__name__).splitlines()[0][:120]
         # Outside of except: the error holds the frames that it passed, and they the tensors that filled the memory.
         if batch_size != "auto" or len(batch) == 1:
-            lower = "Pass batch_size='auto' or less, " if len(batch) > 1 else "Use "
-            raise OutOfMemory(
-                f"Out of memory with a batch of {len(batch)} ({said}). {lower}"
-                "a smaller Crop(size=...), torch_dtype=torch.bfloat16, or enable_model_cpu_offload()."
-            )
+            advice = ("Pass batch_size='auto' or less, " if len(batch) > 1 else "Use ") + LESS
+            raise OutOfMemory(f"Out of memory with a batch of {len(batch)} ({said}). {cure or advice}")
         size = len(batch) // 2
         _free()
 

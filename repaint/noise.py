@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repaint.errors import NoiseLevelError, nearest
+from repaint.errors import NoiseLevelError, is_number, nearest, shown
 
-__all__ = ["CLEAN", "Level", "NoiseSchedule", "Posterior", "Spacing", "posterior", "renoise_scales"]
+__all__ = ["CLEAN", "Level", "NoiseSchedule", "Posterior", "Spacing", "config_number", "posterior", "renoise_scales"]
 
 Spacing = Literal["leading", "trailing", "linspace", "quadratic", "logsnr"]
 Array = NDArray[np.float64]
@@ -143,7 +144,8 @@ class NoiseSchedule:
     ) -> NoiseSchedule:
         """Read the noise levels of any Hugging Face scheduler.
 
-        The family is decided by the config's keys: betas are VP, a flow shift is flow, a sigma range is VE.
+        The family is decided by the config's keys: betas are VP, a flow shift is flow, a sigma range is VE. The config
+        alone is read; a scheduler whose `alphas_cumprod` were changed beside it is refused.
 
         Args:
             scheduler: a diffusers scheduler, its config, or a plain dict with the same keys.
@@ -154,9 +156,12 @@ class NoiseSchedule:
                 near the clean end (t proportional to i^2, arXiv 2010.02502, App. D); "logsnr" is even in log-SNR.
             shift: for flow schedulers with dynamic shifting, the shift at this image size (exp(mu)).
         Raises:
-            NoiseLevelError: an unknown scheduler, spacing, beta schedule, or a step count out of range.
+            NoiseLevelError: an unknown scheduler, spacing, beta schedule, a step count out of range, or a config whose
+                noise does not rise from level to level.
         """
-        config: Mapping[str, Any] = getattr(scheduler, "config", scheduler)
+        config: Any = getattr(scheduler, "config", scheduler)
+        if not isinstance(config, Mapping):
+            raise NoiseLevelError(f"Scheduler {shown(config)}: it is a scheduler of diffusers, or a dict. Pass one.")
         # A config without the key means the one spacing that its class has: those with betas step "leading", those of
         # consistency models (the only ones with clip_denoised) "trailing".
         by_key = {"beta_schedule": "leading", "clip_denoised": "trailing"}
@@ -165,13 +170,14 @@ class NoiseSchedule:
         if stand not in get_args(Spacing):
             known = ", ".join(get_args(Spacing))
             raise NoiseLevelError(f"Spacing {stand!r}: levels can stand {known}.{nearest(stand, get_args(Spacing))}")
-        count = int(config.get("num_train_timesteps", 1000))
+        count = _train_count(config)
         if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= count:
             raise NoiseLevelError(f"{steps!r} steps: this model was trained on {count} levels. Choose 1 to {count}.")
         if "shift" in config or config.get("use_flow_sigmas"):
             levels, family = _flow_levels(config, count, steps, stand, shift), "flow"
         elif config.get("trained_betas") is not None or "beta_schedule" in config:
             levels, family = _vp_levels(config, steps, stand), "VP"
+            _check_unchanged(scheduler, config)
         elif "sigma_max" in config and "sigma_min" in config:
             read = _consistency_levels if "clip_denoised" in config else _ve_levels
             levels, family = read(config, steps, stand), "VE"
@@ -181,23 +187,100 @@ class NoiseSchedule:
                 f"Scheduler {name} has neither betas, nor a flow shift, nor a sigma range: its noise levels cannot be "
                 "read. Use the config of a DDPM, DDIM, DPM-Solver, Euler, flow-matching or VE scheduler."
             )
+        _check_rising(levels)
         return cls(levels=(CLEAN, *levels), family=family, spacing=stand)
+
+
+def config_number(config: Mapping[str, Any], key: str, default: Any, low: float, high: float = math.inf) -> float:
+    """A number of a scheduler's config, finite and in [low, high].
+
+    Args:
+        default: where the config lacks the key.
+    Raises:
+        NoiseLevelError: another value.
+    """
+    value = config.get(key, default)
+    if isinstance(value, bool) or not is_number(value) or not (low <= value <= high and math.isfinite(value)):
+        bounds = f"from {low:g}" + (f" to {high:g}" if high < math.inf else "")
+        raise NoiseLevelError(f"The scheduler's {key} is {shown(value)}: it is a number {bounds}. Correct its config.")
+    return float(value)
+
+
+def _whole(config: Mapping[str, Any], key: str, default: int, low: int, high: int) -> int:
+    """A whole number of a config, in [low, high]; see `config_number`."""
+    value = config_number(config, key, default, low, high)
+    if value != int(value):
+        raise NoiseLevelError(f"The scheduler's {key} is {value}: it is a whole number. Correct its config.")
+    return int(value)
+
+
+def _train_count(config: Mapping[str, Any]) -> int:
+    return _whole(config, "num_train_timesteps", 1000, 1, 10**6)
+
+
+def _check_rising(levels: list[Level]) -> None:
+    """Refuse levels between which a step would divide by zero, as those of an extreme shift or rho.
+
+    Raises:
+        NoiseLevelError: sigma / alpha does not rise, or is no number.
+    """
+    for i, (a, b) in enumerate(pairwise((CLEAN, *levels))):
+        if not (a.alpha * b.sigma > b.alpha * a.sigma and math.isfinite(b.sigma)):  # NaN is neither
+            raise NoiseLevelError(
+                f"Levels {i} and {i + 1} of {len(levels)} have alpha {a.alpha:.6g} and {b.alpha:.6g}, sigma "
+                f"{a.sigma:.6g} and {b.sigma:.6g}: noise rises from level to level. Correct the scheduler's config, or "
+                "take fewer steps."
+            )
+
+
+def _check_unchanged(scheduler: Any, config: Mapping[str, Any]) -> None:
+    """Refuse a scheduler that carries other noise than its config says, by a hand or by a rule that is not known here.
+
+    Raises:
+        NoiseLevelError: its `alphas_cumprod` are others.
+    """
+    own = getattr(scheduler, "alphas_cumprod", None)
+    if own is None:
+        return
+    read, found = train_alphas_cumprod(config), np.asarray(own, dtype=np.float64)
+    # Products of 1000 floats round to 1e-4 at most, and some schedulers lift a last 0 to 2^-24.
+    if found.shape != read.shape or not np.allclose(found, read, rtol=0, atol=1e-4):
+        raise NoiseLevelError(
+            f"The alphas_cumprod of this {type(scheduler).__name__} are not those of its config, which alone is read. "
+            "Give it the betas that you mean as trained_betas."
+        )
 
 
 def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
     """abar_t for t = 0 ... T - 1 of a VP config, (T,) float64 in [0, 1)."""
-    count = int(config.get("num_train_timesteps", 1000))
     trained = config.get("trained_betas")
     if trained is not None:
-        betas = np.asarray(trained, dtype=np.float64)
+        try:
+            betas = np.asarray(trained, dtype=np.float64)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise NoiseLevelError(f"trained_betas {shown(trained)} are no numbers ({error}). Correct them.") from error
+        if betas.ndim != 1 or not len(betas):
+            raise NoiseLevelError(f"trained_betas have shape {betas.shape}: they are one list. Pass one, not empty.")
     else:
         kind = str(config["beta_schedule"])
         if kind not in _BETAS:
             raise NoiseLevelError(f"Beta schedule {kind!r}: known are {', '.join(_BETAS)}.{nearest(kind, _BETAS)}")
-        betas = _BETAS[kind](float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02)), count)
+        ends = config_number(config, "beta_start", 1e-4, 0, 1), config_number(config, "beta_end", 0.02, 0, 1)
+        betas = _BETAS[kind](*ends, _train_count(config))
     alphas_cumprod = np.cumprod(1 - betas)
+    falls = np.diff(alphas_cumprod, prepend=1.0) < 0  # which NaN does not
+    if not (falls.all() and alphas_cumprod[-1] >= 0):
+        right = (betas > 0) & (betas < np.append(np.ones(len(betas) - 1), math.inf)) & (betas <= 1)
+        i = int(falls.argmin() if right.all() else right.argmin())
+        raise NoiseLevelError(
+            f"Beta {i} of the scheduler's {len(betas)} is {betas[i]:.4g}, which takes what is left of the signal to "
+            f"{alphas_cumprod[i]:.4g}: betas lie in (0, 1), the last may be 1, and something is left before it. "
+            "Correct trained_betas, or beta_start and beta_end."
+        )
     if config.get("rescale_betas_zero_snr"):
         # arXiv 2305.08891, Alg. 1: shift sqrt(abar) so that it ends at 0, scale it so that it starts where it did.
+        if len(betas) == 1:
+            raise NoiseLevelError("rescale_betas_zero_snr with one level: nothing is left to scale. Leave it out.")
         root = np.sqrt(alphas_cumprod)
         alphas_cumprod = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
     return np.asarray(alphas_cumprod, dtype=np.float64)
@@ -219,7 +302,9 @@ _BETAS: dict[str, Callable[[float, float, int], Array]] = {
 
 def _vp_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
     alphas_cumprod = train_alphas_cumprod(config)
-    timesteps = _timesteps(alphas_cumprod, steps, spacing, int(config.get("steps_offset", 0)))
+    timesteps = _timesteps(
+        alphas_cumprod, steps, spacing, _whole(config, "steps_offset", 0, 0, len(alphas_cumprod) - 1)
+    )
     abar = alphas_cumprod[timesteps]
     pairs = zip(np.sqrt(abar), np.sqrt(1 - abar), timesteps, strict=True)
     return [Level(float(alpha), float(sigma), float(t)) for alpha, sigma, t in pairs]
@@ -244,7 +329,7 @@ def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> 
         if log_snr is None:  # zero terminal SNR: even down to the last finite level, then the end itself
             abar = alphas_cumprod[:-1]
             log_snr = np.append(0.5 * (np.log(abar) - np.log1p(-abar)), -1e9)
-            targets = np.append(np.linspace(log_snr[0], log_snr[-2], steps - 1), -1e9)
+            targets = np.append(np.linspace(log_snr[0], log_snr[max(count - 2, 0)], steps - 1), -1e9)
         else:
             targets = _linspace(float(log_snr[0]), float(log_snr[-1]), steps)
         wanted = np.interp(-targets, -log_snr, np.arange(count))
@@ -255,7 +340,10 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
     if shift is None:
         if config.get("use_dynamic_shifting"):
             raise NoiseLevelError("This flow scheduler shifts with the image size: pass shift=exp(mu) for that size.")
-        shift = float(config.get("shift") or config.get("flow_shift") or 1.0)
+        key = "flow_shift" if config.get("shift") is None else "shift"
+        shift = config_number(config, key, 1.0, 1e-6, 1e6)
+    else:
+        shift = config_number({"shift": shift}, "shift", None, 1e-6, 1e6)
 
     def shifted(u: Array) -> Array:
         return np.asarray(shift * u / (shift * u + (1 - u)))  # in this form 1 stays 1 to the last bit: alpha is 0 there
@@ -269,7 +357,7 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
         s = shifted(_linspace(first, 1.0, steps))
     elif spacing == "quadratic":
         s = shifted((i / steps) ** 2)
-    elif spacing == "logsnr":
+    elif spacing == "logsnr" and count > 1:
         ends = [math.log(1 / s - 1) for s in (float(shifted(np.array(1 / count))), 1 - 1 / count)]
         s = np.append(1 / (1 + np.exp(np.linspace(ends[0], ends[1], steps)[:-1])), 1.0)
     else:
@@ -278,7 +366,8 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
 
 
 def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
-    low, high = float(config["sigma_min"]), float(config["sigma_max"])
+    low = config_number(config, "sigma_min", None, 1e-9, 1e9)
+    high = config_number(config, "sigma_max", None, low, 1e9)
     i = np.arange(1, steps + 1)
     if spacing == "leading":
         u = (i - 1) / steps
@@ -289,7 +378,7 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Leve
     else:
         u = _linspace(0.0, 1.0, steps)
     if "rho" in config and config.get("sigma_schedule") != "exponential" and spacing != "logsnr":
-        rho = float(config["rho"])  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
+        rho = config_number(config, "rho", None, 0.1, 1000)  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
         sigmas = (low ** (1 / rho) + u * (high ** (1 / rho) - low ** (1 / rho))) ** rho
     else:
         sigmas = low * (high / low) ** u  # Song et al. 2021 (arXiv 2011.13456), App. C: geometric
@@ -298,7 +387,8 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Leve
 
 def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
     """Some of the levels of training: between them the network has seen nothing (arXiv 2303.01469, Sec. 4)."""
-    trained = _ve_levels(config, int(config.get("num_train_timesteps", 1000)), "linspace")
+    trained = _ve_levels(config, _train_count(config), "linspace")
+    _check_rising(trained)  # before it is searched
     abar = 1 / (1 + np.array([level.sigma for level in trained]) ** 2)  # of the VP level with the same log-SNR
     return [trained[t] for t in _timesteps(abar, steps, spacing, 0)]
 

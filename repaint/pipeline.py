@@ -18,7 +18,7 @@ from repaint.errors import InputError, StateError, is_number, nearest, shown
 from repaint.images import ImageLike, read_images, side_by_side
 from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
 from repaint.masks import MaskLike
-from repaint.memory import BatchSize, Placed, check_batch_size, explained, in_batches
+from repaint.memory import BatchSize, Placed, check_batch_size, in_batches
 from repaint.merge import Merge
 from repaint.method import Method, as_method
 from repaint.priors.base import Conditions, Prior
@@ -34,6 +34,8 @@ __all__ = ["RePaintOutput", "RePaintPipeline", "inpaint"]
 OutputType = Literal["pil", "np", "pt", "latent"]
 StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Any]], "dict[str, Any] | None"]
 ScheduleLike = str | Path | JumpSchedule | Method
+# A state is that of its whole batch, and of the windows that it began with.
+UNCUT = "Resume it where there is more memory, with torch_dtype=torch.bfloat16, or with enable_model_cpu_offload()."
 
 
 @dataclass(frozen=True)
@@ -252,36 +254,37 @@ class RePaintPipeline(Placed):
             The other arguments are those of `__call__`.
         Raises:
             StateError: a damaged state, another walk, or another image.
+            OutOfMemory: its batch does not fit; the state stays as it is.
         """
         _check_output_type(output_type)
         self._check_seam(latent_margin, feather, output_type)
-        if not isinstance(state, SamplerState):
-            state = SamplerState.load(state)
+        saved = state if isinstance(state, SamplerState) else SamplerState.load(state)
         method = _weakened(as_method(schedule, merge=merge, solver=solver, corrector=corrector), strength)
         pictures, cropping = read_images(image), as_crop(crop)
         parts = cut(pictures, mask_image, keep_mask, cropping, self.prior)
-        copies = max(1, len(state.seeds) // max(1, sum(map(len, parts))))
+        copies = max(1, len(saved.seeds) // max(1, sum(map(len, parts))))
         results = results_for(pictures, parts, copies, 0, Conditions(**conditions))  # the state has its own seeds
         if output_type == "latent":
             check_latents(results)
         jobs = [job for result in results for job in result.jobs]
-        state = state.to(self.device)
-        if len(batches(jobs)) != 1 or not same_problem(
-            state, *encode(self.prior, [job.part for job in jobs], latent_margin)
-        ):
-            raise StateError(
-                f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
-                "is not this image's under this mask. Give the image, mask, crop and latent_margin that the run was "
-                "started with; where batch_size cut it, the images of that batch alone, all of whose windows it held."
-            )
-        done = state.model_calls
-        with explained():
-            sampler = Sampler(bound(self.prior, jobs, cropping), method, guidance)
-            last = self._walk(sampler, state, callback_on_step_end)
-            self._finish(jobs, last, feather, output_type)
-        seed_of = dict(zip(map(id, jobs), state.seeds, strict=True))
+        if len(batches(jobs)) != 1:
+            raise _stranger(saved)
+        calls = 0
+
+        def go_on(batch: Sequence[Job]) -> None:
+            nonlocal calls
+            here = saved.to(self.device)
+            if not same_problem(here, *encode(self.prior, [job.part for job in batch], latent_margin)):
+                raise _stranger(saved)
+            sampler = Sampler(bound(self.prior, batch, cropping), method, guidance)
+            last = self._walk(sampler, here, callback_on_step_end)
+            self._finish(batch, last, feather, output_type)
+            calls = last.model_calls - here.model_calls
+
+        in_batches(jobs, None, go_on, cure=UNCUT)
+        seed_of = dict(zip(map(id, jobs), saved.seeds, strict=True))
         seeds = [seed_of[id(result.jobs[0])] if result.jobs else result.seed for result in results]
-        return RePaintOutput(collect(results, output_type, self.prior), last.model_calls - done, seeds)
+        return RePaintOutput(collect(results, output_type, self.prior), calls, seeds)
 
     def _check_seam(self, margin: int, feather: float, output_type: OutputType) -> None:
         if isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0:
@@ -340,6 +343,14 @@ def _weakened(method: Method, strength: float) -> Method:
     visited = {level for level in method.schedule.levels if level > 0}
     level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))
     return replace(method, schedule=method.schedule.capped(level))
+
+
+def _stranger(state: SamplerState) -> StateError:
+    return StateError(
+        f"The state holds {len(state.x)} samples of shape {tuple(state.x.shape[1:])} with a known part that "
+        "is not this image's under this mask. Give the image, mask, crop and latent_margin that the run was "
+        "started with; where batch_size cut it, the images of that batch alone, all of whose windows it held."
+    )
 
 
 def _check_output_type(output_type: str) -> None:

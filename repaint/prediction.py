@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.errors import NoiseLevelError, PriorError, nearest
-from repaint.noise import Level
+from repaint.noise import Level, config_number
 
 __all__ = ["PARAMETRISATIONS", "Clip", "Prediction", "from_output", "guided", "split_variance", "weighted"]
 
@@ -82,14 +82,18 @@ class Clip:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Clip | None:
-        """What a scheduler's config asks for (thresholding, clip_sample, clip_denoised); None where for nothing."""
+        """What a scheduler's config asks for (thresholding, clip_sample, clip_denoised); None where for nothing.
+
+        Raises:
+            NoiseLevelError: a value that no range can have.
+        """
         if config.get("thresholding"):
             return cls(
-                quantile=float(config.get("dynamic_thresholding_ratio", 0.995)),
-                max_value=float(config.get("sample_max_value", 1.0)),
+                quantile=config_number(config, "dynamic_thresholding_ratio", 0.995, 0, 1),
+                max_value=config_number(config, "sample_max_value", 1.0, 0),
             )
         if config.get("clip_sample"):
-            return cls(limit=float(config.get("clip_sample_range", 1.0)))
+            return cls(limit=config_number(config, "clip_sample_range", 1.0, 1e-6))
         return cls() if config.get("clip_denoised") else None  # consistency models' name for it
 
     def __call__(self, x0_hat: Batch) -> Batch:

@@ -21,6 +21,20 @@ install_import_hook("repaint", "beartype.beartype(conf=beartype.BeartypeConf(is_
 torch.set_num_threads(1)  # the tensors here are small: threads would only wait for one another
 
 
+@pytest.fixture(scope="module")
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line, whatever is captured: figures that a long test has found."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+
+    def write(text: str) -> None:
+        if reporter is not None and capture is not None:  # a worker of xdist has none
+            with capture.global_and_fixture_disabled():
+                reporter.write_line(f"\n{text}")
+
+    return write
+
+
 @pytest.fixture
 def float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
     """A block in which diffusers computes in float64.

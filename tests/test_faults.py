@@ -1,22 +1,35 @@
-"""Disks that fill or refuse: the older file stays whole, nothing is left beside it, and one line says why."""
+"""Kills, failing calls and disks: what was saved is whole, and what goes on from it is the same to the bit.
+
+The default suite kills a few processes; `pytest -m slow tests/test_faults.py` kills more than 200, at moments that
+PYTEST_SEED names, and prints how many there were.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
-from tiny_priors import tiny_pipe
+import torch
+import yaml
+from kills import KILLS, Target, Work, command, dying, ended, forks, killed_until_done, launched, ranks, strike
+from PIL import Image
+from safetensors import safe_open
+from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
-from repaint.errors import InputError
-from repaint.files import write_image
+from repaint.errors import InputError, OutOfMemory
+from repaint.files import atomic_path, write_image
 from repaint.images import read_images
 from repaint.pipeline import RePaintPipeline
 from repaint.schedule import JumpSchedule
@@ -24,6 +37,304 @@ from repaint.state import SamplerState
 
 IMAGE = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
 HOLE = np.eye(8, dtype=bool)
+
+
+# --- kills: three kinds of work that a killed process leaves half-done
+
+LONG = JumpSchedule.paper(60, 10, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted(say: Callable[[str], None]) -> Iterator[None]:
+    """At the end, the number of kills."""
+    yield
+    if KILLS:
+        say(f"{sum(KILLS.values())} kills: {', '.join(f'{name} {number}' for name, number in KILLS.items())}")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny prior, twelve pictures, one mask, a schedule, and a grid of 24 cells."""
+    forks()
+    folder = tmp_path_factory.mktemp("place")
+    tiny_folder_pipeline().save_pretrained(folder / "prior")
+    (folder / "pictures").mkdir()
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"p{i:02}.png")
+    Image.fromarray(HOLE).save(folder / "mask.png")
+    (folder / "twelve.yaml").write_text("steps: 12\nspacing: linspace\n")
+    grid = {"prior": "prior", "images": ["pictures"], "masks": ["mask.png"], "schedules": ["twelve.yaml"]}
+    (folder / "grid.yaml").write_text(yaml.safe_dump({**grid, "seeds": [0, 1], "batch": 2}))
+    return folder
+
+
+def fill_with_saves(folder: Path, every: int) -> None:
+    """Fill, save the state every so many moves, and go on from what is saved."""
+    torch.set_num_threads(1)
+    state, pipe = folder / "state", tiny_pipe()
+
+    def keep(_pipe: RePaintPipeline, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        if moves % every == 0:
+            kwargs["state"].save(state)
+
+    asked: dict[str, Any] = {"schedule": LONG, "output_type": "np", "callback_on_step_end": keep}
+    out = pipe.resume(state, IMAGE, HOLE, **asked) if state.exists() else pipe(IMAGE, HOLE, generator=7, **asked)
+    with atomic_path(folder / "result.npy") as draft:
+        np.save(draft, out.images)
+
+
+def standing(state: Path) -> tuple[int, str]:
+    """(moves made, checksum of everything) of a saved state."""
+    with safe_open(str(state), framework="pt") as file:
+        metadata = file.metadata()
+    return json.loads(metadata["facts"])["position"], metadata["sha256"]
+
+
+@cache
+def checksums(place: Path, every: int) -> dict[int, str]:
+    """What the states of an unbroken run are, by moves made."""
+    right: dict[int, str] = {}
+
+    def remember(_pipe: RePaintPipeline, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        if moves % every == 0:
+            kwargs["state"].save(place / "state")
+            right.update([standing(place / "state")])
+
+    tiny_pipe()(IMAGE, HOLE, generator=7, schedule=LONG, callback_on_step_end=remember)
+    return right
+
+
+def sampling(place: Path, folder: Path, processes: int = 1, every: int = 3) -> Work:
+    state, result, right = folder / "state", folder / "result.npy", checksums(place, every)
+    total = max(right) + every
+
+    def done() -> int:
+        if result.exists():
+            return total
+        return standing(state)[0] if state.exists() else 0
+
+    def kept() -> dict[str, Any]:
+        if state.exists():
+            SamplerState.load(state)  # which verifies the checksum
+            moves, checksum = standing(state)
+            assert right[moves] == checksum
+        return {"result": result.read_bytes()} if result.exists() else {}
+
+    return Work("sampling", lambda: [(fill_with_saves, (folder, every))], done, total, kept)
+
+
+def commands(folder: Path, processes: int, arguments: list[object]) -> list[Target]:
+    words = [*map(str, arguments), "--device", "cpu"]
+    return [(command, (environment, folder / "told", words)) for environment in ranks(processes)]
+
+
+def sweep_of(place: Path, out: Path) -> list[object]:
+    return ["sweep", place / "grid.yaml", "--out", out]
+
+
+def sweep(place: Path, folder: Path, processes: int = 1) -> Work:
+    out = folder / "rows.jsonl"
+
+    def kept() -> dict[str, Any]:
+        content = out.read_bytes() if out.exists() else b""
+        rows = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+        found = {row["key"]: json.dumps({k: v for k, v in row.items() if k != "seconds"}) for row in rows}
+        assert len(found) == len(rows), "a row is doubled"
+        return found
+
+    def done() -> int:
+        return out.read_bytes().count(b"\n") if out.exists() else 0
+
+    targets = partial(commands, folder, processes, sweep_of(place, out))
+    return Work(f"sweep on {processes}", targets, done, 24, kept)
+
+
+def fills_of(place: Path, out: Path) -> list[object]:
+    asked = ["--prior", place / "prior", "--schedule", place / "twelve.yaml", "--batch-size", 1]
+    return ["inpaint", place / "pictures", place / "mask.png", "--out", out, *asked]
+
+
+def fills(place: Path, folder: Path, processes: int = 1) -> Work:
+    out = folder / "out"
+
+    def names() -> list[str]:
+        """What is visible: a file that a kill left half-written has a hidden name."""
+        return [path.name for path in out.glob("[!.]*")]
+
+    def kept() -> dict[str, Any]:
+        return {name: (out / name).read_bytes() for name in names()}
+
+    targets = partial(commands, folder, processes, fills_of(place, out))
+    return Work(f"folder on {processes}", targets, lambda: len(names()), 13, kept)
+
+
+WORKS: dict[str, Callable[..., Work]] = {"sampling": sampling, "sweep": sweep, "folder": fills}
+LONG_FORMS = [("sampling", 1), ("sweep", 1), ("sweep", 2), ("folder", 1), ("folder", 2)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes", "rounds", "kills"),
+    [
+        *[(kind, 1, 1, 2) for kind in WORKS],
+        *[pytest.param(kind, processes, 5, 10, marks=pytest.mark.slow) for kind, processes in LONG_FORMS],
+    ],
+)
+def test_killed_at_any_moment(place: Path, tmp_path: Path, kind: str, processes: int, rounds: int, kills: int) -> None:
+    """If this fails, a preempted job leaves half a file, loses work or does it twice, or ends with other bits."""
+    for name in ("whole", *map(str, range(rounds))):
+        (tmp_path / name).mkdir()
+    whole = WORKS[kind](place, tmp_path / "whole").finish()
+    for i in range(rounds):
+        killed_until_done(WORKS[kind](place, tmp_path / str(i), processes), whole, kills, i)
+
+
+@pytest.mark.parametrize("kind", ["sampling", "folder"])
+def test_killed_within_a_write(place: Path, tmp_path: Path, kind: str) -> None:
+    """If this fails, a kill between two bytes of a state or picture leaves half of it under its name."""
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole, work = WORKS[kind](place, tmp_path / "whole").finish(), WORKS[kind](place, tmp_path / "cut")
+    for drafts, step in enumerate(("renamed", "half written", "written")):
+        ((target, arguments),) = work.targets()
+        before = work.done()
+        dead = forks().Process(target=dying, args=(step, 3, target, arguments))
+        dead.start()
+        assert ended([dead]) == [-signal.SIGKILL]
+        KILLS[f"{kind}, {step}"] += 1
+        assert before < work.done() < work.total
+        assert work.kept().items() <= whole.items()
+        assert len([path for path in (tmp_path / "cut").rglob(".*") if path.is_file()]) == drafts
+    assert work.finish() == whole
+
+
+@pytest.mark.parametrize(
+    ("kind", "victim"),
+    [
+        ("sweep", 1),
+        *[pytest.param(*its, marks=pytest.mark.slow) for its in (("sweep", 0), ("folder", 0), ("folder", 1))],
+    ],
+)
+def test_one_process_of_two_is_killed(place: Path, tmp_path: Path, kind: str, victim: int) -> None:
+    """If this fails, the other process hangs, loses its own share or dies of a traceback, or work is lost for good."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    work = WORKS[kind](place, tmp_path / "two", 2)
+    processes = work.start()
+    work.reach(processes, 0.2 * work.total)
+    strike(processes[victim])
+    codes = ended(processes)
+    assert (codes[victim], codes[1 - victim]) == (-signal.SIGKILL, 2)
+    KILLS[f"one of two in a {kind}"] += 1
+    assert work.total // 2 <= work.done() < work.total, "the other does its own share, and no more"
+    told = (tmp_path / "two" / "told").read_text()
+    assert "repaint: Another process of this job has ended before its work was done (" in told
+    assert "so far are safe: see what that process said, if anything, and give the same command again.\n" in told
+    assert "Traceback" not in told
+    assert work.finish() == WORKS[kind](place, tmp_path / "one").finish()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "words"), [("sweep", sweep_of), ("folder", fills_of)])
+def test_one_process_under_accelerate_is_killed(
+    place: Path, tmp_path: Path, kind: str, words: Callable[..., list[object]]
+) -> None:
+    """If this fails, `accelerate launch` waits for ever for a worker that is dead, or cannot be given again."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    work = WORKS[kind](place, tmp_path / "two")
+    line = words(place, tmp_path / "two" / {"sweep": "rows.jsonl", "folder": "out"}[kind])
+    process = launched(*line, processes=2)
+    until = time.monotonic() + 120
+    while work.done() <= 0.1 * work.total and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.kill(workers[-1].pid, signal.SIGKILL)
+    _, wrong = process.communicate(timeout=120)
+    assert process.returncode not in (0, None)
+    assert "SIGKILL" in wrong or "exitcode  : -9" in wrong
+    KILLS[f"one of two in a {kind} under accelerate"] += 1
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    assert work.done() < work.total
+    again = launched(*line, processes=2)
+    _, wrong = again.communicate(timeout=240)
+    assert again.returncode == 0, wrong
+    assert work.kept() == WORKS[kind](place, tmp_path / "one").finish()
+
+
+# --- calls of the model that fail
+
+SHORT = JumpSchedule.from_levels([3, 2, 1, 2, 1, 0])
+
+
+def no_room() -> None:
+    torch.empty(2**62, dtype=torch.uint8)  # what the allocator itself says
+
+
+def refuse(error: Exception) -> None:
+    raise error
+
+
+FAILURES: dict[str, tuple[Callable[[], None], type[Exception], str]] = {
+    "allocator": (
+        no_room,
+        OutOfMemory,
+        r"Out of memory with a batch of 1 \(.*DefaultCPUAllocator: can't allocate.*\)\. ",
+    ),
+    "accelerator": (
+        partial(refuse, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")),
+        OutOfMemory,
+        r"Out of memory with a batch of 1 \(CUDA out of memory\. Tried to allocate 2 GiB\.\)\. ",
+    ),
+    "python": (partial(refuse, MemoryError()), OutOfMemory, r"Out of memory with a batch of 1 \(MemoryError\)\. "),
+    "device": (partial(refuse, RuntimeError("The device fell off.")), RuntimeError, r"^The device fell off\.$"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_at_any_call_of_the_model(tmp_path: Path, failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, memory that runs out at some call costs the pipeline or the state saved before, or hides why."""
+    fail, kind, message = FAILURES[failure]
+    pipe, state = tiny_pipe(), tmp_path / "state"
+    at, calls = -1, 0
+    forward = pipe.prior.unet.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            fail()
+        return forward(*args, **kwargs)
+
+    def keep(_pipe: RePaintPipeline, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        kwargs["state"].save(state)
+
+    monkeypatch.setattr(pipe.prior.unet, "forward", counted)
+    asked: dict[str, Any] = {"schedule": SHORT, "corrector": "langevin", "output_type": "np"}
+    whole = pipe(IMAGE, HOLE, generator=7, **asked).images
+    count = calls
+    assert count > len(SHORT.transitions), "the corrector calls the model too"
+    for k in range(1, count + 1):
+        state.unlink(missing_ok=True)
+        at, calls = k, 0
+        with pytest.raises(kind, match=message):
+            pipe(IMAGE, HOLE, generator=7, callback_on_step_end=keep, **asked)
+        assert calls == k, "it failed, and went on"
+        assert list(tmp_path.iterdir()) == [state] * (k > 1)
+        if k > 1:
+            at, calls = 1, 0
+            before = state.read_bytes()
+            with pytest.raises(
+                kind, match=message + ("" if kind is RuntimeError else r"Resume it where there is more")
+            ):
+                pipe.resume(state, IMAGE, HOLE, **asked)
+            assert state.read_bytes() == before
+            at, calls = -1, 0
+            resumed = pipe.resume(state, IMAGE, HOLE, **asked)
+            assert np.array_equal(resumed.images, whole)
+            assert resumed.model_calls == calls == count - k + 1
+    at = -1
+    assert np.array_equal(pipe(IMAGE, HOLE, generator=7, **asked).images, whole)
 
 
 # --- disks

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kills import launched
 from PIL import Image
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
@@ -23,7 +20,6 @@ from repaint.folders import SETTINGS, batches, run, tasks
 from repaint.lab.shares import Halving
 from repaint.method import as_method
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZES = [(12, 14)] * 5 + [(16, 10)] * 3  # height, width
 Call = Callable[..., tuple[int, str, str]]
 
@@ -295,36 +291,6 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
 # --- processes
 
 
-def launched(prior: Path, *arguments: object, processes: int | None = None, **options: Any) -> subprocess.Popen[str]:
-    """`repaint inpaint` in processes of its own; with a number, under accelerate."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [sys.executable, *(launch if processes else []), "-m", "repaint", "inpaint", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, "--prior", str(prior), "--device", "cpu"], env=environment, **pipes)
-
-
-@pytest.mark.slow
-def test_a_kill_in_the_middle(folder: Path, prior: Path, call: Call) -> None:
-    """If this fails, a preempted job leaves half a picture, or ends with other pictures than one left alone."""
-    long = ["photos", "masks", "--batch-size", 1]
-    Path("long.yaml").write_text("steps: 100\nspacing: linspace\n")
-    call(*long, "--out", "whole", schedule="long.yaml")
-    process = launched(prior, *long, "--out", "killed", "--schedule", "long.yaml")
-    until = time.monotonic() + 120
-    while len(list(Path("killed").glob("p*.png"))) < 2 and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    done = len(list(Path("killed").glob("p*.png")))
-    assert process.returncode == -signal.SIGKILL
-    assert 2 <= done < 8, "it had ended before the kill: give it more to do"
-    status, told, _ = call(*long, "--out", "killed", schedule="long.yaml")
-    assert (status, told) == (0, f"{8 - done} filled, {done} there before. Results: killed\n")
-    assert results("killed") == results("whole")
-
-
 @pytest.mark.slow
 def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -> None:
     """If this fails, `accelerate launch` paints other pictures, reports twice, or a bad file ends all of it."""
@@ -332,7 +298,8 @@ def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -
     call(*asked, "--out", "one")
     Path("photos/bad.png").write_text("no image")
     Path("masks/bad.png").write_text("no image")
-    process = launched(prior, *asked, "--out", "two", "--schedule", "two.yaml", "--json", processes=2)
+    options = ["--out", "two", "--prior", prior, "--schedule", "two.yaml", "--json"]
+    process = launched("inpaint", *asked, *options, processes=2)
     told, wrong = process.communicate(timeout=300)
     assert process.returncode != 0
     report = json.loads(told)

@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ Draw = Any  # hypothesis's own: draws from a strategy
 
 
 @pytest.fixture(autouse=True, scope="module")
-def as_users_have_it(request: pytest.FixtureRequest) -> Iterator[None]:
+def as_users_have_it(say: Callable[[str], None]) -> Iterator[None]:
     """Annotations are not enforced, as for users; warnings are heard elsewhere. At the end, the number of cases."""
     before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
@@ -59,13 +59,8 @@ def as_users_have_it(request: pytest.FixtureRequest) -> Iterator[None]:
         warnings.simplefilter("ignore")
         yield
     config.update("jaxtyping_disable", before)
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or capture is None:
-        return
-    with capture.global_and_fixture_disabled():
-        told = ", ".join(f"{name.removeprefix('test_')} {count}" for name, count in CASES.items())
-        reporter.write_line(f"\n{sum(CASES.values())} cases: {told}")
+    told = ", ".join(f"{name.removeprefix('test_')} {count}" for name, count in CASES.items())
+    say(f"{sum(CASES.values())} cases: {told}")
 
 
 # --- what is drawn

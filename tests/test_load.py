@@ -31,7 +31,7 @@ from repaint.errors import InputError, NoiseLevelError, PriorError
 from repaint.noise import Level
 from repaint.pipeline import RePaintPipeline
 from repaint.prediction import Clip
-from repaint.priors.load import bundled, load, prior_from_components
+from repaint.priors.load import bundled, load, prior_from_components, prior_from_pipe
 from repaint.priors.pixel import PixelPrior
 
 LEVEL = Level(alpha=0.6, sigma=0.8, t=500.0)
@@ -325,6 +325,41 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(
         PriorError, match=r"Cannot load unet from .*size mismatch for conv_in\.weight.*Save or download"
+    ):
+        load(folder)
+
+
+def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
+    """If this fails, an edited config ends in a traceback from within torch, at the first call."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": -1}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    prior = load(folder)
+    message = (
+        r"The UNet2DModel cannot run \(RuntimeError\(.*\): its config does not fit it\. Save or download the model ag"
+    )
+    with pytest.raises(PriorError, match=message):
+        prior.denoise(torch.zeros(1, 3, 8, 8), prior.schedule(2)[2])
+
+
+@pytest.mark.parametrize("size", ["", "x", [], [8, "x"], 0, -8, float("nan"), 10**400, {}])
+def test_a_size_that_is_none(size: Any) -> None:
+    """If this fails, an edited config ends in a traceback, or in crops of no size."""
+    prior = prior_from_pipe(tiny_folder_pipeline(sample_size=[8, 16]))
+    assert prior.preferred_size == 16
+    prior = prior_from_pipe(tiny_folder_pipeline(sample_size=size))
+    with pytest.raises(
+        PriorError, match=r"A network's sample_size is .*: it is a side, or two, from 1\. Correct its c"
+    ):
+        _ = prior.preferred_size
+
+
+@pytest.mark.parametrize("count", [10**9, 1e300, [2, 10**30]])
+def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
+    """If this fails, one number in a stranger's config takes all memory, and never returns."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": count}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        PriorError, match=r"config\.json has layers_per_block .*: at most 1000 are built\. Save or down"
     ):
         load(folder)
 

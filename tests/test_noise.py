@@ -284,6 +284,47 @@ def test_posterior_at_the_ends() -> None:
         (VP_CONFIGS["trained_betas"] | {"num_train_timesteps": 1000}, 101, r"101 steps: .* Choose 1 to 100."),
         ({"beta_schedule": "linaer"}, 10, r"Beta schedule 'linaer': .* Did you mean 'linear'\?"),
         ({"_class_name": "Odd"}, 10, r"Scheduler Odd has neither betas, nor a flow shift, nor a sigma range"),
+        (None, 1, r"Scheduler None: it is a scheduler of diffusers, or a dict\. Pass one\."),
+        ("linear", 1, r"Scheduler 'linear': it is a scheduler of diffusers, or a dict"),
+        ({"beta_schedule": None}, 1, r"Beta schedule 'None': known are linear"),
+        (LINEAR | {"timestep_spacing": ["trailing"]}, 1, r"Spacing .* Did you mean 'trailing'\?"),
+        ({"trained_betas": []}, 1, r"trained_betas have shape \(0,\): they are one list\. Pass one, not empty\."),
+        ({"trained_betas": [[0.1, 0.2]]}, 1, r"trained_betas have shape \(1, 2\): they are one list"),
+        ({"trained_betas": 0.1}, 1, r"trained_betas have shape \(\)"),
+        ({"trained_betas": "linear"}, 1, r"trained_betas 'linear' are no numbers"),
+        ({"trained_betas": [1j]}, 1, r"trained_betas \[1j\] are no numbers"),
+        ({"trained_betas": [0.1, math.nan, 0.2]}, 1, r"Beta 1 of the scheduler's 3 is nan, .* betas lie in \(0, 1\)"),
+        ({"trained_betas": [0.1, None]}, 1, r"Beta 1 of the scheduler's 2 is nan"),
+        ({"trained_betas": [0.0, 0.1]}, 1, r"Beta 0 of the scheduler's 2 is 0, which takes .* signal to 1:"),
+        ({"trained_betas": [0.1, 1.0, 0.2]}, 1, r"Beta 1 of the scheduler's 3 is 1, .* the last may be 1"),
+        ({"trained_betas": [0.1, 1.5, 0.2]}, 1, r"Beta 1 of the scheduler's 3 is 1\.5, .* Correct trained_betas"),
+        ({"trained_betas": [0.1, 1.5]}, 1, r"Beta 1 of the scheduler's 2 is 1\.5"),
+        ({"trained_betas": [0.1, -0.1]}, 1, r"Beta 1 of the scheduler's 2 is -0\.1, .* signal to 0\.99:"),
+        ({"trained_betas": [1 - 1e-9] * 40}, 1, r"Beta 36 of the scheduler's 40 is 1, .* something is left before it"),
+        ({"trained_betas": [0.1], "rescale_betas_zero_snr": True}, 1, r"rescale_betas_zero_snr with one level"),
+        (LINEAR | {"beta_start": 0}, 1, r"Beta 0 of the scheduler's 1000 is 0"),
+        (
+            LINEAR | {"beta_end": 2},
+            1,
+            r"The scheduler's beta_end is 2: it is a number from 0 to 1\. Correct its config",
+        ),
+        (LINEAR | {"beta_start": math.nan}, 1, r"The scheduler's beta_start is nan: it is a number"),
+        (LINEAR | {"beta_start": "small"}, 1, r"The scheduler's beta_start is 'small': it is a number"),
+        ({"beta_schedule": "scaled_linear", "beta_start": -1}, 1, r"The scheduler's beta_start is -1: it is a number"),
+        (LINEAR | {"steps_offset": 1000}, 1, r"The scheduler's steps_offset is 1000: it is a number from 0 to 999"),
+        (LINEAR | {"steps_offset": None}, 1, r"The scheduler's steps_offset is None"),
+        (FLOW | {"shift": 0.0}, 1, r"The scheduler's shift is 0\.0: it is a number from 1e-06 to 1e\+06"),
+        (FLOW | {"shift": math.nan}, 1, r"The scheduler's shift is nan"),
+        (EDM | {"sigma_min": 0.0}, 1, r"The scheduler's sigma_min is 0\.0: it is a number from 1e-09 to 1e\+09"),
+        (EDM | {"sigma_min": 90.0}, 1, r"The scheduler's sigma_max is 80\.0: it is a number from 90 to 1e\+09"),
+        (EDM | {"sigma_min": 80.0}, 2, r"Levels 1 and 2 of 2 have alpha 1 and 1, sigma 80 and 80: noise rises from"),
+        (EDM | {"rho": 0}, 1, r"The scheduler's rho is 0: it is a number from 0\.1 to 1000"),
+        (EDM | {"sigma_max": None}, 1, r"The scheduler's sigma_max is None"),
+        *[
+            (config | {"num_train_timesteps": count}, 1, rf"The scheduler's num_train_timesteps is {count}: it is a")
+            for config in (LINEAR, FLOW, EDM)
+            for count in (0, -1, 2.5, None, math.nan, math.inf, 10**12, True)
+        ],
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -291,6 +332,57 @@ def test_unusable_schedulers_are_refused(config: dict[str, Any], steps: int, mes
     """If this fails, a typo in a config becomes a wrong grid, or a traceback that does not say what to change."""
     with pytest.raises(NoiseLevelError, match=message):
         NoiseSchedule.from_scheduler(config, steps)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("config", [LINEAR, FLOW, EDM, {"trained_betas": [0.3]}, {"trained_betas": [1.0]}], ids=str)
+def test_a_model_trained_on_one_level(config: dict[str, Any], spacing: Spacing) -> None:
+    """If this fails, the smallest training grid there is, one level, divides by zero."""
+    grid = NoiseSchedule.from_scheduler(config | {"num_train_timesteps": 1}, 1, spacing)
+    alpha = {"VP": math.sqrt(1 - config.get("trained_betas", [1e-4])[0]), "flow": 0.0, "VE": 1.0}[grid.family]
+    assert grid[1].alpha == pytest.approx(alpha, abs=1e-15)
+    assert grid[1].sigma > 0
+
+
+def test_a_scheduler_of_other_noise_than_its_config_says() -> None:
+    """If this fails, a scheduler that was changed by hand is read as if it were not, and fills with wrong noise."""
+    scheduler = diffusers.DDPMScheduler()
+    message = (
+        r"The alphas_cumprod of this DDPMScheduler are not those of its config, which alone is read\. Give it the be"
+    )
+    right = scheduler.alphas_cumprod
+    for wrong in (right[:0], right[:-1], right.flip(0), right * 0.99, right * math.nan):
+        scheduler.alphas_cumprod = wrong
+        with pytest.raises(NoiseLevelError, match=message):
+            NoiseSchedule.from_scheduler(scheduler, 10)
+    scheduler.alphas_cumprod = right
+    assert NoiseSchedule.from_scheduler(scheduler, 10) == NoiseSchedule.from_scheduler(LINEAR, 10)
+
+
+def test_every_scheduler_of_diffusers_is_read_rightly_or_refused() -> None:
+    """If this fails, a class computes its noise by a rule of its own, and the grid is silently another."""
+    read, refused = set(), set()
+    for name in sorted(name for name in dir(diffusers) if name.endswith("Scheduler")):
+        try:
+            scheduler = getattr(diffusers, name)()
+        except (ImportError, TypeError, ValueError):  # needs a library that is not here
+            continue
+        if not hasattr(scheduler, "alphas_cumprod"):
+            continue
+        try:
+            grid = NoiseSchedule.from_scheduler(scheduler, 1000, "linspace")
+        except NoiseLevelError:
+            refused.add(name)
+            continue
+        read.add(name)
+        theirs = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
+        found = [level.alpha**2 for level in grid.levels[1:]]
+        # Single precision throughout, and a product of a thousand.
+        np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-5, err_msg=name)
+    assert {"DDPMScheduler", "DDIMScheduler", "EulerDiscreteScheduler", "UniPCMultistepScheduler"} <= read
+    assert len(read) > 15
+    assert "CogVideoXDDIMScheduler" in refused, "it scales its signal-to-noise ratio by a key of its own"
+    assert not refused & {"PNDMScheduler", "HeunDiscreteScheduler"}
 
 
 def test_renoising_downwards_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -123,6 +125,21 @@ def test_unknown_kinds_are_refused() -> None:
     x = torch.ones(1, 1)
     with pytest.raises(PriorError, match=r"Prediction type 'epsilom': .* Did you mean 'epsilon'\?"):
         from_output("epsilom", x, x, LEVELS["VP noisy"])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"clip_sample": True, "clip_sample_range": None}, r"The scheduler's clip_sample_range is None: it is"),
+        ({"clip_sample": True, "clip_sample_range": 0}, r"clip_sample_range is 0: it is a number from 1e-06\. Correct"),
+        ({"thresholding": True, "dynamic_thresholding_ratio": 2}, r"dynamic_thresholding_ratio is 2: .* from 0 to 1\."),
+        ({"thresholding": True, "sample_max_value": "1"}, r"sample_max_value is '1': it is a number from 0\."),
+    ],
+)
+def test_clipping_that_no_range_has_is_refused(config: dict[str, Any], message: str) -> None:
+    """If this fails, an edited scheduler ends in a traceback, or in a picture of one colour."""
+    with pytest.raises(NoiseLevelError, match=message):
+        Clip.from_config(config)
 
 
 def test_guided_is_dhariwal_and_nichols(pair: tuple[Tensor, Tensor]) -> None:

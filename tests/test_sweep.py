@@ -5,15 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import multiprocessing
 import os
-import random
 import resource
-import signal
-import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from kills import launched
 from PIL import Image
 from tiny_priors import tiny_folder_pipeline
 
@@ -395,102 +391,17 @@ def test_nothing_is_written_without_the_lock(tiny: Path, unbroken: list[dict[str
     assert lines(out) == unbroken[:2]
 
 
-def child(config: Path, out: Path) -> None:
-    """A sweep in a process of its own, to be killed."""
-    torch.set_num_threads(1)
-    sweep(config, out)
-
-
-@pytest.fixture(scope="module")
-def forks() -> multiprocessing.context.ForkServerContext:
-    """Processes that begin with everything imported: torch alone takes seconds."""
-    context = multiprocessing.get_context("forkserver")
-    slow = ["diffusers.pipelines.ddpm", "diffusers.models.unets.unet_2d", "lpips", "torchvision", "skimage.metrics"]
-    context.set_forkserver_preload(["pytest", "repaint.cli", "repaint.lab.sweep", "scipy.ndimage", *slow])
-    return context
-
-
-def killed_until_done(tiny: Path, out: Path, kills: int, forks: Any, unbroken: list[dict[str, Any]]) -> None:
-    """Kill a sweep `kills` times at random moments after it began to write, then let it end."""
-    config = written(tiny, "killed")
-    chance = random.Random(os.environ.get("PYTEST_SEED", "0"))
-    total = (tiny / "unbroken.jsonl").stat().st_size
-    torn = 0
-    for i in range(kills):
-        process = forks.Process(target=child, args=(config, out))
-        process.start()
-        # To within milliseconds of a moment when about (i + 1) / (kills + 1) of the bytes are there.
-        goal = total * (i + chance.random()) / (kills + 1)
-        until = time.monotonic() + 120
-        while (out.stat().st_size if out.exists() else 0) <= goal and process.is_alive() and time.monotonic() < until:
-            time.sleep(0.0005)
-        time.sleep(chance.random() * 0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, "it had ended before the kill: give it more to do"
-        torn += len(lines(out)) < len(unbroken)
-    assert torn == kills
-    process = forks.Process(target=child, args=(config, out))
-    process.start()
-    process.join(300)
-    assert process.exitcode == 0
-    assert results(lines(out)) == results(unbroken)
-
-
-def test_a_sweep_killed_three_times_ends_with_the_same_rows(
-    tiny: Path, unbroken: list[dict[str, Any]], forks: Any, tmp_path: Path
-) -> None:
-    """If this fails, a preempted job loses rows or computes them otherwise."""
-    killed_until_done(tiny, tmp_path / "killed.jsonl", 3, forks, unbroken)
-
-
-@pytest.mark.slow
-def test_a_sweep_killed_ten_times_ends_with_the_same_rows(
-    tiny: Path, unbroken: list[dict[str, Any]], forks: Any, tmp_path: Path
-) -> None:
-    """As above, at more moments."""
-    killed_until_done(tiny, tmp_path / "killed.jsonl", 10, forks, unbroken)
-
-
 @pytest.mark.slow
 def test_two_processes_under_accelerate_make_the_same_rows(
     tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """If this fails, `accelerate launch` loses cells, computes some twice, prints two tables, or never ends."""
     out = tmp_path / "both.jsonl"
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    command = [
-        *launch,
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-        "-m",
-        "repaint",
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "sweep", written(tiny), "--out", out, "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = launched("sweep", written(tiny), "--out", out, "--json", processes=2)
+    told, wrong = done.communicate(timeout=600)
+    assert done.returncode == 0, wrong
     assert results(lines(out)) == results(unbroken)
-    assert [entry["rows"] for entry in json.loads(done.stdout)] == [24, 24]
+    assert [entry["rows"] for entry in json.loads(told)] == [24, 24]
 
 
 # --- files that cannot be

@@ -12,7 +12,7 @@ import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from repaint.errors import InputError, nearest
+from repaint.errors import InputError, RepaintError, nearest
 
 if TYPE_CHECKING:
     from repaint.pipeline import StepCallback
@@ -31,6 +31,7 @@ __all__ = [
     "progress_bar",
     "say",
     "tell",
+    "together",
 ]
 
 T = TypeVar("T")
@@ -89,6 +90,25 @@ def calls_bar(title: str, total: int, inherited: int = 0) -> Iterator[StepCallba
             before = state.model_calls
 
         yield step
+
+
+@contextmanager
+def together(kept: str) -> Iterator[None]:
+    """Where the processes of a job wait for one another.
+
+    Args:
+        kept: what was done so far, and is not lost.
+    Raises:
+        RepaintError: one of them has died, which others learn only as a connection that is closed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise RepaintError(
+            f"Another process of this job has ended before its work was done ({said}). {kept} so far are safe: see "
+            "what that process said, if anything, and give the same command again."
+        ) from error
 
 
 def chosen(option: str, name: str, table: Mapping[str, T]) -> T:

@@ -24,6 +24,7 @@ from repaint.cli.common import (
     progress_bar,
     say,
     tell,
+    together,
     torch_dtype,
 )
 from repaint.errors import InputError
@@ -209,7 +210,8 @@ def _many(
     check_options(pipe, options)
     if state.is_main_process:
         write_settings(out, settings)
-    state.wait_for_everyone()
+    with together("The results"):
+        state.wait_for_everyone()
     outcomes: list[Outcome] = []
     count = sum(map(len, mine))
     bar = progress_bar(f"filling {count} images with {method.name}", count * method.model_calls, "calls")
@@ -220,7 +222,8 @@ def _many(
             outcomes.append(outcome)
             if outcome.status == "failed":
                 _say_aside(f"{outcome.image}: {outcome.reason}")
-    outcomes = gather_object(outcomes)
+    with together("The results"):
+        outcomes = gather_object(outcomes)
     if state.is_main_process:
         _tell(out, settings, outcomes, as_json)
     state.destroy_process_group()

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from repaint.cli.common import AsJson, calls_bar, chosen, err, out, print_json, say, torch_dtype
+from repaint.cli.common import AsJson, calls_bar, chosen, err, out, print_json, say, together, torch_dtype
 
 if TYPE_CHECKING:
     from repaint.lab.compare import Difference
@@ -81,7 +81,8 @@ def sweep(
     todo = [batch for batch in mine if any(cell.key not in rows.found for cell in batch)]
     if todo:
         _run(grid, todo, rows, str(state.device) if device == "auto" else device, dtype, state.is_main_process)
-    state.wait_for_everyone()
+    with together("The rows"):
+        state.wait_for_everyone()
     if state.is_main_process:
         rows.refresh()
         found = [rows.found[cell.key] for cell in grid.cells if cell.key in rows.found]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from repaint.errors import InputError, PriorError, shown
+from repaint.errors import InputError, PriorError, is_number, shown
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
@@ -133,9 +133,18 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
 
 
 def side_of(config: Mapping[str, Any]) -> int | None:
-    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say."""
+    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say.
+
+    Raises:
+        PriorError: a config that says what is no size.
+    """
     size = config.get("sample_size")
-    return None if size is None else int(max(size) if isinstance(size, (list, tuple)) else size)
+    if size is None:
+        return None
+    sides = size if isinstance(size, (list, tuple)) else [size]
+    if not sides or not all(is_number(side) and 1 <= side < math.inf for side in sides):
+        raise PriorError(f"A network's sample_size is {shown(size)}: it is a side, or two, from 1. Correct its config.")
+    return int(max(sides))
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel
 
 __all__ = ["PixelPrior"]
+
+SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?)\b")
 
 
 class PixelPrior:
@@ -158,8 +161,11 @@ class PixelPrior:
         seen = x.to(floating_type(self.unet), memory_format=self.memory_format)
         try:
             output: Tensor = self.unet(seen, t, class_labels=labels, return_dict=False)[0]
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-            # diffusers takes any config, and stumbles over a wrong value only here.
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+            # diffusers takes any config, and stumbles over a wrong value only here; so does torch over shapes.
+            # A device that fails, or is full, is another thing.
+            if isinstance(error, RuntimeError) and not (type(error) is RuntimeError and SHAPES.search(str(error))):
+                raise
             raise PriorError(
                 f"The {type(self.unet).__name__} cannot run ({' '.join(repr(error).split())}): its config does not fit "
                 "it. Save or download the model again."

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from repaint.errors import PriorError, nearest
-from repaint.noise import Level, NoiseSchedule
+from repaint.noise import Level, NoiseSchedule, config_number
 
 __all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "Scales", "ScoreVE", "preconditioning_of"]
 
@@ -157,7 +157,7 @@ class Consistency:
 
 
 def _edm(config: Mapping[str, Any]) -> EDM:
-    return EDM(float(config["sigma_data"]), str(config["prediction_type"]))
+    return EDM(config_number(config, "sigma_data", None, 1e-6), str(config["prediction_type"]))
 
 
 # Scheduler class -> what its models are. Keys alone do not tell: others have the same with another clock or scale.
@@ -166,7 +166,7 @@ _VARIANCE_EXPLODING: dict[str, Callable[[Mapping[str, Any]], Preconditioning]] =
     "EDMDPMSolverMultistepScheduler": _edm,
     "ScoreSdeVeScheduler": lambda _: ScoreVE(),
     "CMStochasticIterativeScheduler": lambda config: Consistency(
-        float(config["sigma_data"]), float(config["sigma_min"])
+        config_number(config, "sigma_data", None, 1e-6), config_number(config, "sigma_min", None, 1e-9)
     ),
 }
 

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from packaging.version import Version
 
-from repaint.errors import PriorError
+from repaint.errors import PriorError, shown
 
 __all__ = ["PICKLES", "check_folder", "check_pickle", "is_kind_of", "pickles_are_safe", "read_json"]
 
 PICKLES = "2.10"  # older torch can be made to run code by a pickle, weights_only or not: CVE-2025-32434, CVE-2026-24747
 CODE = {"auto_map", "custom_pipeline"}  # how configs name code that lies beside them
 KERNELS = {"attn_implementation", "_attn_implementation"}  # the name of an algorithm; or, owner/name, code of the Hub
+LAYERS = 1000  # more than any network has; with a thousand times as many, building one never ends
 CURE = (
     "Remove the entry; or, where you trust its source, load it with diffusers and pass it to RePaintPipeline.from_pipe."
 )
@@ -33,8 +34,8 @@ def check_folder(folder: Path, index: Mapping[str, Any]) -> None:
         folder: the prior's.
         index: its model_index.json.
     Raises:
-        PriorError: code of its own, a class from elsewhere, a class that looks for code, weights outside of their
-            folder, or pickled weights where torch is too old to refuse what pickles can bring.
+        PriorError: layers without end, code of its own, a class from elsewhere, a class that looks for code, weights
+            outside of their folder, or pickled weights where torch is too old to refuse what pickles can bring.
     """
     name = index.get("_class_name")
     if name is not None and not isinstance(name, str):
@@ -102,6 +103,9 @@ def _check_config(path: Path, config: Any) -> None:
     for key, value in _entries(config):
         if key in CODE or (key in KERNELS and "/" in str(value)):
             raise PriorError(f"{path} asks for code of its own ({key}): none is run. {CURE}")
+        counts = value if isinstance(value, list) else [value]
+        if "layers" in key and any(isinstance(count, (int, float)) and count > LAYERS for count in counts):
+            raise PriorError(f"{path} has {key} {shown(value)}: at most {LAYERS} are built. Save or download it again.")
 
 
 def _entries(config: Any) -> Iterator[tuple[str, Any]]:
