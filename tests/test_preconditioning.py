@@ -30,7 +30,7 @@ from torch import Tensor
 
 from repaint.errors import PriorError
 from repaint.method import as_method
-from repaint.noise import Level, NoiseSchedule, posterior
+from repaint.noise import Level, posterior
 from repaint.pipeline import RePaintPipeline
 from repaint.prediction import Clip, Prediction
 from repaint.priors.base import Conditions

@@ -305,6 +305,7 @@ def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
         (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
         (lambda: Langevin(0), r"langevin\(iterations=0\): a whole number from 1"),
         (lambda: Langevin(h=0.0), r"langevin\(h=0.0\): the step size is above 0"),
+        (lambda: Langevin(True), r"langevin\(iterations=True\)"),
         (lambda: Langevin(h=math.inf), r"langevin\(h=inf\)"),
         (lambda: Langevin(noise="pink"), r"langevin\(noise=pink\): exact or averaged"),  # type: ignore[arg-type]
     ],
@@ -314,6 +315,13 @@ def test_arguments_out_of_range_are_refused(build: Callable[[], object], message
     """If this fails, a wrong setting runs, and its result is taken for a measurement."""
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_arguments_at_the_ends_of_their_range_are_taken() -> None:
+    """If this fails, a setting that the messages above allow is refused."""
+    assert [Refresh(0).extrapolate, Refresh(1).extrapolate] == [0, 1]
+    assert [DDIM(0).eta, DDIM(1).eta] == [0, 1]
+    assert Langevin(1, h=1000).h == 1000
 
 
 def test_learned_variance_needs_a_model_that_learned_it() -> None:
