@@ -174,6 +174,7 @@ def test_over_relaxation_is_quicker_to_the_same_fixed_point(variance: float) -> 
     if variance <= 1:
         assert error(1.5, 5) < 0.9 * error(1.0, 5)
     assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.99, 0.1, 0), 1.9) == pytest.approx(1 + (0.1 / 0.99) ** 2)
+    assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.0, 1.0, 0), 1.9) == pytest.approx(1.9)  # pure noise
 
 
 def test_trajectory_replays_one_path() -> None:
@@ -201,8 +202,10 @@ def test_merging_touches_known_pixels_only_and_is_exact_when_clean(
     n = merge.noise(*noises)
     noisy = merge_known(x, x0, n, known, level)
     torch.testing.assert_close(noisy[known], (0.6 * x0 + 0.8 * n)[known], rtol=0, atol=1e-15)  # a fused rounding
-    assert torch.equal(merge_known(x, x0, n.clone(), known, level, out=torch.empty_like(x)), noisy)
-    assert torch.equal(merge_known(x, x0, overwritten := n.clone(), known, level, out=overwritten), noisy)
+    for noise, memory in ((n, torch.empty_like(x)), (overwritten := n.clone(), overwritten)):
+        merged = merge_known(x, x0, noise, known, level, out=memory)
+        assert torch.equal(merged, noisy)
+        assert merged.data_ptr() == memory.data_ptr()
     assert torch.equal(noisy[~known], x[~known])
     clean = merge_known(x, x0, n, known, CLEAN)
     assert torch.equal(clean[known], x0[known])
