@@ -101,6 +101,20 @@ def test_diffusers_repaint_scheduler_drifts(steps: int) -> None:
     assert std > 2 * STD_TOLERANCE, "it would pass the test that ours passes above"
 
 
+def test_rules_say_what_they_read() -> None:
+    """If this fails, a rule gets no noise or no path where it reads one, or what it never reads is made for it."""
+    reads = {
+        rule: (rule.uses_noise, rule.uses_path, getattr(rule, "uses_prediction", True))
+        for rule in (Fresh(), Trajectory(), Predicted(8.0), Predicted())
+    }
+    assert reads == {
+        Fresh(): (True, False, False),
+        Trajectory(): (False, True, False),
+        Predicted(8.0): (True, False, True),
+        Predicted(math.inf, relax=1.0): (False, False, True),
+    }
+
+
 @pytest.fixture
 def noises() -> tuple[Tensor, Tensor, Tensor]:
     eps_hat, z, path = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
