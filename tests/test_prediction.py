@@ -115,6 +115,7 @@ def test_clip_is_read_from_the_config() -> None:
     assert Clip.from_config({"clip_sample": True, "clip_sample_range": 2.0}) == Clip(limit=2.0)
     assert Clip.from_config({"clip_sample": False, "thresholding": False}) is None
     assert Clip.from_config({}) is None
+    assert Clip() == Clip(limit=1.0, quantile=None, max_value=1.0)
     assert Clip.from_config({"clip_denoised": True}) == Clip(limit=1.0)
     assert Clip.from_config({"clip_denoised": False}) is None
     assert Clip.from_config({"clip_sample": True, "thresholding": True}) == Clip(quantile=0.995, max_value=1.0)

@@ -185,7 +185,7 @@ def test_presets_are_true(name: str) -> None:
 def test_paper_preset_is_the_papers_method() -> None:
     """If this fails, `schedule="paper"` is some other method."""
     method = Method.from_preset("paper").describe()
-    assert JumpSchedule.from_preset("paper") == JumpSchedule.paper(250, 10, 10)
+    assert JumpSchedule.from_preset("paper") == JumpSchedule.paper(250, 10, 10) == JumpSchedule.paper()
     assert (method["merge"], method["solver"], method["corrector"]) == ("fresh", "ddpm(variance=small)", None)
 
 
