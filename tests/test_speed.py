@@ -70,6 +70,9 @@ def start(sampler: Sampler, batch: int = 1) -> SamplerState:
         ({}, 6),  # two states of x and x0_hat, the known sample, and a draw
         ({"solver": "refresh"}, 7),  # and the prediction gone on along
         ({"merge": "predicted(inf)"}, 7),  # and the noise that the model sees
+        ({"merge": "trajectory"}, 8),  # and the path, beside the draw of the start
+        ({"corrector": "langevin(1)"}, 7),  # and the correction
+        ({"merge": "predicted(inf)", "corrector": "langevin(1)"}, 8),
         ({"merge": "predicted(inf, relax=1.5)", "solver": "refresh"}, 9),
     ],
 )
