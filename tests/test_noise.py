@@ -261,6 +261,14 @@ def test_consistency_models_are_asked_at_levels_of_their_training_only() -> None
         levels = NoiseSchedule.from_scheduler(scheduler, steps, spacing).levels
         assert len(levels) == steps + 1
         assert {level.sigma for level in levels[1:]} <= set(trained)
+    leading = [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, 4, "leading").levels[1:]]
+    assert leading == trained[::10]
+    unsaid = {key: value for key, value in CONSISTENCY.items() if key != "num_train_timesteps"}  # then it is 1000
+    of_1000 = [level.sigma for level in NoiseSchedule.from_scheduler(unsaid, 1000, "linspace").levels[1:]]
+    assert [level.sigma for level in NoiseSchedule.from_scheduler(unsaid, 4, "trailing").levels[1:]] == of_1000[
+        249::250
+    ]
+    assert of_1000 == [level.sigma for level in NoiseSchedule.from_scheduler(EDM, 1000).levels[1:]]
     log_snr = -np.log(trained)
     nearest = [trained[abs(log_snr - value).argmin()] for value in np.linspace(log_snr[0], log_snr[-1], 6)]
     assert [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, 6, "logsnr").levels[1:]] == nearest
