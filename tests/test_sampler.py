@@ -242,6 +242,14 @@ def test_averaged_corrector_uses_each_draw_twice(two_pixels: GaussianMixturePrio
     assert shared == [False, True, False, True, False, False, False, True, False, True, False]
 
 
+def test_a_renoise_ends_what_steps_hand_on(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the draw or the x0_hat of before a jump is used after it, where x no longer has to do with them."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2), solver="refresh(0.3, noise=averaged)"))
+    for state, move in zip(sampler.run(sampler.start(*problem(1), seeds=[1])), sampler.moves, strict=True):
+        carried = [value is not None for value in (state.history, state.history_level, state.z_before)]
+        assert carried == ([False] * 3 if move.kind == "renoise" else [True] * 3)
+
+
 class BareMerge:
     """`predicted(inf)` with the members that the protocol requires, and no optional one."""
 
