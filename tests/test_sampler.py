@@ -243,11 +243,32 @@ def test_averaged_corrector_uses_each_draw_twice(two_pixels: GaussianMixturePrio
 
 
 def test_a_renoise_ends_what_steps_hand_on(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the draw or the x0_hat of before a jump is used after it, where x no longer has to do with them."""
+    """If this fails, the draw or the x0_hat of before a jump is used after it, where x has left them behind."""
     sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2), solver="refresh(0.3, noise=averaged)"))
     for state, move in zip(sampler.run(sampler.start(*problem(1), seeds=[1])), sampler.moves, strict=True):
         carried = [value is not None for value in (state.history, state.history_level, state.z_before)]
         assert carried == ([False] * 3 if move.kind == "renoise" else [True] * 3)
+
+
+def test_a_correctors_draw_does_not_enter_the_step(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a solver's noise holds half of the draw that an averaged corrector has used twice already."""
+    seen = []
+
+    class Step(DDPM):
+        def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+            seen.append(z.clone())
+            return super().step(x, prediction, src, dst, z, history)
+
+    class Correct(Langevin):
+        def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+            seen.append(z.clone())
+            return super().step(x, prediction, level, z, z_before)
+
+    method = as_method(JumpSchedule.from_levels([3, 2, 0], 8), solver=Step(), corrector=Correct(1, noise="averaged"))
+    sampler = Sampler(two_pixels, method)
+    state = sampler.start(*problem(20_000), seeds=[0])
+    sampler.advance(sampler.advance(state))
+    assert abs(float((seen[0] * seen[1]).mean())) < 4 / math.sqrt(40_000)  # four standard errors
 
 
 class BareMerge:
