@@ -301,13 +301,9 @@ _BETAS: dict[str, Callable[[float, float, int], Array]] = {
 
 
 def _vp_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
-    alphas_cumprod = train_alphas_cumprod(config)
-    timesteps = _timesteps(
-        alphas_cumprod, steps, spacing, _whole(config, "steps_offset", 0, 0, len(alphas_cumprod) - 1)
-    )
-    abar = alphas_cumprod[timesteps]
-    pairs = zip(np.sqrt(abar), np.sqrt(1 - abar), timesteps, strict=True)
-    return [Level(float(alpha), float(sigma), float(t)) for alpha, sigma, t in pairs]
+    abar = train_alphas_cumprod(config)
+    timesteps = _timesteps(abar, steps, spacing, _whole(config, "steps_offset", 0, 0, len(abar) - 1))
+    return [Level(math.sqrt(abar[t]), math.sqrt(1 - abar[t]), float(t)) for t in timesteps]
 
 
 def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> NDArray[np.int64]:
@@ -325,14 +321,15 @@ def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> 
     elif spacing == "quadratic":
         wanted = count * (i / steps) ** 2 - 1
     else:
-        log_snr = 0.5 * (np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)) if alphas_cumprod[-1] > 0 else None
-        if log_snr is None:  # zero terminal SNR: even down to the last finite level, then the end itself
-            abar = alphas_cumprod[:-1]
-            log_snr = np.append(0.5 * (np.log(abar) - np.log1p(-abar)), -1e9)
-            targets = np.append(np.linspace(log_snr[0], log_snr[max(count - 2, 0)], steps - 1), -1e9)
-        else:
-            targets = _linspace(float(log_snr[0]), float(log_snr[-1]), steps)
-        wanted = np.interp(-targets, -log_snr, np.arange(count))
+        finite = alphas_cumprod[alphas_cumprod > 0]
+        log_nsr = np.log1p(-finite) - np.log(finite)
+        if len(finite) == count:
+            wanted = np.interp(_linspace(log_nsr[0], log_nsr[-1], steps), log_nsr, np.arange(count))
+        elif count == 1:
+            wanted = np.zeros(1)
+        else:  # zero terminal SNR: even up to the last finite level, then the end itself
+            even = np.linspace(log_nsr[0], log_nsr[-1], steps - 1)
+            wanted = np.append(np.interp(even, log_nsr, np.arange(count - 1)), count - 1)
     return _strictly_rising(wanted, count)
 
 
@@ -340,8 +337,8 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
     if shift is None:
         if config.get("use_dynamic_shifting"):
             raise NoiseLevelError("This flow scheduler shifts with the image size: pass shift=exp(mu) for that size.")
-        key = "flow_shift" if config.get("shift") is None else "shift"
-        shift = config_number(config, key, 1.0, 1e-6, 1e6)
+        key = next((key for key in ("shift", "flow_shift") if config.get(key) is not None), None)
+        shift = 1.0 if key is None else config_number(config, key, None, 1e-6, 1e6)
     else:
         shift = config_number({"shift": shift}, "shift", None, 1e-6, 1e6)
 
@@ -402,5 +399,5 @@ def _strictly_rising(wanted: Array, count: int) -> NDArray[np.int64]:
     """The nearest integers in [0, count) that rise strictly; dense ends are pushed apart, never repeated."""
     steps = len(wanted)
     i = np.arange(steps)
-    rising = np.maximum.accumulate(np.clip(np.round(wanted), 0, count - 1).astype(np.int64) - i) + i
+    rising = np.maximum.accumulate(np.maximum(np.round(wanted), 0).astype(np.int64) - i) + i
     return np.minimum(rising, count - steps + i)

@@ -69,8 +69,6 @@ class JumpSchedule:
         Source:
             Lugmayr et al. 2022 (arXiv 2201.09865), Sec. 4.2.
         """
-        if isinstance(jump_n_sample, int) and jump_n_sample == 1:
-            return cls.from_rules(steps, [])
         rule = _rule(jump_length=jump_length, jump_n_sample=jump_n_sample, start_resampling=start_resampling)
         return cls.from_rules(steps, [rule])
 
@@ -109,7 +107,7 @@ class JumpSchedule:
                     levels.extend(range(level + 1, level + rule.jump_length + 1))
                     level += rule.jump_length
                     break
-            if len(levels) > MAX_TRANSITIONS:
+            if len(levels) - 1 > MAX_TRANSITIONS:
                 raise ScheduleError(
                     f"These {len(rules)} nested rules make a walk of over {MAX_TRANSITIONS} transitions: that would "
                     "not end in a lifetime. Lower jump_n_sample or widen `every`."
@@ -144,7 +142,7 @@ class JumpSchedule:
             raise ScheduleError("Both 'jumps' and 'levels' are given: a walk has one description. Remove one of them.")
         if preset.levels is not None:
             return cls.from_levels(preset.levels, preset.steps)
-        return cls.from_rules(preset.steps, [rule for rule in preset.jumps if rule.jump_n_sample > 1])
+        return cls.from_rules(preset.steps, preset.jumps)
 
     @property
     def transitions(self) -> tuple[tuple[int, int], ...]:

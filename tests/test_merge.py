@@ -101,6 +101,20 @@ def test_diffusers_repaint_scheduler_drifts(steps: int) -> None:
     assert std > 2 * STD_TOLERANCE, "it would pass the test that ours passes above"
 
 
+def test_rules_say_what_they_read() -> None:
+    """If this fails, a rule gets no noise or no path where it reads one, or what it never reads is made for it."""
+    reads = {
+        rule: (rule.uses_noise, rule.uses_path, getattr(rule, "uses_prediction", True))
+        for rule in (Fresh(), Trajectory(), Predicted(8.0), Predicted())
+    }
+    assert reads == {
+        Fresh(): (True, False, False),
+        Trajectory(): (False, True, False),
+        Predicted(8.0): (True, False, True),
+        Predicted(math.inf, relax=1.0): (False, False, True),
+    }
+
+
 @pytest.fixture
 def noises() -> tuple[Tensor, Tensor, Tensor]:
     eps_hat, z, path = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -174,6 +188,7 @@ def test_over_relaxation_is_quicker_to_the_same_fixed_point(variance: float) -> 
     if variance <= 1:
         assert error(1.5, 5) < 0.9 * error(1.0, 5)
     assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.99, 0.1, 0), 1.9) == pytest.approx(1 + (0.1 / 0.99) ** 2)
+    assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.0, 1.0, 0), 1.9) == pytest.approx(1.9)  # pure noise
 
 
 def test_trajectory_replays_one_path() -> None:
@@ -201,8 +216,10 @@ def test_merging_touches_known_pixels_only_and_is_exact_when_clean(
     n = merge.noise(*noises)
     noisy = merge_known(x, x0, n, known, level)
     torch.testing.assert_close(noisy[known], (0.6 * x0 + 0.8 * n)[known], rtol=0, atol=1e-15)  # a fused rounding
-    assert torch.equal(merge_known(x, x0, n.clone(), known, level, out=torch.empty_like(x)), noisy)
-    assert torch.equal(merge_known(x, x0, overwritten := n.clone(), known, level, out=overwritten), noisy)
+    for noise, memory in ((n, torch.empty_like(x)), (overwritten := n.clone(), overwritten)):
+        merged = merge_known(x, x0, noise, known, level, out=memory)
+        assert torch.equal(merged, noisy)
+        assert merged.data_ptr() == memory.data_ptr()
     assert torch.equal(noisy[~known], x[~known])
     clean = merge_known(x, x0, n, known, CLEAN)
     assert torch.equal(clean[known], x0[known])

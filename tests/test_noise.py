@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, get_args
 
 import diffusers
@@ -32,10 +32,12 @@ VP_CONFIGS: dict[str, dict[str, Any]] = {
     "squaredcos_cap_v2": {"beta_schedule": "squaredcos_cap_v2"},
     "sigmoid": {"beta_schedule": "sigmoid"},
     "trained_betas": {"trained_betas": [0.001 * (i + 1) for i in range(100)], "num_train_timesteps": 100},
+    "short": {"beta_schedule": "linear", "num_train_timesteps": 50},
     "zero terminal SNR": {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True},
 }
 FLOW: dict[str, Any] = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
 EDM: dict[str, Any] = {"_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0}
+CONSISTENCY: dict[str, Any] = {**EDM, "num_train_timesteps": 40, "clip_denoised": True}
 
 
 def level_of(family: str, log_snr: float) -> Level:
@@ -64,6 +66,12 @@ def test_alphas_cumprod_are_those_of_diffusers(name: str, float64: Any) -> None:
     np.testing.assert_allclose(train_alphas_cumprod(VP_CONFIGS[name]), theirs, rtol=0, atol=1e-12)
 
 
+def test_trained_betas_are_multiplied_in_float64() -> None:
+    """If this fails, betas that come as float32 lose nine of sixteen digits in a thousand products."""
+    betas = np.full(1000, 2.0**-10, np.float32)
+    assert train_alphas_cumprod({"trained_betas": betas})[-1] == pytest.approx((1 - 2.0**-10) ** 1000, rel=1e-12)
+
+
 @pytest.mark.parametrize("offset", [0, 1])
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("scheduler_class", [diffusers.DDPMScheduler, diffusers.DDIMScheduler])
@@ -83,7 +91,9 @@ def test_timesteps_are_those_of_diffusers(scheduler_class: Any, spacing: str, of
 def test_vp_levels_carry_alpha_and_sigma_of_their_timestep() -> None:
     """If this fails, levels and model clock disagree: the wrong-index bug that levels are there to prevent."""
     abar = train_alphas_cumprod(LINEAR)
-    for level in NoiseSchedule.from_scheduler(LINEAR, 50).levels[1:]:
+    grid = NoiseSchedule.from_scheduler(LINEAR, 50)
+    assert (grid.family, grid.steps) == ("VP", 50)
+    for level in grid.levels[1:]:
         assert level.alpha**2 == pytest.approx(abar[int(level.t)], abs=1e-15)
         assert level.alpha**2 + level.sigma**2 == pytest.approx(1, abs=1e-15)
 
@@ -185,9 +195,94 @@ def test_quadratic_and_logsnr_stand_where_they_say() -> None:
     """If this fails, presets with these spacings (corrected) run on another grid than the one that was measured."""
     quadratic = [level.t for level in NoiseSchedule.from_scheduler(LINEAR, 10, "quadratic").levels[1:]]
     assert quadratic == [9, 39, 89, 159, 249, 359, 489, 639, 809, 999]  # 1000 (i / 10)^2 - 1
-    log_snr = [level.log_snr for level in NoiseSchedule.from_scheduler(LINEAR, 10, "logsnr").levels[1:]]
-    # Even but for rounding to a timestep, which is half of one at most: 0.36 in log-SNR at t = 0, where it is widest.
-    assert np.diff(log_snr) == pytest.approx([(log_snr[-1] - log_snr[0]) / 9] * 9, abs=0.36)
+    for name, config in {"to the end": LINEAR, "pure noise": VP_CONFIGS["zero terminal SNR"]}.items():
+        abar = train_alphas_cumprod(config)
+        if name == "pure noise":  # infinitely far: the other levels are even without it
+            abar = abar[:-1]
+        log_snr = np.log(abar / (1 - abar)) / 2
+        even = np.linspace(log_snr[0], log_snr[-1], 10)
+        nearest = [int(abs(log_snr - value).argmin()) for value in even] + [999] * (1000 - len(abar))
+        grid = NoiseSchedule.from_scheduler(config, len(nearest), "logsnr")
+        assert [level.t for level in grid.levels[1:]] == nearest
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        ("leading", [0.001, 0.251, 0.501, 0.751]),
+        ("trailing", [0.25, 0.5, 0.75, 1]),
+        ("quadratic", [1 / 16, 1 / 4, 9 / 16, 1]),
+    ],
+)
+def test_flow_levels_stand_where_their_spacing_says(spacing: Spacing, expected: list[float]) -> None:
+    """If this fails, a flow model runs on another grid than its preset names; `linspace` is held to diffusers above."""
+    sigmas = [level.sigma for level in NoiseSchedule.from_scheduler(FLOW, 4, spacing).levels[1:]]
+    assert [s / (3 - 2 * s) for s in sigmas] == pytest.approx(expected, rel=1e-14)  # s = 3 u / (1 + 2 u), solved for u
+
+
+def test_flow_levels_even_in_log_snr() -> None:
+    """If this fails, `logsnr` of a flow model is not even: from the cleanest level trained to just below pure noise."""
+    levels = NoiseSchedule.from_scheduler(FLOW, 5, "logsnr").levels[1:]
+    even = np.linspace(
+        math.log(999 / 3), -math.log(999), 5
+    )  # s / (1 - s) is 3 / 999 at the first; s is 0.999 at the last
+    assert [level.log_snr for level in levels[:-1]] == pytest.approx(even[:-1], rel=1e-13)
+    assert levels[-1].sigma == 1
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        ("leading", [0, 0.25, 0.5, 0.75]),
+        ("trailing", [0.25, 0.5, 0.75, 1]),
+        ("linspace", [0, 1 / 3, 2 / 3, 1]),
+        ("quadratic", [1 / 16, 1 / 4, 9 / 16, 1]),
+        ("logsnr", [0, 1 / 3, 2 / 3, 1]),
+    ],
+)
+def test_ve_levels_stand_where_their_spacing_says(spacing: Spacing, expected: list[float]) -> None:
+    """If this fails, an EDM or score-SDE model runs on another grid than its preset names."""
+    for config in (EDM, EDM | {"sigma_schedule": "exponential"}):
+        sigmas = np.array([level.sigma for level in NoiseSchedule.from_scheduler(config, 4, spacing).levels[1:]])
+        along = np.log if spacing == "logsnr" or "sigma_schedule" in config else lambda sigma: sigma ** (1 / 7)
+        low, high = along(0.002), along(80.0)
+        np.testing.assert_allclose((along(sigmas) - low) / (high - low), expected, rtol=1e-13, atol=1e-14)
+
+
+def test_consistency_models_are_asked_at_levels_of_their_training_only() -> None:
+    """If this fails, a consistency model is asked about noise between its 40 levels, of which it has seen none."""
+    scheduler = diffusers.CMStochasticIterativeScheduler()
+    trained = [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, 40, "linspace").levels[1:]]
+    for steps in (1, 2, 4, 5, 8, 10, 20, 40):  # those that divide 40: diffusers rounds its stride down
+        scheduler.set_timesteps(steps)
+        ours = [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, steps).levels[:0:-1]]
+        np.testing.assert_allclose(ours, scheduler.sigmas.numpy()[:-1], rtol=1e-7)  # it keeps float32
+    for steps, spacing in product((1, 3, 17, 40), SPACINGS):
+        levels = NoiseSchedule.from_scheduler(scheduler, steps, spacing).levels
+        assert len(levels) == steps + 1
+        assert {level.sigma for level in levels[1:]} <= set(trained)
+    leading = [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, 4, "leading").levels[1:]]
+    assert leading == trained[::10]
+    unsaid = {key: value for key, value in CONSISTENCY.items() if key != "num_train_timesteps"}  # then it is 1000
+    of_1000 = [level.sigma for level in NoiseSchedule.from_scheduler(unsaid, 1000, "linspace").levels[1:]]
+    assert [level.sigma for level in NoiseSchedule.from_scheduler(unsaid, 4, "trailing").levels[1:]] == of_1000[
+        249::250
+    ]
+    assert of_1000 == [level.sigma for level in NoiseSchedule.from_scheduler(EDM, 1000).levels[1:]]
+    log_snr = -np.log(trained)
+    nearest = [trained[abs(log_snr - value).argmin()] for value in np.linspace(log_snr[0], log_snr[-1], 6)]
+    assert [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, 6, "logsnr").levels[1:]] == nearest
+
+
+@pytest.mark.parametrize("key", ["shift", "flow_shift"])
+@pytest.mark.parametrize("shift", [None, 3.0])
+def test_a_flow_shift_is_read_under_both_its_names(key: str, shift: float | None) -> None:
+    """If this fails, DPM-Solver and UniPC on a flow model, which say `flow_shift`, run unshifted or as a VP model."""
+    config = {"use_flow_sigmas": True, "beta_schedule": "linear", key: shift, "num_train_timesteps": 100}
+    grid = NoiseSchedule.from_scheduler(config, 2, "trailing")
+    assert grid.family == "flow"
+    half = 0.5 if shift is None else 0.75  # 3 / (3 + 1)
+    assert [(level.sigma, level.t) for level in grid.levels] == [(0, 0), (half, 100 * half), (1, 100)]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +292,7 @@ def test_quadratic_and_logsnr_stand_where_they_say() -> None:
         (LINEAR | {"timestep_spacing": "trailing"}, "trailing"),
         (FLOW, "linspace"),
         (EDM, "linspace"),
+        (CONSISTENCY, "trailing"),
     ],
 )
 def test_spacing_defaults_to_the_schedulers_own(config: dict[str, Any], spacing: str) -> None:
@@ -276,13 +372,18 @@ def test_posterior_at_the_ends() -> None:
 @pytest.mark.parametrize(
     ("config", "steps", "message"),
     [
-        (LINEAR | {"timestep_spacing": "trailin"}, 10, r"Spacing 'trailin': .* Did you mean 'trailing'\?"),
+        (
+            LINEAR | {"timestep_spacing": "trailin"},
+            10,
+            r"'trailin': levels can stand leading, trailing, linspace, .* mean 'trailing'\?",
+        ),
         (LINEAR, 0, r"0 steps: this model was trained on 1000 levels. Choose 1 to 1000."),
         (LINEAR, 1001, r"1001 steps: .* Choose 1 to 1000."),
         (LINEAR, True, r"True steps"),
         (LINEAR, 2.5, r"2.5 steps"),
         (VP_CONFIGS["trained_betas"] | {"num_train_timesteps": 1000}, 101, r"101 steps: .* Choose 1 to 100."),
         ({"beta_schedule": "linaer"}, 10, r"Beta schedule 'linaer': .* Did you mean 'linear'\?"),
+        (VP_CONFIGS["short"], 51, r"51 steps: this model was trained on 50 levels"),
         ({"_class_name": "Odd"}, 10, r"Scheduler Odd has neither betas, nor a flow shift, nor a sigma range"),
         (None, 1, r"Scheduler None: it is a scheduler of diffusers, or a dict\. Pass one\."),
         ("linear", 1, r"Scheduler 'linear': it is a scheduler of diffusers, or a dict"),
@@ -325,6 +426,7 @@ def test_posterior_at_the_ends() -> None:
             for config in (LINEAR, FLOW, EDM)
             for count in (0, -1, 2.5, None, math.nan, math.inf, 10**12, True)
         ],
+        ({"sigma_max": 80.0}, 10, r"Scheduler dict has neither betas, nor a flow shift, nor a sigma range"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -385,13 +487,30 @@ def test_every_scheduler_of_diffusers_is_read_rightly_or_refused() -> None:
     assert not refused & {"PNDMScheduler", "HeunDiscreteScheduler"}
 
 
-def test_renoising_downwards_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("src", "dst", "message"),
+    [
+        (Level(0.6, 0.8, 0), Level(0.8, 0.6, 0), r"the target is cleaner\. Renoise up"),
+        (Level(1, 80, 0), Level(1, 79, 0), "the target is cleaner"),  # VE: the gain is 1, only the variance tells
+        (Level(1, 80, 0), Level(1, 80 * (1 - 1e-11), 0), "the target is cleaner"),
+        (Level(0.5, 0.1, 0), Level(0.6, 0.5, 0), "the target is cleaner"),  # only the gain tells
+        (Level(0.5, 0.1, 0), Level(0.5 * (1 + 1e-11), 0.5, 0), "the target is cleaner"),
+        (Level(0, 1, 0), Level(0.6, 0.8, 0), "pure noise has nothing to carry up"),
+        (Level(0, 1, 0), Level(0.6, 1, 0), "pure noise has nothing to carry up"),
+        (Level(0, 1, 0), Level(0, 2, 0), "pure noise has nothing to carry up"),
+    ],
+)
+def test_renoising_downwards_is_refused(src: Level, dst: Level, message: str) -> None:
     """If this fails, a walk error turns into a silent NaN or into noise of the wrong strength."""
-    levels = NoiseSchedule.from_scheduler(LINEAR, 10).levels
-    with pytest.raises(NoiseLevelError, match=r"the target is cleaner\. Renoise up"):
-        renoise_scales(levels[5], levels[4])
-    with pytest.raises(NoiseLevelError, match="the target is cleaner"):
-        posterior(levels[4], levels[5])
-    with pytest.raises(NoiseLevelError, match="pure noise has nothing to carry up"):
-        renoise_scales(Level(0.0, 1.0, 999), levels[5])
-    assert renoise_scales(levels[5], levels[5]) == (1.0, 0.0)
+    with pytest.raises(NoiseLevelError, match=message):
+        renoise_scales(src, dst)
+    with pytest.raises(NoiseLevelError, match=message):
+        posterior(dst, src)
+
+
+def test_renoising_to_the_same_level_adds_nothing() -> None:
+    """If this fails, levels that are equal but for rounding are refused, or noise is added where none is due."""
+    for level in (CLEAN, Level(0.6, 0.8, 0), Level(1, 80, 0), Level(0, 1, 0)):
+        assert renoise_scales(level, level) == (1.0, 0.0)
+    assert renoise_scales(Level(1, 80, 0), Level(1, 80 * (1 - 1e-13), 0)) == (1.0, 0.0)
+    assert renoise_scales(Level(0.5, 0.1, 0), Level(0.5 * (1 + 1e-13), 0.5, 0))[0] == pytest.approx(1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repaint.errors import NoiseLevelError, PriorError
 from repaint.noise import Level
-from repaint.prediction import PARAMETRISATIONS, Clip, from_output, guided, split_variance
+from repaint.prediction import PARAMETRISATIONS, Clip, Prediction, from_output, guided, split_variance, weighted
 
 # Late and early levels of each family.
 LEVELS = {
@@ -69,6 +69,31 @@ def test_the_pair_explains_x_even_when_clipped(kind: str, clip: Clip | None, pai
         assert prediction.x0_hat.abs().max() <= 1
 
 
+@pytest.mark.parametrize("clip", [None, Clip()], ids=["free", "clipped"])
+@pytest.mark.parametrize("kind", PARAMETRISATIONS)
+def test_variance_and_unguided_noise_are_passed_on(kind: str, clip: Clip | None, pair: tuple[Tensor, Tensor]) -> None:
+    """If this fails, learned variances are lost, or guidance exaggerates the noise of the known part after all."""
+    (x0, eps), level = pair, LEVELS["VP noisy"]
+    x = level.alpha * x0 + level.sigma * eps
+    conditional = 1.5 - x0  # another x0_hat for the same x
+    alone = views(conditional, (x - level.alpha * conditional) / level.sigma, level)[kind]
+    mix = torch.rand(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    output = views(x0, eps, level)[kind]
+    prediction = from_output(kind, output, x, level, clip=clip, variance=mix, unguided=alone)
+    assert prediction.variance is mix
+    expected = (x - level.alpha * (conditional if clip is None else conditional.clamp(-1, 1))) / level.sigma
+    torch.testing.assert_close(prediction.known_eps, expected, rtol=0, atol=1e-13)
+    plain = from_output(kind, output, x, level, clip=clip)
+    assert plain.variance is None
+    assert plain.known_eps is plain.eps_hat
+
+
+def test_a_predicted_epsilon_is_not_rounded_through_x0() -> None:
+    """If this fails, eps_hat of a nearly clean sample has lost most of its digits: sigma is 0.002 there, x large."""
+    e, x = torch.full((1, 2), 0.1), torch.full((1, 2), 100.0)
+    assert from_output("epsilon", e, x, LEVELS["VE clean"]).eps_hat is e
+
+
 def test_static_clipping_by_hand() -> None:
     """If this fails, x0_hat leaves the range of the data, or the configured range is ignored."""
     x0 = torch.tensor([[-3.0, -0.5, 2.5]])
@@ -92,6 +117,9 @@ def test_clip_is_read_from_the_config() -> None:
     assert Clip.from_config({"clip_sample": True, "clip_sample_range": 2.0}) == Clip(limit=2.0)
     assert Clip.from_config({"clip_sample": False, "thresholding": False}) is None
     assert Clip.from_config({}) is None
+    assert Clip() == Clip(limit=1.0, quantile=None, max_value=1.0)
+    assert Clip.from_config({"clip_denoised": True}) == Clip(limit=1.0)
+    assert Clip.from_config({"clip_denoised": False}) is None
     assert Clip.from_config({"clip_sample": True, "thresholding": True}) == Clip(quantile=0.995, max_value=1.0)
 
 
@@ -148,10 +176,14 @@ def test_guided_is_dhariwal_and_nichols(pair: tuple[Tensor, Tensor]) -> None:
     x = level.alpha * x0 + level.sigma * eps
     gradient = torch.cos(x)
     abar = level.alpha**2
-    shifted = guided(from_output("epsilon", eps, x, level), x, level, gradient)
+    mix, alone = torch.sigmoid(x), 2 * eps
+    shifted = guided(from_output("epsilon", eps, x, level, variance=mix, unguided=alone), x, level, gradient)
     expected = eps - (1 - abar) ** 0.5 * gradient
     torch.testing.assert_close(shifted.eps_hat, expected, rtol=1e-14, atol=1e-14)
     torch.testing.assert_close(shifted.x0_hat, (x - (1 - abar) ** 0.5 * expected) / abar**0.5, rtol=1e-12, atol=1e-12)
+    assert shifted.variance is mix
+    torch.testing.assert_close(shifted.known_eps, alone - (1 - abar) ** 0.5 * gradient, rtol=1e-14, atol=1e-14)
+    assert guided(Prediction(x0, eps), x, level, gradient).unguided is None
 
 
 def test_guidance_leaves_pure_noise_alone(pair: tuple[Tensor, Tensor]) -> None:
@@ -159,3 +191,13 @@ def test_guidance_leaves_pure_noise_alone(pair: tuple[Tensor, Tensor]) -> None:
     x0, eps = pair
     prediction = from_output("flow_prediction", eps - x0, eps, NOISE)
     assert guided(prediction, eps, NOISE, torch.ones_like(eps)) is prediction
+
+
+def test_weighted_sums_by_hand() -> None:
+    """If this fails, a step changes its inputs in place, or 0 times an overflow becomes NaN."""
+    x, y, overflow = torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0]), torch.tensor([torch.inf, torch.nan])
+    assert weighted((2, x), (0, overflow), (-0.5, y)).tolist() == [-3.0, -6.0]
+    assert weighted((0, overflow), (1, x)).tolist() == [1.0, 2.0]
+    assert weighted((0, x), (0, overflow)).tolist() == [0.0, 0.0]
+    assert weighted((1, x)) is not x
+    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [10.0, 20.0])

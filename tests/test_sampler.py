@@ -242,6 +242,85 @@ def test_averaged_corrector_uses_each_draw_twice(two_pixels: GaussianMixturePrio
     assert shared == [False, True, False, True, False, False, False, True, False, True, False]
 
 
+def test_a_renoise_ends_what_steps_hand_on(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the draw or the x0_hat of before a jump is used after it, where x has left them behind."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2), solver="refresh(0.3, noise=averaged)"))
+    for state, move in zip(sampler.run(sampler.start(*problem(1), seeds=[1])), sampler.moves, strict=True):
+        carried = [value is not None for value in (state.history, state.history_level, state.z_before)]
+        assert carried == ([False] * 3 if move.kind == "renoise" else [True] * 3)
+
+
+def test_a_correctors_draw_does_not_enter_the_step(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a solver's noise holds half of the draw that an averaged corrector has used twice already."""
+    seen = []
+
+    class Step(DDPM):
+        def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+            seen.append(z.clone())
+            return super().step(x, prediction, src, dst, z, history)
+
+    class Correct(Langevin):
+        def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+            seen.append(z.clone())
+            return super().step(x, prediction, level, z, z_before)
+
+    method = as_method(JumpSchedule.from_levels([3, 2, 0], 8), solver=Step(), corrector=Correct(1, noise="averaged"))
+    sampler = Sampler(two_pixels, method)
+    state = sampler.start(*problem(20_000), seeds=[0])
+    sampler.advance(sampler.advance(state))
+    assert abs(float((seen[0] * seen[1]).mean())) < 4 / math.sqrt(40_000)  # four standard errors
+
+
+class BareMerge:
+    """`predicted(inf)` with the members that the protocol requires, and no optional one."""
+
+    uses_noise, uses_path = False, False
+
+    def noise(self, eps_hat: Tensor | None, z: Tensor, path: Tensor | None) -> Tensor:
+        return z if eps_hat is None else eps_hat
+
+
+class BareSolver:
+    """`ddpm` with the members that the protocol requires, and no optional one."""
+
+    uses_noise = True
+
+    def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+        return DDPM().step(x, prediction, src, dst, z, history)
+
+
+def test_parts_of_ones_own_need_the_required_members_only(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a merge or solver written as the protocols say does not run, or runs as another."""
+    walk = JumpSchedule.paper(8, 3, 2)
+    plain = Sampler(two_pixels, as_method(walk, merge=Predicted(), solver=DDPM()))
+    own = Sampler(two_pixels, as_method(walk, merge=BareMerge(), solver=BareSolver()))
+    first, second = (last(sampler.run(sampler.start(*problem(3), seeds=[1, 2, 3]))).x for sampler in (plain, own))
+    assert torch.equal(first, second)
+
+
+class GivesNoise(DDPM):
+    """Returns the draw itself, whose memory the loop would use again."""
+
+    def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+        return z
+
+
+class CorrectsToNoise(Langevin):
+    """Returns the draw itself, whose memory the loop would use again."""
+
+    def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+        return z
+
+
+@pytest.mark.parametrize("parts", [{"solver": GivesNoise()}, {"corrector": CorrectsToNoise()}], ids=["step", "correct"])
+def test_a_draw_that_a_part_returns_is_not_written_over(parts: Any, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the hole gets the known part's scaling where a solver or corrector returns its noise."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([3, 2, 0], 8), **parts))
+    after = next(iter(sampler.run(sampler.start(*problem(40_000), seeds=[0]))))
+    assert float(after.x[:, 1].std()) == pytest.approx(1, abs=4 / math.sqrt(80_000))
+    assert abs(float(after.x[:, 1].mean())) < 4 / math.sqrt(40_000)
+
+
 # --- Mutants: each must leave the bands above, or the tests are blind
 
 
@@ -357,6 +436,17 @@ def test_interruption_anywhere_changes_nothing(short: Sampler, tmp_path: Path) -
         assert torch.equal(final.x, states[-1].x)
         assert (final.model_calls, final.level) == (states[-1].model_calls, 0)
         assert torch.equal(final.streams.states, states[-1].streams.states)
+
+
+def test_a_state_tells_what_was_predicted_last(short: Sampler) -> None:
+    """If this fails, previews show another step than the last, or calls are not counted as they are made."""
+    start = short.start(*problem(2), seeds=[1, 2])
+    for (before, after), move in zip(pairwise([start, *short.run(start)]), short.moves, strict=True):
+        called = move.kind != "renoise"
+        expected = short.prior.denoise(before.x, short.grid[move.src]).x0_hat if called else before.x0_hat
+        assert after.x0_hat is not None
+        assert torch.equal(after.x0_hat, expected)
+        assert (after.model_calls, after.level) == (before.model_calls + called, move.dst)
 
 
 def test_states_are_never_changed_in_place(short: Sampler) -> None:

@@ -82,6 +82,30 @@ def test_nested_jumps_by_hand() -> None:
     )
 
 
+def test_three_nested_jumps_by_hand() -> None:
+    """If this fails, the longest of three jumps does not make both shorter ones begin anew."""
+    rules = [JumpRule(jump_length=length, jump_n_sample=2) for length in (1, 2, 3)]
+    assert JumpSchedule.from_rules(4, rules).levels == (
+        *(4, 3, 2),
+        *(3, 2, 1),  # by 1 from 2
+        *(2, 1, 0),  # by 1 from 1
+        *(1, 2, 3, 2),  # by 3 from 0; all anew
+        *(3, 2, 1),
+        *(2, 1, 0),
+        *(1, 2, 1),  # by 2 from 0; those by 1 anew, and 2 was jumped to, not stepped down to
+        *(2, 1, 0),
+        *(1, 0),  # by 1 from 0
+    )
+
+
+def test_a_rule_of_one_sample_never_jumps() -> None:
+    """If this fails, jump_n_sample=1 is no plain descent, or is refused where the grid is shorter than its jump."""
+    rule = JumpRule(jump_length=10, jump_n_sample=1)
+    for rules in ([], [rule], [rule, rule]):
+        assert JumpSchedule.from_rules(5, rules).levels == (5, 4, 3, 2, 1, 0)
+    assert JumpSchedule.paper(1, 10, 1).levels == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "anchors"), [("early", {25, 30, 35, 40}), ("late", {0, 5, 10, 15}), ("paper", set(range(0, 240, 10)))]
 )
@@ -134,6 +158,7 @@ def test_plot_draws_the_walk() -> None:
     axes = schedule.plot()
     assert tuple(axes.lines[0].get_ydata()) == schedule.levels
     assert axes.get_title() == f"{len(schedule)} transitions, {schedule.model_calls} model calls"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("transition", "noise level")
     assert schedule.plot(axes) is axes
 
 
@@ -160,7 +185,7 @@ def test_presets_are_true(name: str) -> None:
 def test_paper_preset_is_the_papers_method() -> None:
     """If this fails, `schedule="paper"` is some other method."""
     method = Method.from_preset("paper").describe()
-    assert JumpSchedule.from_preset("paper") == JumpSchedule.paper(250, 10, 10)
+    assert JumpSchedule.from_preset("paper") == JumpSchedule.paper(250, 10, 10) == JumpSchedule.paper()
     assert (method["merge"], method["solver"], method["corrector"]) == ("fresh", "ddpm(variance=small)", None)
 
 
@@ -231,8 +256,13 @@ def test_yaml_files_that_cannot_be_read(tmp_path: Path) -> None:
         ([5, 6, 0], 5, "Level 6 in a walk over 0 ... 5: it leaves the grid"),
         ([5, -1, 0], 5, "Level -1"),
         ([5, 3, 3, 0], 5, "The walk stands still at level 3"),
+        ([1, 0], True, "True steps: they are a whole number"),
+        ([1, 0], 1.5, "1.5 steps: they are a whole number"),
+        ([2, True, 0], None, r"Level True in a walk over 0 \.\.\. 2"),
+        ([2, 1.5, 0], None, r"Level 1.5 in a walk over 0 \.\.\. 2"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_broken_walks_are_refused(levels: list[int], steps: int | None, message: str) -> None:
     """If this fails, a walk that cannot end in an image starts to run."""
     with pytest.raises(ScheduleError, match=message):
@@ -249,8 +279,14 @@ def test_rules_without_effect_are_refused() -> None:
         ScheduleError, match=r"Jump rule .*'jump_length': 0.*: lengths and counts are whole numbers from 1"
     ):
         JumpSchedule.paper(10, 0, 2)
-    with pytest.raises(ScheduleError, match="0 steps: a walk has one step at least"):
-        JumpSchedule.paper(0)
+
+
+@pytest.mark.parametrize("steps", [0, True, 2.5])
+@pytest.mark.usefixtures("unchecked")
+def test_step_counts_that_are_none_are_refused(steps: int) -> None:
+    """If this fails, a wrong step count becomes a walk of another length, or a traceback."""
+    with pytest.raises(ScheduleError, match=f"{steps} steps: a walk has one step at least"):
+        JumpSchedule.paper(steps)
 
 
 @pytest.mark.parametrize(("steps", "jumps"), [(1000, (8, 4, 2, 1)), (10**9, (10**8,))])
@@ -262,12 +298,18 @@ def test_walks_that_would_not_end_are_refused(
     rules = [JumpRule(jump_length=length, jump_n_sample=20) for length in jumps]
     with pytest.raises(ScheduleError, match="over 20000 transitions"):
         JumpSchedule.from_rules(steps, rules)
+    assert len(JumpSchedule.from_rules(20_000, [])) == 20_000  # the limit itself is allowed
 
 
 def test_a_notebook_shows_the_walk() -> None:
     """If this fails, a schedule at the end of a cell is a wall of numbers, or opens a window."""
     import io
 
+    import matplotlib.pyplot as plt
     from PIL import Image
 
-    assert Image.open(io.BytesIO(JumpSchedule.paper(20, 5, 2)._repr_png_())).size == (480, 180)
+    windows = plt.get_fignums()
+    image = Image.open(io.BytesIO(JumpSchedule.paper(20, 5, 2)._repr_png_()))
+    assert image.size == (480, 180)
+    assert image.convert("HSV").getchannel("S").getextrema()[1] > 100  # axes and text are grey, the walk is not
+    assert plt.get_fignums() == windows

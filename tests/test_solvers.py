@@ -305,6 +305,8 @@ def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
         (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
         (lambda: Langevin(0), r"langevin\(iterations=0\): a whole number from 1"),
         (lambda: Langevin(h=0.0), r"langevin\(h=0.0\): the step size is above 0"),
+        (lambda: Langevin(True), r"langevin\(iterations=True\)"),
+        (lambda: Langevin(h=1000.1), r"langevin\(h=1000.1\): .* at most 1000"),
         (lambda: Langevin(h=math.inf), r"langevin\(h=inf\)"),
         (lambda: Langevin(noise="pink"), r"langevin\(noise=pink\): exact or averaged"),  # type: ignore[arg-type]
     ],
@@ -314,6 +316,29 @@ def test_arguments_out_of_range_are_refused(build: Callable[[], object], message
     """If this fails, a wrong setting runs, and its result is taken for a measurement."""
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_arguments_at_the_ends_of_their_range_are_taken() -> None:
+    """If this fails, a setting that the messages above allow is refused."""
+    assert [Refresh(0).extrapolate, Refresh(1).extrapolate] == [0, 1]
+    assert [DDIM(0).eta, DDIM(1).eta] == [0, 1]
+    assert Langevin(1, h=1000).h == 1000
+
+
+def test_what_is_not_said_is_as_documented() -> None:
+    """If this fails, `ddim`, `refresh` or `langevin` without arguments has become another method."""
+    assert DDPM() == DDPM("small")
+    assert DDIM() == DDIM(0.0)
+    assert Refresh() == Refresh(extrapolate=0.5, noise="fresh")
+    assert Langevin() == Langevin(iterations=1, h=0.6, noise="exact")
+
+
+def test_solvers_say_whether_they_read_noise() -> None:
+    """If this fails, a step gets zeros for the noise that it reads, or draws are made for nothing."""
+    assert [solver.uses_noise for solver in (DDPM(), DDIM(0.1), Refresh())] == [True] * 3
+    assert [solver.uses_noise for solver in (DDIM(0.0), Multistep())] == [False] * 2
+    assert [part.uses_previous_noise for part in (Refresh(noise="averaged"), Langevin(noise="averaged"))] == [True] * 2
+    assert [part.uses_previous_noise for part in (Refresh(), Langevin())] == [False] * 2
 
 
 def test_learned_variance_needs_a_model_that_learned_it() -> None:

@@ -70,6 +70,9 @@ def start(sampler: Sampler, batch: int = 1) -> SamplerState:
         ({}, 6),  # two states of x and x0_hat, the known sample, and a draw
         ({"solver": "refresh"}, 7),  # and the prediction gone on along
         ({"merge": "predicted(inf)"}, 7),  # and the noise that the model sees
+        ({"merge": "trajectory"}, 8),  # and the path, beside the draw of the start
+        ({"corrector": "langevin(1)"}, 7),  # and the correction
+        ({"merge": "predicted(inf)", "corrector": "langevin(1)"}, 8),
         ({"merge": "predicted(inf, relax=1.5)", "solver": "refresh"}, 9),
     ],
 )
@@ -118,10 +121,10 @@ def test_where_looks_are_seldom_the_host_waits_seldom() -> None:
 
 def test_a_state_with_looks_to_come_is_saved_and_resumed(tmp_path: Path) -> None:
     """If this fails, a run on a GPU cannot be saved before its end, or goes on differently."""
-    sampler = Sampler(Trivial(), as_method(WALK))
+    sampler = Sampler(Trivial(), as_method(WALK, corrector="langevin(1)"))
     sampler.patience = 64
     states = list(sampler.run(start(sampler)))
-    assert states[3].unchecked
+    assert [len(state.unchecked) for state in states[:-1]] == [state.model_calls for state in states[:-1]]
     assert not states[-1].unchecked
     states[3].save(tmp_path / "state")
     *_, resumed = sampler.run(SamplerState.load(tmp_path / "state"))
