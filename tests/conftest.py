@@ -64,6 +64,15 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
+@pytest.fixture(scope="session")
+def pickles() -> None:
+    """For tests that read pickled weights: skipped where none is read, as this torch can be made to run code by one."""
+    from repaint.priors.trust import PICKLES, pickles_are_safe
+
+    if not pickles_are_safe():
+        pytest.skip(f"pickled weights need torch {PICKLES}")
+
+
 @pytest.fixture
 def two_pixels() -> GaussianMixturePrior:
     """Two pixels of unit variance and correlation 0.9. If one is 1.5, the other is N(1.350, 0.436^2), exactly."""

@@ -31,6 +31,7 @@ from repaint.errors import InputError, NoiseLevelError, PriorError
 from repaint.noise import Level
 from repaint.pipeline import RePaintPipeline
 from repaint.prediction import Clip
+from repaint.priors.base import side_of
 from repaint.priors.load import bundled, load, prior_from_components
 from repaint.priors.pixel import PixelPrior
 
@@ -395,6 +396,7 @@ class Evil:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_malicious_pickles_are_not_executed(folder: Path, tmp_path: Path, form: str) -> None:
@@ -413,6 +415,7 @@ def test_malicious_pickles_are_not_executed(folder: Path, tmp_path: Path, form: 
     assert mark.exists(), "the pickle is harmless: this test shows nothing"
 
 
+@pytest.mark.usefixtures("pickles")
 def test_plain_bin_weights_load(folder: Path, saved: Path) -> None:
     """If this fails, older models that have no safetensors file cannot be used."""
     torch.save(load_file(folder / WEIGHTS), (folder / WEIGHTS).with_suffix(".bin"))
@@ -449,3 +452,11 @@ def test_errors_are_one_line(folder: Path) -> None:
         load(folder)
     assert not re.search(r"\n|\s{2}", str(caught.value))
     assert len(str(caught.value)) < 600
+
+
+def test_the_size_of_a_priors_samples() -> None:
+    """If this fails, a config's wrong sample_size is a ValueError at the first large image."""
+    assert [side_of({"sample_size": size}) for size in (None, 64, [32, 64])] == [None, 64, 64]
+    for size in ("v_prediction", [64, "x"], []):
+        with pytest.raises(PriorError, match=r"^sample_size .*: it is one side in cells, or two\. Correct the model's"):
+            side_of({"sample_size": size})

@@ -133,9 +133,20 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
 
 
 def side_of(config: Mapping[str, Any]) -> int | None:
-    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say."""
+    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say.
+
+    Raises:
+        PriorError: it says something else.
+    """
     size = config.get("sample_size")
-    return None if size is None else int(max(size) if isinstance(size, (list, tuple)) else size)
+    sides = size if isinstance(size, (list, tuple)) and size else [size]
+    if size is None:
+        return None
+    if not all(isinstance(side, int) for side in sides):
+        raise PriorError(
+            f"sample_size {shown(size)}: it is one side in cells, or two. Correct the model's config.json."
+        )
+    return int(max(sides))
 
 
 @runtime_checkable
