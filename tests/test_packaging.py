@@ -129,6 +129,19 @@ def test_the_version_is_one() -> None:
     assert f'version = "{repaint.__version__}"' in PYPROJECT.read_text(encoding="utf-8")
 
 
+def test_the_supported_versions_are_the_declared_ones() -> None:
+    """If this fails, the README promises versions that an install refuses, or hides some that it takes."""
+    text = PYPROJECT.read_text(encoding="utf-8")
+    least = dict(re.findall(r'"([\w-]+)>=([\d.]+)', text)) | {
+        "Python": re.findall(r'requires-python = ">=(.*)"', text)[0]
+    }
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Supported versions")[1].split("##")[0]
+    for name in ("Python", "torch", "diffusers", "transformers"):
+        assert re.search(rf"^\| {name} \| {re.escape(least[name])}(;| \|)", table, re.MULTILINE), name
+    newest = re.findall(r"^\| Python .* (\S+) \|$", table, re.MULTILINE)[0]
+    assert re.findall(r"Python :: (3\.\d+)", text)[-1] == newest
+
+
 def test_a_checkout_on_the_path(tmp_path: Path) -> None:
     """If this fails, a clone cannot be used without installing it."""
     check(probe(sys.executable, tmp_path, ROOT), ROOT / "repaint")
