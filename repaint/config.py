@@ -102,6 +102,6 @@ def _located(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ty
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that a type is made of: `Rule` in `tuple[Rule, ...]` or `Rule | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for found in map(_model_in, get_args(annotation)) if found), None)
+    if get_args(annotation):  # asked first: to Python 3.10 list[int] is a type too
+        return next((found for found in map(_model_in, get_args(annotation)) if found), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -150,10 +150,10 @@ def in_batches(
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """PyTorch's own class for accelerators, accelerate's list of what the others say, and Python's."""
+    """PyTorch's own class for accelerators, Python's, accelerate's list of what the others say, and Apple's words."""
     from accelerate.utils.memory import should_reduce_batch_size
 
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "MPS backend out of memory" in str(error):
         return True
     return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
 

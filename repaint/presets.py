@@ -45,7 +45,8 @@ class JumpRule(BaseModel):
 class Counts(BaseModel):
     """What a walk costs; recomputed and compared whenever a preset is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # pydantic before 2.10 warns of any name that begins as its own methods do
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     transitions: int
     renoises: int

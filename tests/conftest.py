@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import numpy as np
 import pytest
 import torch
+from beartype import BeartypeConf, beartype
 from jaxtyping import config, install_import_hook
 
 if TYPE_CHECKING:
     from repaint.priors.gaussian import GaussianMixturePrior
 
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that refuses what its annotations forbid. By the numeric tower of PEP 484 an int stands for a float.
+
+    In Python 3.10 a default of None makes of `X | None` an Optional[X], which beartype confuses with the former: it
+    refuses whichever comes second. So all are written with a bar.
+    """
+    hints = function.__annotations__
+    hints.update({name: reduce(or_, get_args(hint)) for name, hint in hints.items() if get_origin(hint) is Union})
+    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)
+
+
 # Shapes and types that `repaint` declares are checked whenever a test calls it. This must precede its first import.
-# The numeric tower lets an int stand for a float, as PEP 484 says.
-install_import_hook("repaint", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+install_import_hook("repaint", "conftest.checked")
 
 torch.set_num_threads(1)  # the tensors here are small: threads would only wait for one another
 
@@ -62,6 +76,15 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextMana
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Annotations are not enforced, as for users: for tests of the errors that values of a wrong type give."""
     monkeypatch.setattr(config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def pickles() -> None:
+    """For tests that read pickled weights: skipped where none is read, as this torch can be made to run code by one."""
+    from repaint.priors.trust import PICKLES, pickles_are_safe
+
+    if not pickles_are_safe():
+        pytest.skip(f"pickled weights need torch {PICKLES}")
 
 
 @pytest.fixture

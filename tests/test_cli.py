@@ -406,6 +406,7 @@ def checkpoint(folder: Path) -> Path:
     return Path("model.pt")
 
 
+@pytest.mark.usefixtures("pickles")
 def test_priors_convert(run: Run, checkpoint: Path) -> None:
     """If this fails, a checkpoint converts with other flags than those told, or its folder cannot be used at once."""
     done = run("priors", "convert", checkpoint, "--out", "mine", *FLAGS)
@@ -422,6 +423,7 @@ def test_priors_convert(run: Run, checkpoint: Path) -> None:
     assert np.array_equal(np.asarray(Image.open("out.png"))[~WHITE], PHOTO[~WHITE])
 
 
+@pytest.mark.usefixtures("pickles")
 def test_priors_convert_options(run: Run, checkpoint: Path) -> None:
     """If this fails, an option of the conversion is dropped, or scripts that read --json break."""
 
@@ -442,6 +444,7 @@ def test_priors_convert_options(run: Run, checkpoint: Path) -> None:
     assert weights.stat().st_size < 0.6 * full
 
 
+@pytest.mark.usefixtures("pickles")
 def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> None:
     """If this fails, users of the 128 x 128 model learn from a TypeError that diffusers cannot load the folder."""
     flags = Flags(mults=(1, 2), attention=(1,), heads=4, head_channels=None)
@@ -453,6 +456,7 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
     )
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

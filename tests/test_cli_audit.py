@@ -75,7 +75,7 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
         (["text.png", "photo.png", "mask.png"], "Cannot open text.png"),
         (["exact.png", "photo.png", "mask.png", "--heatmap", "heat.jpg"], "a plot is a .png, .svg or .pdf file"),
         (["exact.png", "photo.png", "mask.png", "--heatmap", "none/heat.png"], "no folder none"),
-        (["exact.png", "photo.png"], "Missing argument 'mask'"),
+        (["exact.png", "photo.png"], "Missing argument"),
         (["strength", "--image", "rgba.png"], "--image rgba.png has PIL mode RGBA: these sweeps take RGB"),
         (["strength", "--prompt", "grining face"], "Did you mean 'grinning face'?"),
         (["strength", "--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors import safe_open
 
 from repaint import RePaintPipeline
 from repaint.lab.holes import glyph_holes
@@ -49,6 +50,12 @@ def test_diffusers_loads_it_and_draws_what_it_is_told() -> None:
     wanted = np.array(list(SQUARES.values()))
     distances = np.linalg.norm(centres[:, None] - wanted[None], axis=-1)
     assert list(distances.argmin(axis=1)) == [0, 1, 2]
+
+
+def test_every_transformers_reads_its_text_encoder() -> None:
+    """Releases 4 and 5.0 do not find tensors that newer ones save without this prefix, and draw them at random."""
+    with safe_open(BUNDLED / "emoji" / "text_encoder" / "model.safetensors", "pt") as weights:
+        assert all(name.startswith("text_model.") for name in weights.keys())  # noqa: SIM118
 
 
 def test_it_fills_glyphs_and_keeps_the_rest() -> None:

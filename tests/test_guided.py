@@ -317,6 +317,7 @@ def test_networks_that_diffusers_cannot_express(flags: Flags, name: str, shape: 
         understood(state, settings(flags))
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -352,6 +353,7 @@ def test_files_that_are_something_else(tmp_path: Path, content: Any, message: st
         GuidedCheckpoint.read(path)
 
 
+@pytest.mark.usefixtures("pickles")
 def test_a_cut_download(tmp_path: Path) -> None:
     """If this fails, an interrupted download gives a traceback out of torch."""
     path = saved(tmp_path, Flags())
@@ -376,6 +378,7 @@ def filled(prior: Any, class_labels: int | None = None) -> None:
     assert (result[mask > 0] != image[mask > 0]).mean() > 0.9
 
 
+@pytest.mark.usefixtures("pickles")
 def test_a_folder_for_repaint_and_for_diffusers(tmp_path: Path) -> None:
     """If this fails, a converted checkpoint loads as another network, or not in diffusers' own pipeline."""
     flags = Flags(mults=(1, 2), new_attention_order=True)
@@ -395,6 +398,7 @@ def test_a_folder_for_repaint_and_for_diffusers(tmp_path: Path) -> None:
     filled(prior)
 
 
+@pytest.mark.usefixtures("pickles")
 def test_a_folder_with_heads_of_several_widths(tmp_path: Path) -> None:
     """If this fails, the 128 x 128 model loads with its attention cut in the wrong way, here or in diffusers."""
     flags = VARIANTS["4 heads of two widths"]
@@ -419,6 +423,7 @@ def test_a_folder_with_heads_of_several_widths(tmp_path: Path) -> None:
     filled(prior)
 
 
+@pytest.mark.usefixtures("pickles")
 def test_half_and_classes(tmp_path: Path) -> None:
     """If this fails, --half writes full precision, or a class-conditional folder forgets its classes."""
     flags = Flags(classes=3)
@@ -433,6 +438,7 @@ def test_half_and_classes(tmp_path: Path) -> None:
     filled(prior, class_labels=2)
 
 
+@pytest.mark.usefixtures("pickles")
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     """If this fails, a failed conversion leaves half a prior, or costs an older one or somebody's other files."""
     flags = Flags(mults=(1,), attention=())

@@ -341,7 +341,7 @@ def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
         prior.denoise(torch.zeros(1, 3, 8, 8), prior.schedule(2)[2])
 
 
-@pytest.mark.parametrize("size", ["", "x", [], [8, "x"], 0, -8, float("nan"), 10**400, {}])
+@pytest.mark.parametrize("size", ["", "x", [], [8, "x"], 0, -8, 63.5, float("nan"), 10**400, {}])
 def test_a_size_that_is_none(size: Any) -> None:
     """If this fails, an edited config ends in a traceback, or in crops of no size."""
     prior = prior_from_pipe(tiny_folder_pipeline(sample_size=[8, 16]))
@@ -430,6 +430,7 @@ class Evil:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_malicious_pickles_are_not_executed(folder: Path, tmp_path: Path, form: str) -> None:
@@ -448,6 +449,7 @@ def test_malicious_pickles_are_not_executed(folder: Path, tmp_path: Path, form: 
     assert mark.exists(), "the pickle is harmless: this test shows nothing"
 
 
+@pytest.mark.usefixtures("pickles")
 def test_plain_bin_weights_load(folder: Path, saved: Path) -> None:
     """If this fails, older models that have no safetensors file cannot be used."""
     torch.save(load_file(folder / WEIGHTS), (folder / WEIGHTS).with_suffix(".bin"))

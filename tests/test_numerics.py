@@ -22,6 +22,7 @@ from repaint.lab.exactness import Rounded, measure, with_method
 from repaint.lab.problems import FAMILIES, problems
 from repaint.noise import Level
 from repaint.prediction import Prediction
+from repaint.priors.base import Prior
 from repaint.priors.gaussian import GaussianMixturePrior
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -70,6 +71,7 @@ def test_rounding_is_of_the_type_asked_for(two_pixels: GaussianMixturePrior) -> 
 # --- Finite, or an error
 
 
+@Prior.register  # from Python 3.12 on what __getattr__ finds does not count
 class Poisoned:
     """A pipeline's prior with one value of one kind wrong, from one call on."""
 

@@ -103,6 +103,7 @@ def test_promised_dependencies_are_declared() -> None:
     assert dependencies()[""] >= MISSION
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell what distribution skimage is of")
 def test_every_import_is_declared() -> None:
     """If this fails, a fresh install breaks at the import of a package that only this machine happened to have."""
     declared = dependencies()
@@ -128,9 +129,30 @@ def test_the_version_is_one() -> None:
     assert f'version = "{repaint.__version__}"' in PYPROJECT.read_text(encoding="utf-8")
 
 
+def test_the_supported_versions_are_the_declared_ones() -> None:
+    """If this fails, the README promises versions that an install refuses, or hides some that it takes."""
+    text = PYPROJECT.read_text(encoding="utf-8")
+    least = dict(re.findall(r'"([\w-]+)>=([\d.]+)', text)) | {
+        "Python": re.findall(r'requires-python = ">=(.*)"', text)[0]
+    }
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Supported versions")[1].split("##")[0]
+    for name in ("Python", "torch", "diffusers", "transformers"):
+        assert re.search(rf"^\| {name} \| {re.escape(least[name])}(;| \|)", table, re.MULTILINE), name
+    newest = re.findall(r"^\| Python .* (\S+) \|$", table, re.MULTILINE)[0]
+    assert re.findall(r"Python :: (3\.\d+)", text)[-1] == newest
+
+
 def test_a_checkout_on_the_path(tmp_path: Path) -> None:
     """If this fails, a clone cannot be used without installing it."""
     check(probe(sys.executable, tmp_path, ROOT), ROOT / "repaint")
+
+
+def build(out: Path, *options: str) -> None:
+    """The archives of this checkout, in a folder; the backend is fetched unless it is here."""
+    isolation = ["--no-isolation"] if find_spec("hatchling") else []
+    subprocess.run(
+        [sys.executable, "-m", "build", *options, *isolation, "--outdir", out, ROOT], check=True, timeout=600
+    )
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +160,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(wheel, sdist): the sdist is built from the checkout and the wheel from the sdist, as a release does."""
     pytest.importorskip("build")
     out = tmp_path_factory.mktemp("dist")
-    isolation = ["--no-isolation"] if find_spec("hatchling") else []  # else `build` fetches it
-    subprocess.run([sys.executable, "-m", "build", *isolation, "--outdir", out, ROOT], check=True, timeout=600)
+    build(out)
     (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
     return wheel, sdist
 
@@ -164,12 +185,27 @@ def test_the_archives(built: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.slow
+def test_the_sdist_loses_nothing(built: tuple[Path, Path], tmp_path: Path) -> None:
+    """If this fails, a wheel built from the sdist, as distributions of Linux do, is not the one from the checkout."""
+    build(tmp_path, "--wheel")
+    (direct,) = tmp_path.glob("*.whl")
+    from_checkout, from_sdist = (
+        {file.filename: file.CRC for file in zipfile.ZipFile(wheel).infolist()} for wheel in (direct, built[0])
+    )
+    assert from_sdist == from_checkout
+
+
+@pytest.mark.slow
 def test_a_wheel_install(built: tuple[Path, Path], tmp_path: Path) -> None:
     """If this fails, `pip install repaint` gives a package that finds neither its presets nor its prior."""
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, built[0]]
     subprocess.run(pip, check=True, timeout=300)
     check(probe(sys.executable, tmp_path, target), target)
+    doctor = [sys.executable, "-m", "repaint", "doctor", "--json"]
+    done = subprocess.run(doctor, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(target)}, stdout=subprocess.PIPE)
+    states = {finding["part"]: finding["state"] for finding in json.loads(done.stdout)["findings"]}
+    assert states["self-test"] == "ok", "a hole is filled with what the wheel holds"
 
 
 @pytest.mark.slow

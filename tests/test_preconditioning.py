@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,7 @@ from diffusers import (
     ScoreSdeVeScheduler,
     UNet2DModel,
 )
+from packaging.version import Version
 from test_sampler import MEAN, law
 from tiny_priors import TINY_NCSNPP, tiny_unet
 from torch import Tensor
@@ -135,6 +137,8 @@ def test_guidance_mixes_denoisers() -> None:
 @pytest.mark.parametrize("name", ["edm epsilon", "score", "consistency"])
 def test_half_precision(name: str) -> None:
     """If this fails, a model in half precision breaks on the clock's type, or x is rounded with it."""
+    if name == "score" and Version(diffusers.__version__) < Version("0.39"):
+        pytest.skip("diffusers before 0.39 filters NCSN++ in float32 alone")
     scheduler, _, config = MODELS[name]
     single = PixelPrior(tiny_unet(**config), scheduler)
     half = PixelPrior(tiny_unet(**config), scheduler).to(dtype=torch.bfloat16)

@@ -96,6 +96,7 @@ def refused(error: type[RepaintError], match: str, what: Callable[[], object], m
 # --- Pickles
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize(
     "name",
     [
@@ -117,6 +118,7 @@ def test_a_pickle_in_a_folder_is_never_run(ddpm: Path, mark: Path, name: str, fo
     runs(ddpm / name, mark, form)
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickled_text_encoder_is_never_run(sd: Path, mark: Path, form: str) -> None:
@@ -126,6 +128,7 @@ def test_a_pickled_text_encoder_is_never_run(sd: Path, mark: Path, form: str) ->
     refused(PriorError, r"^Cannot load ", lambda: load(sd), mark)
 
 
+@pytest.mark.usefixtures("pickles")
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickled_checkpoint_is_never_run(tmp_path: Path, mark: Path, form: str) -> None:

@@ -168,6 +168,7 @@ def test_predictions_are_those_of_diffusers(
 
 def test_lora_weights_of_a_live_pipeline_are_used(tmp_path: Path) -> None:
     """Wrapping rebuilt the model: what a user has loaded into the pipeline no longer takes part."""
+    pytest.importorskip("peft")
     from peft import LoraConfig
 
     pipe, size = tiny_sd(tmp_path), (16, 24)

@@ -61,16 +61,17 @@ def group_with_default(name: str) -> type[typer.core.TyperGroup]:
 def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """A progress bar of units done of units planned; what it yields is told how many more are done."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
-        task = bar.add_task(title, total=total)
-        try:
-            yield lambda more: bar.update(task, advance=more)
-        except BaseException:
-            # An error stands alone: without a bar that will never fill, or the empty line that bar.stop() adds.
-            bar.live.transient = True
-            bar.live.stop()
-            bar.disable = True
-            raise
+    bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err)
+    task = bar.add_task(title, total=total)
+    bar.start()
+    try:
+        yield lambda more: bar.update(task, advance=more)
+    except BaseException:
+        # An error stands alone: without a bar that will never fill, or the empty line that bar.stop() adds.
+        bar.live.transient = True
+        bar.live.stop()
+        raise
+    bar.stop()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from repaint.errors import InputError, PriorError, is_number, shown
+from repaint.errors import InputError, PriorError, shown
 from repaint.noise import Level, NoiseSchedule, Spacing
 from repaint.prediction import Prediction
 
@@ -142,7 +142,7 @@ def side_of(config: Mapping[str, Any]) -> int | None:
     if size is None:
         return None
     sides = size if isinstance(size, (list, tuple)) else [size]
-    if not sides or not all(is_number(side) and 1 <= side < math.inf for side in sides):
+    if not sides or not all(isinstance(side, int) and side >= 1 for side in sides):
         raise PriorError(f"A network's sample_size is {shown(size)}: it is a side, or two, from 1. Correct its config.")
     return int(max(sides))
 
