@@ -360,14 +360,33 @@ def test_variants(tmp_path: Path) -> None:
         load(tmp_path / "saved")
 
 
-@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_a_variant_of_some_parts_alone(tmp_path: Path) -> None:
+    """If this fails, folders with a UNet in half precision and a text encoder in one precision cannot be used."""
+    pipe = tiny_sd(tmp_path / "tokens")
+    pipe.save_pretrained(tmp_path / "saved", variant="fp16")
+    (tmp_path / "saved/text_encoder/model.fp16.safetensors").rename(tmp_path / "saved/text_encoder/model.safetensors")
+    encoder = load(tmp_path / "saved", variant="fp16").pipe.text_encoder  # type: ignore[attr-defined]
+    for (name, ours), theirs in zip(encoder.named_parameters(), pipe.text_encoder.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_incomplete_weights_are_refused(tmp_path: Path, part: str) -> None:
     """If this fails, layers that a damaged file lacks are filled with random weights, and holes with noise."""
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
-    path = tmp_path / "saved" / part / "diffusion_pytorch_model.safetensors"
+    (path,) = (tmp_path / "saved" / part).glob("*.safetensors")
     weights = load_file(path)
     save_file(dict(list(weights.items())[1:]), path, metadata={"format": "pt"})
     with pytest.raises(PriorError, match=rf"lack 1 tensors of their .*these would be|Cannot load {part} from"):
+        load(tmp_path / "saved")
+
+
+def test_weights_under_names_of_another_release_are_refused(tmp_path: Path) -> None:
+    """If this fails, a text encoder that another release saved is random, and prompts mean nothing."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
+    (path,) = (tmp_path / "saved" / "text_encoder").glob("*.safetensors")
+    save_file({f"other.{name}": weight for name, weight in load_file(path).items()}, path, metadata={"format": "pt"})
+    with pytest.raises(PriorError, match=r"lack \d+ tensors of their CLIPTextModel, such as .*these would be random"):
         load(tmp_path / "saved")
 
 

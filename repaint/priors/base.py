@@ -142,7 +142,7 @@ def side_of(config: Mapping[str, Any]) -> int | None:
     if size is None:
         return None
     sides = size if isinstance(size, (list, tuple)) else [size]
-    if not sides or not all(isinstance(side, int) and side >= 1 for side in sides):
+    if not sides or not all(isinstance(side, int) and 1 <= side < 2**31 for side in sides):
         raise PriorError(f"A network's sample_size is {shown(size)}: it is a side, or two, from 1. Correct its config.")
     return int(max(sides))
 

@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,6 @@ def _load_pipeline(
 ) -> Any:
     """A whole pipeline of diffusers' own, for its prompts; `parts` are loaded already."""
     import diffusers
-    from transformers.utils import logging
 
     cls: Any = getattr(diffusers, str(name), None)
     if not is_kind_of(cls, diffusers.DiffusionPipeline):
@@ -204,16 +204,16 @@ def _load_pipeline(
     takes = inspect.signature(cls.__init__).parameters.values()
     wanted = {entry.name for entry in takes if entry.default is entry.empty and entry.name != "self"}
     absent = dict.fromkeys(wanted - set(kinds) | wanted & {"safety_checker"})
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    encoders = {part: kind for part, kind in kinds.items() if part.startswith("text_encoder")}
+    parts = {
+        **parts,
+        **{part: _load_part(folder, part, kind, "transformers", **model) for part, kind in encoders.items()},
+    }
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with _quiet(), _quiet("transformers"), torch.random.fork_rng(devices=[]):
             return cls.from_pretrained(folder, local_files_only=True, **model, **absent, **parts)
     except Exception as error:  # as in _load_part
         raise PriorError(f"Cannot load {folder}: {_one_line(error)}. Save or download it again.") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _config(folder: Path, name: str) -> Mapping[str, Any]:
@@ -227,22 +227,23 @@ def _part_folder(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
-    """One part by its class name in diffusers; `options` are those of models."""
-    import diffusers
-
+def _load_part(folder: Path, name: str, kind: str, library: str = "diffusers", **options: Any) -> Any:
+    """One part by its class name in diffusers or transformers; `options` are those of models."""
+    package: Any = import_module(library)
     where = _part_folder(folder, name)
-    cls: Any = getattr(diffusers, kind, None)
+    cls: Any = getattr(package, kind, None)
     if cls is None:
-        raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which this diffusers lacks. Update diffusers.")
-    base = diffusers.ModelMixin if options else diffusers.SchedulerMixin
-    if not is_kind_of(cls, base):
-        raise PriorError(f"{folder} wants diffusers.{kind} as {name}, which is none. Save the pipeline again.")
-    heads = fixed_heads(_config(folder, name)) if options else None
+        raise PriorError(f"{folder} wants {library}.{kind} as {name}, which this {library} lacks. Update {library}.")
+    model = "PreTrainedModel" if library == "transformers" else "ModelMixin" if options else "SchedulerMixin"
+    if not is_kind_of(cls, getattr(package, model)):
+        raise PriorError(f"{folder} wants {library}.{kind} as {name}, which is none. Save the pipeline again.")
+    heads = fixed_heads(_config(folder, name)) if options and library == "diffusers" else None
     if heads:
         options["attention_head_dim"] = 1
+    if library == "transformers" and not any(where.glob(f"*.{options['variant']}.*")):
+        options["variant"] = None  # not every part is there in half precision
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):  # some versions initialise at random first
+        with _quiet(library), torch.random.fork_rng(devices=[]):  # some versions initialise at random first
             if not options:
                 return cls.from_pretrained(where, local_files_only=True)
             part, found = cls.from_pretrained(where, local_files_only=True, output_loading_info=True, **options)
@@ -259,10 +260,9 @@ def _load_part(folder: Path, name: str, kind: str, **options: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """diffusers logs what its exceptions then say again: a failure is told once. No bars, no renamed arguments."""
-    from diffusers.utils import logging
-
+def _quiet(library: str = "diffusers") -> Iterator[None]:
+    """A library logs what its exceptions then say again: a failure is told once. No bars, no renamed arguments."""
+    logging: Any = import_module(f"{library}.utils.logging")
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
