@@ -12,12 +12,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 __all__ = [
     "KILLS",
@@ -31,6 +34,7 @@ __all__ = [
     "launched",
     "ranks",
     "strike",
+    "workers",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +72,7 @@ def command(environment: Mapping[str, str], told: Path, arguments: Sequence[str]
 
 
 def ranks(count: int) -> list[dict[str, str]]:
-    """What `accelerate launch --cpu` tells each of its processes; nothing where there is one."""
+    """What `accelerate launch` tells each of its processes; nothing where there is one."""
     if count == 1:
         return [{}]
     with socket.socket() as probe:
@@ -80,11 +84,26 @@ def ranks(count: int) -> list[dict[str, str]]:
 
 def launched(*arguments: object, processes: int | None = None) -> subprocess.Popen[str]:
     """A `repaint` command in a process of its own; with a number, in so many under `accelerate launch`."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    # With --cpu accelerate starts one process, however many are asked for; with --multi_gpu that many, without any GPU.
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     line = [sys.executable, *(launch if processes else []), "-m", "repaint", *map(str, arguments), "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def workers(launcher: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """The processes that `launched` asked accelerate for, once there are as many."""
+    found: list[psutil.Process] = []
+    until = time.monotonic() + PATIENCE
+    while len(found) < count:
+        assert launcher.poll() is None, launcher.communicate()
+        assert time.monotonic() < until, f"{len(found)} processes in place of {count}"
+        time.sleep(0.01)
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(launcher.pid).children(recursive=True)
+            found = [one for one in children if "repaint" in one.cmdline()]
+    return found
 
 
 @dataclass

@@ -23,7 +23,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from kills import KILLS, Target, Work, command, dying, ended, forks, killed_until_done, launched, ranks, strike
+from kills import KILLS, Target, Work, command, dying, ended, forks, killed_until_done, launched, ranks, strike, workers
 from PIL import Image
 from safetensors import safe_open
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
@@ -245,16 +245,16 @@ def test_one_process_under_accelerate_is_killed(
     work = WORKS[kind](place, tmp_path / "two")
     line = words(place, tmp_path / "two" / {"sweep": "rows.jsonl", "folder": "out"}[kind])
     process = launched(*line, processes=2)
+    two = workers(process, 2)
     until = time.monotonic() + 120
     while work.done() <= 0.1 * work.total and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    os.kill(workers[-1].pid, signal.SIGKILL)
+    os.kill(two[-1].pid, signal.SIGKILL)
     _, wrong = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
     assert "SIGKILL" in wrong or "exitcode  : -9" in wrong
     KILLS[f"one of two in a {kind} under accelerate"] += 1
-    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in two)
     assert work.done() < work.total
     again = launched(*line, processes=2)
     _, wrong = again.communicate(timeout=240)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kills import launched
+from kills import launched, workers
 from PIL import Image
 from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
@@ -300,6 +300,7 @@ def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -
     Path("masks/bad.png").write_text("no image")
     options = ["--out", "two", "--prior", prior, "--schedule", "two.yaml", "--json"]
     process = launched("inpaint", *asked, *options, processes=2)
+    workers(process, 2)
     told, wrong = process.communicate(timeout=300)
     assert process.returncode != 0
     report = json.loads(told)

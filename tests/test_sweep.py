@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from kills import launched
+from kills import launched, workers
 from PIL import Image
 from tiny_priors import tiny_folder_pipeline
 
@@ -398,6 +398,7 @@ def test_two_processes_under_accelerate_make_the_same_rows(
     """If this fails, `accelerate launch` loses cells, computes some twice, prints two tables, or never ends."""
     out = tmp_path / "both.jsonl"
     done = launched("sweep", written(tiny), "--out", out, "--json", processes=2)
+    workers(done, 2)
     told, wrong = done.communicate(timeout=600)
     assert done.returncode == 0, wrong
     assert results(lines(out)) == results(unbroken)

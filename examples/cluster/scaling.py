@@ -31,8 +31,9 @@ WORK = {
 
 def seconds(command: str, processes: int, out: str, folder: Path) -> float:
     """Of one run, from its start to its end."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    # With --cpu accelerate starts one process, however many are asked for; with --multi_gpu that many, without any GPU.
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     arguments = [*(launch if processes > 1 else []), "-m", "repaint", command, *WORK[command][0], out]
     started = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
