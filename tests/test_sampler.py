@@ -298,6 +298,25 @@ def test_parts_of_ones_own_need_the_required_members_only(two_pixels: GaussianMi
     assert torch.equal(first, second)
 
 
+class BareTrajectory(BareMerge):
+    """`trajectory`, given the prediction too."""
+
+    uses_path = True
+
+    def noise(self, eps_hat: Tensor | None, z: Tensor, path: Tensor | None) -> Tensor:
+        assert path is not None
+        return path
+
+
+def test_a_merge_of_ones_own_may_read_the_path(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a rule between `predicted` and `trajectory` gets no path to read."""
+    walk = JumpSchedule.paper(8, 3, 2)
+    plain = Sampler(two_pixels, as_method(walk, merge="trajectory"))
+    own = Sampler(two_pixels, as_method(walk, merge=BareTrajectory()))
+    first, second = (last(sampler.run(sampler.start(*problem(3), seeds=[1, 2, 3]))).x for sampler in (plain, own))
+    assert torch.equal(first, second)
+
+
 class GivesNoise(DDPM):
     """Returns the draw itself, whose memory the loop would use again."""
 
@@ -537,6 +556,9 @@ def test_a_state_of_another_walk_is_refused(two_pixels: GaussianMixturePrior) ->
     for other in (JumpSchedule.paper(20, 5, 2), JumpSchedule.paper(40, 5, 1)):
         with pytest.raises(StateError, match=r"10 moves into another walk at level 10.*state.branch\(seeds\)"):
             next(iter(Sampler(two_pixels, as_method(other)).run(state)))
+    branch = next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(10))).run(state.branch([0]))))
+    with pytest.raises(StateError, match=r"1 moves into another walk at level 9"):
+        next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(9))).run(branch)))
 
 
 def test_starting_from_an_image(two_pixels: GaussianMixturePrior) -> None:
