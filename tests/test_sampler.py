@@ -556,6 +556,9 @@ def test_a_state_of_another_walk_is_refused(two_pixels: GaussianMixturePrior) ->
     for other in (JumpSchedule.paper(20, 5, 2), JumpSchedule.paper(40, 5, 1)):
         with pytest.raises(StateError, match=r"10 moves into another walk at level 10.*state.branch\(seeds\)"):
             next(iter(Sampler(two_pixels, as_method(other)).run(state)))
+    begun = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))).start(*problem(1), seeds=[0])
+    with pytest.raises(StateError, match=r"0 moves into another walk at level 20"):
+        Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 2))).adopt(begun)
     branch = next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(10))).run(state.branch([0]))))
     with pytest.raises(StateError, match=r"1 moves into another walk at level 9"):
         next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(9))).run(branch)))
