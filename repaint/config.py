@@ -47,9 +47,9 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
     try:
         _check_bounded(text, origin, error)
         data = yaml.safe_load(text)
+    except error:
+        raise
     except Exception as problem:  # a tag such as !!int raises whatever its text makes it stumble over
-        if isinstance(problem, error):
-            raise
         detail = _brief(str(problem)) or type(problem).__name__
         raise error(f"{origin} is not YAML: {detail}. Mend that line.") from problem
     if not isinstance(data, dict):

@@ -176,8 +176,9 @@ class NoiseSchedule:
         if "shift" in config or config.get("use_flow_sigmas"):
             levels, family = _flow_levels(config, count, steps, stand, shift), "flow"
         elif config.get("trained_betas") is not None or "beta_schedule" in config:
-            levels, family = _vp_levels(config, steps, stand), "VP"
-            _check_unchanged(scheduler, config)
+            abar = train_alphas_cumprod(config)
+            _check_unchanged(scheduler, abar)
+            levels, family = _vp_levels(abar, config, steps, stand), "VP"
         elif "sigma_max" in config and "sigma_min" in config:
             read = _consistency_levels if "clip_denoised" in config else _ve_levels
             levels, family = read(config, steps, stand), "VE"
@@ -233,8 +234,8 @@ def _check_rising(levels: list[Level]) -> None:
             )
 
 
-def _check_unchanged(scheduler: Any, config: Mapping[str, Any]) -> None:
-    """Refuse a scheduler that carries other noise than its config says, by a hand or by a rule that is not known here.
+def _check_unchanged(scheduler: Any, read: Array) -> None:
+    """Refuse a scheduler that carries other noise than was `read` from its config: by a hand, or a rule not known here.
 
     Raises:
         NoiseLevelError: its `alphas_cumprod` are others.
@@ -242,7 +243,8 @@ def _check_unchanged(scheduler: Any, config: Mapping[str, Any]) -> None:
     own = getattr(scheduler, "alphas_cumprod", None)
     if own is None:
         return
-    read, found = train_alphas_cumprod(config), np.asarray(own, dtype=np.float64)
+    # By lists, for numpy takes no tensor of a GPU, where diffusers' add_noise leaves it.
+    found = np.asarray(own.tolist() if hasattr(own, "tolist") else own, dtype=np.float64)
     # Products of 1000 floats round to 1e-4 at most, and some schedulers lift a last 0 to 2^-24.
     if found.shape != read.shape or not np.allclose(found, read, rtol=0, atol=1e-4):
         raise NoiseLevelError(
@@ -300,8 +302,7 @@ _BETAS: dict[str, Callable[[float, float, int], Array]] = {
 }
 
 
-def _vp_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
-    abar = train_alphas_cumprod(config)
+def _vp_levels(abar: Array, config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
     timesteps = _timesteps(abar, steps, spacing, _whole(config, "steps_offset", 0, 0, len(abar) - 1))
     return [Level(math.sqrt(abar[t]), math.sqrt(1 - abar[t]), float(t)) for t in timesteps]
 

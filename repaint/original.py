@@ -1,4 +1,4 @@
-"""Configuration files of the original RePaint (conf_mapping's .yml): the walk in them, as one of our YAML files."""
+"""Configuration files of the original RePaint, .yml: the walk in them, as one of our YAML files."""
 
 from __future__ import annotations
 

@@ -457,7 +457,7 @@ def test_a_scheduler_of_other_noise_than_its_config_says() -> None:
         scheduler.alphas_cumprod = wrong
         with pytest.raises(NoiseLevelError, match=message):
             NoiseSchedule.from_scheduler(scheduler, 10)
-    scheduler.alphas_cumprod = right
+    scheduler.alphas_cumprod = right.clone().requires_grad_()  # like one on a GPU, a tensor that numpy cannot take
     assert NoiseSchedule.from_scheduler(scheduler, 10) == NoiseSchedule.from_scheduler(LINEAR, 10)
 
 

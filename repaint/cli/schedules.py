@@ -10,6 +10,7 @@ from rich.table import Table
 
 from repaint import presets
 from repaint.cli.common import AsJson, out, print_json, say, tell
+from repaint.errors import InputError
 from repaint.method import Method
 
 __all__ = ["app"]
@@ -86,7 +87,6 @@ def schedule_import(
 
     Example: repaint schedule import confs/face_example.yml --out face.yaml
     """
-    from repaint.errors import InputError
     from repaint.files import atomic_path, check_place
     from repaint.original import convert
 
