@@ -122,7 +122,7 @@ class SamplerState:
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata: dict[str, str] = file.metadata() or {}
-                tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             # A header that was damaged names types and shapes that torch stumbles over in its own ways.
             raise StateError(

@@ -686,7 +686,7 @@ def test_states_of_other_hands(data: st.DataObject) -> None:
         (place / "state").write_bytes(STATE)
         with safe_open(str(place / "state"), framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         for _ in range(draw(st.integers(1, 2))):
             name = draw(st.sampled_from([*facts, *tensors, "more"]))
             change = draw(st.sampled_from(["drop", "value", "shape", "type"]))

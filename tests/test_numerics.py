@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ np.save(sys.argv[4], np.stack(list(out.images)))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["textures", "emoji"])
-def test_what_is_equal_to_the_last_bit(name: str, tmp_path: Path) -> None:
+def test_what_is_equal_to_the_last_bit(name: str, tmp_path: Path, say: Callable[[str], None]) -> None:
     """If this fails, the README's table of what is equal is wrong.
 
     A result is a function of prior, input and seed; only the order in which a processor adds can differ, with the
@@ -185,5 +186,5 @@ def test_what_is_equal_to_the_last_bit(name: str, tmp_path: Path) -> None:
     assert np.array_equal(alone, results[1, 1, "b"]), "from run to run"
     assert np.array_equal(results[2, 1, "a"], results[2, 1, "b"]), "from run to run, two threads"
     apart = {key: float(np.abs(alone - its).max()) for key, its in results.items()}
-    print(json.dumps({str(key): value for key, value in apart.items()}))  # noqa: T201
+    say(json.dumps({str(key): value for key, value in apart.items()}))
     assert max(apart.values()) <= 2**-12

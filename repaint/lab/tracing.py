@@ -37,7 +37,7 @@ class Counted:
     outside: int
 
 
-class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types there
     """Counts what every operator below it does, inside networks and outside them.
 
     Args:
@@ -45,7 +45,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, networks: Sequence[nn.Module] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # torch has no types there
         self.networks = networks
         self.syncs = self.noise = self.peak = self.outside = 0
         self._alive = {False: 0, True: 0}  # bytes, by whether a network made them
@@ -61,11 +61,11 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 network.register_forward_hook(lambda *_: self._enter(-1), always_call=True),
             )
         ]
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call] # torch has no types there
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        super().__exit__(*error)  # type: ignore[no-untyped-call] # torch has no types there
         for hook in self._hooks:
             hook.remove()
 
@@ -120,7 +120,7 @@ class Clock:
     def now(self) -> Any:
         if not self._cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch has no types there
         event.record()
         return event
 
