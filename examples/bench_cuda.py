@@ -26,14 +26,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from repaint.lab.speed import measure_speed
-from repaint.method import as_method
-from repaint.noise import Level
+from repaint.lab.speed.timing import measure_speed
 from repaint.pipeline import RePaintPipeline
-from repaint.prediction import Prediction, from_output
 from repaint.priors.pixel import PixelPrior
-from repaint.sampler import Sampler
-from repaint.schedule import JumpSchedule
+from repaint.sampling.levels import Level
+from repaint.sampling.method import as_method
+from repaint.sampling.prediction import Prediction, from_output
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
 
 DDPM_256: dict[str, Any] = {
     "sample_size": 256,

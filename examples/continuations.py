@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
-from repaint import JumpSchedule, Method, RePaintPipeline, masks
-from repaint.lab.compare import paired_difference
-from repaint.samples import PHOTOGRAPHS, held_out_crops
-from repaint.state import SamplerState
+from repaint import JumpSchedule, Method, RePaintPipeline
+from repaint.measure.intervals import paired_difference
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import PHOTOGRAPHS, held_out_crops
+from repaint.sampling.state import SamplerState
 
 STEPS, LOW, EXTRA, SIZE = 50, 10, 30, 48
-HOLE = masks.box(SIZE, SIZE)[0].numpy() == 0
+HOLE = mask_shapes.box(SIZE, SIZE)[0].numpy() == 0
 
 
 def jumps(level: int, length: int, anchors: Sequence[int]) -> list[int]:

@@ -10,10 +10,11 @@ import argparse
 import numpy as np
 import torch
 
-from repaint import NoiseSchedule, RePaintPipeline, masks
-from repaint.plots import strip
-from repaint.prediction import Prediction
-from repaint.samples import held_out_crops
+from repaint import NoiseSchedule, RePaintPipeline
+from repaint.measure.plots import strip
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import held_out_crops
+from repaint.sampling.prediction import Prediction
 
 
 class Spectrum:
@@ -51,7 +52,11 @@ def main():
     parser.add_argument("--out", default="custom_prior.png")
     parser.add_argument("--short", action="store_true", help="one result in place of two")
     args = parser.parse_args()
-    image, keep, count = held_out_crops("tissue", 64, 3)[1], masks.freeform(64, 64, seed=5), 1 if args.short else 2
+    image, keep, count = (
+        held_out_crops("tissue", 64, 3)[1],
+        mask_shapes.freeform(64, 64, seed=5),
+        1 if args.short else 2,
+    )
     out = RePaintPipeline(Spectrum())(image, keep_mask=keep, generator=0, num_images_per_prompt=count, output_type="np")
     masked = np.where(keep[0].numpy()[..., None] == 1, image, np.uint8(160))
     strip([[image, masked, *out.images]], ["original", "masked", "seed 0", "seed 1"][: 2 + count]).save(args.out)

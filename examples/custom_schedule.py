@@ -7,10 +7,11 @@ import argparse
 
 import numpy as np
 
-from repaint import JumpSchedule, Method, RePaintPipeline, masks
-from repaint.merge import Predicted
-from repaint.plots import strip
-from repaint.samples import held_out_crops
+from repaint import JumpSchedule, Method, RePaintPipeline
+from repaint.measure.plots import strip
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import held_out_crops
+from repaint.sampling.merge import Predicted
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
         "one jump, predicted(8)": Method(walk, merge=Predicted(8)),
     }
     pipe = RePaintPipeline.from_pretrained("textures")
-    image, keep = held_out_crops("brick", 48, 3)[1], masks.box(48, 48, share=0.5)
+    image, keep = held_out_crops("brick", 48, 3)[1], mask_shapes.box(48, 48, share=0.5)
     asked = {"class_labels": "brick", "generator": 0, "output_type": "np"}
     tiles = [np.where(keep[0].numpy()[..., None] == 1, image, np.uint8(160))]
     for name, method in methods.items():

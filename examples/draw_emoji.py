@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
-from repaint.plots import strip
+from repaint.measure.plots import strip
 from repaint.priors.load import BUNDLED
 
 NAMES = ["red apple", "dog face", "crying face", "clock face four oclock", "sunflower", "large red square"]

@@ -1,7 +1,7 @@
 """Render the glyphs that the bundled `emoji` prior is trained on: Noto Color Emoji at 64 x 64, with Unicode names.
 
     apt-get install fonts-noto-color-emoji
-    python examples/emoji_glyphs.py --out repaint/data      # the sheet of glyphs that `repaint.samples` reads
+    python examples/emoji_glyphs.py --out repaint/data      # the sheet of glyphs that `repaint.pictures.samples` reads
 
 The font is under the SIL Open Font License 1.1. Every code point that has a Unicode name (version 14, that of Python
 3.11) and a glyph of its own is drawn on white; a tenth, chosen by a hash of the name, is never trained on.

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from repaint import RePaintPipeline
-from repaint.lab.prompts import MASKS
-from repaint.plots import strip
-from repaint.samples import glyphs
+from repaint.lab.quality.prompts import MASKS
+from repaint.measure.plots import strip
+from repaint.pictures.samples import glyphs
 
 FACES = ["grinning face", "relieved face", "winking face", "face with cowboy hat"]  # the 1st and 3rd it never saw
 PROMPTS = ["", "kissing face", "crying face", "angry face", "face with open mouth", "face with stuck-out tongue"]

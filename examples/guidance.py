@@ -12,7 +12,7 @@ import argparse
 import torch
 
 from repaint import GaussianMixturePrior, Method
-from repaint.sampler import Sampler
+from repaint.sampling.sampler import Sampler
 
 SEEN, SAID, SURE = 1.5, 0.5, 0.2
 COVARIANCE = 0.1 * torch.eye(3, dtype=torch.float64) + 0.9

@@ -21,12 +21,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from repaint.lab.patches import gradient_distance, gradients, patch_distance, patches
-from repaint.masks import freeform
+from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
+from repaint.pictures.mask_shapes import freeform
+from repaint.pictures.samples import halve, photograph
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import load
 from repaint.priors.windowed import Windowed
-from repaint.samples import halve, photograph
 
 SIDE = 64  # pixels, of `textures`
 OVERLAP = {"windows": SIDE // 4, "tiles": 0}

@@ -7,9 +7,10 @@ import argparse
 
 import numpy as np
 
-from repaint import JumpSchedule, RePaintPipeline, masks
-from repaint.plots import strip
-from repaint.samples import held_out_crops
+from repaint import JumpSchedule, RePaintPipeline
+from repaint.measure.plots import strip
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import held_out_crops
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
 
     pipe = RePaintPipeline.from_pretrained(args.prior)
     image = held_out_crops("gravel", 64, 3)[1]  # a part of a photograph that the prior never saw
-    keep = masks.circle(64, 64, radius=0.25)  # 1 keeps a pixel, 0 repaints it
+    keep = mask_shapes.circle(64, 64, radius=0.25)  # 1 keeps a pixel, 0 repaints it
     schedule = JumpSchedule.paper(5, jump_n_sample=1) if args.short else "balanced"
     out = pipe(image, keep_mask=keep, schedule=schedule, generator=0, num_images_per_prompt=3, output_type="np")
 

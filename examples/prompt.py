@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from repaint import JumpSchedule, RePaintPipeline
-from repaint.lab.prompts import MASKS
-from repaint.samples import glyphs
+from repaint.lab.quality.prompts import MASKS
+from repaint.pictures.samples import glyphs
 
 
 def main() -> None:

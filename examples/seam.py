@@ -17,16 +17,16 @@ from diffusers import AutoModel
 from rich.console import Console
 from rich.table import Table
 
-from repaint import masks
-from repaint.lab.seam import encoding_error, seams
+from repaint.lab.quality.seam import encoding_error, seams
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import GLYPH_SIZE as SIZE
+from repaint.pictures.samples import glyphs
 from repaint.priors.latent import LatentCodec
-from repaint.samples import GLYPH_SIZE as SIZE
-from repaint.samples import glyphs
 
 HOLES = {
-    "box on the grid of cells": masks.box(SIZE, SIZE),
-    "box off the grid": masks.box(SIZE, SIZE, top=17, left=18, h=30, w=29),
-    "half": masks.half(SIZE, SIZE),
+    "box on the grid of cells": mask_shapes.box(SIZE, SIZE),
+    "box off the grid": mask_shapes.box(SIZE, SIZE, top=17, left=18, h=30, w=29),
+    "half": mask_shapes.half(SIZE, SIZE),
 }
 
 

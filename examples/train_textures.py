@@ -15,7 +15,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file
 
-from repaint.samples import PHOTOGRAPHS, held_out_crops, photograph
+from repaint.pictures.samples import PHOTOGRAPHS, held_out_crops, photograph
 from training import Draw, Facts, options, to_tensor, train, velocity_loss
 
 NULL_CLASS = len(PHOTOGRAPHS)

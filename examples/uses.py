@@ -9,10 +9,11 @@ import argparse
 
 import numpy as np
 
-from repaint import JumpSchedule, Method, RePaintPipeline, masks
-from repaint.lab.prompts import MASKS
-from repaint.plots import strip
-from repaint.samples import glyphs, held_out_crops
+from repaint import JumpSchedule, Method, RePaintPipeline
+from repaint.lab.quality.prompts import MASKS
+from repaint.measure.plots import strip
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import glyphs, held_out_crops
 
 
 def scratch(size: int) -> np.ndarray:
@@ -29,7 +30,7 @@ def main() -> None:
     short = Method(JumpSchedule.paper(3, jump_n_sample=1))
     textures, emoji = (RePaintPipeline.from_pretrained(name) for name in ("textures", "emoji"))
     rows = []
-    for name, hole in (("gravel", scratch(64)), ("brick", masks.alternating_lines(64, 64)[0].numpy() == 0)):
+    for name, hole in (("gravel", scratch(64)), ("brick", mask_shapes.alternating_lines(64, 64)[0].numpy() == 0)):
         image = held_out_crops(name, 64, 3)[1]
         asked = {"class_labels": name, "schedule": short if args.short else "balanced"}
         rows.append([image, hole, textures(image, hole, generator=0, output_type="np", **asked).images[0]])

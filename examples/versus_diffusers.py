@@ -27,9 +27,9 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from repaint.lab.compare import paired_difference
-from repaint.lab.holes import Hole, texture_holes
-from repaint.lab.quality import Filled, fill, measure
+from repaint.lab.quality.cases import Hole, texture_holes
+from repaint.lab.quality.scores import Filled, fill, measure
+from repaint.measure.intervals import paired_difference
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import load
 from repaint.priors.pixel import PixelPrior

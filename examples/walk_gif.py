@@ -8,8 +8,9 @@ import argparse
 import numpy as np
 from PIL import Image
 
-from repaint import JumpSchedule, Method, RePaintPipeline, masks
-from repaint.samples import held_out_crops
+from repaint import JumpSchedule, Method, RePaintPipeline
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import held_out_crops
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="5 model calls")
     args = parser.parse_args()
 
-    image, keep = held_out_crops("gravel", 64, 3)[1], masks.half(64, 64, side="right")
+    image, keep = held_out_crops("gravel", 64, 3)[1], mask_shapes.half(64, 64, side="right")
     hole = keep[0].numpy()[..., None] == 0
     frames = []
 

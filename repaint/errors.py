@@ -12,11 +12,6 @@ RepaintError (ValueError)
 
 from __future__ import annotations
 
-import difflib
-import reprlib
-from collections.abc import Iterable
-from numbers import Real
-
 __all__ = [
     "InputError",
     "NoiseLevelError",
@@ -26,9 +21,6 @@ __all__ = [
     "RepaintError",
     "ScheduleError",
     "StateError",
-    "is_number",
-    "nearest",
-    "shown",
 ]
 
 
@@ -62,28 +54,3 @@ class StateError(RepaintError):
 
 class NonFiniteError(RepaintError):
     """The model or the sampler produced NaN or infinity."""
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a real number that float64 holds, infinity and NaN among them: no text, array, or 10**400."""
-    try:
-        return isinstance(value, Real) and float(value) is not None
-    except OverflowError:
-        return False
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
-_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 20
-_SHORT.maxlevel = 3
-
-
-def shown(value: object) -> str:
-    """Its repr on one line, cut short where it is long, as that of nested YAML aliases is without end."""
-    return " ".join(_SHORT.repr(value).split())
-
-
-def nearest(word: object, choices: Iterable[str]) -> str:
-    """' Did you mean X?' for the closest choice, or '' where none is close or it is no word."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5) if isinstance(word, str) else []
-    return f" Did you mean {found[0]!r}?" if found else ""

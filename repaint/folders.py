@@ -14,20 +14,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from repaint.errors import InputError, shown
-from repaint.files import atomic_path, open_image, orientation
-from repaint.images import Picture, read_images, save_image
-from repaint.lab.holes import SUFFIXES, check_paired, picture_files, unique_stems
-from repaint.lab.shares import Halving
-from repaint.masks import known, read_keep
-from repaint.method import Method
+from repaint.checks import shown
+from repaint.errors import InputError
+from repaint.files import atomic_path
+from repaint.pictures.decoding import open_image, orientation
+from repaint.pictures.images import Picture, read_images, save_image
+from repaint.pictures.masks import known, read_keep
+from repaint.pictures.pairs import SUFFIXES, check_paired, picture_files, unique_stems
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.base import Conditions
+from repaint.placement import Halving
+from repaint.sampling.method import Method
+from repaint.sampling.prior import Conditions
 
 __all__ = [
     "SETTINGS",
@@ -38,9 +40,12 @@ __all__ = [
     "check_settings",
     "is_one_file",
     "run",
+    "share_of",
     "tasks",
     "write_settings",
 ]
+
+T = TypeVar("T")
 
 SETTINGS = "repaint.json"
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # what is of another mode is written as TIFF
@@ -143,6 +148,23 @@ def batches(todo: Sequence[Task], batch: int) -> list[list[Task]]:
     return [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
 
 
+def share_of(batches: Sequence[T], part: str | None, process: int, processes: int) -> list[T]:
+    """The batches of one process: every n-th, of every m-th where a job array splits them first.
+
+    Args:
+        batches: all of them, in an order that every process agrees on; what is done already must still be among them.
+        part: "i/n", with i from 1 to n; None is all.
+        process: number of this process, from 0.
+        processes: how many there are in this job.
+    Raises:
+        InputError: another text.
+    """
+    first, slash, count = (part or "1/1").partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise InputError(f"--shard {part}: it is i/n with i from 1 to n, such as 2/8. Correct it.")
+    return list(batches)[int(first) - 1 :: int(count)][process::processes]
+
+
 def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Refuse a folder whose results were made with other settings, or that holds other things.
 
@@ -218,14 +240,14 @@ def run(
 
     Args:
         pipe: the pipeline.
-        mine: see `batches` and `repaint.lab.shares.share_of`.
+        mine: see `batches` and `share_of`.
         method: the pipeline's `schedule`.
         options: other keyword arguments of the pipeline that all images share.
         keep_mask: the masks' white is kept.
         on_calls: is told how many model calls more are done or saved, `method.model_calls` an image.
         say: is told when memory is too small for a batch.
     """
-    halving, told, ended = Halving(say), 0, 0
+    halving, told, ended = Halving(say=say), 0, 0
 
     def tell(calls: int) -> None:
         nonlocal told

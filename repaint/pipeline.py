@@ -13,21 +13,24 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from repaint.crop import CropLike, as_crop
-from repaint.errors import InputError, StateError, is_number, nearest, shown
-from repaint.images import ImageLike, read_images, side_by_side
-from repaint.jobs import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
-from repaint.masks import MaskLike
-from repaint.memory import BatchSize, Placed, check_batch_size, in_batches
-from repaint.merge import Merge
-from repaint.method import Method, as_method
-from repaint.priors.base import Conditions, Prior
+from repaint.checks import is_number, nearest, shown
+from repaint.errors import InputError, StateError
+from repaint.pictures.crop import CropLike, as_crop
+from repaint.pictures.images import ImageLike, read_images, side_by_side
+from repaint.pictures.masks import MaskLike
+from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
+from repaint.plan import Job, batches, bound, check_latents, collect, cut, encode, finish, results_for, same_problem
 from repaint.priors.load import load, prior_from_pipe
-from repaint.rng import Seedable
-from repaint.sampler import Guidance, Sampler
-from repaint.schedule import JumpSchedule
-from repaint.solvers import Langevin, Solver
-from repaint.state import SamplerState
+from repaint.sampling.corrector import Langevin
+from repaint.sampling.guidance import Guidance
+from repaint.sampling.merge import Merge
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.rng import Seedable
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.solvers import Solver
+from repaint.sampling.state import SamplerState
 
 __all__ = ["RePaintOutput", "RePaintPipeline", "inpaint"]
 
@@ -166,11 +169,11 @@ class RePaintPipeline(Placed):
                 because they were encoded together with some of the hole's smooth fill. Their kept pixels stay kept.
                 0 is usually best: a cell that is a little wrong tells the model more than none.
             feather: how many pixels of the hole, from its rim inwards, meet the kept pixels smoothly: an autoencoder
-                returns kept pixels a little changed, and where the hole begins that shows. See `repaint.seam.meet_rim`;
+                returns kept pixels a little changed, and where the hole begins that shows. See `repaint.pictures.rim.meet_rim`;
                 2 is a good width. Pixel-space priors return kept pixels as they are, and nothing changes.
-            generator: an int, a `torch.Generator`, or one of these per result. See `repaint.rng.seeds_for`.
+            generator: an int, a `torch.Generator`, or one of these per result. See `repaint.sampling.rng.seeds_for`.
             crop: "auto" fills windows around the holes of an image that is larger than the prior was trained for, and
-                stitches them in; a `repaint.crop.Crop` says how large they are; None or "off" gives the prior whole
+                stitches them in; a `repaint.pictures.crop.Crop` says how large they are; None or "off" gives the prior whole
                 images. The first window takes the result's seed, others seeds derived from it and their number.
             batch_size: how many images of one size, or windows, run at once. None is all; "auto" halves it where memory
                 runs out, and does that batch again. Noise is each image's own, so that results differ by the rounding

@@ -81,7 +81,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def pickles() -> None:
     """For tests that read pickled weights: skipped where none is read, as this torch can be made to run code by one."""
-    from repaint.priors.trust import PICKLES, pickles_are_safe
+    from repaint.priors.safe_folder import PICKLES, pickles_are_safe
 
     if not pickles_are_safe():
         pytest.skip(f"pickled weights need torch {PICKLES}")

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_priors import tiny_pipe
+from helpers.tiny_priors import tiny_pipe
 
 from repaint import JumpSchedule
-from repaint.samples import PHOTOGRAPHS
+from repaint.pictures.samples import PHOTOGRAPHS
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
     __import__("continuations")
     return sys.modules["continuations"]
 

@@ -38,7 +38,11 @@ NAMES = dict(public())
 def test_it_sees_them() -> None:
     """If this fails, the tests below see nothing and pass always."""
     assert len(NAMES) > 150
-    assert {"repaint.pipeline.RePaintPipeline", "repaint.schedule.JumpSchedule", "repaint.masks.box"} <= set(NAMES)
+    assert {
+        "repaint.pipeline.RePaintPipeline",
+        "repaint.sampling.schedule.JumpSchedule",
+        "repaint.pictures.mask_shapes.box",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

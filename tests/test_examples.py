@@ -17,7 +17,7 @@ from PIL import Image
 
 from repaint import cli
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 CLUSTER = EXAMPLES / "cluster"
 
 

@@ -23,17 +23,31 @@ import psutil
 import pytest
 import torch
 import yaml
-from kills import KILLS, Target, Work, command, dying, ended, forks, killed_until_done, launched, ranks, strike, workers
+from helpers.kills import (
+    KILLS,
+    Target,
+    Work,
+    command,
+    dying,
+    ended,
+    forks,
+    killed_until_done,
+    launched,
+    ranks,
+    strike,
+    workers,
+)
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from PIL import Image
 from safetensors import safe_open
-from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
 from repaint.errors import InputError, OutOfMemory
-from repaint.files import atomic_path, write_image
-from repaint.images import read_images
+from repaint.files import atomic_path
+from repaint.pictures.encoding import write_image
+from repaint.pictures.images import read_images
 from repaint.pipeline import RePaintPipeline
-from repaint.schedule import JumpSchedule
-from repaint.state import SamplerState
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import SamplerState
 
 IMAGE = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
 HOLE = np.eye(8, dtype=bool)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kills import launched, workers
+from helpers.kills import launched, workers
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from PIL import Image
-from tiny_priors import tiny_folder_pipeline, tiny_pipe
 
 from repaint import RePaintPipeline, cli
 from repaint.errors import InputError, OutOfMemory
 from repaint.folders import SETTINGS, batches, run, tasks
-from repaint.lab.shares import Halving
-from repaint.method import as_method
+from repaint.placement import Halving
+from repaint.sampling.method import as_method
 
 SIZES = [(12, 14)] * 5 + [(16, 10)] * 3  # height, width
 Call = Callable[..., tuple[int, str, str]]
@@ -277,14 +277,14 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
         return [10 * entry for entry in some]
 
     told: list[str] = []
-    halving = Halving(told.append)
+    halving = Halving(say=told.append)
     found = [
         (list(some), done if isinstance(done, list) else str(done))
         for some, done in halving.results([1, 2, 3, 4, 5], compute)
     ]
     assert found == [([1, 2], [10, 20]), ([3], "three"), ([4, 5], [40, 50])]
     assert [len(some) for some, _ in halving.results([6, 7, 8], compute)] == [2, 1]
-    line = "Memory is too small for {} results at once: going on with {}."
+    line = "Not enough memory for {} at once: continuing with {}."
     assert told == [line.format(5, 3), line.format(3, 2)]
 
 

@@ -20,32 +20,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fuzzing import CASES, answered, fuzzed
-from guided_reference import Flags, random_state
+from helpers.fuzzing import CASES, answered, fuzzed
+from helpers.guided_reference import Flags, random_state
+from helpers.tiny_priors import PixelByPixel, tiny_folder_pipeline
 from hypothesis import strategies as st
 from jaxtyping import config
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
-from tiny_priors import PixelByPixel, tiny_folder_pipeline
 
-from repaint import presets
-from repaint.crop import Crop
 from repaint.errors import StateError
-from repaint.files import upright
 from repaint.folders import SETTINGS, check_settings, write_settings
-from repaint.images import read_images, save_image
-from repaint.lab.rows import Rows
-from repaint.masks import GENERATORS, generate, read_keep
-from repaint.method import Method, as_method
+from repaint.lab.sweep.rows import Rows
+from repaint.pictures.crop import Crop
+from repaint.pictures.decoding import upright
+from repaint.pictures.images import read_images, save_image
+from repaint.pictures.mask_shapes import GENERATORS, generate
+from repaint.pictures.masks import read_keep
 from repaint.pipeline import RePaintPipeline
-from repaint.presets import JumpRule
 from repaint.priors.guided import Settings, convert
-from repaint.sampler import Sampler
-from repaint.schedule import JumpSchedule
-from repaint.state import FORMAT, SamplerState
-from repaint.state import _digest as digest
+from repaint.sampling import presets
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.presets import JumpRule
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import FORMAT, SamplerState
+from repaint.sampling.state import _digest as digest
 
 Draw = Any  # hypothesis's own: draws from a strategy
 

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_priors import tiny_pipe
+from helpers.tiny_priors import tiny_pipe
 from torch import Tensor
 
 from repaint import JumpSchedule, Method, RePaintPipeline
 from repaint.errors import NonFiniteError
-from repaint.lab.exactness import Rounded, measure, with_method
-from repaint.lab.problems import FAMILIES, problems
-from repaint.noise import Level
-from repaint.prediction import Prediction
-from repaint.priors.base import Prior
+from repaint.lab.exactness.measurement import Rounded, measure, with_method
+from repaint.lab.exactness.problems import FAMILIES, problems
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.levels import Level
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import Prior
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 MASK = np.zeros((16, 16), np.uint8)
@@ -179,7 +179,7 @@ def test_what_is_equal_to_the_last_bit(name: str, tmp_path: Path, say: Callable[
         threads, batch, _ = key
         path = tmp_path / f"{threads}-{batch}-{key[2]}.npy"
         words = [sys.executable, "-c", PROGRAM, name, str(threads), str(batch), str(path)]
-        root = Path(__file__).parent.parent
+        root = Path(__file__).parents[1]
         subprocess.run(words, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=True, timeout=300)
         results[key] = np.load(path)[0]
     alone = results[1, 1, "a"]

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 import repaint
-from repaint import presets
+from repaint.sampling import presets
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
 PRESETS = sorted(path.stem for path in (ROOT / "schedules").glob("*.yaml"))
 
@@ -30,7 +30,7 @@ MISSION = {"torch", "diffusers", "transformers", "accelerate", "lpips", "numpy",
 
 PROBE = """
 import json, repaint
-from repaint import presets
+from repaint.sampling import presets
 from repaint.priors.load import BUNDLED, bundled
 sizes = {name: sum(file.stat().st_size for file in (BUNDLED / name).rglob("*")) for name in bundled()}
 print(json.dumps({"file": repaint.__file__, "presets": presets.available(), "bundled": sizes}))
@@ -93,7 +93,7 @@ def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, a package without its presets gives an empty list, or a traceback."""
-    monkeypatch.setattr(presets, "__file__", str(tmp_path / "repaint" / "presets.py"))
+    monkeypatch.setattr(presets, "__file__", str(tmp_path / "repaint" / "sampling" / "presets.py"))
     with pytest.raises(repaint.RepaintError, match=r"No presets beside .*: the installation is incomplete\. Reinstall"):
         presets.folder()
 

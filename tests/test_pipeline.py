@@ -13,23 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from numpy.typing import NDArray
 from PIL import Image
-from tiny_priors import tiny_folder_pipeline, tiny_pipe
 from torch import Tensor
 
 import repaint
 from repaint.errors import InputError, NoiseLevelError, NonFiniteError, PriorError, ScheduleError, StateError
-from repaint.images import read_images
-from repaint.merge import Predicted
-from repaint.method import Method, as_method
-from repaint.noise import Level
+from repaint.pictures.images import read_images
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.base import Conditions
-from repaint.rng import NoiseStreams
-from repaint.schedule import JumpSchedule
-from repaint.solvers import DDIM, Langevin
-from repaint.state import SamplerState
+from repaint.sampling.corrector import Langevin
+from repaint.sampling.levels import Level
+from repaint.sampling.merge import Predicted
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.prior import Conditions
+from repaint.sampling.rng import NoiseStreams
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.solvers import DDIM
+from repaint.sampling.state import SamplerState
 
 TWO = JumpSchedule.from_levels([2, 1, 0])
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])

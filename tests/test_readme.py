@@ -10,7 +10,7 @@ from PIL import Image
 
 from repaint import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -39,7 +39,7 @@ def needs_the_hub(block: str) -> bool:
 def test_its_prompt_program_runs_with_a_model_of_that_kind(folder, monkeypatch):
     """If this fails, the program with a prompt does not run even where its model is at hand."""
     import diffusers
-    from tiny_latents import tiny_sd
+    from helpers.tiny_latents import tiny_sd
 
     program = next(block for block in blocks("python") if "prompt=" in block)
     tiny = tiny_sd(folder / "tokens")
@@ -89,7 +89,8 @@ def test_its_schedule_commands_run(folder, monkeypatch, capsys):
 
 def test_its_table_of_schedules_states_the_true_costs():
     """If this fails, a preset was changed and the README was not."""
-    from repaint import Method, presets
+    from repaint import Method
+    from repaint.sampling import presets
 
     rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| .* \| (\d+) \|$", README, flags=re.MULTILINE)
     stated = {name: int(calls) for names, calls in rows for name in re.findall(r"`([\w-]+)`", names)}
@@ -104,7 +105,7 @@ def test_its_promises_are_held_by_tests_that_exist():
     for row in rows:
         text = ""
         for file, name in re.findall(r"`(?:(tests/\w+\.py)::)?(test_\w+)`", row):
-            text = (Path(__file__).parent.parent / file).read_text(encoding="utf-8") if file else text
+            text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8") if file else text
             assert f"def {name}(" in text, name
 
 

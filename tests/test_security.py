@@ -25,21 +25,21 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.studio_process import studio
+from helpers.tiny_latents import tiny_sd
+from helpers.tiny_priors import tiny_folder_pipeline
 from PIL import Image
 from safetensors.torch import load_file
-from studio_process import studio
-from tiny_latents import tiny_sd
-from tiny_priors import tiny_folder_pipeline
 
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.errors import InputError, PriorError, RepaintError, ScheduleError, StateError
-from repaint.files import open_image
-from repaint.lab.grid import read_grid
-from repaint.masks import read_keep
-from repaint.priors import trust
+from repaint.lab.sweep.grid import read_grid
+from repaint.pictures.decoding import open_image
+from repaint.pictures.masks import read_keep
+from repaint.priors import safe_folder
 from repaint.priors.guided import GuidedCheckpoint
 from repaint.priors.load import load
-from repaint.state import SamplerState
+from repaint.sampling.state import SamplerState
 
 WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
 
@@ -160,7 +160,7 @@ def test_no_pickle_where_torch_is_too_old(
     refused(PriorError, told, lambda: GuidedCheckpoint.read(tmp_path / "model.pt"), mark)
     for version in ("2.10.0", "2.15.0+cu130", "3.0.0a0+git1"):
         monkeypatch.setattr(torch, "__version__", version)
-        assert trust.pickles_are_safe()
+        assert safe_folder.pickles_are_safe()
     load(ddpm)
 
 

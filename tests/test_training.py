@@ -14,7 +14,7 @@ import torch
 
 from repaint import RePaintPipeline
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_latents import tiny_vae
+from helpers.tiny_priors import tiny_pipe, tiny_unet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from tiny_latents import tiny_vae
-from tiny_priors import tiny_pipe, tiny_unet
 from typer.testing import CliRunner
 
-from repaint.crop import Crop, Window, windows_around
 from repaint.errors import InputError, StateError
+from repaint.pictures.crop import Crop, Window, windows_around
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.priors.latent import LatentPrior
-from repaint.schedule import JumpSchedule
-from repaint.state import SamplerState
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import SamplerState
 
 TWO = JumpSchedule.from_levels([2, 1, 0])
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from repaint import masks
-from repaint.samples import PHOTOGRAPHS, held_out_crops
+from repaint.pictures import mask_shapes
+from repaint.pictures.samples import PHOTOGRAPHS, held_out_crops
 
 GRID = "images: [photos]\nmasks: [mask.png]\nschedules: [fast]\nbatch: 1\n"
 WORK = {
@@ -54,7 +54,7 @@ def main() -> None:
         crops = [crop for name in PHOTOGRAPHS for crop in held_out_crops(name, 48, 4)]
         for i, crop in enumerate(crops[: args.images]):
             Image.fromarray(crop).save(folder / f"photos/{i:02}.png")
-        hole = masks.box(48, 48)[0].numpy() == 0
+        hole = mask_shapes.box(48, 48)[0].numpy() == 0
         Image.fromarray(np.where(hole, np.uint8(255), np.uint8(0))).save(folder / "mask.png")
         for command, (_, out) in WORK.items():
             for processes in (1, 2):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from repaint.checks import nearest
 from repaint.cli.common import (
     AsJson,
     DType,
@@ -24,14 +25,14 @@ from repaint.cli.common import (
     tell,
     torch_dtype,
 )
-from repaint.errors import InputError, nearest
+from repaint.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from repaint.audit import Audit
-    from repaint.lab.audit import Fill, Row
+    from repaint.lab.quality.audit_sweep import Fill, Row
+    from repaint.measure.audit import Audit
 
 __all__ = ["audit_app"]
 
@@ -67,8 +68,8 @@ def file(
 
     Example: repaint audit filled.png photo.png mask.png --heatmap changed.png
     """
-    from repaint.audit import audit_files
-    from repaint.plots import check_plot, heatmaps, save_plot
+    from repaint.measure.audit import audit_files
+    from repaint.measure.plots import check_plot, heatmaps, save_plot
 
     if heatmap is not None:
         check_plot(heatmap)
@@ -108,8 +109,9 @@ def strength(
 
     Example: repaint audit strength --values 20 --plot strength.png
     """
-    from repaint.lab.audit import even, sweep_strength
-    from repaint.masks import circle, known, read_keep
+    from repaint.lab.quality.audit_sweep import even, sweep_strength
+    from repaint.pictures.mask_shapes import circle
+    from repaint.pictures.masks import known, read_keep
 
     picture = _picture(image, prompt)
     size = picture.shape[:2]
@@ -146,7 +148,7 @@ def radius(
 
     Example: repaint audit radius --values 10 --strength 0.5 --plot radius.png
     """
-    from repaint.lab.audit import even, sweep_radius
+    from repaint.lab.quality.audit_sweep import even, sweep_radius
 
     picture = _picture(image, prompt)
     radii = even(values, min(picture.shape[:2]) / 2)
@@ -166,8 +168,8 @@ def _picture(image: Path | None, prompt: str) -> NDArray[np.uint8]:
     """The image, or the emoji that the prompt names."""
     import numpy as np
 
-    from repaint.files import open_image, upright
-    from repaint.samples import glyphs
+    from repaint.pictures.decoding import open_image, upright
+    from repaint.pictures.samples import glyphs
 
     if image is None:
         known = glyphs()
@@ -194,10 +196,10 @@ def _fills(
     plot: Path | None,
 ) -> dict[str, Fill]:
     """The ways of filling that --fill names, over one prior."""
-    from repaint.lab.audit import DIFFUSERS, diffusers_fill, repaint_fill
-    from repaint.method import as_method
+    from repaint.lab.quality.audit_sweep import DIFFUSERS, diffusers_fill, repaint_fill
+    from repaint.measure.plots import check_plot
     from repaint.pipeline import RePaintPipeline
-    from repaint.plots import check_plot
+    from repaint.sampling.method import as_method
 
     if plot is not None:
         check_plot(plot)
@@ -224,8 +226,9 @@ def _compare(
     as_json: bool,
 ) -> None:
     """Sweep with every way of filling, and report; the heatmaps are those of the cell number `drawn`."""
-    from repaint.lab.audit import curves
-    from repaint.plots import audit_plot, save_plot
+    from repaint.lab.quality.audit_plot import audit_plot
+    from repaint.lab.quality.audit_sweep import curves
+    from repaint.measure.plots import save_plot
 
     rows: dict[str, list[Row]] = {}
     shown: dict[str, Audit] = {}

@@ -12,11 +12,12 @@ import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from repaint.errors import InputError, RepaintError, nearest
+from repaint.checks import nearest
+from repaint.errors import InputError, RepaintError
 
 if TYPE_CHECKING:
     from repaint.pipeline import StepCallback
-    from repaint.state import SamplerState
+    from repaint.sampling.state import SamplerState
 
 __all__ = [
     "AsJson",

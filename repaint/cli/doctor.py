@@ -141,7 +141,7 @@ def _priors() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from repaint.metrics import LPIPS_NETS, lpips_backbone
+    from repaint.measure.metrics import LPIPS_NETS, lpips_backbone
 
     for net in LPIPS_NETS:
         file, command = lpips_backbone(net)
@@ -156,7 +156,7 @@ def _self_test() -> Finding:
     import numpy as np
 
     from repaint.pipeline import RePaintPipeline
-    from repaint.schedule import JumpSchedule
+    from repaint.sampling.schedule import JumpSchedule
 
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     hole = np.zeros((32, 32), bool)

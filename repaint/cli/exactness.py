@@ -11,7 +11,7 @@ from rich.table import Table
 from repaint.cli.common import AsJson, chosen, out, print_json, progress_bar, torch_dtype
 
 if TYPE_CHECKING:
-    from repaint.lab.exactness import Peer, Standing, Way
+    from repaint.lab.exactness.measurement import Peer, Standing, Way
 
 __all__ = ["exactness"]
 
@@ -48,10 +48,11 @@ def exactness(
     Example: repaint exactness --schedule balanced --schedule paper --family fields
     """
     from repaint.files import check_place
-    from repaint.lab.exactness import FLOOR, PEERS, exact, measure, save_standings, standings, with_method
-    from repaint.lab.problems import FAMILIES, problems
-    from repaint.method import as_method
-    from repaint.plots import check_plot, exactness_plot, save_plot
+    from repaint.lab.exactness.error_plot import exactness_plot
+    from repaint.lab.exactness.measurement import FLOOR, PEERS, exact, measure, save_standings, standings, with_method
+    from repaint.lab.exactness.problems import FAMILIES, problems
+    from repaint.measure.plots import check_plot, save_plot
+    from repaint.sampling.method import as_method
 
     if report is not None:
         check_place(report)

@@ -24,10 +24,10 @@ def demo(
 
     Example: repaint demo --out strip.png
     """
-    from repaint.demo import run
-    from repaint.files import check_writable
-    from repaint.images import save_image
-    from repaint.method import as_method
+    from repaint.cli.demo_strip import run
+    from repaint.pictures.encoding import check_writable
+    from repaint.pictures.images import save_image
+    from repaint.sampling.method import as_method
 
     check_writable(out_file, "RGB")
     method = as_method(schedule)
@@ -53,9 +53,9 @@ def mask(
     import numpy as np
     from PIL import Image
 
-    from repaint.files import check_writable
-    from repaint.images import save_image
-    from repaint.masks import generate
+    from repaint.pictures.encoding import check_writable
+    from repaint.pictures.images import save_image
+    from repaint.pictures.mask_shapes import generate
 
     check_writable(out_file, "L")
     width, x, height = size.partition("x")

@@ -31,8 +31,8 @@ from repaint.errors import InputError
 
 if TYPE_CHECKING:
     from repaint.folders import Outcome
-    from repaint.method import Method
     from repaint.pipeline import RePaintPipeline
+    from repaint.sampling.method import Method
 
 __all__ = ["inpaint"]
 
@@ -84,7 +84,7 @@ def inpaint(
     Example: repaint inpaint photos/*.jpg mask.png --out filled/ --prior FOLDER --prompt "a cat"
     """
     from repaint.folders import is_one_file
-    from repaint.method import as_method
+    from repaint.sampling.method import as_method
 
     model_type, method = torch_dtype(dtype), as_method(schedule)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
@@ -140,10 +140,11 @@ def _one(
     keep_mask: bool,
     as_json: bool,
 ) -> None:
-    from repaint.files import check_writable, open_image
-    from repaint.images import save_image
-    from repaint.jobs import window_seed
-    from repaint.state import SamplerState
+    from repaint.pictures.decoding import open_image
+    from repaint.pictures.encoding import check_writable
+    from repaint.pictures.images import save_image
+    from repaint.plan import window_seed
+    from repaint.sampling.state import SamplerState
 
     picture = open_image(image)
     check_writable(out_file, picture.mode)
@@ -192,9 +193,8 @@ def _many(
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    from repaint.folders import batches, check_options, check_settings, run, tasks, write_settings
-    from repaint.lab.shares import share_of
-    from repaint.rng import seeds_for
+    from repaint.folders import batches, check_options, check_settings, run, share_of, tasks, write_settings
+    from repaint.sampling.rng import seeds_for
     from repaint.version import __version__
 
     method = load.method

@@ -62,13 +62,13 @@ def holes(
 
     Example: repaint bench --schedule predicted --schedule quick
     """
-    from repaint.files import check_writable
-    from repaint.images import save_image
-    from repaint.lab.holes import bundled_holes, folder_holes
-    from repaint.lab.report import bench, check_savable, save
-    from repaint.method import as_method
+    from repaint.lab.quality.cases import bundled_holes, folder_holes
+    from repaint.lab.quality.report import bench, check_savable, save
+    from repaint.lab.quality.sheet import holes_sheet
+    from repaint.pictures.encoding import check_writable
+    from repaint.pictures.images import save_image
     from repaint.pipeline import RePaintPipeline
-    from repaint.plots import holes_sheet
+    from repaint.sampling.method import as_method
 
     if report is not None:
         check_savable(report)
@@ -123,11 +123,11 @@ def prompts(
 
     Example: repaint bench prompts --part held_out --hole mouth --glyphs 20
     """
-    from repaint.lab.holes import glyph_holes
-    from repaint.lab.prompts import MASKS, PROMPTS, compare_prompts
-    from repaint.method import as_method
+    from repaint.lab.quality.cases import glyph_holes
+    from repaint.lab.quality.prompts import MASKS, PROMPTS, compare_prompts
+    from repaint.pictures.samples import Part
     from repaint.pipeline import RePaintPipeline
-    from repaint.samples import Part
+    from repaint.sampling.method import as_method
 
     parts: dict[str, Part] = {"train": "train", "held_out": "held_out"}
     where = chosen("--part", part, parts)

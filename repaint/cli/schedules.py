@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint import presets
 from repaint.cli.common import AsJson, out, print_json, say, tell
 from repaint.errors import InputError
-from repaint.method import Method
+from repaint.sampling import presets
+from repaint.sampling.method import Method
 
 __all__ = ["app"]
 
@@ -43,7 +43,7 @@ def schedule_show(
 
     Example: repaint schedule show paper
     """
-    from repaint.method import as_method
+    from repaint.sampling.method import as_method
 
     method = as_method(name)
     lines = [method.name, method.about, f"source: {method.source}"]
@@ -66,8 +66,8 @@ def schedule_plot(
 
     Example: repaint schedule plot paper --out paper.png
     """
-    from repaint.method import as_method
-    from repaint.plots import check_plot, save_plot, walk_plot
+    from repaint.measure.plots import check_plot, save_plot, walk_plot
+    from repaint.sampling.method import as_method
 
     method = as_method(name)
     check_plot(out_file)
@@ -88,7 +88,7 @@ def schedule_import(
     Example: repaint schedule import confs/face_example.yml --out face.yaml
     """
     from repaint.files import atomic_path, check_place
-    from repaint.original import convert
+    from repaint.sampling.original import convert
 
     if out_file.suffix.lower() not in {".yaml", ".yml"}:
         raise InputError(f"Cannot write {out_file}: a schedule ends in .yaml or .yml. Rename it.")

@@ -34,10 +34,10 @@ def speed(
     """
     import torch
 
-    from repaint.lab.speed import contestants, measure_speed, random_prior
-    from repaint.method import as_method
+    from repaint.lab.speed.timing import contestants, measure_speed, random_prior
     from repaint.pipeline import RePaintPipeline
-    from repaint.schedule import JumpSchedule
+    from repaint.sampling.method import as_method
+    from repaint.sampling.schedule import JumpSchedule
 
     kind = torch_dtype(dtype)
     if threads is not None:

@@ -15,9 +15,9 @@ from rich.table import Table
 from repaint.cli.common import AsJson, calls_bar, chosen, err, out, print_json, say, together, torch_dtype
 
 if TYPE_CHECKING:
-    from repaint.lab.compare import Difference
-    from repaint.lab.grid import Grid
-    from repaint.lab.rows import Rows
+    from repaint.lab.sweep.grid import Grid
+    from repaint.lab.sweep.rows import Rows
+    from repaint.measure.intervals import Difference
 
 __all__ = ["sweep"]
 
@@ -56,11 +56,12 @@ def sweep(
     """
     from accelerate import PartialState
 
-    from repaint.lab.grid import batches, read_grid, spread
-    from repaint.lab.rows import Rows
-    from repaint.lab.shares import share_of
-    from repaint.lab.summary import curves, summary
-    from repaint.plots import check_plot, save_plot, sweep_plot
+    from repaint.folders import share_of
+    from repaint.lab.sweep.grid import batches, read_grid, spread
+    from repaint.lab.sweep.rows import Rows
+    from repaint.lab.sweep.summary import curves, summary
+    from repaint.lab.sweep.sweep_plot import sweep_plot
+    from repaint.measure.plots import check_plot, save_plot
 
     # Another word is refused before hours of work.
     summary([], by)
@@ -93,7 +94,7 @@ def sweep(
 
 
 def _run(grid: Grid, todo: list[Any], rows: Rows, device: str, dtype: Any, bar: bool) -> None:
-    from repaint.lab.sweep import check_conditions, run
+    from repaint.lab.sweep.runner import check_conditions, run
     from repaint.pipeline import RePaintPipeline
 
     pipe = RePaintPipeline.from_pretrained(grid.prior, torch_dtype=dtype).to(device)
@@ -108,7 +109,7 @@ def _run(grid: Grid, todo: list[Any], rows: Rows, device: str, dtype: Any, bar: 
 def _tell(
     found: list[dict[str, Any]], by: str, against: str | None, measures: list[str], count: str, as_json: bool
 ) -> None:
-    from repaint.lab.summary import differences, summary
+    from repaint.lab.sweep.summary import differences, summary
 
     means = summary(found, by)
     compared = [] if against is None else differences(found, against, measures)

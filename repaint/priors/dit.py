@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from repaint.errors import PriorError
-from repaint.priors.base import Conditions
 from repaint.priors.latent import LatentPrior
+from repaint.sampling.prior import Conditions
 
 __all__ = ["DiTPrior"]
 

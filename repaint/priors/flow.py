@@ -13,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.errors import PriorError
-from repaint.noise import Level, NoiseSchedule, Spacing
-from repaint.prediction import Prediction, from_output
-from repaint.priors.base import Conditions, floating_type
+from repaint.priors.networks import floating_type
 from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_count, given, warn_of_cut
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.prediction import Prediction, from_output
+from repaint.sampling.prior import Conditions
 
 __all__ = ["FluxPrior", "StableDiffusion3Prior"]
 

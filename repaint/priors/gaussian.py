@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import PriorError
-from repaint.noise import Level, NoiseSchedule, Spacing
-from repaint.prediction import Prediction
-from repaint.priors.base import Conditions
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import Conditions
 
 __all__ = ["GaussianMixturePrior"]
 

@@ -22,7 +22,7 @@ from repaint.errors import PriorError
 from repaint.files import atomic_folder
 from repaint.priors.guided_anatomy import BETAS, Anatomy, Settings, State, some
 from repaint.priors.pixel import PixelPrior
-from repaint.priors.trust import check_pickle
+from repaint.priors.safe_folder import check_pickle
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel

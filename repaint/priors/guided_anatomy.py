@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from repaint.errors import PriorError, nearest
+from repaint.checks import nearest
+from repaint.errors import PriorError
 
 __all__ = ["BETAS", "Anatomy", "Settings", "State", "some"]
 

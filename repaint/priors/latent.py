@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import InputError, NonFiniteError, PriorError
+from repaint.pictures.push_pull import smooth_fill
 from repaint.priors.pixel import PixelPrior
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from diffusers import SchedulerMixin, UNet2DModel
 
-__all__ = ["AUTOENCODERS", "LatentCodec", "LatentPrior", "smooth_fill", "widen"]
+__all__ = ["AUTOENCODERS", "LatentCodec", "LatentPrior", "widen"]
 
 # Class name -> the config entry with one number per resolution.
 AUTOENCODERS = {
@@ -33,32 +34,6 @@ AUTOENCODERS = {
     "VQModel": "block_out_channels",
     "AutoencoderTiny": "encoder_block_out_channels",
 }
-
-
-def smooth_fill(image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
-    """The image with its hole replaced by a smooth continuation of its rim; known pixels are unchanged.
-
-    Averages of the known pixels are pulled up a pyramid and pushed down into what is still empty, so that the fill
-    stays between the least and the greatest known value. An image without a known pixel becomes 0.
-
-    Args:
-        image: any values under the hole; they are never read.
-        known: True where the image is kept.
-    Source:
-        Push-pull: Gortler et al. 1996, "The Lumigraph", Sec. 3.4.
-    """
-    image = torch.where(known, image, torch.zeros_like(image))
-    height, width = image.shape[-2:]
-    if bool(known.all()) or height == width == 1:
-        return image
-    weight = known.to(image.dtype)
-    extra = (0, width % 2, 0, height % 2)
-    total = F.avg_pool2d(F.pad(weight, extra), 2)
-    coarse = F.avg_pool2d(F.pad(image, extra), 2) / total.clamp(min=0.25)  # a block's least share, or none at all
-    filled = smooth_fill(coarse, total > 0)
-    size = height + extra[3], width + extra[1]
-    fine = F.interpolate(filled, size=size, mode="bilinear", align_corners=False)[..., :height, :width]
-    return torch.where(known, image, fine)
 
 
 def widen(cells: Bool[Tensor, "b 1 hz wz"], margin: int) -> Bool[Tensor, "b 1 hz wz"]:

@@ -14,15 +14,16 @@ from typing import Any
 
 import torch
 
-from repaint.errors import PriorError, nearest
-from repaint.priors.base import Prior
+from repaint.checks import nearest
+from repaint.errors import PriorError
 from repaint.priors.dit import DiTPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
 from repaint.priors.guided import fixed_heads, set_heads
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
+from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
 from repaint.priors.text import StableDiffusionPrior
-from repaint.priors.trust import check_folder, is_kind_of, pickles_are_safe, read_json
+from repaint.sampling.prior import Prior
 
 __all__ = ["BUNDLED", "bundled", "load", "prior_from_components", "prior_from_pipe"]
 

@@ -12,11 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repaint.errors import PriorError, nearest
-from repaint.noise import CLEAN, Level, NoiseSchedule, Spacing
-from repaint.prediction import Clip, Prediction, from_output, split_variance, weighted
-from repaint.priors.base import Conditions, each_of, floating_type, side_of
+from repaint.checks import nearest
+from repaint.errors import PriorError
+from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
+from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
+from repaint.sampling.prior import Conditions, each_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel

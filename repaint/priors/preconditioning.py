@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from repaint.errors import PriorError, nearest
-from repaint.noise import Level, NoiseSchedule, config_number
+from repaint.checks import nearest
+from repaint.errors import PriorError
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule, config_number
 
 __all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "Scales", "ScoreVE", "preconditioning_of"]
 

@@ -17,11 +17,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import PriorError
-from repaint.noise import CLEAN, Level, NoiseSchedule, Spacing
-from repaint.prediction import Clip, Prediction, from_output, weighted
-from repaint.priors.base import Conditions, each_of, floating_type, side_of
 from repaint.priors.latent import LatentCodec
+from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
+from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
+from repaint.sampling.prior import Conditions, each_of
 
 __all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "warn_of_cut"]
 

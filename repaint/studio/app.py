@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from repaint import presets
+from repaint.sampling import presets
 from repaint.studio.handlers import NOBODY, PINK, Handlers
 from repaint.studio.inputs import samples
 from repaint.studio.tree import KINDS

@@ -14,14 +14,14 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from repaint.audit import Audit, audit, audit_files
 from repaint.errors import InputError, RepaintError
-from repaint.method import Method, as_method
-from repaint.plots import changes_plot
-from repaint.presets import JumpRule
-from repaint.rng import seeds_for
-from repaint.schedule import JumpSchedule
-from repaint.state import SamplerState
+from repaint.measure.audit import Audit, audit, audit_files
+from repaint.measure.plots import changes_plot
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.presets import JumpRule
+from repaint.sampling.rng import seeds_for
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import SamplerState
 from repaint.studio.inputs import Photo, paint, painted, read_mask, read_photo, sample, shown
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Job, Origin, Run, Runner, show, takes

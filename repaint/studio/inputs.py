@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repaint.errors import InputError, nearest
-from repaint.files import check_writable, open_image, upright
-from repaint.masks import read_keep
-from repaint.samples import PHOTOGRAPHS, glyphs, held_out_crops
+from repaint.checks import nearest
+from repaint.errors import InputError
+from repaint.pictures.decoding import open_image, upright
+from repaint.pictures.encoding import check_writable
+from repaint.pictures.masks import read_keep
+from repaint.pictures.samples import PHOTOGRAPHS, glyphs, held_out_crops
 
 __all__ = [
     "MAX_BYTES",

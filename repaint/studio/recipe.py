@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from repaint.images import save_image
-from repaint.method import Method, spec
+from repaint.pictures.images import save_image
+from repaint.sampling.method import Method, spec
 from repaint.studio.run import Run
 from repaint.version import __version__
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repaint.errors import InputError, RepaintError
-from repaint.jobs import window_seed
-from repaint.method import Method
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.base import Prior
+from repaint.plan import window_seed
 from repaint.priors.text import PromptPrior
-from repaint.rng import seeds_for
-from repaint.state import SamplerState
+from repaint.sampling.method import Method
+from repaint.sampling.prior import Prior
+from repaint.sampling.rng import seeds_for
+from repaint.sampling.state import SamplerState
 from repaint.studio.inputs import Photo, check_hole
 from repaint.studio.tree import kept_positions
 

@@ -75,7 +75,7 @@ def serve(
     from starlette.middleware import Middleware
 
     from repaint.studio.app import CSS, build, theme
-    from repaint.studio.door import Door
+    from repaint.studio.guard import Guard
     from repaint.studio.handlers import Handlers
 
     runner = Runner(load, list(dict.fromkeys([*names, "textures", *bundled()])), device, dtype)
@@ -98,7 +98,7 @@ def serve(
         ssr_mode=False,
         theme=theme(),
         css=CSS,
-        app_kwargs={"middleware": [Middleware(Door, hosts=LOOPBACK if host in LOOPBACK else None)]},
+        app_kwargs={"middleware": [Middleware(Guard, hosts=LOOPBACK if host in LOOPBACK else None)]},
     )
     shown = f"[{host}]" if ":" in host else host
     return app, does, f"http://{shown}:{port}"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from repaint.errors import InputError
-from repaint.method import Method
-from repaint.schedule import JumpSchedule
-from repaint.state import SamplerState
+from repaint.sampling.method import Method
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import SamplerState
 
 __all__ = ["KINDS", "continuation", "kept_positions", "reached", "small_and_large"]
 

@@ -11,9 +11,9 @@ from html import escape
 
 from PIL import Image
 
-from repaint.audit import Audit
-from repaint.plots import walk_plot
-from repaint.schedule import JumpSchedule
+from repaint.measure.audit import Audit
+from repaint.measure.plots import walk_plot
+from repaint.sampling.schedule import JumpSchedule
 from repaint.studio.inputs import magnify, shown
 from repaint.studio.run import Result, Run
 from repaint.studio.tree import reached

@@ -1,0 +1,264 @@
+"""How exact is a sampler? Its samples against exact ones, on problems whose answer is known.
+
+A learned prior hides a sampler's error behind its own. Here the denoiser is exact, so what is left is the sampler's.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.files import atomic_path
+from repaint.lab.exactness.peers import diffusers_repaint, ding, lanpaint
+from repaint.lab.exactness.problems import Problem
+from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
+from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.levels import Level
+from repaint.sampling.method import Method
+from repaint.sampling.prediction import Prediction, from_output
+from repaint.sampling.prior import Prior
+from repaint.sampling.sampler import Sampler
+from repaint.version import __version__
+
+__all__ = [
+    "FLOOR",
+    "PEERS",
+    "Peer",
+    "Rounded",
+    "Row",
+    "Standing",
+    "Way",
+    "exact",
+    "measure",
+    "pareto",
+    "save_standings",
+    "standings",
+    "with_method",
+]
+
+# (problem, count, seed) -> (count, D) samples of which all coordinates count, and model calls for each
+Way = Callable[[Problem, int, int], tuple[Float[Tensor, "n d"], int]]
+FLOOR = "exact samples"
+REFERENCE = 4096  # exact samples that every way is compared with
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way on one problem.
+
+    Attributes:
+        problem, family, way: their names.
+        error: energy distance to exact samples, over the mean distance between two samples of the prior, of which
+            nothing is known. About 0 for exact samples, on either side of it.
+        sliced: sliced 2-Wasserstein distance, over the same.
+        modes: total variation, in [0, 1], between the share of each component and its true weight.
+        model_calls: per sample.
+        seconds: for the whole population.
+    """
+
+    problem: str
+    family: str
+    way: str
+    error: float
+    sliced: float
+    modes: float
+    model_calls: int
+    seconds: float
+
+
+def with_method(method: Method, dtype: torch.dtype | None = None) -> Way:
+    """Our own sampler; with a dtype as it runs a network of that type, else in float64 throughout."""
+    return partial(_sampled, method, dtype)
+
+
+def _sampled(
+    method: Method, dtype: torch.dtype | None, problem: Problem, count: int, seed: int
+) -> tuple[Float[Tensor, "n d"], int]:
+    prior: Prior = problem.prior if dtype is None else Rounded(problem.prior, dtype)
+    sampler = Sampler(prior, method)
+    last = sampler.start(problem.x0.to(prior.dtype).expand(count, -1), problem.known, [seed])
+    for after in sampler.run(last):
+        last = after
+    return last.x.to(problem.x0), last.model_calls
+
+
+@Prior.register  # from Python 3.12 on what __getattr__ finds does not count
+class Rounded:
+    """An exact prior behind the interface of a network of `dtype`: what goes in and what comes out is rounded.
+
+    x and the arithmetic around the network stay in float32, or in float64 for float64, as with learned priors. The
+    network itself is exact: what its own sums lose is not in it.
+    """
+
+    def __init__(self, prior: GaussianMixturePrior, dtype: torch.dtype) -> None:
+        self.prior, self.rounding = prior, dtype
+        self.dtype = torch.float64 if dtype == torch.float64 else torch.float32
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prior, name)
+
+    def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
+        """What the prior says of the rounded x, its noise rounded."""
+        eps_hat = self.prior.denoise(x.to(self.rounding), level).eps_hat.to(self.rounding).to(x.dtype)
+        return from_output("epsilon", eps_hat, x, level)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another method at one setting, as a `Way`.
+
+    Attributes:
+        sample: a function of `repaint.lab.exactness.peers`, all but the problem filled in.
+        model_calls: per sample.
+    """
+
+    sample: Callable[..., tuple[Float[Tensor, "n d"], int]]
+    model_calls: int
+
+    def __call__(self, problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
+        return self.sample(problem.prior, problem.x0, problem.known, count=count, seed=seed)
+
+
+PEERS = {
+    "lanpaint 20 x 5": Peer(partial(lanpaint, steps=20, inner=5), 120),
+    "lanpaint 20 x 10": Peer(partial(lanpaint, steps=20, inner=10), 220),
+    "lanpaint 50 x 10": Peer(partial(lanpaint, steps=50, inner=10), 550),
+    "ding 25": Peer(partial(ding, steps=25), 49),
+    "ding 50": Peer(partial(ding, steps=50), 99),
+    "diffusers, T = 50": Peer(partial(diffusers_repaint, steps=50), 410),
+}
+
+
+def exact(problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
+    """The floor: samples of the true posterior."""
+    x = problem.x0.repeat(count, 1)
+    x[:, ~problem.known] = problem.posterior.sample(count, torch.Generator().manual_seed(seed))
+    return x, 0
+
+
+def measure(
+    problems: Sequence[Problem],
+    ways: Mapping[str, Way],
+    *,
+    count: int = 512,
+    seed: int = 0,
+    on_done: Callable[[int], None] = lambda _calls: None,
+) -> list[Row]:
+    """Every way on every problem.
+
+    Args:
+        problems: see `repaint.lab.exactness.problems.problems`.
+        ways: name to way.
+        count: samples of each; the errors' own noise falls with its root.
+        seed: of the ways; the exact samples that they are compared with have their own.
+        on_done: told the model calls of each way on each problem.
+    """
+    rows = []
+    for problem in problems:
+        reference = problem.posterior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))
+        within = mean_distance(reference)
+        unseen = problem.prior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))[:, ~problem.known]
+        scale = mean_distance(unseen)
+        for name, way in ways.items():
+            started = time.perf_counter()
+            x, calls = way(problem, count, seed)
+            seconds = time.perf_counter() - started
+            hole = x[:, ~problem.known]
+            modes = problem.posterior.responsibilities(hole).mean(0) - problem.posterior.weights
+            rows.append(
+                Row(
+                    problem.name,
+                    problem.family,
+                    name,
+                    energy_distance(hole, reference, within) / scale,
+                    sliced_wasserstein(hole, reference[:count]) / scale,
+                    float(modes.abs().sum()) / 2,
+                    calls,
+                    seconds,
+                )
+            )
+            on_done(calls)
+    return rows
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One way over all problems; see `Row`.
+
+    Attributes:
+        error, sliced, modes: means over problems.
+        families: family to its mean error.
+        model_calls: per sample.
+        seconds: for all.
+        front: no other way has a smaller error at as few calls (Pareto).
+    """
+
+    way: str
+    error: float
+    sliced: float
+    modes: float
+    families: dict[str, float]
+    model_calls: int
+    seconds: float
+    front: bool
+
+
+def standings(rows: Iterable[Row]) -> list[Standing]:
+    """The means of every way, in the order of their first rows."""
+    by_way: dict[str, list[Row]] = {}
+    for row in rows:
+        by_way.setdefault(row.way, []).append(row)
+    points = {name: (its[0].model_calls, _mean(row.error for row in its)) for name, its in by_way.items()}
+    best = pareto({name: point for name, point in points.items() if name != FLOOR})
+    return [
+        Standing(
+            way=name,
+            error=points[name][1],
+            sliced=_mean(row.sliced for row in its),
+            modes=_mean(row.modes for row in its),
+            families={
+                family: _mean(row.error for row in its if row.family == family)
+                for family in dict.fromkeys(row.family for row in its)
+            },
+            model_calls=its[0].model_calls,
+            seconds=sum(row.seconds for row in its),
+            front=name in best,
+        )
+        for name, its in by_way.items()
+    ]
+
+
+def save_standings(path: Path, rows: Sequence[Row], told: Mapping[str, Any]) -> None:
+    """Write every row and the standings as JSON.
+
+    Args:
+        path: the file.
+        rows: of `measure`.
+        told: what was asked for, written first.
+    """
+    content = {"version": __version__, **told, "standings": [vars(its) for its in standings(rows)]}
+    with atomic_path(path) as draft:
+        draft.write_text(json.dumps(content | {"rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+
+
+def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:
+    """Names of the points (calls, error) that no other is as cheap as and better than, cheapest first."""
+    front: list[str] = []
+    for name in sorted(points, key=lambda name: points[name]):
+        if not front or points[name][1] < points[front[-1]][1]:
+            front.append(name)
+    return front
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

@@ -1,0 +1,153 @@
+"""Inpainting problems whose answer is known: Gaussian mixtures with some coordinates given, drawn from a seed.
+
+| family      | what it is                                                                                     |
+|-------------|------------------------------------------------------------------------------------------------|
+| separated   | distinct modes, each thin in most directions: which mode a hole falls into must be right         |
+| overlapping | broad modes that run into each other                                                            |
+| fields      | smooth random fields as small images, of several smoothnesses, with the masks of real inpainting |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.checks import nearest
+from repaint.errors import InputError
+from repaint.priors.gaussian import GaussianMixturePrior
+
+__all__ = ["FAMILIES", "Problem", "field_problem", "mixture_problem", "problems"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Some coordinates of a sample are known; what the others can be is known exactly.
+
+    Attributes:
+        name: says family, dimension and known share.
+        family: a key of `FAMILIES`.
+        prior: the distribution of the whole sample.
+        x0: (D,) float64 the sample that the known values come from.
+        known: (D,) True where the value is known.
+        posterior: the distribution of the unknown coordinates, in their order.
+    """
+
+    name: str
+    family: str
+    prior: GaussianMixturePrior
+    x0: Float[Tensor, " d"]
+    known: Bool[Tensor, " d"]
+    posterior: GaussianMixturePrior
+
+    @classmethod
+    def draw(
+        cls, name: str, family: str, prior: GaussianMixturePrior, known: Bool[Tensor, " d"], rng: torch.Generator
+    ) -> Problem:
+        """Draw the sample from the prior, and condition on what is known of it."""
+        x0 = prior.sample(1, rng)[0]
+        return cls(name, family, prior, x0, known, prior.posterior(known.nonzero()[:, 0], x0[known]))
+
+
+def mixture_problem(family: str, dimension: int, share: float, seed: int) -> Problem:
+    """A mixture of four components, and random coordinates known, which leave more than one of them possible.
+
+    Args:
+        family: separated (one covariance; where nothing is known the modes lie about 4 apart, at standard deviations
+            of 0.14 to 0.55, and where it is, 1.7 standard deviations) or overlapping (a covariance each).
+        dimension: D, 2 or more.
+        share: of the coordinates that is known, in (0, 1); at least one is, and one is not.
+        seed: of everything that is drawn.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    count = min(max(round(share * dimension), 1), dimension - 1)
+    known = torch.zeros(dimension, dtype=torch.bool)
+    known[torch.randperm(dimension, generator=rng)[:count]] = True
+    means = torch.randn(COMPONENTS, dimension, dtype=torch.float64, generator=rng)
+    if family == "separated":
+        covariances = _covariances(1, dimension, 0.02, 0.3, rng).expand(COMPONENTS, -1, -1)
+        whole = torch.linalg.cholesky(covariances[0][known][:, known])
+        means[:, ~known] *= math.sqrt(8 / (dimension - count))
+        means[:, known] = 1.2 / math.sqrt(count) * means[:, known] @ whole.mT
+    else:
+        covariances, means = _covariances(COMPONENTS, dimension, 0.1, 2.0, rng), 0.4 * means
+    weights = 0.5 + torch.rand(COMPONENTS, dtype=torch.float64, generator=rng)
+    prior = GaussianMixturePrior(weights, means, covariances)
+    return Problem.draw(f"{family} {dimension}d, {count / dimension:.0%} known", family, prior, known, rng)
+
+
+def _covariances(count: int, size: int, low: float, high: float, rng: torch.Generator) -> Float[Tensor, "k d d"]:
+    """Covariances of random directions, with standard deviations squared between low and high, evenly in their log."""
+    basis = torch.linalg.qr(torch.randn(count, size, size, dtype=torch.float64, generator=rng))[0]
+    spread = low * (high / low) ** torch.rand(count, size, dtype=torch.float64, generator=rng)
+    covariances = torch.einsum("kde,ke,kfe->kdf", basis, spread, basis)
+    return (covariances + covariances.mT) / 2
+
+
+def field_problem(mask: str, side: int, seed: int) -> Problem:
+    """A small image: one of three smooth random fields, each with a smoothness and a smooth mean of its own.
+
+    Args:
+        mask: half (the lower half is unknown), box (a square of half the side is), sparse (90 % of the pixels are).
+        side: of the image in pixels.
+        seed: of everything that is drawn.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    at = torch.stack([rows.flatten(), columns.flatten()], dim=1).double()
+    squared = torch.cdist(at, at).square()
+    nugget = 0.02 * torch.eye(side**2, dtype=torch.float64)
+    covariances = torch.stack([0.6 * torch.exp(-squared / (2 * length**2)) + nugget for length in LENGTHS])
+    shape = torch.linalg.cholesky(torch.exp(-squared / (2 * (side / 4) ** 2)) + nugget)
+    means = 0.5 * torch.randn(len(LENGTHS), side**2, dtype=torch.float64, generator=rng) @ shape.mT
+    keep = {
+        "half": rows < side // 2,
+        "box": ((rows - (side - 1) / 2).abs() > side / 4) | ((columns - (side - 1) / 2).abs() > side / 4),
+        "sparse": torch.rand(side, side, generator=rng) < 0.1,
+    }[mask].flatten()
+    prior = GaussianMixturePrior(torch.ones(len(LENGTHS)), means, covariances)
+    return Problem.draw(f"field {side} x {side}, {mask}", "fields", prior, keep, rng)
+
+
+COMPONENTS = 4
+LENGTHS = (1.5, 2.0, 2.7)  # correlation lengths of the fields, in pixels
+
+FAMILIES: dict[str, list[Callable[[int], Problem]]] = {
+    "separated": [
+        lambda seed: mixture_problem("separated", 2, 0.5, seed),
+        lambda seed: mixture_problem("separated", 8, 0.25, seed),
+        lambda seed: mixture_problem("separated", 16, 0.5, seed),
+        lambda seed: mixture_problem("separated", 32, 0.25, seed),
+        lambda seed: mixture_problem("separated", 64, 0.5, seed),
+    ],
+    "overlapping": [
+        lambda seed: mixture_problem("overlapping", 8, 0.5, seed),
+        lambda seed: mixture_problem("overlapping", 16, 0.75, seed),
+        lambda seed: mixture_problem("overlapping", 32, 0.1, seed),
+    ],
+    "fields": [
+        lambda seed: field_problem("half", 8, seed),
+        lambda seed: field_problem("box", 8, seed),
+        lambda seed: field_problem("sparse", 8, seed),
+        lambda seed: field_problem("box", 16, seed),
+    ],
+}
+
+
+def problems(seed: int = 0, families: Sequence[str] = tuple(FAMILIES)) -> list[Problem]:
+    """The default set: 12 problems of 2 to 256 dimensions, 10 to 90 % known; another seed draws another set.
+
+    Raises:
+        InputError: no such family, or a seed below 0.
+    """
+    for name in families:
+        if name not in FAMILIES:
+            raise InputError(f"No family {name!r}: there are {', '.join(FAMILIES)}.{nearest(name, FAMILIES)}")
+    if seed < 0:
+        raise InputError(f"Seed {seed} of the problems: 0 or more. Choose one there.")
+    numbered = enumerate((name, make) for name, makers in FAMILIES.items() for make in makers)
+    return [make(1000 * seed + number) for number, (name, make) in numbered if name in families]

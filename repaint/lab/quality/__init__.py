@@ -1,0 +1,1 @@
+"""Fillings against held-out pictures."""

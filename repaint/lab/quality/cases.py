@@ -1,0 +1,172 @@
+"""Pictures with holes to fill and the truth beside them: from the bundled samples, and from any folder.
+
+| layout | images | masks | white of a mask |
+|---|---|---|---|
+| two folders | images/NAME.* | masks/NAME.* | repainted |
+| RePaint's | gt/NAME.* | gt_keep_masks/NAME.* | kept |
+| LaMa's | NAME.* | NAME_mask*.png beside it | repainted |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repaint.errors import InputError
+from repaint.pictures.decoding import open_image
+from repaint.pictures.mask_shapes import box, half
+from repaint.pictures.masks import known, read_keep
+from repaint.pictures.pairs import check_paired, picture_files
+from repaint.pictures.samples import GLYPH_SIZE, PHOTOGRAPHS, Part, glyphs, halve, photograph
+
+__all__ = [
+    "Hole",
+    "bundled_holes",
+    "folder_holes",
+    "glyph_holes",
+    "texture_holes",
+]
+
+STRIP, RIM = 64, 8  # pixels: the strip's width that texture holes lie in, and what is kept of it at either side
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A picture with a hole in it.
+
+    Attributes:
+        name: of its own.
+        group: holes whose painted patches are pooled when their statistics are compared with real ones.
+        image: (H, W, 3) uint8, with the true content in the hole.
+        mask: (H, W), True in the hole.
+        real: (H, W), True where patches are taken that painted ones should be like.
+        conditions: keyword arguments for the pipeline: class_labels or prompt.
+    """
+
+    name: str
+    group: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    real: NDArray[np.bool_]
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+
+def texture_holes(size: int = 64, hole: int = 24, per_photograph: int = 13) -> list[Hole]:
+    """Square holes side by side in crops that slide down the held-out part of each photograph.
+
+    Real patches come from the wider kept side of the crop, at the height of the hole. Neither the 65 holes of the
+    default overlap nor the 200 of size 48, hole 16, per_photograph 40.
+
+    Args:
+        size: side of the crops in pixels, at most 64.
+        hole: side of the holes in pixels.
+        per_photograph: how many holes in each.
+    """
+    holes, at = [], (size - hole) // 2
+    columns = range(RIM, STRIP - RIM - hole + 1, hole)  # where holes stand in the strip that crops are cut from
+    for name in PHOTOGRAPHS:
+        part = halve(photograph(name, "held_out"))
+        tops = np.linspace(0, part.shape[0] - size, per_photograph).round().astype(int)
+        for i, top in enumerate(tops):
+            column = columns[i % len(columns)]
+            begin = min(max(column - at, 0), STRIP - size)
+            left = column - begin
+            mask, real = np.zeros((2, size, size), dtype=bool)
+            mask[at : at + hole, left : left + hole] = True
+            if left < size - left - hole:
+                real[at : at + hole, left + hole + 2 :] = True
+            else:
+                real[at : at + hole, : left - 2] = True
+            crop = part[top : top + size, begin : begin + size].copy()
+            holes.append(Hole(f"{name} {i}", name, crop, mask, real, {"class_labels": name}))
+    return holes
+
+
+def glyph_holes(mask: NDArray[np.bool_], part: Part = "held_out", count: int | None = None) -> list[Hole]:
+    """The same hole in glyphs, whose names are the prompts; real patches come from all that is kept of each.
+
+    Args:
+        mask: (64, 64), True in the hole.
+        part: see `repaint.pictures.samples.glyphs`.
+        count: how many glyphs, evenly spread; None takes all.
+    Raises:
+        InputError: more glyphs than there are.
+    """
+    everything = list(glyphs(part).items())
+    count = len(everything) if count is None else count
+    if not 1 <= count <= len(everything):
+        raise InputError(f"{count} glyphs: there are {len(everything)} in this part. Ask for 1 to {len(everything)}.")
+    some = [everything[i * len(everything) // count] for i in range(count)]
+    return [Hole(name, "glyphs", image, mask, ~mask, {"prompt": name}) for name, image in some]
+
+
+def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
+    """The holes that belong to a bundled prior, in pictures that it never saw.
+
+    `textures`: 65 squares in photographs; many: 200 smaller ones. `emoji`: a square of half the side in each of 140
+    glyphs, with their names as prompts; many: also the right half of 70, all without a prompt, for the prior does not
+    know these names.
+
+    Raises:
+        InputError: another prior.
+    """
+    if prior == "textures":
+        return texture_holes(size=48, hole=16, per_photograph=40) if many else texture_holes()
+    if prior == "emoji":
+        middle = glyph_holes(box(GLYPH_SIZE, GLYPH_SIZE, share=0.5)[0].numpy() == 0)
+        if not many:
+            return middle
+        right = glyph_holes(half(GLYPH_SIZE, GLYPH_SIZE, side="right")[0].numpy() == 0, count=70)
+        return [replace(hole, conditions={"prompt": ""}) for hole in middle + right]
+    raise InputError(f"No pictures belong to prior {prior}: bring a folder of your own, with --images.")
+
+
+def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = False) -> list[Hole]:
+    """Every image of a folder with its mask; sizes may differ.
+
+    Args:
+        images: the folder of images; without `masks` in LaMa's layout, each image with its masks beside it.
+        masks: the folder of masks, each with its image's name (the suffix may differ).
+        keep_masks: the masks' white is kept, as in RePaint's own data.
+    Raises:
+        InputError: an empty folder, an image without a mask or a mask without an image, or sizes that differ.
+    """
+    pairs = _beside(images) if masks is None else _paired(images, masks)
+    holes = []
+    for name, image_file, mask_file in pairs:
+        image = np.asarray(open_image(image_file).convert("RGB"))
+        given = {"keep_mask" if keep_masks else "mask_image": mask_file}
+        keep = read_keep(**given, sizes=[image.shape[:2]])[0]
+        mask = ~known(keep)[0].numpy()
+        if mask.any():
+            holes.append(Hole(name, images.name, image, mask, ~mask))
+    if not holes:
+        raise InputError(f"{masks or images}: no mask there leaves a hole. Is the polarity right (keep_masks)?")
+    return holes
+
+
+def _paired(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+    pictures, holes = picture_files(images), picture_files(masks)
+    check_paired(pictures, holes, images, masks)
+    return [(name, pictures[name], holes[name]) for name in pictures]
+
+
+def _beside(folder: Path) -> list[tuple[str, Path, Path]]:
+    files = picture_files(folder)
+    pairs = []
+    for stem, path in files.items():
+        if match := re.fullmatch(r"(.+)_mask\w*", stem):
+            if match[1] not in files:
+                raise InputError(f"{path} has no image {match[1]}.* beside it. Add it, or take the mask away.")
+            pairs.append((stem, files[match[1]], path))
+    if not pairs:
+        raise InputError(
+            f"{folder} holds no NAME_mask.* beside a NAME.*: give the folder of masks too, or name them so."
+        )
+    return pairs

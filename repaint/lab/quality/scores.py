@@ -1,0 +1,228 @@
+"""How good is what a method paints? Every hole filled by every method with the same seeds, and measured.
+
+Each result is compared with the truth (PSNR, SSIM, LPIPS, all in the hole) and with real patches of its own picture;
+each method's patches are also pooled by group and compared with the group's real ones. The floor is what the true
+content of the same holes scores: no method can be expected to do better.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from repaint.errors import InputError
+from repaint.lab.quality.cases import Hole
+from repaint.measure.metrics import diversity, lpips, psnr, rim_gradients, ssim
+from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
+from repaint.pipeline import RePaintPipeline, ScheduleLike, StepCallback
+from repaint.sampling.prior import Conditions, Prior
+
+__all__ = ["Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
+
+Image = NDArray[np.uint8]
+LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and the levels of it where the loss is taken
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What one way of filling made of every hole.
+
+    Attributes:
+        images: for each hole its results, one per seed.
+        model_calls: denoiser calls per result; one with guidance is counted once.
+        seconds: for all.
+    """
+
+    images: list[list[Image]]
+    model_calls: int = 0
+    seconds: float = 0.0
+
+
+def fill(
+    pipe: RePaintPipeline,
+    holes: Sequence[Hole],
+    schedule: ScheduleLike,
+    *,
+    first_seed: int = 0,
+    seeds: int = 1,
+    batch: int = 16,
+    on_call: StepCallback | None = None,
+    **options: Any,
+) -> Filled:
+    """Fill every hole with a pipeline.
+
+    Args:
+        pipe: with a prior that takes the holes' conditions.
+        holes: of any sizes.
+        schedule: what `RePaintPipeline.__call__` takes.
+        first_seed: hole i of n takes seeds first_seed + i, + i + n, + i + 2 n, ...: the same for every method.
+        seeds: results per hole.
+        batch: results made at once.
+        on_call: the pipeline's `callback_on_step_end`.
+        **options: further arguments of the pipeline, such as guidance_scale.
+    """
+    images: list[list[Image]] = []
+    calls, started = 0, time.perf_counter()
+    step = max(1, batch // seeds)
+    for first in range(0, len(holes), step):
+        some = range(first, min(first + step, len(holes)))
+        names = sorted({name for i in some for name in holes[i].conditions})
+        asked: dict[str, Any] = {name: [holes[i].conditions[name] for i in some] for name in names}
+        result = pipe(
+            [holes[i].image for i in some],
+            [holes[i].mask for i in some],
+            schedule=schedule,
+            num_images_per_prompt=seeds,
+            generator=[first_seed + i + k * len(holes) for i in some for k in range(seeds)],
+            output_type="np",
+            callback_on_step_end=on_call,
+            **asked,
+            **options,
+        )
+        images += [list(result.images[k * seeds : (k + 1) * seeds]) for k in range(len(some))]
+        calls = result.model_calls
+    return Filled(images, calls, time.perf_counter() - started)
+
+
+def truth(holes: Sequence[Hole]) -> Filled:
+    """The floor: what really is in the holes."""
+    return Filled([[hole.image] for hole in holes])
+
+
+def biharmonic(holes: Sequence[Hole]) -> Filled:
+    """The classical baseline: scikit-image's biharmonic inpainting."""
+    from skimage.restoration import inpaint_biharmonic
+
+    started = time.perf_counter()
+    filled = [inpaint_biharmonic(hole.image, hole.mask, channel_axis=2) for hole in holes]
+    images = [[np.round(image * 255).clip(0, 255).astype(np.uint8)] for image in filled]
+    return Filled(images, 0, time.perf_counter() - started)
+
+
+MEASURES: dict[str, Callable[[Image, Hole], float]] = {
+    "psnr": lambda image, hole: psnr(image, hole.image, hole.mask),
+    "ssim": lambda image, hole: ssim(image, hole.image, hole.mask),
+    "patches": lambda image, hole: patch_distance(patches(image, hole.mask), patches(hole.image, hole.real)),
+    "gradients": lambda image, hole: gradient_distance(gradients(image, hole.mask), gradients(hole.image, hole.real)),
+    "lpips_alex": lambda image, hole: lpips(image, hole.image, hole.mask, net="alex"),
+    "lpips_vgg": lambda image, hole: lpips(image, hole.image, hole.mask, net="vgg"),
+    "lpips_squeeze": lambda image, hole: lpips(image, hole.image, hole.mask, net="squeeze"),
+}
+
+
+def measure(name: str, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
+    """One number per result.
+
+    Args:
+        name: psnr (dB), ssim, lpips_alex, lpips_vgg, lpips_squeeze: against the truth, in the hole. patches,
+            gradients: distance of the painted patches to real ones of the same picture.
+        holes, filled: what was filled, and with what.
+    Raises:
+        InputError: LPIPS without its weights; see `repaint.measure.metrics.lpips`.
+    """
+    of = MEASURES[name]
+    return np.array([[of(image, hole) for image in many] for hole, many in zip(holes, filled.images, strict=True)])
+
+
+def lpips_nets() -> dict[str, str | None]:
+    """LPIPS measure to None where its weights are on this machine, else to the line that says how to fetch them."""
+    grey = np.zeros((64, 64, 3), dtype=np.uint8)
+    found: dict[str, str | None] = {}
+    for net in ("alex", "vgg", "squeeze"):
+        try:
+            lpips(grey, grey, net=net)
+            found[f"lpips_{net}"] = None
+        except InputError as error:
+            found[f"lpips_{net}"] = str(error)
+    return found
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one way of filling scored.
+
+    Attributes:
+        patches: sliced Wasserstein distance of painted patches to real ones, pooled by group, mean over groups.
+        gradients: distance of gradient histograms, likewise.
+        psnr: in the hole, dB, mean over results; infinite for the truth itself.
+        ssim: in the hole, mean over results.
+        seam: mean difference across the rims over that beside them, pooled over results; compare with the truth's.
+        diversity: of the results for one hole, mean over holes; None for one seed.
+        model_calls: denoiser calls per result.
+        seconds: for all holes.
+    """
+
+    patches: float
+    gradients: float
+    psnr: float
+    ssim: float
+    seam: float
+    diversity: float | None
+    model_calls: int
+    seconds: float
+
+
+def score(holes: Sequence[Hole], filled: Filled) -> Score:
+    """Compare what was painted with the truth and with real patches of the same group."""
+    patch, gradient = [], []
+    for group in dict.fromkeys(hole.group for hole in holes):
+        pairs = [(hole, many) for hole, many in zip(holes, filled.images, strict=True) if hole.group == group]
+        ours = [patches(image, hole.mask) for hole, many in pairs for image in many]
+        real = [patches(hole.image, hole.real) for hole, _ in pairs]
+        patch.append(patch_distance(_stack(ours), _stack(real)))
+        painted = np.concatenate([gradients(image, hole.mask) for hole, many in pairs for image in many])
+        gradient.append(gradient_distance(painted, np.concatenate([gradients(h.image, h.real) for h, _ in pairs])))
+    rims = np.array(
+        [rim_gradients(i, hole.mask) for hole, many in zip(holes, filled.images, strict=True) for i in many]
+    )
+    spread = [diversity(many, hole.mask) for hole, many in zip(holes, filled.images, strict=True) if len(many) > 1]
+    return Score(
+        float(np.mean(patch)),
+        float(np.mean(gradient)),
+        float(measure("psnr", holes, filled).mean()),
+        float(measure("ssim", holes, filled).mean()),
+        float(rims[:, 0].sum() / rims[:, 1].sum()),
+        float(np.mean(spread)) if spread else None,
+        filled.model_calls,
+        filled.seconds,
+    )
+
+
+@torch.no_grad()
+def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
+    """How natural the prior itself finds each completed picture: its mean squared error of the noise, in the hole.
+
+    The same noise is added for every method, at five levels of the prior's own schedule. A picture that the prior
+    finds smooth scores below the truth, one with artefacts above it: the truth's value is the one to meet.
+    """
+    grid = prior.schedule(LOSS_STEPS)
+    rows = []
+    for i, (hole, many) in enumerate(zip(holes, filled.images, strict=True)):
+        x = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, prior.dtype) / 127.5 - 1
+        mask = torch.from_numpy(hole.mask).to(prior.device).expand(len(x), 1, -1, -1)
+        x0, _ = prior.encode(x, torch.ones_like(mask))
+        _, cells = prior.encode(x, ~mask)
+        asked = Conditions(**hole.conditions, guidance_scale=1.0, size=hole.mask.shape)
+        bound = prior.conditioned(len(x), asked)
+        generator = torch.Generator().manual_seed(i)
+        errors = []
+        for level in (grid[number] for number in LOSS_LEVELS):
+            eps = torch.randn(x0.shape[1:], generator=generator).to(x0).expand_as(x0)
+            eps_hat = bound.denoise(level.alpha * x0 + level.sigma * eps, level).eps_hat
+            inside = (~cells).expand_as(x0)
+            errors.append(
+                [float((a - b)[some].square().mean()) for a, b, some in zip(eps_hat, eps, inside, strict=True)]
+            )
+        rows.append(np.mean(errors, axis=0))
+    return np.array(rows)
+
+
+def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    return [np.concatenate(level) for level in zip(*sets, strict=True)]

@@ -1,0 +1,1 @@
+"""Where the time goes beside the network."""

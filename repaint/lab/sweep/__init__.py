@@ -1,0 +1,1 @@
+"""Grids of cells to rows of measures."""

@@ -1,0 +1,148 @@
+"""A grid of images, masks, methods and seeds to rows of measures: in batches, over processes, resumed after any end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from repaint.errors import InputError
+from repaint.lab.sweep.grid import Cell
+from repaint.lab.sweep.rows import Row, Rows
+from repaint.measure.metrics import lpips, mse, psnr, seam_contrast, ssim
+from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches, roughness
+from repaint.pictures.masks import known
+from repaint.pipeline import RePaintPipeline, StepCallback
+from repaint.placement import Halving
+from repaint.sampling.prior import Conditions
+from repaint.version import __version__
+
+__all__ = ["MEASURES", "check_conditions", "run"]
+
+Image = NDArray[np.uint8]
+MEASURES = (
+    *("psnr", "ssim", "mse", "outside_mse", "seam_contrast", "lpips"),
+    *("patches", "gradients", "roughness"),
+)
+
+
+def check_conditions(pipe: RePaintPipeline, cells: Sequence[Cell]) -> None:
+    """Refuse, before any work is done, classes and prompts that the prior does not take, or lacks.
+
+    Raises:
+        RepaintError: see `repaint.sampling.prior.Prior.conditioned`.
+    """
+    for conditions, size in {(tuple(cell.conditions.items()), cell.image.size) for cell in cells}:
+        multiple = pipe.prior.multiple_of
+        padded = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+        pipe.prior.conditioned(1, Conditions.join([Conditions(**dict(conditions)).split(1)[0]], padded))
+
+
+def run(
+    pipe: RePaintPipeline,
+    batches: Sequence[Sequence[Cell]],
+    rows: Rows,
+    *,
+    on_call: StepCallback | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Compute what is missing, batch by batch, and append it.
+
+    A batch of which a part is missing is computed as a whole, so that its results are the bits that they would have
+    been. What fails is a row too, with the reason.
+
+    Args:
+        pipe: a pipeline whose prior takes the cells' conditions.
+        batches: see `repaint.lab.sweep.grid.batches` and `repaint.folders.share_of`.
+        rows: where they go; those that it holds are not computed again.
+        on_call: the pipeline's `callback_on_step_end`.
+        say: is told when memory is too small for a batch.
+    """
+    halving = Halving(say=say)
+    for batch in batches:
+        if all(cell.key in rows.found for cell in batch):
+            continue
+        done: list[Row] = []
+        for some, found in halving.results(batch, lambda cells: _fill(pipe, cells, on_call)):
+            done += [_failed(some[0], found)] if isinstance(found, Exception) else found
+        rows.append([row | {"device": str(pipe.device)} for row in done])
+
+
+def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None) -> list[Row]:
+    images, keeps = [cell.image.read() for cell in cells], [cell.mask.read() for cell in cells]
+    each = [cell.conditions for cell in cells]
+    conditions: dict[str, Any] = {name: [asked[name] for asked in each] for name in each[0]}
+    if "guidance_scale" in conditions:
+        conditions["guidance_scale"] = cells[0].guidance_scale
+    started = time.perf_counter()
+    result = pipe(
+        list(images),
+        keep_mask=list(keeps),
+        **conditions,
+        schedule=cells[0].method,
+        generator=[cell.seed for cell in cells],
+        output_type="np",
+        callback_on_step_end=on_call,
+    )
+    seconds = (time.perf_counter() - started) / len(cells)
+    rows = []
+    for cell, image, keep, painted in zip(cells, images, keeps, result.images, strict=True):
+        measures, notes = _measure(painted, image, ~known(keep)[0].numpy())
+        facts = {"model_calls": result.model_calls, "seconds": round(seconds, 6), "batch": len(cells)}
+        rows.append(_row(cell, "ok", None, measures, notes, facts))
+    return rows
+
+
+def _failed(cell: Cell, error: Exception) -> Row:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    facts = {"model_calls": None, "seconds": None, "batch": 1}
+    return _row(cell, "failed", reason, dict.fromkeys(MEASURES), {}, facts)
+
+
+def _row(
+    cell: Cell,
+    status: str,
+    reason: str | None,
+    measures: Mapping[str, float | None],
+    notes: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> Row:
+    versions = {"repaint": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
+    tells = {"status": status, "reason": reason, **measures, "notes": dict(notes), **facts, "versions": versions}
+    return {"key": cell.key, **cell.config, **tells}
+
+
+def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Every measure of a result against the picture as it was, and why one has no value.
+
+    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim; the
+    distances of its patches and gradients to those of the kept pixels, and its roughness: see `repaint.measure.patches`.
+    """
+    measures: dict[str, Callable[[], float]] = {
+        "psnr": lambda: psnr(painted, image, hole),
+        "ssim": lambda: ssim(painted, image, hole),
+        "mse": lambda: mse(painted, image, hole) / 255**2,
+        "outside_mse": lambda: mse(painted, image, ~hole) / 255**2,
+        "seam_contrast": lambda: seam_contrast(painted, hole),
+        "lpips": lambda: lpips(painted, image, hole),
+        "patches": lambda: patch_distance(patches(painted, hole), patches(image, ~hole)),
+        "gradients": lambda: gradient_distance(gradients(painted, hole), gradients(image, ~hole)),
+        "roughness": lambda: roughness(painted, image, hole),
+    }
+    values: dict[str, float | None] = {}
+    notes = {}
+    for name, measure in measures.items():
+        try:
+            value = measure()
+            if not math.isfinite(value):
+                notes[name] = f"{value}, which JSON cannot say"
+        except InputError as error:
+            value, notes[name] = math.nan, str(error)
+        values[name] = value if math.isfinite(value) else None
+    return values, notes

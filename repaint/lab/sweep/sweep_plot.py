@@ -1,0 +1,46 @@
+"""Plot the measures of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repaint.lab.sweep.summary import Point
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["sweep_plot"]
+
+
+def sweep_plot(panels: Mapping[str, Mapping[str, Sequence[Point]]], over: str) -> Figure:
+    """Measures of a sweep side by side, each over one axis: points, their intervals, and lines between them.
+
+    Args:
+        panels: measure to its curves, as `repaint.lab.sweep.summary.curves` gives them.
+        over: what the axis is. Numbers stand on a logarithmic axis, names in their order.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    for axes, (measure, curves_) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        places = list(dict.fromkeys(point.x for points in curves_.values() for point in points))
+        numbers = all(isinstance(x, int) for x in places)
+        for number, (name, points) in enumerate(curves_.items()):
+            x = [point.x if numbers else places.index(point.x) for point in points]
+            mean, low, high = np.array([(point.mean, point.low, point.high) for point in points]).T
+            style: dict[str, Any] = {"color": f"C{number}", "marker": "osD^v<>phX"[number % 10], "markersize": 4}
+            axes.errorbar(x, mean, (mean - low, high - mean), capsize=2, linewidth=1, label=name, **style)
+        axes.set(xlabel=over, ylabel=measure)
+        if numbers:
+            axes.set_xscale("log")
+        axes.set_xticks(
+            places if numbers else range(len(places)), list(map(str, places)), rotation=0 if numbers else 30
+        )
+        axes.minorticks_off()
+        axes.spines[["top", "right"]].set_visible(False)
+        if list(curves_) != [""]:
+            axes.legend(frameon=False, fontsize="small")
+    return figure

@@ -1,0 +1,128 @@
+"""Pictures about pictures: before/after strips, curves and heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from repaint.errors import InputError
+from repaint.files import atomic_path, check_place
+from repaint.measure.audit import Audit
+from repaint.sampling.schedule import JumpSchedule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "changes_plot",
+    "check_plot",
+    "heatmaps",
+    "save_plot",
+    "strip",
+    "walk_plot",
+]
+
+GAP, HEADER = 4, 22
+PLOTS = (".png", ".svg", ".pdf")
+
+
+def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], scale: int = 2) -> Image.Image:
+    """Equal tiles in a grid with a title over each column.
+
+    Args:
+        rows: tiles of one size, (H, W, 3) uint8; every row has len(titles) of them.
+        titles: one a column.
+        scale: whole-number magnification; pixels stay sharp.
+    """
+    height, width = (side * scale for side in rows[0][0].shape[:2])
+    size = len(titles) * (width + GAP) + GAP, HEADER + len(rows) * (height + GAP)
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, title in enumerate(titles):
+        left = GAP + column * (width + GAP)
+        draw.text((left + width / 2, HEADER / 2), title, fill="black", font=font, anchor="mm")
+        for row, tiles in enumerate(rows):
+            tile = Image.fromarray(tiles[column]).resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(tile, (left, HEADER + row * (height + GAP)))
+    return sheet
+
+
+def heatmaps(audits: Mapping[str, Audit]) -> Figure:
+    """Where kept pixels changed and how much, side by side on one scale; the hole is grey.
+
+    Args:
+        audits: title to audit.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(audits) + 1, 4), layout="constrained")
+    draw_heatmaps(figure, audits)
+    return figure
+
+
+def changes_plot(its: Audit) -> Figure:
+    """One audit: the heatmap, and beside it the mean change by distance from the hole."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    parts: Any = figure.subfigures(1, 2)
+    draw_heatmaps(parts[0], {"outside the hole": its})
+    axes = parts[1].subplots()
+    axes.plot(range(1, len(its.profile) + 1), its.profile, color="#33608c", marker="o", markersize=3)
+    axes.set(xlabel="distance from the hole, pixels", ylabel="mean change")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def walk_plot(walk: JumpSchedule) -> Figure:
+    """Noise level over transition, as the paper draws its schedule (Lugmayr et al. 2022, supplement)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    walk.plot(figure.subplots())
+    return figure
+
+
+def draw_heatmaps(figure: Any, audits: Mapping[str, Audit]) -> None:
+    """On a figure or a part of one."""
+    import matplotlib as mpl
+
+    # Where nothing changed anywhere, a scale of any height shows zero as black.
+    top = max(float(np.nanmax(its.heatmap)) for its in audits.values()) or 1.0
+    colours = mpl.colormaps["inferno"].with_extremes(bad="0.6")
+    grid = figure.subplots(1, len(audits), squeeze=False)[0]
+    for axes, (title, its) in zip(grid, audits.items(), strict=True):
+        shown = axes.imshow(its.heatmap, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
+        axes.set(title=f"{title}, MSE {its.mse:.3g}", xticks=[], yticks=[])
+    figure.colorbar(shown, ax=list(grid), label="change of kept pixels, mean over channels")
+
+
+def check_plot(path: Path) -> None:
+    """Refuse, before any work is done, a file that `save_plot` could not write.
+
+    Raises:
+        InputError: a suffix that is no plot's, a missing folder, or a path that is a folder.
+    """
+    if path.suffix.lower() not in PLOTS:
+        raise InputError(f"Cannot write {path}: a plot is a .png, .svg or .pdf file. Change the suffix.")
+    check_place(path)
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all.
+
+    Args:
+        figure: of matplotlib.
+        path: a .png, .svg or .pdf file.
+    Raises:
+        InputError: see `check_plot`.
+    """
+    check_plot(path)
+    with atomic_path(path) as draft:
+        figure.savefig(draft, dpi=150)

@@ -1,0 +1,1 @@
+"""What people bring: images, masks and windows. Knows no model."""

@@ -1,0 +1,240 @@
+"""The keep mask: which pixels of a picture are known, and with how much weight.
+
+Inside the library there is one polarity: keep, (B, 1, H, W) in [0, 1], 1 keeps the input pixel. Only `read_keep` knows
+the other one. The generators at the end draw every benchmark mask.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from repaint.errors import InputError
+from repaint.pictures.decoding import (
+    NUMPY_WHITE,
+    PIL_WHITE,
+    ImageLike,
+    check_range,
+    load_image,
+    open_image,
+    plain,
+    to_numpy,
+    upright,
+)
+
+__all__ = [
+    "MaskLike",
+    "binary",
+    "feather",
+    "grow",
+    "invert",
+    "known",
+    "read_keep",
+]
+
+MaskLike = ImageLike
+Keep = Float[Tensor, "1 h w"]
+Size = tuple[int, int]
+
+# A JPEG smears exact black and white by a few grey values; more than this share of such pixels betrays one.
+_NEAR, _NEAR_SHARE = 16 / 255, 0.01
+_TENSOR_DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def read_keep(mask_image: object = None, keep_mask: object = None, *, sizes: list[Size]) -> list[Keep]:
+    """The keep mask of every picture.
+
+    A mask is a path, a PIL image, a numpy array (H, W), (H, W, 1), grey-valued (H, W, C), (B, H, W) or (B, H, W, 1), a
+    tensor (H, W), (1, H, W) or (B, 1, H, W), or a list of these: bool, uint8, uint16 (numpy) or float in [0, 1]. Alpha
+    is ignored, EXIF orientation applied. Values between 0 and 1 are soft edges and stay as they are.
+
+    Args:
+        mask_image: white (1) is repainted, as in diffusers.
+        keep_mask: white (1) is kept, as in RePaint. Give exactly one of the two.
+        sizes: (height, width) of each picture as displayed. One mask serves all, else there is one for each.
+    Returns:
+        One (1, H, W) float32 keep mask a picture, in [0, 1]; 1 keeps the input pixel.
+    Raises:
+        InputError: both masks or neither, a number or size of masks that does not fit, colour, values out of range,
+            0/1 labels in an integer mask, or a mask that cannot be read.
+    Warns:
+        UserWarning: more than 1 % of a mask's pixels are almost but not quite black or white.
+    """
+    if (mask_image is None) == (keep_mask is None):
+        raise InputError(
+            f"{'Neither' if mask_image is None else 'Both'} mask_image and keep_mask given: exactly one is needed. "
+            f"mask_image repaints what is white, keep_mask keeps what is white."
+        )
+    name, given = ("keep_mask", keep_mask) if mask_image is None else ("mask_image", mask_image)
+    items = list(given) if isinstance(given, (list, tuple)) else [given]
+    masks = [mask for item in items for mask in _read(item, name, sizes)]
+    if len(masks) not in (1, len(sizes)):
+        raise InputError(
+            f"{len(masks)} masks in {name} for {len(sizes)} images: give one for all or one for each. "
+            f"Repeat or drop masks."
+        )
+    masks = masks if len(masks) == len(sizes) else masks * len(sizes)
+    for mask, size in zip(masks, sizes, strict=True):
+        if mask.shape != tuple(size):
+            raise InputError(
+                f"{name} is {mask.shape[0]} x {mask.shape[1]} and its image {size[0]} x {size[1]} (height x width): "
+                f"a mask is never resized. Make one of the image's size."
+            )
+    _warn_of_jpeg(masks, name)
+    keeps = [torch.from_numpy(mask.astype(np.float32))[None] for mask in masks]
+    return keeps if name == "keep_mask" else [invert(keep) for keep in keeps]
+
+
+def _read(item: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
+    """One mask or batch as (H, W) float64 in [0, 1], its own polarity."""
+    if isinstance(item, (str, os.PathLike)):
+        return [_from_pil(open_image(item), name)]
+    if isinstance(item, Image.Image):
+        return [_from_pil(load_image(item, name), name)]
+    if isinstance(item, np.ndarray):
+        return _from_numpy(plain(item, name), name, sizes)
+    if isinstance(item, Tensor):
+        return _from_tensor(item, name)
+    raise InputError(
+        f"{name} is a {type(item).__name__}: allowed are a path, a PIL image, a numpy array, a tensor, or one list of "
+        f"these. Pass one of them."
+    )
+
+
+def _from_pil(image: Image.Image, name: str) -> NDArray[np.float64]:
+    pixels = upright(image)
+    if image.mode in ("P", "CMYK"):
+        pixels = pixels.convert("RGB")
+    return _grey(np.asarray(pixels), PIL_WHITE[image.mode], name)
+
+
+def _from_numpy(array: NDArray[Any], name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
+    if array.dtype.name not in NUMPY_WHITE:
+        raise InputError(
+            f"{name} has dtype {array.dtype}: allowed are {', '.join(NUMPY_WHITE)}. "
+            f"Convert it, for example with x.astype(bool)."
+        )
+    if array.ndim not in (2, 3, 4) or 0 in array.shape[-3:]:
+        raise InputError(
+            f"{name} has shape {array.shape}: it must be (H, W), (H, W, C), (B, H, W) or (B, H, W, 1), without empty "
+            f"axes. Reshape it."
+        )
+    # (H, W, C) and (B, H, W) look alike: few channels mean the first, unless only the second has a picture's size.
+    channels_last = array.shape[-1] <= 4 and (array.shape[:2] in sizes or array.shape[1:] not in sizes)
+    batch = list(array) if array.ndim == 4 or (array.ndim == 3 and not channels_last) else [array]
+    return [_grey(one, NUMPY_WHITE[array.dtype.name], name) for one in batch]
+
+
+def _from_tensor(tensor: Tensor, name: str) -> list[NDArray[np.float64]]:
+    if tensor.dtype not in _TENSOR_DTYPES:
+        raise InputError(
+            f"{name} has dtype {tensor.dtype}: allowed are bool, uint8 and float in [0, 1]. "
+            f"Convert it, for example with x.bool()."
+        )
+    if tensor.ndim not in (2, 3, 4) or 0 in tensor.shape[-2:] or (tensor.ndim > 2 and tensor.shape[-3] != 1):
+        raise InputError(
+            f"{name} has shape {tuple(tensor.shape)}: it must be (H, W), (1, H, W) or (B, 1, H, W), "
+            f"without empty axes. Reshape it, for example with x[:, None]."
+        )
+    planes = to_numpy(tensor).reshape(tensor.shape[0] if tensor.ndim == 4 else 1, *tensor.shape[-2:])
+    return [_grey(plane, NUMPY_WHITE[planes.dtype.name], name) for plane in planes]
+
+
+def _grey(pixels: NDArray[Any], white: int, name: str) -> NDArray[np.float64]:
+    """(H, W) or (H, W, C) in [0, white] to (H, W) in [0, 1], once it is sure to be a grey mask of that range."""
+    channels = pixels.reshape(*pixels.shape[:2], -1)
+    if channels.shape[2] not in (1, 2, 3, 4):
+        raise InputError(f"{name} has shape {pixels.shape}: at most 4 channels are read. Pass (H, W) or (B, H, W).")
+    colours = channels[..., : {2: 1, 4: 3}.get(channels.shape[2])]
+    check_range(colours, white, name)
+    plane = colours[..., 0]
+    if (colours != plane[..., None]).any():
+        raise InputError(f"{name} has colours: a mask is grey, black to white. Convert it, with PIL by convert('L').")
+    if white > 1 and plane.max() == 1:
+        raise InputError(
+            f"{name} has 1 as its largest value where white is {white}: it looks like 0/1 labels. "
+            f"Pass it as bool, or times {white}."
+        )
+    return plane.astype(np.float64) / white
+
+
+def _warn_of_jpeg(masks: list[NDArray[np.float64]], name: str) -> None:
+    distance = [np.minimum(mask, 1 - mask) for mask in masks]
+    share = max((((d > 0) & (d <= _NEAR)).mean() for d in distance), default=0.0)
+    if share > _NEAR_SHARE:
+        warnings.warn(
+            f"{share:.0%} of the pixels of {name} are almost but not quite black or white, as JPEG leaves them, "
+            f"and are read as soft edges. If it should be hard, threshold it with "
+            f"repaint.pictures.masks.binary and save it as PNG.",
+            stacklevel=3,
+        )
+
+
+def known(keep: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
+    """What the sampler treats as known: keep == 1. Soft pixels are repainted, and blended in the final composite."""
+    return keep == 1
+
+
+def invert(keep: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
+    """The other polarity: 1 - keep."""
+    return 1 - keep
+
+
+def binary(keep: Float[Tensor, "*b h w"], threshold: float = 0.5) -> Float[Tensor, "*b h w"]:
+    """A hard mask: 1 where keep >= threshold, else 0."""
+    return (keep >= threshold).to(keep.dtype)
+
+
+def feather(keep: Float[Tensor, "*b h w"], radius: float) -> Float[Tensor, "*b h w"]:
+    """Soften the edge inside the hole alone.
+
+    keep = max(keep, 1 - d / (radius + 1)) at distance d (pixels, Euclidean) from the nearest kept pixel: kept pixels
+    stay exactly 1, and a hard hole is exactly 0 again at d >= radius + 1. The image's border is no edge.
+
+    Args:
+        keep: (..., H, W) in [0, 1].
+        radius: width of the soft edge in pixels, >= 0; 0 changes nothing.
+    Returns:
+        (..., H, W) in [0, 1].
+    Raises:
+        InputError: a negative radius.
+    """
+    if not radius >= 0:
+        raise InputError(f"Feathering by {radius} pixels: a radius is 0 or more. Use grow to move an edge.")
+    ramp = (1 - _distance_to(keep == 1) / (float(radius) + 1)).clamp(min=0)
+    return torch.maximum(keep, ramp.to(keep))
+
+
+def grow(keep: Float[Tensor, "*b h w"], pixels: float) -> Float[Tensor, "*b h w"]:
+    """Enlarge the hole to every pixel within `pixels` (Euclidean) of a pixel with keep < 1.
+
+    The result is hard, soft pixels become hole: feather afterwards. To shrink a hole, invert before and after.
+
+    Args:
+        keep: (..., H, W) in [0, 1].
+        pixels: >= 0.
+    Raises:
+        InputError: negative pixels.
+    """
+    if not pixels >= 0:
+        raise InputError(
+            f"Growing a hole by {pixels} pixels: it must be 0 or more. To shrink it, invert, grow, invert."
+        )
+    return (_distance_to(keep < 1) > pixels).to(keep)
+
+
+def _distance_to(target: Bool[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
+    """Euclidean distance in pixels to the nearest True of the same plane, float64; infinite where there is none."""
+    from scipy.ndimage import distance_transform_edt
+
+    planes = target.cpu().numpy().reshape(-1, *target.shape[-2:])
+    far = [distance_transform_edt(~plane) if plane.any() else np.full(plane.shape, np.inf) for plane in planes]
+    return torch.from_numpy(np.stack(far)).reshape(target.shape)

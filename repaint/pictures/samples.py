@@ -1,0 +1,119 @@
+"""Pictures that need no download, split into what a bundled prior has seen and what it never sees.
+
+Photographs: five in the public domain (CC0 or NASA) that lie inside the scikit-image wheel. The right quarter of each
+is held out: it is what `repaint demo` repaints and what quality is measured on.
+
+Glyphs: emoji of Noto Color Emoji (SIL Open Font License 1.1) at 64 x 64 with their Unicode names. All of those that the
+`emoji` prior never sees are here, and as many of those that it was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repaint.errors import InputError
+from repaint.pictures.decoding import open_image
+
+__all__ = ["GLYPH_SIZE", "PHOTOGRAPHS", "crops", "glyphs", "held_out_crops", "photograph"]
+
+Part = Literal["train", "held_out", "whole"]
+DATA = Path(__file__).resolve().parent / "data"
+GLYPH_SIZE = 64  # pixels
+
+# The order is the class order of the bundled `textures` prior. Values are functions of `skimage.data`.
+PHOTOGRAPHS: dict[str, str] = {
+    "brick": "brick",
+    "grass": "grass",
+    "gravel": "gravel",
+    "tissue": "immunohistochemistry",
+    "sky": "hubble_deep_field",
+}
+
+
+def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
+    """One photograph at its own size, or one part of it.
+
+    Args:
+        name: a key of `PHOTOGRAPHS`.
+        part: "train" is the left three quarters, "held_out" the right quarter.
+    Returns:
+        (H, W, 3) uint8; grey photographs are repeated over the three channels.
+    Raises:
+        InputError: no such photograph.
+    """
+    if name not in PHOTOGRAPHS:
+        raise InputError(f"No photograph {name!r}: the bundled ones are {', '.join(PHOTOGRAPHS)}. Use one of these.")
+    from skimage import data
+
+    image: NDArray[np.uint8] = getattr(data, PHOTOGRAPHS[name])()
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    cut = image.shape[1] * 3 // 4
+    parts = {"train": slice(cut), "held_out": slice(cut, None), "whole": slice(None)}
+    return image[:, parts[part]]
+
+
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Half-size by averaging 2 x 2 pixels, (H, W, 3) to (H // 2, W // 2, 3): the scale `textures` was trained at."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
+    halved: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return halved
+
+
+def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[NDArray[np.uint8]]:
+    """Crops of the held-out part at the prior's scale; see `crops`.
+
+    Args:
+        name: a key of `PHOTOGRAPHS`.
+        size: side of the square crops, in pixels of the halved photograph; at most the part's width.
+        count: how many.
+    """
+    return crops(halve(photograph(name, "held_out")), size, count)
+
+
+def crops(picture: NDArray[np.uint8], size: int, count: int | None = None) -> list[NDArray[np.uint8]]:
+    """Square crops of a picture, spread evenly from top to bottom and side to side.
+
+    Args:
+        picture: (H, W, 3).
+        size: side in pixels.
+        count: how many; None takes as many as fit without overlap. More than fit will overlap.
+    Returns:
+        A list of (size, size, 3) uint8, the same on every call.
+    Raises:
+        InputError: crops larger than the picture.
+    """
+    height, width = picture.shape[:2]
+    if size > min(height, width):
+        raise InputError(
+            f"Crops of {size} px asked of {width} x {height}: a crop must fit inside. Ask for a smaller size."
+        )
+    if count is None:
+        count = (height // size) * (width // size)
+    tops = np.linspace(0, height - size, count).round().astype(int)
+    lefts = (np.arange(count) * 7919) % (width - size + 1)
+    return [picture[top : top + size, left : left + size].copy() for top, left in zip(tops, lefts, strict=True)]
+
+
+def glyphs(part: Part = "whole") -> dict[str, NDArray[np.uint8]]:
+    """Emoji by their names: name to (64, 64, 3) uint8, in the order of their code points.
+
+    Args:
+        part: "train" gives 140 of the 1,221 that the `emoji` prior was trained on, "held_out" all 140 that it never
+            sees, "whole" both.
+    """
+    names: dict[str, list[str]] = json.loads((DATA / "glyphs.json").read_text(encoding="utf-8"))
+    sheet = np.asarray(open_image(DATA / "glyphs.png"))
+    rows, columns = sheet.shape[0] // GLYPH_SIZE, sheet.shape[1] // GLYPH_SIZE
+    tiles = (
+        sheet.reshape(rows, GLYPH_SIZE, columns, GLYPH_SIZE, 3).swapaxes(1, 2).reshape(-1, GLYPH_SIZE, GLYPH_SIZE, 3)
+    )
+    everything = dict(zip(names["held_out"] + names["train"], tiles, strict=False))  # the last row may not be full
+    wanted = everything if part == "whole" else names[part]
+    return {name: everything[name] for name in wanted}

@@ -1,0 +1,235 @@
+"""Where a model lives and how much memory it takes: devices, types, offloading, and the size of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from repaint.checks import is_integer, shown
+from repaint.errors import InputError, OutOfMemory, PriorError, RepaintError
+from repaint.priors.networks import compile_network, network_of
+from repaint.sampling.prior import Prior
+
+__all__ = ["BatchSize", "Halving", "Placed", "check_batch_size", "in_batches"]
+
+BatchSize = int | Literal["auto"] | None
+T = TypeVar("T")
+R = TypeVar("R")
+P = TypeVar("P", bound="Placed")
+
+
+class Placed:
+    """What moves the model of a pipeline, and saves memory where diffusers can."""
+
+    prior: Prior
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.prior.device
+
+    def to(self: P, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None) -> P:
+        """Move the model to a device or to a floating type, in either place; returns this pipeline.
+
+        Raises:
+            InputError: a device that is unknown or not here.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        if device is not None:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                raise InputError(
+                    f"Device {str(device)!r}: PyTorch cannot use it here. Use 'cpu', or 'cuda', 'cuda:1', 'mps' where "
+                    "there is one and PyTorch was built for it."
+                ) from error
+        self.prior.to(device, dtype)
+        return self
+
+    def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
+        """Keep each part of the wrapped diffusers pipeline in the CPU's memory until it is used; see diffusers.
+
+        Raises:
+            InputError: a prior that wraps no diffusers pipeline.
+        """
+        pipe = getattr(self.prior, "pipe", None)
+        if pipe is None:
+            raise InputError(
+                f"A {type(self.prior).__name__} wraps no diffusers pipeline that could offload its parts: "
+                "that is for text-conditioned priors. Move it as a whole, with .to(device)."
+            )
+        pipe.enable_model_cpu_offload(*args, **kwargs)
+
+    def compile(self: P, **options: Any) -> P:
+        """Compile the denoiser at its next call, and for each new shape; returns this pipeline.
+
+        Args:
+            **options: of `torch.compile`; see `repaint.priors.networks.compile_network`.
+        Raises:
+            PriorError: a prior without a network.
+        """
+        compile_network(network_of(self.prior), **options)
+        return self
+
+    def enable_vae_slicing(self) -> None:
+        """Encode and decode one image of a batch at a time, which saves memory; see diffusers."""
+        self._tell_vae("enable_slicing")
+
+    def disable_vae_slicing(self) -> None:
+        """Encode and decode a batch at once again."""
+        self._tell_vae("disable_slicing")
+
+    def enable_vae_tiling(self) -> None:
+        """Encode and decode in overlapping tiles, which saves memory; results change a little; see diffusers."""
+        self._tell_vae("enable_tiling")
+
+    def disable_vae_tiling(self) -> None:
+        """Encode and decode whole images again."""
+        self._tell_vae("disable_tiling")
+
+    def _tell_vae(self, name: str) -> None:
+        vae = getattr(getattr(self.prior, "codec", None), "vae", None)
+        try:
+            getattr(vae, name)()
+        except (AttributeError, NotImplementedError) as error:
+            what = "has no autoencoder" if vae is None else f"has a {type(vae).__name__}, which cannot do that"
+            raise InputError(f"{name} for a {type(self.prior).__name__}: it {what}. Leave it out.") from error
+
+
+def check_batch_size(batch_size: BatchSize) -> None:
+    """Refuse an invalid batch size.
+
+    Raises:
+        InputError: not an integer from 1, "auto" or None.
+    """
+    named = batch_size is None or (isinstance(batch_size, str) and batch_size == "auto")
+    if not named and not (is_integer(batch_size) and batch_size >= 1):  # type: ignore[operator]
+        raise InputError(f"batch_size={shown(batch_size)} must be an integer of at least 1, 'auto', or None.")
+
+
+LESS_MEMORY = "Use a smaller Crop(size=...), torch_dtype=torch.bfloat16, or enable_model_cpu_offload()."
+
+
+@dataclass
+class Halving:
+    """Compute items in batches, and halve a batch that fails.
+
+    Attributes:
+        most: how many items are computed at once; None is all. Lowered for good where memory was too small.
+        on: which of the library's errors halve a batch. `RepaintError` separates a bad item from the others of its
+            batch; `OutOfMemory` halves for memory alone.
+        say: called with one line when memory was too small.
+    """
+
+    most: int | None = None
+    on: type[RepaintError] = RepaintError
+    say: Callable[[str], None] = lambda _text: None
+
+    def results(
+        self, items: Sequence[T], compute: Callable[[Sequence[T]], R]
+    ) -> Iterator[tuple[Sequence[T], R | RepaintError]]:
+        """The pieces that the items were computed in, in order, each with its result.
+
+        Args:
+            items: what to compute.
+            compute: called with one piece; it must leave nothing behind where it fails, since parts of that piece are
+                computed again.
+        Yields:
+            (piece, result), or (a piece that cannot be halved, the error that it raised).
+        """
+        waiting = _pieces(items, self.most)
+        while waiting:
+            piece = waiting.pop(0)
+            try:
+                done: R | RepaintError = _explained(compute, piece)
+            except RepaintError as error:
+                # Without its frames, which would keep the tensors that filled the memory.
+                done = error.with_traceback(None)
+            if not isinstance(done, RepaintError) or len(piece) == 1 or not isinstance(done, self.on):
+                yield piece, done
+                continue
+            half = -(-len(piece) // 2)
+            waiting = _pieces(piece, half) + waiting
+            if isinstance(done, OutOfMemory):
+                self.most = half
+                waiting = [smaller for larger in waiting for smaller in _pieces(larger, half)]
+                _free()
+                self.say(f"Not enough memory for {len(piece)} at once: continuing with {half}.")
+
+
+def in_batches(
+    items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequence[T]], None], *, cure: str | None = None
+) -> None:
+    """Do the work on batches of the items, in order.
+
+    Args:
+        items: what the work is done on.
+        batch_size: None does all at once, an integer so many at a time; "auto" begins with all and halves where memory
+            runs out.
+        work: called with one batch; it must leave nothing behind where it fails.
+        cure: what an `OutOfMemory` advises; None advises a smaller batch, where there is one, and other savings.
+    Raises:
+        OutOfMemory: memory ran out and no smaller batch is allowed or possible.
+    """
+    auto = isinstance(batch_size, str)
+    halving = Halving(None if auto or batch_size is None else int(batch_size), OutOfMemory if auto else _Never)
+    for batch, done in halving.results(items, work):
+        if isinstance(done, OutOfMemory):
+            smaller = "Pass batch_size='auto' or a smaller one. " if len(batch) > 1 else ""
+            raise OutOfMemory(f"{done} {cure or smaller + LESS_MEMORY}")
+        if isinstance(done, RepaintError):
+            raise done
+
+
+class _Never(RepaintError):
+    """Raised by nothing: a `Halving` on it never halves."""
+
+
+def _pieces(items: Sequence[T], most: int | None) -> list[Sequence[T]]:
+    size = most or max(1, len(items))
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def _explained(compute: Callable[[Sequence[T]], R], piece: Sequence[T]) -> R:
+    """The result, with PyTorch's bare errors of memory and precision as the library's own.
+
+    Raises:
+        OutOfMemory: memory ran out.
+        PriorError: an operator that this device lacks in float16.
+    """
+    try:
+        return compute(piece)
+    except RepaintError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        if _out_of_memory(error):
+            told = OutOfMemory(f"Out of memory with a batch of {len(piece)} ({said[:120]}).")
+        elif "not implemented for 'Half'" in str(error):
+            raise PriorError(
+                f"This device cannot compute in float16 ({said}). Load the prior with torch_dtype=torch.bfloat16 or "
+                "torch.float32."
+            ) from error
+        else:
+            raise
+    # Raised outside of `except`: a cause would keep the frames, and they the tensors that filled the memory.
+    raise told
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """PyTorch's own class for accelerators, Python's, accelerate's list of what the others say, and Apple's words."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "MPS backend out of memory" in str(error):
+        return True
+    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
+
+
+def _free() -> None:
+    from accelerate.utils.memory import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)

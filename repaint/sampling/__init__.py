@@ -1,0 +1,1 @@
+"""The papers: noise levels, walks, merges, solvers and the loop. Knows no picture and no network."""

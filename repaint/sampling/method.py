@@ -1,0 +1,261 @@
+"""A method is a point: walk x level spacing x merge x solver x corrector. Presets name some of them.
+
+Parts are written as in the YAML files: "fresh", "predicted(8)", "ddim(eta=0.5)", "langevin(2, h=0.6)".
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from repaint.checks import is_number, nearest, shown
+from repaint.errors import RepaintError, ScheduleError
+from repaint.sampling import presets
+from repaint.sampling.corrector import Langevin
+from repaint.sampling.merge import Fresh, Merge, Predicted, Trajectory
+from repaint.sampling.noise import Spacing
+from repaint.sampling.schedule import MAX_TRANSITIONS, JumpSchedule
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Solver
+
+__all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
+
+MERGES: dict[str, Callable[..., Any]] = {"fresh": Fresh, "trajectory": Trajectory, "predicted": Predicted}
+SOLVERS: dict[str, Callable[..., Any]] = {"ddpm": DDPM, "ddim": DDIM, "multistep": Multistep, "refresh": Refresh}
+CORRECTORS: dict[str, Callable[..., Any]] = {"langevin": Langevin}
+
+
+class Move(NamedTuple):
+    """One thing the sampler does: correct (stay, one call), denoise (down, one call) or renoise (up, one draw)."""
+
+    kind: Literal["correct", "denoise", "renoise"]
+    src: int
+    dst: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """Everything that decides how a hole is filled, save the model and the seed.
+
+    Attributes:
+        schedule: the walk over levels.
+        merge: how the known region enters.
+        solver: how a level is left downwards.
+        corrector: what improves the sample at each level before the step down; None is nothing.
+        spacing: where the levels stand on the model's clock; None is the scheduler's own choice.
+        name: the preset's name, or the file's.
+        about, source: what it is for, and where it comes from.
+    """
+
+    schedule: JumpSchedule
+    merge: Merge = field(default_factory=Fresh)
+    solver: Solver = field(default_factory=DDPM)
+    corrector: Langevin | None = None
+    spacing: Spacing | None = None
+    name: str = "custom"
+    about: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.model_calls > MAX_TRANSITIONS:
+            raise ScheduleError(
+                f"{spec(self.corrector)} on a walk of {self.schedule.model_calls} model calls makes {self.model_calls}"
+                f": over {MAX_TRANSITIONS} would not end in a lifetime. Lower its iterations."
+            )
+
+    @classmethod
+    def from_preset(cls, name: str) -> Method:
+        """A preset of `schedules/` by name; `presets.available()` lists them.
+
+        Raises:
+            ScheduleError: no such preset; the message names the nearest.
+        """
+        return cls.from_content(*presets.read(name))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Method:
+        """A method from a YAML file in the form of those in `schedules/`.
+
+        Raises:
+            ScheduleError: unreadable, an unknown key (the nearest right one is named), or counts that are not true.
+        """
+        return cls.from_content(*presets.read_yaml(path))
+
+    @classmethod
+    def from_content(cls, name: str, preset: presets.Preset) -> Method:
+        """A method from a checked preset.
+
+        Raises:
+            ScheduleError: unknown parts or spacing, a walk that is none, or counts that are not true.
+        """
+        if preset.spacing is not None and preset.spacing not in get_args(Spacing):
+            raise ScheduleError(
+                f"Spacing {preset.spacing!r} in {name}: levels can stand {', '.join(get_args(Spacing))}."
+                f"{nearest(preset.spacing, get_args(Spacing))}"
+            )
+        method = cls(
+            schedule=JumpSchedule.from_content(preset),
+            merge=build("merge", preset.merge, MERGES),
+            solver=build("solver", preset.solver, SOLVERS),
+            corrector=build("corrector", preset.corrector, CORRECTORS) if preset.corrector else None,
+            spacing=cast("Spacing | None", preset.spacing),
+            name=name,
+            about=" ".join(preset.about.split()),
+            source=" ".join(preset.source.split()),
+        )
+        if preset.counts is not None and preset.counts.model_dump() != method.counts:
+            raise ScheduleError(
+                f"Preset {name} states {preset.counts.model_dump()} but makes {method.counts}. Correct it."
+            )
+        return method
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """What the sampler does, in order."""
+        moves: list[Move] = []
+        for src, dst in self.schedule.moves:
+            if src < dst:
+                moves.append(Move("renoise", src, dst))
+                continue
+            if self.corrector is not None:
+                moves.extend([Move("correct", src, src)] * self.corrector.iterations)
+            moves.append(Move("denoise", src, dst))
+        return tuple(moves)
+
+    @property
+    def model_calls(self) -> int:
+        """Denoiser calls per image."""
+        return self.schedule.model_calls * (1 + (self.corrector.iterations if self.corrector else 0))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Transitions, renoises of one level and model calls, as presets state them."""
+        return {
+            "transitions": len(self.schedule),
+            "renoises": self.schedule.renoises,
+            "model_calls": self.model_calls,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The method as plain JSON-able data."""
+        return {
+            "name": self.name,
+            "steps": self.schedule.steps,
+            "spacing": self.spacing,
+            "merge": spec(self.merge),
+            "solver": spec(self.solver),
+            "corrector": spec(self.corrector) if self.corrector else None,
+            **self.counts,
+        }
+
+
+def as_method(
+    schedule: str | Path | JumpSchedule | Method,
+    *,
+    merge: str | Merge | None = None,
+    solver: str | Solver | None = None,
+    corrector: str | Langevin | None = None,
+) -> Method:
+    """A Method from what callers may pass as `schedule`, with parts replaced where given.
+
+    Args:
+        schedule: a preset's name, a YAML file's path, a JumpSchedule (then merge "fresh", solver "ddpm", levels even
+            on the training clock) or a Method.
+        merge, solver, corrector: a part, or its text as in YAML; "none" removes the corrector. None keeps.
+    Raises:
+        ScheduleError: no such preset, file, merge, solver or corrector, or a schedule of another type.
+    """
+    if isinstance(schedule, JumpSchedule):
+        method = Method(schedule, spacing="linspace")
+    elif isinstance(schedule, Method):
+        method = schedule
+    elif isinstance(schedule, (str, Path)):
+        method = Method.from_content(*presets.read(schedule))
+    else:
+        raise ScheduleError(
+            f"A schedule of type {type(schedule).__name__}: it is a preset's name, a YAML path, a JumpSchedule "
+            "or a Method. Pass one of these."
+        )
+    changes: dict[str, Any] = {}
+    if merge is not None:
+        changes["merge"] = _part("merge", merge, MERGES, Merge)
+    if solver is not None:
+        changes["solver"] = _part("solver", solver, SOLVERS, Solver)
+    if corrector is not None:
+        none = isinstance(corrector, str) and corrector == "none"
+        changes["corrector"] = None if none else _part("corrector", corrector, CORRECTORS, Langevin)
+    return replace(method, **changes)
+
+
+def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kind: type) -> Any:
+    """A part from its text, or the part itself where it is one."""
+    if isinstance(given, str):
+        return build(name, given, known)
+    if not isinstance(given, kind):
+        raise ScheduleError(
+            f"A {name} of type {type(given).__name__}: it is one of {', '.join(known)}, as text, or an object of the "
+            f"{kind.__name__} protocol. Pass one of these."
+        )
+    return given
+
+
+def build(part: str, text: str, known: Mapping[str, Callable[..., Any]]) -> Any:
+    """A part of a method from its text: a name, and arguments in parentheses as in Python.
+
+    Raises:
+        ScheduleError: unknown name, or arguments that the part does not take.
+        InputError: arguments out of range.
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
+    name = match.group(1) if match else text
+    if match is None or name not in known:
+        raise ScheduleError(f"No {part} {shown(name)}: there are {', '.join(known)}.{nearest(name, known)}")
+    try:
+        args, kwargs = _arguments(match.group(2) or "")
+        return known[name](*args, **kwargs)
+    except RepaintError:
+        raise
+    except (TypeError, SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        # Python's parser gives up in several ways on what is nested too deep, or holds a null character.
+        raise ScheduleError(
+            f"The {part} {shown(text)} cannot be read: {_reason(error)}. Write it like ddim(0.5) or langevin(2, h=0.6)."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
+
+
+def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments; values are numbers, inf or words."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    if not isinstance(call, ast.Call):
+        raise SyntaxError("not an argument list")
+    return [_value(a) for a in call.args], {k.arg or "**": _value(k.value) for k in call.keywords}
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return math.inf if node.id == "inf" else node.id
+    try:
+        value = ast.literal_eval(node)
+    except ValueError as error:
+        raise SyntaxError("arguments are numbers, inf or words") from error
+    if not isinstance(value, str) and not is_number(value):
+        raise SyntaxError("arguments are numbers, inf or words")
+    return value
+
+
+def spec(part: object) -> str:
+    """The text of a part, such that `build` gives it back; the class name for a caller's own."""
+    names = {cls: name for table in (MERGES, SOLVERS, CORRECTORS) for name, cls in table.items()}
+    name = names.get(cast("Callable[..., Any]", type(part)))
+    if name is None or not is_dataclass(part):
+        return type(part).__name__
+    arguments = ", ".join(f"{entry.name}={getattr(part, entry.name)}" for entry in fields(part))
+    return f"{name}({arguments})" if arguments else name

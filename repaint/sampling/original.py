@@ -1,0 +1,99 @@
+"""Configuration files of the original RePaint, .yml: the walk in them, as one of our YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from repaint import yaml_files as config
+from repaint.checks import shown
+from repaint.errors import ScheduleError
+
+__all__ = ["Converted", "convert"]
+
+NESTED = ("jump2_length", "jump2_n_sample", "jump3_length", "jump3_n_sample")
+
+
+class _Jumps(BaseModel):
+    """`schedule_jump_params`. What stands for nothing at 1 may only be 1: no paper says what else it does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    t_T: int = Field(ge=1)
+    n_sample: int = 1
+    jump_length: int = Field(default=1, ge=1)
+    jump_n_sample: int = Field(default=1, ge=1)
+    jump2_length: int = 1
+    jump2_n_sample: int = 1
+    jump3_length: int = 1
+    jump3_n_sample: int = 1
+    start_resampling: int | None = Field(default=None, ge=0)
+
+
+class _Original(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    schedule_jump_params: _Jumps
+    timestep_respacing: str | int | None = None
+
+
+class Converted(NamedTuple):
+    """What a file gave.
+
+    Attributes:
+        text: YAML in the form of `schedules/`.
+        left_out: the file's keys that are no part of a walk: model, data, program.
+    """
+
+    text: str
+    left_out: tuple[str, ...]
+
+
+def convert(path: str | Path) -> Converted:
+    """Read the walk of a configuration of the original RePaint.
+
+    T = t_T levels spaced evenly over training's steps, j = jump_length, r = jump_n_sample, the known part drawn anew
+    at each step, ancestral steps: `schedules/paper.yaml` with the file's numbers.
+
+    Source:
+        Lugmayr et al. 2022 (arXiv 2201.09865), Sec. 4.2 and 5.1.
+    Raises:
+        ScheduleError: it cannot be read, has no `schedule_jump_params`, or asks for what has no published meaning.
+    """
+    path = Path(path)
+    read = config.parse(
+        config.read_text(path, ScheduleError),
+        str(path),
+        _Original,
+        ScheduleError,
+        what="a configuration of the original RePaint",
+        begin="schedule_jump_params:",
+    )
+    jumps = read.schedule_jump_params
+    for key in ("n_sample", *NESTED):
+        if getattr(jumps, key) != 1:
+            raise ScheduleError(
+                f"{path}: {key} is {shown(getattr(jumps, key))}: only 1 has a published meaning. "
+                "Write the walk you mean with 'jumps:', which nest, or 'levels:'."
+            )
+    if read.timestep_respacing not in (None, "", jumps.t_T, str(jumps.t_T)):
+        raise ScheduleError(
+            f"{path}: timestep_respacing {shown(read.timestep_respacing)} beside t_T {jumps.t_T}: the walk must cover "
+            "the steps that there are. Make them equal."
+        )
+    content: dict[str, Any] = {
+        "about": f"The walk of {path.name}.",
+        "source": "A configuration of the original RePaint (arXiv 2201.09865)",
+        "steps": jumps.t_T,
+        "spacing": "linspace",
+    }
+    if jumps.jump_n_sample > 1:
+        rule = {"jump_length": jumps.jump_length, "jump_n_sample": jumps.jump_n_sample}
+        if jumps.start_resampling is not None:
+            rule["start_resampling"] = jumps.start_resampling
+        content["jumps"] = [rule]
+    content |= {"merge": "fresh", "solver": "ddpm"}
+    return Converted(yaml.safe_dump(content, sort_keys=False), tuple(sorted(read.model_extra or {})))

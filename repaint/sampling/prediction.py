@@ -1,0 +1,194 @@
+"""From whatever a model outputs to the one pair the sampler uses: (x0_hat, eps_hat), with x = alpha x0 + sigma eps.
+
+The four parametrisations are views of the same pair (alpha, sigma of any Gaussian path):
+
+    epsilon       e         x0 = (x - sigma e) / alpha
+    v_prediction  v = alpha eps - sigma x0
+                            x0 = (alpha x - sigma v) / (alpha^2 + sigma^2)     (the divisor is 1 for VP)
+    sample        x0        eps = (x - alpha x0) / sigma
+    velocity      u = eps - x0
+                            x0 = (x - sigma u) / (alpha + sigma)               (the divisor is 1 for flow)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.checks import nearest
+from repaint.errors import NoiseLevelError, PriorError
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import config_number
+
+__all__ = ["PARAMETRISATIONS", "Clip", "Prediction", "from_output", "split_variance", "weighted"]
+
+Batch = Float[Tensor, "b *shape"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser says about x at a level.
+
+    Attributes:
+        x0_hat: (B, ...) the expected clean sample.
+        eps_hat: (B, ...) the noise that goes with it: x = alpha x0_hat + sigma eps_hat, always.
+        variance: (B, ...) in [0, 1] for models with learned variance: where between the posterior variance (0) and
+            the forward one (1) it lies, in the log domain. None for all others.
+        unguided: (B, ...) eps_hat before classifier-free guidance extrapolated it. None where nothing did.
+    """
+
+    x0_hat: Batch
+    eps_hat: Batch
+    variance: Batch | None = None
+    unguided: Batch | None = None
+
+    @property
+    def known_eps(self) -> Batch:
+        """The noise that the model sees in the known part. Guidance exaggerates, and what is known needs none of it."""
+        return self.eps_hat if self.unguided is None else self.unguided
+
+
+class _FromX0(Prediction):
+    """A prediction whose eps_hat is worked out where something reads it: most steps with a fixed noise do not."""
+
+    def __init__(self, x0_hat: Batch, x: Batch, level: Level, variance: Batch | None, unguided: Batch | None) -> None:
+        vars(self).update(x0_hat=x0_hat, variance=variance, unguided=unguided, _x=x, _level=level)
+
+    @cached_property
+    def eps_hat(self) -> Batch:
+        x, level = vars(self)["_x"], vars(self)["_level"]
+        eps_hat: Batch = torch.sub(x, self.x0_hat, alpha=level.alpha).div_(level.sigma)
+        return eps_hat
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How x0_hat is kept in the range of the data. eps_hat is then derived again, so that both still explain x.
+
+    Attributes:
+        limit: static clipping to [-limit, limit].
+        quantile: dynamic thresholding instead (Saharia et al. 2022, arXiv 2205.11487, Sec. 2.3): each image is
+            clamped to s, this quantile of its |x0_hat|, and divided by s, with s in [1, max_value]; None is static.
+        max_value: upper bound of s.
+    """
+
+    limit: float = 1.0
+    quantile: float | None = None
+    max_value: float = 1.0
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Clip | None:
+        """What a scheduler's config asks for (thresholding, clip_sample, clip_denoised); None where for nothing.
+
+        Raises:
+            NoiseLevelError: a value that no range can have.
+        """
+        if config.get("thresholding"):
+            return cls(
+                quantile=config_number(config, "dynamic_thresholding_ratio", 0.995, 0, 1),
+                max_value=config_number(config, "sample_max_value", 1.0, 0),
+            )
+        if config.get("clip_sample"):
+            return cls(limit=config_number(config, "clip_sample_range", 1.0, 1e-6))
+        return cls() if config.get("clip_denoised") else None  # consistency models' name for it
+
+    def __call__(self, x0_hat: Batch) -> Batch:
+        if self.quantile is None:
+            return x0_hat.clamp(-self.limit, self.limit)
+        s = torch.quantile(x0_hat.abs().flatten(1), self.quantile, dim=1).clamp(1.0, max(1.0, self.max_value))
+        s = s.reshape(-1, *(1,) * (x0_hat.ndim - 1))
+        return x0_hat.clamp(-s, s) / s
+
+
+def _x0_from_epsilon(e: Batch, x: Batch, level: Level) -> Batch:
+    if level.alpha == 0:
+        raise NoiseLevelError(
+            "An epsilon prediction at alpha = 0 (zero terminal SNR): pure noise determines no x0. "
+            "Use a scheduler without rescale_betas_zero_snr, or a model that predicts v or x0."
+        )
+    return torch.sub(x, e, alpha=level.sigma).div_(level.alpha)
+
+
+def _x0_from_v(v: Batch, x: Batch, level: Level) -> Batch:
+    return weighted((level.alpha, x), (-level.sigma, v)).div_(level.alpha**2 + level.sigma**2)
+
+
+def _x0_from_sample(x0: Batch, x: Batch, level: Level) -> Batch:
+    return x0
+
+
+def _x0_from_velocity(u: Batch, x: Batch, level: Level) -> Batch:
+    return torch.sub(x, u, alpha=level.sigma).div_(level.alpha + level.sigma)
+
+
+# The keys are the values of `prediction_type` in Hugging Face scheduler configs.
+PARAMETRISATIONS: dict[str, Callable[[Batch, Batch, Level], Batch]] = {
+    "epsilon": _x0_from_epsilon,
+    "v_prediction": _x0_from_v,
+    "sample": _x0_from_sample,
+    "flow_prediction": _x0_from_velocity,
+}
+
+
+def from_output(
+    kind: str,
+    output: Batch,
+    x: Batch,
+    level: Level,
+    *,
+    clip: Clip | None = None,
+    variance: Batch | None = None,
+    unguided: Batch | None = None,
+) -> Prediction:
+    """A model's output as a Prediction.
+
+    Args:
+        kind: the model's `prediction_type`, a key of PARAMETRISATIONS.
+        output: (B, ...) what the model returned, without its variance channels.
+        x: (B, ...) the noisy sample that it saw.
+        level: its noise level; sigma > 0.
+        clip: range limit of x0_hat, or None.
+        variance: passed on, see `Prediction`.
+        unguided: (B, ...) the conditional output alone, where `output` was made from it by classifier-free guidance.
+    Raises:
+        PriorError: an unknown kind.
+        NoiseLevelError: an epsilon prediction at alpha = 0.
+    """
+    if kind not in PARAMETRISATIONS:
+        raise PriorError(
+            f"Prediction type {kind!r}: known are {', '.join(PARAMETRISATIONS)}.{nearest(kind, PARAMETRISATIONS)} "
+            "Correct prediction_type in the scheduler's config."
+        )
+    plain = None if unguided is None else from_output(kind, unguided, x, level, clip=clip).eps_hat
+    x0_hat = PARAMETRISATIONS[kind](output, x, level)
+    if clip is None and kind == "epsilon":
+        # eps as predicted: no rounding through x0 where sigma is small
+        return Prediction(x0_hat, output, variance, plain)
+    if clip is not None:
+        x0_hat = clip(x0_hat)
+    return _FromX0(x0_hat, x, level, variance, plain)
+
+
+def split_variance(output: Float[Tensor, "b c2 *space"]) -> tuple[Tensor, Tensor]:
+    """Split a learned-variance output of 2 C channels into (prediction, variance mix in [0, 1]).
+
+    The second half is in [-1, 1]; (v + 1) / 2 interpolates log variances (Nichol & Dhariwal 2021, arXiv 2102.09672,
+    eq. 15). A value outside is left as it is, as in the source.
+    """
+    prediction, v = output.chunk(2, dim=1)
+    return prediction, (v + 1) / 2
+
+
+def weighted(*terms: tuple[float, Batch]) -> Batch:
+    """The sum of gain * tensor as one new tensor, with no other memory; a gain of 0 leaves its tensor out."""
+    (gain, tensor), *rest = [term for term in terms if term[0] != 0] or terms[:1]
+    total = gain * tensor
+    for gain, tensor in rest:
+        total.add_(tensor, alpha=gain)
+    return total

@@ -1,0 +1,527 @@
+"""The command line: what it writes and prints, and one line with exit status 2 for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, LDMPipeline
+from helpers.guided_reference import Flags, random_state
+from helpers.shell import PHOTO, WHITE, Run, check_refused, contents
+from helpers.tiny_latents import tiny_sd, tiny_vae
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
+from PIL import Image
+
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.load import bundled
+from repaint.sampling import presets
+
+WHITE[3:8, 4:11] = True
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny prior of the classes cat and dog."""
+    folder = tmp_path_factory.mktemp("prior")
+    tiny_folder_pipeline(num_class_embeds=3).save_pretrained(folder)
+    index = json.loads((folder / "model_index.json").read_text()) | {"id2label": {"0": "cat", "1": "dog"}}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+# --- inpaint
+
+
+def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, the plain command gives another picture than the library, or changes kept pixels."""
+    done = run("inpaint", "photo.png", "mask.png", "--out", "out.png", "--prior", prior, "--schedule", "two.yaml")
+    assert done.status == 0
+    assert done.out == "2 model calls with schedule two, seed 0. Result: out.png\n"
+    pipe = RePaintPipeline.from_pretrained(prior)
+    pipe.set_progress_bar_config(disable=True)
+    expected = pipe("photo.png", "mask.png", schedule="two.yaml", generator=0, output_type="np").images[0]
+    result = np.asarray(Image.open("out.png"))
+    assert np.array_equal(result, expected)
+    assert np.array_equal(result[~WHITE], PHOTO[~WHITE])
+    assert not np.array_equal(result[WHITE], PHOTO[WHITE])
+    assert {path.name for path in folder.iterdir()} - {"out.png"} == set(contents(folder)) - {"out.png"}
+
+
+def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, scripts that read --json break, or an option is dropped on the way to the library."""
+
+    def fill(*options: object, mask: str = "mask.png") -> tuple[bytes, dict[str, Any]]:
+        common = ["--out", "out.png", "--prior", prior, "--schedule", "two.yaml", "--json"]
+        done = run("inpaint", "photo.png", mask, *common, *options)
+        assert done.status == 0, done.err
+        return np.asarray(Image.open("out.png")).tobytes(), json.loads(done.out)
+
+    plain, report = fill("--class", "dog", "--seed", 7)
+    method = report.pop("method")
+    assert report == {
+        "image": "photo.png",
+        "mask": "mask.png",
+        "out": "out.png",
+        "prior": str(prior),
+        "seed": 7,
+        "model_calls": 2,
+    }
+    assert (method["name"], method["steps"], method["model_calls"]) == ("two", 2, 2)
+    assert fill("--class", "1", "--seed", 7)[0] == plain
+    assert fill("--class", "dog", "--seed", 7, "--keep-mask", mask="keep.png")[0] == plain
+    others = [
+        fill("--class", "cat", "--seed", 7)[0],
+        fill("--class", "dog", "--seed", 8)[0],
+        fill("--class", "dog", "--seed", 7, "--guidance-scale", 4)[0],
+        fill("--class", "dog", "--seed", 7, "--keep-mask")[0],
+        fill("--class", "dog", "--seed", 7, "--dtype", "bfloat16")[0],
+    ]
+    assert len({plain, *others}) == 6
+
+
+def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
+    """If this fails, a margin or a feather is dropped on the way to the library."""
+    tiny = tmp_path / "latent"
+    LDMPipeline(tiny_vae("VQModel"), tiny_unet(in_channels=4, out_channels=4), DDIMScheduler()).save_pretrained(tiny)
+    results = []
+    for options in ([], ["--feather", 2], ["--latent-margin", 1]):
+        common = ["--out", "out.png", "--prior", tiny, "--schedule", "two.yaml"]
+        done = run("inpaint", "photo.png", "mask.png", *common, *options)
+        assert done.status == 0, done.err
+        results.append(np.asarray(Image.open("out.png")).tobytes())
+    assert len(set(results)) == 3
+
+
+def test_names_with_brackets(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, a file name is read as markup: it vanishes from the output."""
+    Path("photo.png").rename("a[bold]b.png")
+    done = run("inpaint", "a[bold]b.png", "mask.png", "--out", "[red].png", "--prior", prior, "--schedule", "two.yaml")
+    assert (done.status, done.out.split("Result: ")[1]) == (0, "[red].png\n")
+    assert "Plot: [red].svg\n" in run("schedule", "plot", "two.yaml", "--out", "[red].svg").out
+    assert "hole: [red].png\n" in run("mask", "box", "--size", "9x9", "--out", "[red].png").out
+    assert "[red]no.png" in run("inpaint", "[red]no.png", "mask.png", "--out", "out.png").err
+
+
+GOOD = {"image": "photo.png", "mask": "mask.png", "--out": "out.png", "--schedule": "two.yaml"}
+
+BAD = [
+    ({"image": "none.png"}, "No file none.png: an image path must exist. Check it"),
+    ({"image": "text.png"}, "Cannot open text.png: cannot identify image file"),
+    ({"image": "cut.png"}, "Cannot decode cut.png: "),
+    ({"image": "."}, "Cannot write out.png: many images make a folder of results, and this is a file. Name a folder."),
+    ({"mask": "none.png"}, "No file none.png: an image path must exist."),
+    ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
+    ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
+    ({"--schedule": "papr"}, "No preset 'papr': there are "),
+    ({"--schedule": "papr"}, "Did you mean 'paper'?"),
+    ({"--schedule": "none.yaml"}, "Cannot read none.yaml: "),
+    ({"--schedule": "typo.yaml"}, "typo.yaml: unknown key 'stepps': allowed are "),
+    ({"--schedule": "typo.yaml"}, "Did you mean 'steps'?"),
+    ({"--schedule": "broken.yaml"}, "broken.yaml is not YAML: "),
+    ({"--prior": "texture"}, "No prior 'texture': it is no folder"),
+    ({"--prior": "."}, ". has no model_index.json: "),
+    ({"--class": "cta"}, "No class 'cta': there are cat, dog. Did you mean 'cat'?"),
+    ({"--class": "9"}, "Class 9: this model's classes are 0 to 2."),
+    ({"--guidance-scale": "2"}, "guidance_scale 2.0 without class_labels: guidance needs both."),
+    ({"--latent-margin": "1"}, "latent_margin 1 for a PixelPrior: it has no autoencoder"),
+    ({"--feather": "-1"}, "feather -1.0: it is a width in pixels from 0"),
+    ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
+    ({"--out": "out.xyz"}, "Cannot write out.xyz: the suffix must be one of .png, "),
+    ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
+    ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
+    ({"--dtype": "float8"}, "--dtype float8: it is one of float32, bfloat16, float16. Choose one."),
+    ({"--device": "gpu"}, "Device 'gpu': PyTorch cannot use it here."),
+    ({"--seed": "-1"}, "Seed -1: seeds lie in [0, 4294967295]"),
+    ({"--seed": "one"}, "Invalid value for '--seed': "),
+    ({"--sede": "1"}, "No such option"),
+    ({"--out": None}, "Missing option '--out'"),
+]
+
+
+def command(changes: dict[str, Any], prior: Path) -> list[Any]:
+    parts = {**GOOD, "--prior": prior, **changes}
+    options = [text for name, value in parts.items() if name.startswith("--") and value for text in (name, value)]
+    return ["inpaint", parts["image"], parts["mask"], *options]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_bad_input(run: Run, folder: Path, prior: Path, changes: dict[str, Any], message: str) -> None:
+    """If this fails, this mistake gives a traceback, a half-written file, exit status 0, or a line of no help."""
+    before = contents(folder)
+    check_refused(run(*command(changes, prior)), folder, before, message)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, --device cuda on a laptop gives a traceback out of PyTorch."""
+    before = contents(folder)
+    done = run(*command({"--device": "cuda"}, prior))
+    check_refused(done, folder, before, "Device 'cuda': PyTorch cannot use it here. Use 'cpu', or")
+
+
+def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a small file that unpacks to gigabytes takes the machine's memory."""
+    before = contents(folder)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    done = run(*command({}, prior))
+    check_refused(done, folder, before, "Cannot open photo.png: more than 40 pixels, PIL's guard against decompression")
+
+
+def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """If this fails, the one line about a damaged download drowns in what diffusers logs."""
+    broken = tmp_path_factory.mktemp("broken")
+    tiny_folder_pipeline().save_pretrained(broken)
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    before = contents(folder)
+    check_refused(run(*command({}, broken)), folder, before, "Cannot load unet from ")
+
+
+def test_a_full_disk(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a disk that fills up while the result is written leaves half a file, or a traceback."""
+
+    def full(_image: object, path: Path, **_options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    before = contents(folder)
+    monkeypatch.setattr(Image.Image, "save", full)
+    check_refused(run(*command({}, prior)), folder, before, "No space left on device")
+
+
+def test_an_older_result_survives(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, a run that fails late destroys the result of an earlier one."""
+    Path("out.png").write_bytes(b"precious")
+    before = contents(folder)
+    check_refused(run(*command({"mask": "small.png"}, prior)), folder, before, "a mask is never resized")
+
+
+# --- schedule, mask, priors
+
+
+def test_schedule_list(run: Run) -> None:
+    """If this fails, users cannot see which presets there are and what each costs."""
+    done = run("schedule", "list")
+    assert done.status == 0
+    assert all(name in done.out for name in presets.available())
+    data = json.loads(run("schedule", "list", "--json").out)
+    assert sorted(entry["name"] for entry in data) == presets.available()
+    assert {entry["name"]: entry["model_calls"] for entry in data}["paper"] == 2410
+
+
+def test_schedule_show(run: Run, folder: Path) -> None:
+    """If this fails, a preset's walk, source or cost is not what is shown."""
+    shown = run("schedule", "show", "paper").out
+    assert shown.startswith("paper\nRePaint as published")
+    assert "transitions: 4570\n" in shown
+    data = json.loads(run("schedule", "show", "paper", "--json").out)
+    assert len(data["levels"]) == data["transitions"] + 1 == 4571
+    assert json.loads(run("schedule", "show", "two.yaml", "--json").out)["levels"] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("papr", "Did you mean 'paper'?"),
+        ("typo.yaml", "unknown key 'stepps': allowed are about, source, steps"),
+        ("broken.yaml", "is not YAML: "),
+        ("none.yaml", "Cannot read none.yaml: "),
+        ("photo.png", "No preset 'photo.png': "),
+    ],
+)
+def test_schedule_errors(run: Run, folder: Path, name: str, message: str) -> None:
+    """If this fails, a typo in a schedule gives a traceback, or is read as the default."""
+    before = contents(folder)
+    check_refused(run("schedule", "show", name), folder, before, message)
+    check_refused(run("schedule", "plot", name, "--out", "plot.png"), folder, before, message)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_schedule_plot(run: Run, folder: Path, suffix: str, start: bytes) -> None:
+    """If this fails, a walk cannot be drawn to this format."""
+    done = run("schedule", "plot", "quick", "--out", f"plot{suffix}")
+    assert (done.status, done.out) == (0, f"quick: 770 transitions. Plot: plot{suffix}\n")
+    assert Path(f"plot{suffix}").read_bytes().startswith(start)
+
+
+def test_schedule_import(run: Run, folder: Path) -> None:
+    """If this fails, a configuration of the original RePaint does not become a schedule that runs."""
+    Path("conf.yml").write_text("schedule_jump_params: {t_T: 4, jump_length: 2, jump_n_sample: 2}\nmodel_path: a.pt\n")
+    done = run("schedule", "import", "conf.yml", "--out", "mine.yaml")
+    assert (done.status, done.err) == (0, "")
+    assert (
+        done.out == "8 transitions, 6 model calls. Schedule: mine.yaml\nNo part of a schedule, left out: model_path\n"
+    )
+    assert json.loads(run("schedule", "show", "mine.yaml", "--json").out)["levels"] == [4, 3, 2, 1, 0, 1, 2, 1, 0]
+    for arguments, message in [
+        (("conf.yml", "--out", "mine.txt"), "Cannot write mine.txt: a schedule ends in .yaml or .yml."),
+        (("conf.yml", "--out", "none/mine.yaml"), "Cannot write none/mine.yaml: no folder none."),
+        (("conf.yml", "--out", "conf.yml"), "--out conf.yml is the file that is read: it would be lost."),
+        (("two.yaml", "--out", "b.yaml"), "two.yaml: key 'schedule_jump_params' is missing."),
+        (("none.yml", "--out", "b.yaml"), "Cannot read none.yml: "),
+    ]:
+        check_refused(run("schedule", "import", *arguments), folder, contents(folder), message)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("plot.bmp", "Cannot write plot.bmp: a plot is a .png, .svg or .pdf file. Change the suffix."),
+        ("none/plot.png", "Cannot write none/plot.png: no folder none. Create it first."),
+    ],
+)
+def test_schedule_plot_errors(run: Run, folder: Path, out: str, message: str) -> None:
+    """If this fails, a wrong --out gives a traceback out of matplotlib."""
+    check_refused(run("schedule", "plot", "quick", "--out", out), folder, contents(folder), message)
+
+
+def test_mask(run: Run, folder: Path) -> None:
+    """If this fails, a drawn mask has another size, polarity or shape than was asked for."""
+    done = run("mask", "box", "--size", "20x10", "--out", "box.png", "--option", "share=0.5")
+    assert (done.status, done.out) == (0, "box, 20 x 10, 25.0 % hole: box.png\n")
+    white = np.asarray(Image.open("box.png"))
+    assert (white.dtype, white.shape) == (np.uint8, (10, 20))
+    assert (white[2:7, 5:15] == 255).all()
+    assert white.sum() == 50 * 255
+    run("mask", "box", "--size", "20x10", "--out", "keep.png", "--option", "h=5", "--option", "w=10", "--keep-mask")
+    assert np.array_equal(np.asarray(Image.open("keep.png")), 255 - white)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("mask", "freeform", "--size", "32x32", "--out", f"{name}.png", "--seed", seed).status == 0
+    a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bax"], "No mask 'bax': there are alternating_lines, box, "),
+        (["box", "--size", "20"], "--size 20: it is WIDTHxHEIGHT in pixels, such as 256x256."),
+        (["box", "--size", "0x5"], "--size 0x5: it is WIDTHxHEIGHT in pixels, such as 256x256."),
+        (["box", "--size", "99999x99999"], "--size 99999x99999: PIL would not read more than 89478485 pixels."),
+        (["box", "--option", "share"], "--option share: write name=value, such as radius=0.3."),
+        (["box", "--option", "shar=1"], "Mask box has no option 'shar': it takes share, top, left, h, w."),
+        (["box", "--option", "share=2"], "share is 2: it must lie in (0, 1]. Give a fraction"),
+        (["box", "--option", "share=half"], "Mask box(share='half') cannot be drawn ("),
+        (["box", "--option", "h=[3]"], "Mask box(h=[3]) cannot be drawn ("),
+        (["super_resolve", "--option", "factor=2.5"], "Mask super_resolve(factor=2.5) cannot be drawn ("),
+        (["box", "--seed", "3"], "Mask box has no option 'seed'"),
+        (["freeform", "--seed", "-3"], "Invalid value for '--seed': "),
+        (["freeform", "--option", "seed=-3"], "Mask freeform(seed=-3) cannot be drawn ("),
+        (["box", "--out", "out.xyz"], "Cannot write out.xyz: the suffix must be one of .png, "),
+        (["box", "--out", "none/out.png"], "Cannot write none/out.png: no folder none. Create it first."),
+    ],
+)
+def test_mask_errors(run: Run, folder: Path, arguments: list[str], message: str) -> None:
+    """If this fails, a wrong size or option gives a traceback, or fills the memory."""
+    defaults = [
+        text
+        for name, value in (("--size", "20x10"), ("--out", "out.png"))
+        for text in (name, value)
+        if name not in arguments
+    ]
+    check_refused(run("mask", *arguments, *defaults), folder, contents(folder), message)
+
+
+def test_priors_list(run: Run) -> None:
+    """If this fails, users cannot see what works offline, or a prior ships without its licence."""
+    data = json.loads(run("priors", "list", "--json").out)
+    assert [entry["name"] for entry in data] == bundled()
+    assert "textures" in bundled()
+    assert all(entry["about"] and entry["licence"] and 0 < entry["mib"] <= 16 for entry in data)
+    shown = run("priors", "list")
+    assert (shown.status, shown.err) == (0, "")
+    assert "textures" in shown.out
+
+
+CONVERTED = Flags(mults=(1, 2), classes=3)
+FLAGS = ("--noise-schedule", "cosine", "--head-channels", 16, "--no-new-attention-order")
+
+
+@pytest.fixture
+def checkpoint(folder: Path) -> Path:
+    """A tiny guided-diffusion checkpoint in the working folder."""
+    torch.save({name: tensor.float() for name, tensor in random_state(CONVERTED).items()}, "model.pt")
+    return Path("model.pt")
+
+
+@pytest.mark.usefixtures("pickles")
+def test_priors_convert(run: Run, checkpoint: Path) -> None:
+    """If this fails, a checkpoint converts with other flags than those told, or its folder cannot be used at once."""
+    done = run("priors", "convert", checkpoint, "--out", "mine", *FLAGS)
+    assert done.out == (
+        "1 residual block on each of 2 levels, of 32, 64 channels; attention at 1/2 of the size; 3 classes; learned "
+        "variance; 0.8 M parameters.\ncosine noise schedule, heads of 16 channels, legacy attention order.\n"
+        "Prior: mine\n"
+    )
+    assert (done.status, done.err) == (0, "")
+    config = json.loads(Path("mine/scheduler/scheduler_config.json").read_text())
+    assert config["beta_schedule"] == "squaredcos_cap_v2"
+    fill = ("inpaint", "photo.png", "mask.png", "--out", "out.png", "--schedule", "two.yaml", "--prior", "mine")
+    assert run(*fill, "--class", 2).status == 0
+    assert np.array_equal(np.asarray(Image.open("out.png"))[~WHITE], PHOTO[~WHITE])
+
+
+@pytest.mark.usefixtures("pickles")
+def test_priors_convert_options(run: Run, checkpoint: Path) -> None:
+    """If this fails, an option of the conversion is dropped, or scripts that read --json break."""
+
+    def convert(*options: object) -> dict[str, Any]:
+        done = run("priors", "convert", checkpoint, "--out", "mine", "--overwrite", "--json", *options)
+        assert done.status == 0, done.err
+        report: dict[str, Any] = json.loads(done.out)
+        return report
+
+    weights = Path("mine/unet/diffusion_pytorch_model.safetensors")
+    first = convert(*FLAGS)
+    full = weights.stat().st_size
+    assert (first["widths"], first["classes"], first["half"]) == ([32, 64], 3, False)
+    assert (first["head_channels"], first["heads"], first["new_attention_order"]) == (16, None, False)
+    second = convert("--noise-schedule", "linear", "--heads", 4, "--new-attention-order", "--half")
+    assert (second["noise_schedule"], second["heads"], second["new_attention_order"]) == ("linear", 4, True)
+    assert second["half"] is True
+    assert weights.stat().st_size < 0.6 * full
+
+
+@pytest.mark.usefixtures("pickles")
+def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> None:
+    """If this fails, users of the 128 x 128 model learn from a TypeError that diffusers cannot load the folder."""
+    flags = Flags(mults=(1, 2), attention=(1,), heads=4, head_channels=None)
+    torch.save({name: tensor.float() for name, tensor in random_state(flags).items()}, "model.pt")
+    told = ("--noise-schedule", "linear", "--heads", 4, "--no-new-attention-order")
+    done = run("priors", "convert", "model.pt", "--out", "mine", *told)
+    assert (
+        "\nIts heads differ in width between levels: repaint loads this folder, diffusers alone cannot.\n" in done.out
+    )
+
+
+@pytest.mark.usefixtures("pickles")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.pt", "--out", "mine", *FLAGS], "Cannot read none.pt: "),
+        (["photo.png", "--out", "mine", *FLAGS], "photo.png is "),
+        (["model.pt", "--out", "mine"], "the tensors of others do not tell noise_schedule, new_attention_order, head_"),
+        (["model.pt", "--out", "mine", *FLAGS, "--heads", "4"], "heads 4 and head_channels 16: each gives the other."),
+        (
+            ["model.pt", "--out", "mine", *FLAGS, "--noise-schedule", "sine"],
+            "noise_schedule 'sine': known are linear, ",
+        ),
+        (["model.pt", "--out", "mine", *FLAGS, "--head-channels", "0"], "Invalid value for '--head-channels': "),
+        (["model.pt", "--out", ".", *FLAGS], "Cannot write .: it exists. Remove it, choose another name, or allow to"),
+        (["model.pt", "--out", ".", *FLAGS, "--overwrite"], "Cannot overwrite .: it has no model_index.json, so it is"),
+        (["model.pt", "--out", "none/mine", *FLAGS], "Cannot write none/mine: no folder "),
+        (["model.pt", *FLAGS], "Missing option '--out'"),
+    ],
+)
+def test_priors_convert_errors(run: Run, folder: Path, checkpoint: Path, arguments: list[object], message: str) -> None:
+    """If this fails, a slip in the command gives a traceback, half a folder, or costs a folder that was there."""
+    before = contents(folder)
+    check_refused(run("priors", "convert", *arguments), folder, before, message)
+    assert not Path("mine").exists()
+
+
+# --- The command itself
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["schedule", "nonsense"], ["inpaint"]])
+def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> None:
+    """If this fails, a wrong command prints a box of many lines where scripts expect one."""
+    done = run(*arguments)
+    check_refused(done, folder, contents(folder), " --help.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"], ["audit"]])
+def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
+    """If this fails, the bare command says nothing, or an empty error."""
+    done = run(*arguments)
+    assert "Usage" in done.out + done.err
+    assert "repaint:" not in done.err
+
+
+def test_python_m_repaint() -> None:
+    """If this fails, `python -m repaint` does not work where the script is not on the PATH."""
+    done = subprocess.run([sys.executable, "-m", "repaint", "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("inpaint", "demo", "schedule", "mask", "priors"))
+
+
+def test_an_error_in_a_real_process(folder: Path) -> None:
+    """If this fails, the exit status or the one line is lost between the program and the shell."""
+    done = subprocess.run(
+        [sys.executable, "-m", "repaint", "inpaint", "none.png", "mask.png", "--out", "out.png"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("repaint: No file none.png: an image path must exist.")
+    assert not Path("out.png").exists()
+
+
+def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
+    """The bench runs on the bundled samples alone, or its files are not those that were asked for."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    photo = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    hole = np.zeros((32, 32), bool)
+    hole[8:24, 6:22] = True
+    Image.fromarray(photo).save("images/a.png")
+    Image.fromarray(~hole).save("masks/a.png")
+    asked = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
+    asked += ["--schedule", "two.yaml", "--seeds", 2]
+    result = run(*asked, "--report", "report.csv", "--sheet", "sheet.png", "--json")
+    assert result.status == 0
+    summary = json.loads(result.out)
+    assert list(summary) == ["real (floor)", "biharmonic", "two"]
+    assert summary["two"]["model_calls"] == 2
+    assert len(Path("report.csv").read_text().splitlines()) == 1 + 1 + 1 + 2
+    assert Image.open("sheet.png").size[0] > 4 * 64
+    for wrong, message in {
+        ("--report", "report.xls"): "a report is a .csv, .json, .md file",
+        ("--masks", "nowhere"): "nowhere is no folder",
+    }.items():
+        result = run(*asked, *wrong)
+        assert (result.status, message in " ".join(result.err.split())) == (2, True)
+    result = run("bench", "--prior", prior, "--schedule", "two.yaml")
+    assert "bring a folder of your own, with --images" in " ".join(result.err.split())
+
+
+def test_bench_prompts(run: Run, folder: Path) -> None:
+    """The study that the README quotes does not run, or its JSON does not say what was compared."""
+    tiny_sd(folder / "tokens").save_pretrained("sd")
+    asked = [
+        "bench",
+        "prompts",
+        "--prior",
+        "sd",
+        "--schedule",
+        "two.yaml",
+        "--glyphs",
+        2,
+        "--seeds",
+        1,
+        "--hole",
+        "box",
+    ]
+    report = json.loads(run(*asked, "--json").out)
+    assert [row["prompt"] for row in report["means"]] == ["right", "empty", "wrong"]
+    assert {(row["hole"], row["schedule"], row["model_calls"]) for row in report["means"]} == {("box", "two", 2)}
+    assert [row["difference"] for row in report["differences"]] == ["right - empty", "right - wrong"]
+    table = run(*asked).out
+    assert "right - wrong" in table
+    for wrong, message in {
+        ("--part", "test"): "--part test: it is one of train, held_out.",
+        ("--hole", "mouht"): "--hole mouht: it is one of mouth, half, box. Choose one. Did you mean 'mouth'?",
+        ("--prompt", "left"): "--prompt left: it is one of right, empty, wrong.",
+        ("--glyphs", 141): "141 glyphs: there are 140 in this part. Ask for 1 to 140.",
+        ("--dtype", "float8"): "--dtype float8: it is one of float32, bfloat16, float16.",
+    }.items():
+        result = run(*asked, *wrong)
+        assert result.status == 2
+        assert message in " ".join(result.err.split())

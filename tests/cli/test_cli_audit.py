@@ -1,0 +1,183 @@
+"""repaint audit: what it says of saved results, and of sweeps over a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.shell import PHOTO, WHITE, Run, check_refused, contents, folder, run
+from helpers.tiny_latents import tiny_sd
+from PIL import Image
+
+from repaint.errors import InputError
+from repaint.lab.quality.audit_plot import audit_plot
+from repaint.measure import plots
+from repaint.measure.audit import audit_files
+
+__all__ = ["folder", "run"]  # fixtures
+
+
+@pytest.fixture
+def saved(folder: Path) -> Path:
+    """In the working folder: an exact result, one with a changed pixel, and many that cannot be compared."""
+    filled = np.where(WHITE[..., None], 255 - PHOTO, PHOTO)
+    Image.fromarray(filled).save("exact.png")
+    filled[0, 0] = 255 - filled[0, 0]
+    Image.fromarray(filled).save("changed.png")
+    Image.fromarray(filled[:6]).save("half.png")
+    Image.fromarray(PHOTO).quantize(8).save("palette.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stable Diffusion with random weights, as a folder."""
+    place = tmp_path_factory.mktemp("model")
+    tiny_sd(place / "tokens").save_pretrained(place / "sd")
+    return place / "sd"
+
+
+@pytest.mark.parametrize("plain", [[], ["file"]])
+def test_an_exact_result(run: Run, saved: Path, plain: list[str]) -> None:
+    """If this fails, the plain command does not tell what everyone asks: was anything else changed?"""
+    done = run("audit", *plain, "exact.png", "photo.png", "mask.png")
+    assert (done.status, done.out, done.err) == (0, "exact.png: none of 133 kept pixels changed.\n", "")
+    assert run("audit", *plain, "exact.png", "photo.png", "keep.png", "--keep-mask").out == done.out
+
+
+def test_a_changed_pixel(run: Run, saved: Path) -> None:
+    """If this fails, the command's numbers are not those of the library."""
+    done = run("audit", "changed.png", "photo.png", "mask.png", "--heatmap", "heat.png")
+    change = np.abs(255 - 2.0 * PHOTO[0, 0])
+    assert done.status == 0
+    assert done.out.splitlines() == [
+        "changed.png: 1 of 133 kept pixels changed (0.8%).",
+        f"MSE {(change**2).sum() / 399:.4g}, largest change {change.max():g}.",
+        "Mean change 0 at 1 pixel from the hole, 0 at 6.",
+    ]
+    assert Image.open("heat.png").format == "PNG"
+    data = json.loads(run("audit", "--json", "changed.png", "photo.png", "mask.png").out)
+    its = audit_files("changed.png", "photo.png", "mask.png")
+    assert data == {"result": "changed.png", "image": "photo.png", "mask": "mask.png"} | its.as_dict()
+    assert its.profile[4] > 0, "the corner is 5 pixels from the hole: hypot(3, 4)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["half.png", "photo.png", "mask.png"], "A result of shape (6, 14, 3)"),
+        (["rgba.png", "photo.png", "mask.png"], "rgba.png has PIL mode RGBA and photo.png RGB: values of two modes"),
+        (["exact.png", "photo.png", "small.png"], "a mask is never resized"),
+        (["exact.png", "none.png", "mask.png"], "No file none.png"),
+        (["text.png", "photo.png", "mask.png"], "Cannot open text.png"),
+        (["exact.png", "photo.png", "mask.png", "--heatmap", "heat.jpg"], "a plot is a .png, .svg or .pdf file"),
+        (["exact.png", "photo.png", "mask.png", "--heatmap", "none/heat.png"], "no folder none"),
+        (["exact.png", "photo.png"], "Missing argument"),
+        (["strength", "--image", "rgba.png"], "--image rgba.png has PIL mode RGBA: these sweeps take RGB"),
+        (["strength", "--prompt", "grining face"], "Did you mean 'grinning face'?"),
+        (["strength", "--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),
+        (["strength", "--fill", "inpant"], "--fill inpant: it is one of inpaint, img2img, repaint. Choose one. Did"),
+        (["radius", "--values", "2"], "Invalid value for '--values'"),
+        (["radius", "--prior", "textures"], "without a StableDiffusionPipeline"),
+    ],
+)
+def test_misuse(run: Run, saved: Path, arguments: list[str], message: str) -> None:
+    """If this fails, a result that cannot be compared is, or its user reads a traceback."""
+    check_refused(run("audit", *arguments), saved, contents(saved), message)
+
+
+def test_a_palette_is_compared_by_its_colours(saved: Path) -> None:
+    """If this fails, two palettes with the same numbers and other colours pass as equal."""
+    image = Image.open("palette.png")
+    assert audit_files("palette.png", "palette.png", "mask.png").max_change == 0
+    other = image.copy()
+    other.putpalette([255 - value for value in image.getpalette() or ()])
+    other.save("other.png")
+    assert np.array_equal(np.asarray(other), np.asarray(image))
+    assert audit_files("other.png", "palette.png", "mask.png").changed > 0.9
+
+
+def test_files_are_compared_as_displayed(saved: Path) -> None:
+    """If this fails, a photograph that a phone stored on its side cannot be audited."""
+    turned = Image.open("exact.png").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save("turned.png", exif=exif)
+    assert audit_files("turned.png", "photo.png", "mask.png").max_change == 0
+
+
+def test_a_soft_pixel_may_change(saved: Path) -> None:
+    """If this fails, a blended edge, which was asked for, counts as damage."""
+    soft = WHITE * np.uint8(255)
+    soft[0, 0] = 1
+    Image.fromarray(soft).save("soft.png")
+    its = audit_files("changed.png", "photo.png", "soft.png")
+    assert (its.kept, its.max_change) == (132, 0)
+
+
+def test_sixteen_bit_colour_is_refused(saved: Path) -> None:
+    """If this fails, a file whose lower eight bits changed is called bit-equal."""
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    pixels = np.zeros((12, 1 + 14 * 6), np.uint8)  # a filter byte, then 16-bit RGB
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 14, 12, 16, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels.tobytes())) + chunk(b"IEND", b"")
+    Path("deep.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"deep\.png holds 16-bit colour, of which 8 bits would be compared"):
+        audit_files("deep.png", "deep.png", "mask.png")
+
+
+@pytest.mark.parametrize("what", ["strength", "radius"])
+def test_sweeps(run: Run, folder: Path, model: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the sweeps do not run as a command, or tell other numbers in text or plot than in JSON."""
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(plots, "audit_plot", lambda rows, shown: drawn.append(list(shown)) or audit_plot(rows, shown))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save("photo.png")
+    options: list[Any] = ["--image", "photo.png", "--prompt", "a", "--prior", model, "--schedule", "two.yaml"]
+    options += ["--values", 3, *(["--strength", 0.5, "--strength", 1] if what == "radius" else ["--fill", "repaint"])]
+    options += ["--fill", "inpaint"] if what == "strength" else []
+    done = run("audit", what, *options, "--json", "--plot", "plot.png")
+    assert done.status == 0
+    data = json.loads(done.out)
+    assert list(data) == ["repaint", "diffusers, inpaint"]
+    ours, theirs = data.values()
+    assert len(ours["rows"]) == len(theirs["rows"]) == {"strength": 3, "radius": 6}[what]
+    assert all(row["max_change"] == row["changed"] == row["mse"] == 0 for row in ours["rows"])
+    assert all(row["mse"] > 1 for row in theirs["rows"])
+    places = [(row["strength"], row["radius"]) for row in theirs["rows"]]
+    if what == "strength":
+        assert places == [(1 / 3, None), (2 / 3, None), (1, None)]
+        assert [trend["strength"] for trend in theirs["trends"]] == [None]
+    else:
+        assert places[:4] == [
+            (0.5, pytest.approx(8 / 3)),
+            (0.5, pytest.approx(16 / 3)),
+            (0.5, 8),
+            (1, pytest.approx(8 / 3)),
+        ]
+        assert [trend["strength"] for trend in theirs["trends"]] == [0.5, 1]
+    assert ours["trends"][0]["r_squared"] is None
+    assert theirs["trends"][0]["r_squared"] == pytest.approx(1), "a parabola goes through three points"
+    assert Image.open("plot.png").width > 1000
+    where = "strength 1" if what == "strength" else "strength 1, radius 5.33333"
+    assert drawn == [[f"repaint\n{where}", f"diffusers, inpaint\n{where}"]]
+    table = run("audit", what, *options).out
+    assert f"{sum(row['mse'] for row in theirs['rows'][:3]) / 3:.4g}" in table
+
+
+def test_the_hole_of_a_strength_sweep(run: Run, folder: Path, model: Path) -> None:
+    """If this fails, --mask is not read, or read with the wrong polarity."""
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save("photo.png")
+    mask = np.zeros((16, 16), bool)
+    mask[:4] = True
+    Image.fromarray(mask).save("mask.png")
+    options = ["--image", "photo.png", "--mask", "mask.png", "--prompt", "a", "--prior", model, "--values", 3]
+    done = run("audit", "strength", *options, "--schedule", "two.yaml", "--fill", "repaint", "--json")
+    assert [row["hole"] for row in json.loads(done.out)["repaint"]["rows"]] == [0.25] * 3

@@ -1,0 +1,98 @@
+"""Tiny priors that tests build: two levels deep, random weights from a seed, milliseconds a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.pixel import PixelPrior
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import Conditions
+
+__all__ = ["TINY_NCSNPP", "PixelByPixel", "tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
+
+# What makes a UNet2DModel the NCSN++ of google/ncsnpp-celebahq-256, in small.
+TINY_NCSNPP: dict[str, Any] = {
+    "time_embedding_type": "fourier",
+    "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
+    "up_block_types": ("AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    "block_out_channels": (32, 32),
+    "mid_block_scale_factor": 2**0.5,
+    "center_input_sample": False,
+    "add_attention": True,
+}
+
+
+def tiny_unet(seed: int = 0, **config: Any) -> UNet2DModel:
+    """A UNet2DModel of 8 and 16 channels; the same weights for the same seed, and no other randomness is touched."""
+    small: dict[str, Any] = {
+        "sample_size": 512,  # larger than tests' images: none is cropped unless a test asks for it
+        "layers_per_block": 1,
+        "block_out_channels": (8, 16),
+        "down_block_types": ("DownBlock2D",) * 2,
+        "up_block_types": ("UpBlock2D",) * 2,
+        "norm_num_groups": 4,
+        "add_attention": False,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet2DModel(**(small | config))
+
+
+def tiny_folder_pipeline(seed: int = 0, **config: Any) -> DDPMPipeline:
+    """A diffusers pipeline around a tiny UNet, to be saved with `save_pretrained` or wrapped."""
+    return DDPMPipeline(tiny_unet(seed, **config), DDPMScheduler())
+
+
+def tiny_pipe(
+    names: tuple[str, ...] = (), *, scheduler: dict[str, Any] | None = None, seed: int = 0, **config: Any
+) -> RePaintPipeline:
+    """A pipeline without a progress bar; with names it is class-conditional and has a null class."""
+    if names:
+        config["num_class_embeds"] = len(names) + 1
+    pipe = RePaintPipeline(
+        PixelPrior(tiny_unet(seed, **config), DDPMScheduler(**(scheduler or {})), dict(enumerate(names)))
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@dataclass
+class PixelByPixel:
+    """The exact denoiser of independent pixels of mean 0 and variance 1/4: microseconds a call, at any size."""
+
+    channels: int = 3
+    multiple_of: int = 1
+    preferred_size: int | None = None
+    dtype: torch.dtype = torch.float32
+    scheduler: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def schedule(self, steps: int, spacing: Any = None) -> NoiseSchedule:
+        return NoiseSchedule.from_scheduler(self.scheduler or {"beta_schedule": "linear"}, steps, spacing)
+
+    def conditioned(self, count: int, conditions: Conditions) -> PixelByPixel:
+        conditions.refuse_beyond((), "independent pixels")
+        return self
+
+    def denoise(self, x: torch.Tensor, level: Level) -> Prediction:
+        x0_hat = 0.25 * level.alpha / (0.25 * level.alpha**2 + level.sigma**2) * x
+        return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma)
+
+    def encode(self, image: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return image, known
+
+    def decode(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def to(self, device: Any = None, dtype: Any = None) -> PixelByPixel:
+        return self

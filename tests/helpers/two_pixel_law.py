@@ -1,0 +1,79 @@
+"""The exact law of the unknown pixel of two, under a method, in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from repaint.sampling.levels import Level
+from repaint.sampling.merge import Fresh, Predicted
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.solvers import DDIM, DDPM, Refresh
+
+__all__ = ["CORRELATION", "MEAN", "STD", "VALUE", "law"]
+
+VALUE, MEAN, STD = 1.5, 1.350, 0.436  # the known pixel, and the exact posterior of the other
+CORRELATION = np.array([[1.0, 0.9], [0.9, 1.0]])
+
+
+def law(sampler: Sampler) -> tuple[float, float]:
+    """Mean and std of the unknown pixel that a method gives, by propagating everything it carries as one Gaussian.
+
+    That is both pixels of x, of the x0_hat before, and of the draw before: six numbers. Written from the formulas, not
+    from the code: DDPM as DDIM with eta 1. Pixel 0 is known.
+    """
+    method, one, none = sampler.method, np.eye(2), np.zeros((2, 2))
+    assert isinstance(method.merge, (Fresh, Predicted))
+    assert isinstance(method.solver, (DDPM, DDIM, Refresh))
+    predicted = isinstance(method.merge, Predicted)
+    first = sampler.grid[sampler.moves[0].src]
+    mean = np.array([first.alpha * VALUE, 0.0, 0.0, 0.0, 0.0, 0.0])
+    covariance = np.kron(np.diag([first.sigma**2, 0, 1]), one)
+    before: Level | None = None
+    for move in sampler.moves:
+        src, dst = sampler.grid[move.src], sampler.grid[move.dst]
+        x0_hat = src.alpha * CORRELATION @ np.linalg.inv(src.alpha**2 * CORRELATION + src.sigma**2 * one)
+        # x' = of_x x + of_before x0_hat_before + of_draw z_before + kick z
+        of_x, of_before, of_draw = none, none, none
+        offset = np.zeros(2)
+        if move.kind == "renoise":
+            gain = dst.alpha / src.alpha
+            of_x, kick = gain * one, math.sqrt(dst.sigma**2 - gain**2 * src.sigma**2) * one
+            before = None
+        else:
+            eps_hat = (one - src.alpha * x0_hat) / src.sigma
+            if move.kind == "correct":
+                assert method.corrector is not None
+                h = method.corrector.h
+                of_x = one - (1 - math.exp(-h)) * src.sigma * eps_hat
+                variance = (1 - math.exp(-2 * h)) * src.sigma**2
+            elif isinstance(method.solver, Refresh):
+                averaged = method.solver.noise == "averaged"
+                share = 0.0
+                if before is not None and before.alpha > 0 and dst.sigma > 0:
+                    share = method.solver.extrapolate * log_snr_step(src, dst) / log_snr_step(before, src)
+                of_x, of_before = dst.alpha * (1 + share) * x0_hat, -dst.alpha * share * one
+                of_draw = dst.sigma / math.sqrt(2) * one if averaged else none
+                variance = dst.sigma**2 / (2 if averaged else 1)
+            else:
+                eta = method.solver.eta if isinstance(method.solver, DDIM) else 1.0
+                posterior = dst.sigma**2 / src.sigma**2 * (src.sigma**2 - (src.alpha / dst.alpha) ** 2 * dst.sigma**2)
+                variance = eta**2 * posterior
+                of_x = dst.alpha * x0_hat + math.sqrt(max(dst.sigma**2 - variance, 0)) * eps_hat
+            kick = np.diag([0.0 if predicted else dst.sigma, math.sqrt(variance)])
+            of_x[0], of_before[0], of_draw[0] = 0.0, 0.0, 0.0
+            offset[0] = dst.alpha * VALUE
+            if predicted:  # n <- n + factor (eps_hat - n), with n = (x - alpha x0) / sigma
+                factor = min(method.merge.relax, 1 + (src.sigma / max(src.alpha, 1e-99)) ** 2)
+                of_x[0] = dst.sigma * (factor * eps_hat[0] + (1 - factor) / src.sigma * one[0])
+                offset[0] -= dst.sigma * (1 - factor) / src.sigma * src.alpha * VALUE
+        step = move.kind == "denoise"  # other moves leave the x0_hat before as it was, and end the pairing of draws
+        before = src if step else before
+        linear = np.block(
+            [[of_x, of_before, of_draw], [x0_hat if step else none, none if step else one, none], [none] * 3]
+        )
+        draw = np.block([[kick, none], [none, none], [one if step else none, none if step else one]])
+        mean = linear @ mean + np.concatenate([offset, np.zeros(4)])
+        covariance = linear @ covariance @ linear.T + draw @ draw.T
+    return float(mean[1]), math.sqrt(covariance[1, 1])

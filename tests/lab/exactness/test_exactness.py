@@ -1,0 +1,168 @@
+"""The exactness bench: problems with a known answer, distances to it, and what they say of methods."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from repaint.errors import InputError
+from repaint.lab.exactness.error_plot import exactness_plot
+from repaint.lab.exactness.measurement import (
+    FLOOR,
+    PEERS,
+    Row,
+    exact,
+    measure,
+    pareto,
+    save_standings,
+    standings,
+    with_method,
+)
+from repaint.lab.exactness.problems import FAMILIES, field_problem, mixture_problem, problems
+from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
+from repaint.sampling.method import Method
+
+
+def normal(count: int, size: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_energy_distance_of_two_normals_is_the_closed_form() -> None:
+    """If this fails, the error that every method is ranked by is another number than it says.
+
+    For N(0, 1) and N(m, 1), X - Y is N(-m, 2) and E|N(m, s^2)| = s sqrt(2/pi) e^(-m^2/2s^2) + m erf(m / s sqrt(2)).
+    """
+    m = 1.5
+    between = 2 / math.sqrt(math.pi) * math.exp(-(m**2) / 4) + m * math.erf(m / 2)
+    expected = 2 * between - 2 * 2 / math.sqrt(math.pi)
+    found = energy_distance(normal(4000, 1, 0), normal(4000, 1, 1) + m)
+    assert found == pytest.approx(expected, abs=0.05)  # three standard errors of 4000 samples are 0.04
+    assert mean_distance(normal(4000, 1, 2)) == pytest.approx(2 / math.sqrt(math.pi), abs=0.05)
+
+
+def test_energy_distance_has_no_bias() -> None:
+    """If this fails, exact samples show an error, and small errors cannot be told from none."""
+    found = [energy_distance(normal(8, 3, 2 * i), normal(8, 3, 2 * i + 1)) for i in range(2000)]
+    mean, error = float(torch.tensor(found).mean()), float(torch.tensor(found).std()) / math.sqrt(2000)
+    assert abs(mean) < 4 * error
+    assert error < 0.01  # with the diagonal left in, the mean would be 0.5
+
+
+def test_sliced_wasserstein_of_a_shift_is_its_length() -> None:
+    """If this fails, the sliced distance sorts wrongly or forgets directions."""
+    x = normal(500, 1, 0)
+    assert sliced_wasserstein(x, x[torch.randperm(500)] + 2) == pytest.approx(2, abs=1e-12)
+    wide = normal(500, 4, 1)
+    shifted = wide + torch.tensor([3.0, 0, 0, 0])
+    # In D dimensions a direction sees 1 / sqrt(D) of the length in the mean square; 128 of them know that to a tenth.
+    assert sliced_wasserstein(wide, shifted) == pytest.approx(3 / 2, rel=0.2)
+
+
+def test_problems_are_what_their_names_say() -> None:
+    """If this fails, the bench runs on other problems than it reports, or another seed gives the same ones."""
+    some, other = problems(0), problems(1)
+    assert [len(problem.x0) for problem in some] == [2, 8, 16, 32, 64, 8, 16, 32, 64, 64, 64, 256]
+    assert list(dict.fromkeys(problem.family for problem in some)) == list(FAMILIES)
+    shares = [float(problem.known.double().mean()) for problem in some]
+    assert 0.05 < min(shares) < 0.15
+    assert 0.7 < max(shares) < 0.95
+    for problem, again, another in zip(some, problems(0), other, strict=True):
+        assert torch.equal(problem.x0, again.x0)
+        assert not torch.equal(problem.x0, another.x0)
+        assert problem.posterior.shape == (int((~problem.known).sum()),)
+    # What is known must leave several components possible, or nothing is asked of a method but one Gaussian.
+    open_ones = [float(problem.posterior.weights.max()) < 0.9 for problem in some if problem.family == "separated"]
+    assert sum(open_ones) >= 3
+    assert [problem.family for problem in problems(0, ["fields"])] == ["fields"] * 4
+
+
+def test_masks_of_the_fields_are_those_of_inpainting() -> None:
+    """If this fails, a field's mask is upside down, or keeps the box and loses the rest."""
+    half = field_problem("half", 8, 0).known.reshape(8, 8)
+    assert half[:4].all()
+    assert not half[4:].any()
+    box = field_problem("box", 8, 0).known.reshape(8, 8)
+    assert not box[2:6, 2:6].any()
+    assert int(box.sum()) == 48
+
+
+def test_wrong_problems_are_refused() -> None:
+    """A family that does not exist gives an empty table."""
+    with pytest.raises(InputError, match=r"No family 'field': .* Did you mean 'fields'"):
+        problems(0, ["field"])
+    with pytest.raises(InputError, match="Seed -1 of the problems"):
+        problems(-1)
+
+
+def test_the_bench_ranks_what_is_known_to_differ() -> None:
+    """If this fails, the bench cannot tell an exact sampler from a wrong one, or counts other calls."""
+    some = [mixture_problem("separated", 8, 0.25, 1), field_problem("box", 8, 9)]
+    ways = {FLOOR: exact} | {name: with_method(Method.from_preset(name)) for name in ("none", "predicted", "balanced")}
+    found = {its.way: its for its in standings(measure(some, ways, count=256))}
+    assert abs(found[FLOOR].error) < 0.004
+    assert found["none"].error > 2 * found["predicted"].error > 4 * found["balanced"].error
+    assert found["none"].sliced > found["predicted"].sliced > found[FLOOR].sliced
+    assert found["none"].modes > found[FLOOR].modes
+    assert found["balanced"].error < 0.01
+    assert [its.model_calls for its in found.values()] == [0, 250, 50, 100]
+    assert {name for name, its in found.items() if its.front} == {"predicted", "balanced"}
+    assert list(found["none"].families) == ["separated", "fields"]
+
+
+@pytest.mark.slow
+def test_presets_keep_their_promises_on_problems_of_another_seed() -> None:
+    """If this fails, a preset costs more than its name says, or was fitted to the problems that it was found on."""
+    some = [problem for problem in problems(7) if len(problem.x0) < 100]
+    names = {"paper": 2410, "fast": 25, "balanced": 100, "best": 250}
+    found = {its.way: its for its in standings(measure(some, {n: with_method(Method.from_preset(n)) for n in names}))}
+    assert {name: its.model_calls for name, its in found.items()} == names
+    assert found["fast"].error < 0.8 * found["paper"].error
+    assert found["balanced"].error < found["paper"].error / 8
+    assert found["best"].error < found["paper"].error / 16
+
+
+def test_every_peer_runs_at_the_calls_that_it_states() -> None:
+    """If this fails, another method is drawn at the wrong place of the plot."""
+    problem = mixture_problem("overlapping", 2, 0.5, 0)
+    for name, peer in PEERS.items():
+        x, calls = peer(problem, 64, 0)
+        assert calls == peer.model_calls, name
+        assert torch.equal(x[:, problem.known], problem.x0[problem.known].expand(64, -1)), name
+
+
+def test_pareto_front() -> None:
+    """If this fails, a method is starred although another is cheaper and better."""
+    points = {"a": (10, 0.5), "b": (20, 0.6), "c": (20, 0.4), "d": (30, 0.4), "e": (40, 0.1)}
+    assert pareto(points) == ["a", "c", "e"]
+    assert pareto({}) == []
+
+
+def test_standings_are_saved_and_drawn(tmp_path: Path) -> None:
+    """If this fails, the report lacks rows or what was asked for, or a plot shows the floor as a method."""
+    rows = [
+        Row("p", "fields", FLOOR, -0.001, 0.1, 0.01, 0, 0.1),
+        Row("p", "fields", "cheap", 0.5, 0.6, 0.2, 10, 0.2),
+        Row("q", "separated", "cheap", 0.3, 0.6, 0.4, 10, 0.2),
+        Row("p", "fields", "dear", 0.7, 0.6, 0.2, 100, 2.0),
+    ]
+    save_standings(tmp_path / "rows.json", rows, {"seed": 3})
+    data = json.loads((tmp_path / "rows.json").read_text())
+    assert data["seed"] == 3
+    assert data["rows"] == [vars(row) for row in rows]
+    assert data["standings"][1] == {
+        "way": "cheap",
+        "error": pytest.approx(0.4),
+        "sliced": 0.6,
+        "modes": pytest.approx(0.3),
+        "families": {"fields": 0.5, "separated": 0.3},
+        "model_calls": 10,
+        "seconds": 0.4,
+        "front": True,
+    }
+    axes = exactness_plot(standings(rows)).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["cheap", "dear"]
+    assert list(axes.lines[0].get_xdata()) == [10]  # the front: the dearer one is worse

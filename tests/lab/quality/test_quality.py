@@ -1,0 +1,122 @@
+"""The patch statistics that fillings are judged by, on cases whose answer is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from repaint import RePaintPipeline
+from repaint.lab.quality.cases import texture_holes
+from repaint.lab.quality.scores import LOSS_LEVELS, LOSS_STEPS, Filled, biharmonic, denoising_loss, fill, score, truth
+from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
+from repaint.pictures.samples import PHOTOGRAPHS, halve, photograph
+from repaint.priors.gaussian import GaussianMixturePrior
+
+
+def test_holes_of_one_photograph_never_overlap():
+    """If holes overlap, 65 holes are fewer than they seem."""
+    holes = texture_holes()
+    assert len(holes) == 65
+    for name in PHOTOGRAPHS:
+        part = halve(photograph(name, "held_out"))
+        mine = [hole for hole in holes if hole.group == name]
+        tops = np.linspace(0, part.shape[0] - 64, len(mine)).round().astype(int)
+        painted = np.zeros(part.shape[:2], dtype=int)
+        for hole, top in zip(mine, tops, strict=True):
+            assert np.array_equal(part[top : top + 64, :64], hole.image)
+            painted[top : top + 64, :64] += hole.mask
+        assert painted.max() == 1
+
+
+def test_equal_sets_are_at_distance_zero_and_a_shift_is_measured_in_standard_deviations():
+    """If the scale is wrong, distances of different photographs cannot be averaged."""
+    rng = np.random.default_rng(0)
+    real = [rng.standard_normal((4000, 147))]
+    assert patch_distance(real, real) == 0
+    # A shift by c along every axis moves each unit projection by c * sum(direction): mean |N(0, 1)| * c.
+    shifted = [real[0] + 0.5]
+    assert patch_distance(shifted, real) == pytest.approx(0.5 * np.sqrt(2 / np.pi), rel=0.15)  # 256 projections: 6 %
+
+
+def test_smoothing_is_seen_by_both_distances():
+    """If a blurred filling scores like a real one, the bench cannot tell biharmonic inpainting from texture."""
+    hole = next(hole for hole in texture_holes() if hole.group == "gravel")
+    blurred = biharmonic([hole]).images[0][0]
+    real = patches(hole.image, hole.mask)
+    assert patch_distance(patches(blurred, hole.mask), real) > 0.3
+    assert gradient_distance(gradients(blurred, hole.mask), gradients(hole.image, hole.mask)) > 0.3
+    assert gradient_distance(gradients(hole.image, hole.mask), gradients(hole.image, hole.mask)) == 0
+
+
+def test_patches_are_those_inside_the_region():
+    """If patches reach over the rim, kept content counts as painted."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    box = np.zeros((40, 40), dtype=bool)
+    box[8:28, 10:30] = True
+    assert [len(level) for level in patches(image, box)] == [14 * 14, 4 * 4]  # 20 - 6 and 10 - 6 to a side
+    dented = box.copy()
+    dented[8, 10] = False  # the first corner: one patch of each level lay on it
+    assert [len(level) for level in patches(image, dented)] == [14 * 14 - 1, 4 * 4 - 1]
+    assert gradients(image, box).size == 18 * 18
+    small = np.zeros((40, 40), dtype=bool)
+    small[:6, :6] = True
+    assert np.isnan(patch_distance(patches(image, small), patches(image, box)))
+
+
+def test_biharmonic_changes_only_the_hole():
+    """If the baseline touches kept pixels, it is compared unfairly."""
+    hole = texture_holes()[0]
+    assert np.array_equal(biharmonic([hole]).images[0][0][~hole.mask], hole.image[~hole.mask])
+
+
+def test_the_truth_scores_the_floor_and_biharmonic_scores_far_above_it():
+    """If the floor is not far below the baseline, "three times closer" means nothing."""
+    holes = texture_holes()
+    floor, baseline = (score(holes, filled(holes)) for filled in (truth, biharmonic))
+    assert floor.psnr == np.inf
+    assert floor.ssim == 1
+    assert floor.patches < baseline.patches / 5
+    assert floor.gradients < baseline.gradients / 5
+    assert (floor.patches, floor.gradients) == pytest.approx((0.067, 0.039), abs=5e-4)  # what the README says
+    assert (baseline.patches, baseline.gradients, baseline.psnr) == pytest.approx((0.581, 0.450, 18.7), abs=0.05)
+
+
+def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise():
+    """If the noise differs between methods, or kept pixels count, a difference of losses says nothing."""
+
+    class Blind(GaussianMixturePrior):
+        """Predicts that x is all noise: its error is alpha x0 + (sigma - 1) eps."""
+
+        def denoise(self, x, level):
+            return replace(super().denoise(x, level), eps_hat=x)
+
+        def conditioned(self, count, conditions):
+            return self
+
+    diagonal = np.eye(8, dtype=bool)
+    hole = replace(texture_holes()[0], conditions={}, mask=diagonal, real=~diagonal)
+    hole = replace(hole, image=hole.image[:8, :8])
+    prior = Blind(torch.ones(1), torch.zeros(1, 192), torch.eye(192)[None], shape=(3, 8, 8))
+    grey, black = (np.where(hole.mask[..., None], np.uint8(value), hole.image) for value in (128, 0))
+    changed = grey.copy()
+    changed[~hole.mask] ^= 255
+    losses = denoising_loss(prior, [hole], Filled([[grey, changed, black]]))[0]
+    assert losses[0] == losses[1]
+    generator, grid, expected = torch.Generator().manual_seed(0), prior.schedule(LOSS_STEPS), []
+    for number in LOSS_LEVELS:
+        level, eps = grid[number], torch.randn(3, 8, 8, generator=generator)
+        inside = eps[:, torch.from_numpy(hole.mask)]
+        expected.append(float((-level.alpha + (level.sigma - 1) * inside).square().mean()))
+    assert losses[2] == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_textures_paints_patches_at_least_three_times_closer_to_real_ones_than_biharmonic():
+    """If this fails, the bundled prior or the sampler no longer paints texture."""
+    holes = texture_holes()
+    pipe = RePaintPipeline.from_pretrained("textures")
+    every = {"floor": truth(holes), "baseline": biharmonic(holes), "ours": fill(pipe, holes, "predicted")}
+    floor, baseline, ours = (score(holes, filled) for filled in every.values())
+    assert ours.patches - floor.patches <= (baseline.patches - floor.patches) / 3
+    assert ours.gradients - floor.gradients <= (baseline.gradients - floor.gradients) / 3

@@ -1,0 +1,75 @@
+"""A benchmark's report: what it writes is what was measured, and differences are those of the named methods."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.tiny_priors import tiny_pipe
+
+from repaint.errors import InputError
+from repaint.lab.quality.cases import texture_holes
+from repaint.lab.quality.report import Report, bench, save
+from repaint.sampling.schedule import JumpSchedule
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """Three small holes, two short walks, two seeds, a tiny random prior."""
+    holes = [replace(hole, conditions={}) for hole in texture_holes()[:3]]
+    walks = {"two": JumpSchedule.paper(2, 1, 1), "three": JumpSchedule.paper(3, 1, 1)}
+    return bench(tiny_pipe(), holes, walks, seeds=2)
+
+
+def test_the_floor_is_the_truth(report: Report) -> None:
+    """If the floor is not that of the true content, no score can be read."""
+    summary = report.summary()
+    assert list(summary) == ["real (floor)", "biharmonic", "two", "three"]
+    assert summary["real (floor)"]["psnr"] is None, "infinite"
+    assert summary["real (floor)"]["ssim"] == 1
+    assert summary["two"]["model_calls"] == 2
+    assert summary["biharmonic"]["diversity"] is None
+    assert summary["two"]["diversity"] > 0
+    assert set(report.missing) | {kind for kind in report.values if kind.startswith("lpips")} == {
+        "lpips_alex",
+        "lpips_vgg",
+        "lpips_squeeze",
+    }
+
+
+def test_differences_are_the_first_schedule_less_the_others(report: Report) -> None:
+    """A better method would be reported as worse."""
+    found = {kind: (name, difference) for kind, name, difference in report.differences()}
+    assert {"psnr", "ssim", "patches", "gradients", "loss"} <= set(found)
+    name, difference = found["psnr"]
+    assert name == "two - three"
+    psnrs = report.values["psnr"]
+    assert difference.mean == pytest.approx(np.mean(psnrs["two"] - psnrs["three"]))
+
+
+def test_reports_hold_every_result(report: Report, tmp_path: Path) -> None:
+    """Rows are lost, doubled, or not those of the summary; or JSON is not JSON."""
+    for name in ("report.csv", "report.json", "report.md"):
+        save(report, tmp_path / name)
+    rows = list(csv.DictReader((tmp_path / "report.csv").open()))
+    assert len(rows) == 3 + 3 + 3 * 2 + 3 * 2
+    assert len({(row["method"], row["hole"], row["seed"]) for row in rows}) == len(rows)
+    mean = np.mean([float(row["ssim"]) for row in rows if row["method"] == "three"])
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["summary"]["three"]["ssim"] == pytest.approx(mean)
+    assert len(data["rows"]) == len(rows)
+    table = (tmp_path / "report.md").read_text()
+    assert f"{mean:.4f}".rstrip("0") in table
+    assert "| psnr | two - three |" in table
+
+
+def test_a_report_that_cannot_be_written_is_refused(report: Report, tmp_path: Path) -> None:
+    """An hour's results are lost to a typo in the suffix."""
+    with pytest.raises(InputError, match=r"a report is a \.csv, \.json, \.md file"):
+        save(report, tmp_path / "report.xls")
+    with pytest.raises(InputError, match="no folder"):
+        save(report, tmp_path / "nowhere" / "report.csv")

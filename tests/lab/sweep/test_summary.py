@@ -1,0 +1,122 @@
+"""What a sweep's rows say: means, curves with their intervals, and paired differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repaint.errors import InputError
+from repaint.lab.sweep.summary import NUMBERS, Point, curves, differences, summary
+from repaint.lab.sweep.sweep_plot import sweep_plot
+from repaint.measure.intervals import paired_difference
+from repaint.measure.patches import patch_distance, roughness
+
+
+def row(
+    schedule: str = "a", steps: int = 2, solver: str = "ddpm", image: str = "i", seed: int = 0, **values: Any
+) -> Any:
+    """A row of a sweep with 2.0 for every measure that is not given."""
+    return {
+        "schedule": schedule,
+        "method": {"steps": steps, "model_calls": steps, "solver": solver},
+        "image": {"name": image, "height": 8, "width": 9},
+        **{"mask": {"name": "box"}, "class_label": None, "prompt": None, "seed": seed, "status": "ok"},
+        **(dict.fromkeys(NUMBERS, 2.0) | values),
+    }
+
+
+def test_means_leave_out_what_has_no_value() -> None:
+    """If this fails, a failed row counts as 0 in the table."""
+    bad = row(**dict.fromkeys(NUMBERS), status="failed")
+    other = row(psnr=4.0) | {"image": {"name": "j", "height": 4, "width": 4}}
+    (both,) = summary([row(), bad, other])
+    assert (both["rows"], both["failed"], both["psnr"], both["seconds"]) == (3, 1, 3.0, 2.0)
+    assert [entry["size"] for entry in summary([row(), bad, other], "size")] == ["8 x 9", "4 x 4"]
+    with pytest.raises(InputError, match=r"--by sise: it is one of schedule, size, .*Did you mean 'size'\?"):
+        summary([row()], "sise")
+
+
+def test_rows_of_an_older_version_lack_a_measure() -> None:
+    """If this fails, a sweep begun before a measure was added can no longer be read."""
+    old = row()
+    del old["roughness"]
+    assert summary([old])[0]["roughness"] is None
+    assert curves([old], "roughness") == {}
+    assert differences([old, row("b")], "a", ["roughness"]) == []
+
+
+def test_curves_pool_all_but_the_axis_and_the_curve() -> None:
+    """If this fails, a curve is drawn through the rows of another, or a picture with more seeds counts more."""
+    rows = [
+        *(row("2, ddpm", psnr=p, image=i, seed=s) for p, i, s in ((1.0, "i", 0), (3.0, "i", 1), (8.0, "j", 0))),
+        row("2, ddim", solver="ddim", psnr=5.0),
+        row("9, ddpm", 9, psnr=7.0),
+        row("9, ddim", 9, "ddim", psnr=None, status="failed"),
+    ]
+    found = curves(rows, "psnr", "steps", "solver")
+    interval = paired_difference(np.array([2.0, 8.0]), np.zeros(2))
+    assert found == {
+        "ddpm": [Point(2, 5.0, interval.low, interval.high), Point(9, 7.0, 7.0, 7.0)],
+        "ddim": [Point(2, 5.0, 5.0, 5.0)],
+    }
+    assert (interval.low, interval.high) == (2.0, 8.0)
+    assert [point.x for point in curves(rows, "psnr")[""]] == ["2, ddpm", "2, ddim", "9, ddpm"]
+    for options, message in (
+        (("psrn",), "--measure psrn: it is one of psnr, .*Did you mean 'psnr'"),
+        (("psnr", "step"), "--over step: it is one of .*Did you mean 'steps'"),
+        (("psnr", "steps", "solvers"), "--by solvers: it is one of .*Did you mean 'solver'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            curves([], *options)
+
+
+def test_differences_are_of_the_same_picture_and_seed() -> None:
+    """If this fails, one schedule's easy pictures are compared with another's hard ones."""
+    base = {("i", 0): 1.0, ("i", 1): 2.0, ("j", 0): 10.0, ("k", 0): 50.0}
+    rows = [row("a", image=i, seed=s, psnr=p) for (i, s), p in base.items()]
+    ours = {("j", 0): 14.0, ("i", 1): 3.0, ("i", 0): 4.0, ("k", 0): None, ("l", 0): 99.0}
+    rows += [row("b", image=i, seed=s, psnr=p) for (i, s), p in ours.items()]
+    ((name, its),) = differences(rows, "a", ["psnr"])
+    assert name == "b"
+    assert its["psnr"] == paired_difference(np.array([4.0, 2.0]), np.zeros(2))  # j: 14 - 10; i: the mean of 3 and 1
+    assert its["psnr"].mean == 3.0
+
+
+def test_a_sweep_is_drawn_as_measured() -> None:
+    """If this fails, points stand at another place, under another name, or without their spread."""
+    steps = {"ddpm": [Point(2, 1.0, 0.5, 2.0), Point(100, 3.0, 3.0, 3.0)], "ddim": [Point(100, 4.0, 4.0, 4.0)]}
+    names = {"": [Point("early", 5.0, 4.0, 7.0), Point("late", 6.0, 6.0, 6.0)]}
+    left, right = sweep_plot({"psnr": steps, "patches": names}, "steps").axes
+    assert (left.get_xscale(), left.get_xlabel(), left.get_ylabel()) == ("log", "steps", "psnr")
+    lines = {drawn.get_label(): drawn for drawn in left.containers}
+    assert {name: list(drawn.lines[0].get_xdata()) for name, drawn in lines.items()} == {
+        "ddpm": [2, 100],
+        "ddim": [100],
+    }
+    (bars,) = lines["ddpm"].lines[2]
+    assert [segment.tolist() for segment in bars.get_segments()] == [[[2, 0.5], [2, 2.0]], [[100, 3.0], [100, 3.0]]]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["ddpm", "ddim"]
+    assert right.get_xscale() == "linear"
+    assert right.get_legend() is None
+    assert list(right.containers[0].lines[0].get_ydata()) == [5.0, 6.0]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["early", "late"]
+
+
+def test_roughness_by_hand() -> None:
+    """If this fails, a smooth fill is called rough, or a flat one divides by zero."""
+    ramp = np.repeat(np.arange(12, dtype=np.uint8)[None, :, None], 12, axis=0).repeat(3, axis=2)
+    everywhere = np.ones((12, 12), dtype=bool)
+    assert roughness(ramp * 3, ramp, everywhere) == pytest.approx(3, rel=1e-12)
+    flat = np.zeros_like(ramp)
+    assert roughness(flat, ramp, everywhere) == 0
+    assert roughness(ramp, flat, everywhere) == float("inf")
+    assert np.isnan(roughness(flat, flat, everywhere))
+    assert np.isnan(roughness(ramp, ramp, np.eye(12, dtype=bool)))  # no pixel away from the rim
+
+
+def test_flat_pictures_have_no_patch_distance() -> None:
+    """If this fails, a picture of one colour makes a warning and a distance of infinity."""
+    flat = [np.zeros((3, 147)), np.zeros((2, 147))]
+    assert np.isnan(patch_distance(flat, flat))

@@ -1,0 +1,749 @@
+"""Sweeps: one row a cell, whatever the processes, kills and disks between; and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import resource
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers.kills import launched, workers
+from helpers.tiny_priors import tiny_folder_pipeline
+from PIL import Image
+
+from repaint import cli
+from repaint.errors import InputError, NonFiniteError, PriorError
+from repaint.folders import share_of
+from repaint.lab.sweep.grid import batches, read_grid, spread
+from repaint.lab.sweep.rows import Rows
+from repaint.lab.sweep.runner import MEASURES, check_conditions, run
+from repaint.lab.sweep.summary import summary
+from repaint.measure.metrics import mse, psnr, seam_contrast, ssim
+from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches, roughness
+from repaint.pictures.mask_shapes import generate
+from repaint.pictures.samples import PHOTOGRAPHS, glyphs, held_out_crops
+from repaint.pipeline import RePaintPipeline
+from repaint.sampling.method import Method, as_method, spec
+from repaint.sampling.schedule import JumpSchedule
+
+ROOT = Path(__file__).resolve().parents[3]
+BASE: dict[str, Any] = {
+    "prior": "prior",
+    "images": ["pictures"],
+    "masks": ["box", {"generator": "freeform", "options": {"seed": 1}}],
+    "schedules": [
+        {"name": "two", "steps": 2, "spacing": "linspace"},
+        {"name": "jumps", "steps": 3, "spacing": "linspace", "jumps": [{"jump_length": 1, "jump_n_sample": 2}]},
+    ],
+    "seeds": [0, 1, 2],
+    "batch": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny unconditional prior, and four pictures of two sizes."""
+    folder = tmp_path_factory.mktemp("sweep")
+    tiny_folder_pipeline().save_pretrained(folder / "prior")
+    (folder / "pictures").mkdir()
+    for i, size in enumerate([(16, 16), (16, 16), (16, 16), (12, 20)]):
+        pixels = np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{'abcd'[i]}.png")
+    return folder
+
+
+def written(tiny: Path, name: str = "sweep", /, **changes: Any) -> Path:
+    """A sweep's YAML in the folder; a change to None leaves the key out."""
+    path = tiny / f"{name}.yaml"
+    said = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
+    path.write_text(yaml.safe_dump(said))
+    return path
+
+
+def loaded(tiny: Path) -> RePaintPipeline:
+    pipe = RePaintPipeline.from_pretrained(tiny / "prior")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def sweep(config: Path, out: Path, part: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    """All rows of a sweep, run in this process."""
+    grid = read_grid(config)
+    rows = Rows(out, {cell.key: cell.config for cell in grid.cells})
+    pipe = RePaintPipeline.from_pretrained(grid.prior)
+    pipe.set_progress_bar_config(disable=True)
+    run(pipe, share_of(batches(grid.cells, grid.config.batch), part, 0, 1), rows, **options)
+    return lines(out)
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def results(rows: list[dict[str, Any]], but: tuple[str, ...] = ("seconds",)) -> list[dict[str, Any]]:
+    """Rows without what a clock says, in the order of their keys: every other bit must be the same."""
+    return sorted(({k: v for k, v in row.items() if k not in but} for row in rows), key=lambda row: row["key"])
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny: Path) -> list[dict[str, Any]]:
+    rows = sweep(written(tiny, "unbroken"), tiny / "unbroken.jsonl")
+    assert len(rows) == 4 * 2 * 2 * 3
+    return rows
+
+
+# --- what a row says
+
+
+def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, a row's measures belong to another image, mask, method or seed than it says."""
+    pipe = loaded(tiny)
+    for row in unbroken[:: len(unbroken) // 6]:
+        path = tiny / row["image"]["name"]
+        image = np.asarray(Image.open(path))
+        options = {"freeform(seed=1)": ("freeform", {"seed": 1}), "box": ("box", {})}[row["mask"]["name"]]
+        keep = generate(options[0], *image.shape[:2], **options[1])
+        entry = next(entry for entry in BASE["schedules"] if entry["name"] == row["schedule"])
+        (tiny / "alone.yaml").write_text(yaml.safe_dump({k: v for k, v in entry.items() if k != "name"}))
+        method = as_method(tiny / "alone.yaml")
+        painted = pipe(image, keep_mask=keep, schedule=method, generator=row["seed"], output_type="np").images[0]
+        hole = keep[0].numpy() == 0
+        assert row["psnr"] == psnr(painted, image, hole)
+        assert row["ssim"] == ssim(painted, image, hole)
+        assert row["mse"] == mse(painted, image, hole) / 255**2
+        assert row["seam_contrast"] == seam_contrast(painted, hole)
+        assert row["outside_mse"] == 0
+        # The smaller pictures have no 7 x 7 patch at half their size.
+        of_patches = patch_distance(patches(painted, hole), patches(image, ~hole))
+        assert row["patches"] == (None if math.isnan(of_patches) else of_patches)
+        assert row["gradients"] == gradient_distance(gradients(painted, hole), gradients(image, ~hole))
+        assert row["roughness"] == roughness(painted, image, hole)
+        assert row["model_calls"] == method.model_calls
+        assert row["method"].items() >= {k: v for k, v in method.describe().items() if k != "name"}.items()
+        assert row["method"].get("jumps", []) == entry.get("jumps", [])
+    assert {row["status"] for row in unbroken} == {"ok"}
+    assert all(row["seconds"] > 0 and row["device"] == "cpu" for row in unbroken)
+    assert set(unbroken[0]["versions"]) == {"repaint", "torch", "diffusers"}
+
+
+def test_lpips_without_weights_says_so(unbroken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a random network is measured with, or nobody is told how to fetch the right one."""
+    for row in unbroken:
+        if row["lpips"] is None:
+            assert "Fetch it once: python -c" in row["notes"]["lpips"]
+
+
+def test_results_do_not_depend_on_the_batch(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, the same cell scores otherwise on a machine with more memory."""
+    alone = sweep(written(tiny, "alone", batch=1), tiny / "alone.jsonl")
+    assert {row["batch"] for row in alone} == {1}
+    assert results(alone, ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
+
+
+def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, a job array loses cells, computes some twice, or computes them otherwise."""
+    out, config = tiny / "shards.jsonl", written(tiny)
+    first = len(sweep(config, out, "2/2"))
+    assert 0 < first < len(unbroken)
+    assert results(sweep(config, out, "1/2")) == results(unbroken)
+    whole = batches(read_grid(config).cells, 1)
+    shares = [share_of(whole, f"{i}/3", process, 2) for i in (1, 2, 3) for process in (0, 1)]
+    assert sorted(cell.key for share in shares for (cell,) in share) == sorted(cell.key for (cell,) in whole)
+    for part in ("0/2", "3/2", "2", "a/b", "1/0"):
+        with pytest.raises(InputError, match=f"--shard {part}: it is i/n with i from 1 to n, such as 2/8"):
+            share_of([], part, 0, 1)
+
+
+def test_a_limit_takes_cells_from_everywhere(tiny: Path) -> None:
+    """If this fails, a quick look at a long sweep sees its first schedule alone."""
+    cells = read_grid(written(tiny)).cells
+    some = spread(cells, 8)
+    assert len(some) == 8
+    assert {cell.method.name for cell in some} == {"two", "jumps"}
+    assert len({cell.image.name for cell in some}) >= 3
+    assert spread(cells, None) == spread(cells, 10**6) == cells
+
+
+def test_the_grid_is_the_product_of_its_lists(tiny: Path) -> None:
+    """If this fails, cells are missing, or their keys depend on their order or on the folder they lie in."""
+    methods = [{}, {"solver": "ddim(0)", "merge": "predicted(8)"}]
+    cells = read_grid(written(tiny, methods=methods, schedules=["quick", "corrected"])).cells
+    assert len({cell.key for cell in cells}) == len(cells) == 4 * 2 * 4 * 3
+    assert [*dict.fromkeys(cell.method.name for cell in cells)] == [
+        "quick",
+        "quick, predicted(8), ddim(0)",
+        "corrected",
+        "corrected, predicted(8), ddim(0)",
+    ]
+    turned = read_grid(written(tiny, methods=methods[::-1], schedules=["corrected", "quick"], seeds=[2, 0, 1])).cells
+    assert {cell.key for cell in turned} == {cell.key for cell in cells}
+
+
+def test_a_key_depends_on_pixels(tiny: Path, tmp_path: Path) -> None:
+    """If this fails, rows of a picture that was changed under its name are taken for those of the new one."""
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "a.png")
+    config = written(tmp_path, images=["a.png"], prior="textures")
+    before = {cell.key for cell in read_grid(config).cells}
+    assert before == {cell.key for cell in read_grid(config).cells}
+    Image.fromarray(np.ones((16, 16, 3), np.uint8)).save(tmp_path / "a.png")
+    assert not before & {cell.key for cell in read_grid(config).cells}
+
+
+def test_bundled_samples(tmp_path: Path) -> None:
+    """If this fails, a sample is another picture than its name says, or its own name does not reach the prior."""
+    images = ["textures:brick", {"sample": "textures:sky", "size": 32, "count": 2, "part": "whole"}]
+    grid = read_grid(written(tmp_path, images=images, prior="textures", classes=["$name", None], seeds=None))
+    assert [*dict.fromkeys(cell.image.name for cell in grid.cells)] == [
+        "textures:brick",
+        "textures:sky, whole, 32 px, crop 0",
+        "textures:sky, whole, 32 px, crop 1",
+    ]
+    assert [*dict.fromkeys((cell.image.stem, cell.class_label) for cell in grid.cells)] == [
+        ("brick", "brick"),
+        ("brick", None),
+        ("sky", "sky"),
+        ("sky", None),
+    ]
+    assert np.array_equal(grid.cells[0].image.read(), held_out_crops("brick", 64, 1)[0])
+    named = written(tmp_path, images=["emoji:grinning face"], prompts=["a $name"], guidance_scale=3.0)
+    cell = read_grid(named).cells[0]
+    assert np.array_equal(cell.image.read(), glyphs()["grinning face"])
+    assert cell.conditions == {"prompt": "a grinning face", "guidance_scale": 3.0}
+
+
+def test_folders_are_paired_by_name(tiny: Path) -> None:
+    """If this fails, images are filled under other images' masks, or the polarity is turned."""
+    for folder, white in (("holes", 255), ("kept", 0)):
+        (tiny / folder).mkdir(exist_ok=True)
+        for i, name in enumerate("abcd"):
+            mask = np.full((12, 20) if name == "d" else (16, 16), 255 - white, np.uint8)
+            mask[i : i + 6, 4:10] = white
+            Image.fromarray(mask).save(tiny / folder / f"{name}.bmp")
+    grid = read_grid(written(tiny, masks=["holes", {"path": "kept", "keep_mask": True}], seeds=None))
+    for cell in grid.cells:
+        hole = cell.mask.read()[0].numpy() == 0
+        assert cell.mask.name in (f"holes/{cell.image.stem}.bmp", f"kept/{cell.image.stem}.bmp")
+        assert (hole.sum(), hole.any(axis=1).argmax()) == (36, "abcd".index(cell.image.stem))
+
+
+def test_classes_reach_the_prior(tiny: Path) -> None:
+    """If this fails, a class or its guidance is dropped on the way to the library."""
+    tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tiny / "classes")
+    index = json.loads((tiny / "classes" / "model_index.json").read_text()) | {"id2label": {"0": "cat", "1": "dog"}}
+    (tiny / "classes" / "model_index.json").write_text(json.dumps(index))
+    few = {"prior": "classes", "images": ["pictures/a.png"], "masks": ["box"], "schedules": BASE["schedules"][:1]}
+    config = written(tiny, **few, classes=[None, "cat", "dog", 0], guidance_scale=2.0, seeds=[0])
+    by_class = {row["class_label"]: row for row in sweep(config, tiny / "classes.jsonl")}
+    assert by_class["cat"]["psnr"] == by_class[0]["psnr"]
+    assert len({by_class[label]["psnr"] for label in (None, "cat", "dog")}) == 3
+    assert (by_class[None]["guidance_scale"], by_class["cat"]["guidance_scale"]) == (None, 2.0)
+    pipe = RePaintPipeline.from_pretrained(tiny / "classes")
+    with pytest.raises(PriorError, match=r"No class 'cow': there are cat, dog\."):
+        check_conditions(pipe, read_grid(written(tiny, **few, classes=["cat", "cow"])).cells)
+
+
+# --- what goes wrong on the way
+
+
+def test_a_non_finite_result_is_a_row_and_the_sweep_goes_on(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, one overflow ends a night's work, or spoils the rows of its batch."""
+
+    def spoil(pipe: Any, step: int, level: int, kwargs: dict[str, Any]) -> None:
+        if 1 in kwargs["state"].seeds:
+            raise NonFiniteError("The prediction holds NaN or infinity.")
+
+    rows = sweep(written(tiny), tiny / "spoilt.jsonl", on_call=spoil)
+    assert len(rows) == len(unbroken)
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {row["seed"] for row in failed} == {1}
+    assert len(failed) == len(rows) // 3
+    assert {row["reason"] for row in failed} == {"The prediction holds NaN or infinity."}
+    assert all(row[name] is None for row in failed for name in (*MEASURES, "seconds", "model_calls"))
+    right = [row for row in unbroken if row["seed"] != 1]
+    others = [row for row in rows if row["status"] == "ok"]
+    assert results(others, ("seconds", "batch")) == results(right, ("seconds", "batch"))
+    means = summary(rows)
+    assert [(entry["rows"], entry["failed"]) for entry in means] == [(24, 8), (24, 8)]
+
+
+def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, a batch too large for the GPU ends the sweep, or is tried anew each time, or changes results."""
+    told: list[str] = []
+    tried: list[int] = []
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def full(pipe: Any, step: int, level: int, kwargs: dict[str, Any]) -> None:
+        if step == 1:
+            tried.append(len(kwargs["state"].seeds))
+            assert not [1 for tensor in held if tensor() is not None], "the failed attempt still holds its memory"
+            held.append(weakref.ref(kwargs["state"].x))
+        if len(kwargs["state"].seeds) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    rows = sweep(written(tiny), tiny / "full.jsonl", on_call=full, say=told.append)
+    assert results(rows, ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
+    assert told == [
+        "Memory is too small for 4 results at once: going on with 2.",
+        "Memory is too small for 2 results at once: going on with 1.",
+    ]
+    assert tried[:2] == [4, 2]
+    assert set(tried[2:]) == {1}
+
+
+def test_what_never_fits_is_a_failed_row(tiny: Path) -> None:
+    """If this fails, a picture too large for the GPU ends the sweep, or is tried for ever."""
+
+    def full(pipe: Any, step: int, level: int, kwargs: dict[str, Any]) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    rows = sweep(written(tiny, seeds=[0]), tiny / "never.jsonl", on_call=full)
+    assert {row["status"] for row in rows} == {"failed"}
+    assert all(row["reason"].startswith("Out of memory with a batch of 1 (CUDA out of memory.). Use") for row in rows)
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_really_full(tiny: Path) -> None:
+    """If this fails, the memory of a failed batch is still held when its halves are tried."""
+    free = torch.cuda.mem_get_info()[1]
+    pipe = RePaintPipeline.from_pretrained(tiny / "prior").to("cuda")
+    pipe.set_progress_bar_config(disable=True)
+    large = [{"sample": "textures:brick", "part": "whole", "size": 256}]
+    grid = read_grid(written(tiny, images=large, masks=["box"], seeds=list(range(64)), batch=64))
+    rows = Rows(tiny / "gpu.jsonl", {cell.key: cell.config for cell in grid.cells})
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 3e8) / free)
+    try:
+        run(pipe, batches(grid.cells, 64), rows)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert {row["status"] for row in rows.found.values()} == {"ok"}
+    assert max(row["batch"] for row in rows.found.values()) < 64
+
+
+# --- kills
+
+
+def test_a_file_cut_at_any_byte_is_made_whole(
+    tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, a process killed while it writes leaves a row lost, doubled or mixed with the next."""
+    monkeypatch.setattr(os, "fsync", lambda _file: None)  # hundreds would take their time, and no power fails here
+    kept = unbroken[:4]
+    whole = b"".join((tiny / "unbroken.jsonl").read_bytes().splitlines(keepends=True)[:4])
+    configs = {row["key"]: {} for row in kept}
+    out = tmp_path / "cut.jsonl"
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    cuts = {*range(20), *range(0, len(whole), 31), *(end + d for end in ends for d in (-2, -1, 0, 1, 2))}
+    for cut in sorted(cut for cut in cuts if cut <= len(whole)):
+        out.write_bytes(whole[:cut])
+        rows = Rows(out, configs)
+        assert len(rows.found) == sum(end <= cut for end in ends)
+        assert out.read_bytes() == whole[:cut], "reading changes nothing: another process may be writing"
+        rows.append(kept[:2])
+        rows.append(kept)
+        assert out.read_bytes() == whole
+
+
+def test_a_batch_cut_in_two_is_computed_as_one(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, a kill within a batch changes the batch that the rest of it is computed in."""
+    out = tiny / "half.jsonl"
+    out.write_bytes(b"".join((tiny / "unbroken.jsonl").read_bytes().splitlines(keepends=True)[:6]))
+    assert results(sweep(written(tiny), out)) == results(unbroken)
+
+
+def test_two_writers_never_double_a_row(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
+    """If this fails, the same command given twice at once makes every row twice."""
+    configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
+    first, second = (Rows(tmp_path / "both.jsonl", configs) for _ in range(2))
+    first.append(unbroken[:8])
+    second.append(unbroken[4:12])
+    first.append(unbroken[10:14])
+    assert lines(tmp_path / "both.jsonl") == unbroken[:14]
+    assert list(first.found) == [row["key"] for row in unbroken[:14]]
+
+
+def test_nothing_is_written_without_the_lock(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
+    """If this fails, two processes cut off and append at once, and one of them loses rows."""
+    configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
+    rows, out = Rows(tmp_path / "locked.jsonl", configs), tmp_path / "locked.jsonl"
+    rows.append(unbroken[:1])
+    torn = out.read_bytes() + b'{"key": "a process writes this'
+    out.write_bytes(torn)
+    with out.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=rows.append, args=(unbroken[1:2],))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert out.read_bytes() == torn
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.join(30)
+    assert lines(out) == unbroken[:2]
+
+
+@pytest.mark.slow
+def test_two_processes_under_accelerate_make_the_same_rows(
+    tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """If this fails, `accelerate launch` loses cells, computes some twice, prints two tables, or never ends."""
+    out = tmp_path / "both.jsonl"
+    done = launched("sweep", written(tiny), "--out", out, "--json", processes=2)
+    workers(done, 2)
+    told, wrong = done.communicate(timeout=600)
+    assert done.returncode == 0, wrong
+    assert results(lines(out)) == results(unbroken)
+    assert [entry["rows"] for entry in json.loads(told)] == [24, 24]
+
+
+# --- files that cannot be
+
+
+def test_a_full_disk_loses_nothing(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
+    """If this fails, a disk that fills up leaves half a row behind, or a traceback."""
+    configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
+    rows = Rows(tmp_path / "full.jsonl", configs)
+    rows.append(unbroken[:2])
+    size = (tmp_path / "full.jsonl").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300, hard))  # the system takes 300 bytes more and then refuses
+    try:
+        with pytest.raises(
+            InputError, match=r"Cannot write .*full\.jsonl: .*free space, .* the rows so far are safe\."
+        ):
+            rows.append(unbroken[2:4])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "full.jsonl").stat().st_size == size
+    rows.append(unbroken[2:])
+    assert lines(tmp_path / "full.jsonl") == unbroken
+
+
+def refused(tiny: Path, content: bytes, message: str) -> None:
+    out = tiny / "refused.jsonl"
+    out.write_bytes(content)
+    configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
+    with pytest.raises(InputError, match=message):
+        Rows(out, configs)
+    assert out.read_bytes() == content
+
+
+def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, two experiments are mixed in one file, or nobody learns what differs."""
+    other = [dict(BASE["schedules"][0], steps=5), BASE["schedules"][1]]
+    cell = read_grid(written(tiny, schedules=other)).cells[0]
+    content = (json.dumps({"key": cell.key, **cell.config}) + "\n").encode()
+    refused(
+        tiny,
+        (tiny / "unbroken.jsonl").read_bytes() + content,
+        r"refused\.jsonl line 49 belongs to another sweep: method\.steps is 5 there and 2 in the nearest cell here; "
+        r"method\.transitions is 5 there and 2 in the nearest cell here; .*\. Give another --out, or the config",
+    )
+    cell = read_grid(written(tiny, seeds=[7])).cells[0]
+    content = (json.dumps({"key": cell.key, **cell.config}) + "\n").encode()
+    refused(tiny, content, r"line 1 belongs to another sweep: seed is 7 there and 0 in the nearest cell here\. Give")
+    edited = (json.dumps({"key": "0" * 16, **read_grid(written(tiny)).cells[0].config}) + "\n").encode()
+    refused(tiny, edited, "belongs to another sweep: its key is not that of its config")
+
+
+def test_a_grid_may_grow(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, more seeds mean computing everything again."""
+    out = tiny / "grown.jsonl"
+    out.write_bytes((tiny / "unbroken.jsonl").read_bytes())
+    rows = sweep(written(tiny, "grown", seeds=[0, 1, 2, 3]), out)
+    assert rows[: len(unbroken)] == unbroken
+    assert [row["seed"] for row in rows[len(unbroken) :]] == [3] * (len(unbroken) // 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a letter without an end", r"line 1 is no row of a sweep\. Give another --out"),
+        (b'{"key": "no json\n', r"line 1 is damaged \(.*\)\. Remove that line; its cell is then computed again"),
+        (b'{"name": 1}\n', "line 1 is no row of a sweep"),
+        (b"[1]\n", "line 1 is no row of a sweep"),
+        (b"\x89PNG\r\n\x1a\n", "line 1 is damaged"),
+    ],
+)
+def test_other_files_are_refused_and_stay_whole(tiny: Path, content: bytes, message: str) -> None:
+    """If this fails, a mistyped --out destroys somebody's file."""
+    refused(tiny, content, message)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("rows.csv", r"Cannot write .*rows\.csv: rows are JSON lines\. Give a name that ends in \.jsonl"),
+        ("none/rows.jsonl", r"Cannot write .*: no folder .*none\. Create it first"),
+        ("folder.jsonl", r"Cannot write .*folder\.jsonl: it is a folder\. Give a file name inside it"),
+    ],
+)
+def test_places_that_cannot_be_written(tmp_path: Path, out: str, message: str) -> None:
+    """If this fails, hours are computed before it shows that nothing can be kept."""
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(InputError, match=message):
+        Rows(tmp_path / out, {})
+
+
+# --- configs that cannot be
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"imagse": []}, r"unknown key 'imagse': allowed are about, source, .*Did you mean 'images'\?"),
+    ({"images": None}, r"key 'images' is missing\. Add it\."),
+    ({"images": []}, r"images is \[\]: .* at least 1 item"),
+    ({"images": [{"sample": "textures:brick", "sise": 3}]}, r"unknown key 'images\.0\.sise': .*Did you mean 'size'\?"),
+    ({"images": ["none.png"]}, r"No image .*none\.png: it is a file, a folder, or a bundled sample"),
+    ({"images": ["texture:brick"]}, r"No image .*: it is .*Did you mean 'textures:brick'\?"),
+    ({"images": ["textures:bric"]}, r"No sample 'textures:bric': there are brick, .*Did you mean 'brick'\?"),
+    ({"images": ["emoji:grining face"]}, r"No sample .*Did you mean 'grinning face'\?"),
+    ({"images": [{"sample": "texture:brick"}]}, r"No samples 'texture': there are textures, emoji\. Did you mean"),
+    ({"images": [{"sample": "emoji:grinning face", "size": 8}]}, r"with part, size or count: a glyph is one picture"),
+    ({"images": [{"sample": "textures:brick", "size": 999}]}, "Crops of 999 px asked of"),
+    ({"images": [{"sample": "textures:brick", "part": "left"}]}, r"images\.0\.part is 'left': Input should be 'train'"),
+    ({"images": [{}]}, "An image gives nothing: it has one of path, sample"),
+    ({"images": [{"path": "pictures", "sample": "textures:sky"}]}, "An image gives path and sample: it has one of"),
+    ({"images": ["empty"]}, r"empty holds no picture \(.*\)\. Give another folder"),
+    ({"images": ["twins"]}, r"a\.jpg and .*a\.png share a name, which pairs them\. Rename or remove one"),
+    ({"masks": ["boks"]}, r"No mask .*boks: it is a file, a folder, or one of .*Did you mean 'box'\?"),
+    ({"masks": [{"generator": "boks"}]}, r"No mask 'boks': there are .*Did you mean 'box'\?"),
+    ({"masks": [{"generator": "box", "options": {"sahre": 1}}]}, r"Mask box has no option 'sahre': .*'share'"),
+    (
+        {"masks": [{"generator": "box", "options": {"share": "a"}}]},
+        r"Mask box\(share='a'\) cannot be drawn \(.*\)\. Corr",
+    ),
+    ({"masks": [{"generator": "box", "keep_mask": True}]}, "keep_mask for the mask box: a generator knows its"),
+    ({"masks": [{"path": "few", "options": {"share": 1}}]}, "options for the mask few: they are a generator's"),
+    ({"masks": ["few"]}, r"pictures/b\.png has no mask in few \(3 such\): names must be the same"),
+    ({"images": ["pictures/b.png"], "masks": ["few"]}, r"pictures/b\.png has no mask in few \(1 such\)"),
+    ({"images": ["pictures/a.png"], "masks": ["more"]}, r"more/z\.png has no image in the images \(1 such\)"),
+    ({"masks": ["empty"]}, "empty holds no picture"),
+    ({"masks": ["few/a.png"]}, r"few/a\.png on pictures/d\.png: mask_image is 16 x 16 and its image 12 x 20"),
+    ({"images": ["pictures/a.png"], "masks": ["black.png"]}, r"black\.png leaves no hole in pictures/a\.png: white is"),
+    ({"schedules": ["papr"]}, r"No preset 'papr': there are .*Did you mean 'paper'\?"),
+    ({"schedules": ["none.yaml"]}, r"Cannot read .*none\.yaml: "),
+    ({"schedules": [{"name": "x", "stepps": 3}]}, r"unknown key 'schedules\.0\.stepps': .*Did you mean 'steps'\?"),
+    (
+        {"schedules": [{"name": "x", "steps": 0}]},
+        r"schedules\.0\.steps is 0: Input should be greater than or equal to 1",
+    ),
+    ({"schedules": [{"steps": 3}]}, r"key 'schedules\.0\.name' is missing"),
+    ({"schedules": [{"name": "x", "steps": 3, "solver": "dpm"}]}, "No solver 'dpm': there are ddpm, ddim"),
+    (
+        {"schedules": [{"name": "x", "steps": 9, "jumps": [{"jump_lenth": 2}]}]},
+        r"unknown key 'schedules\.0\.jumps\.0\.jump_lenth': .*Did you mean 'jump_length'\?",
+    ),
+    ({"schedules": ["quick", "quick"]}, r"Two schedules are called 'quick': rows are told apart by it"),
+    ({"methods": [{"solvr": "ddim"}]}, r"unknown key 'methods\.0\.solvr': allowed are merge, solver, corrector\. Did"),
+    ({"methods": [{"merge": "fersh"}]}, r"No merge 'fersh': .*Did you mean 'fresh'\?"),
+    ({"seeds": [-1]}, r"seeds\.0 is -1: Input should be greater than or equal to 0"),
+    ({"seeds": [2**32]}, r"seeds\.0 is 4294967296: "),
+    ({"seeds": [3, 3]}, r"pictures/a\.png with box, two and seed 3 stands in the grid twice: each cell is one row"),
+    ({"batch": 0}, "batch is 0: Input should be greater than or equal to 1"),
+    ({"classes": ["$name"]}, r"'\$name' for pictures/a\.png: only bundled samples have a name of their own"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_a_bad_config(tiny: Path, unchecked: None, changes: dict[str, Any], message: str) -> None:
+    """If this fails, this mistake gives a traceback, a line of no help, or a sweep of something else."""
+    for folder in ("empty", "few", "more", "twins"):
+        (tiny / folder).mkdir(exist_ok=True)
+    square = np.zeros((16, 16), np.uint8)
+    Image.fromarray(square).save(tiny / "black.png")
+    square[4:8] = 255
+    for name in ("few/a.png", "more/a.png", "more/z.png", "twins/a.png", "twins/a.jpg"):
+        Image.fromarray(square).save(tiny / name)
+    path = written(tiny, "bad", **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        read_grid(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_config(tmp_path: Path) -> None:
+    """If this fails, a wrong path gives a traceback."""
+    with pytest.raises(InputError, match=r"Cannot read .*none\.yaml: .*Give the path of a YAML text file"):
+        read_grid(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match=r"grid\.json does not end in \.yaml or \.yml: a sweep is a YAML file"):
+        read_grid(tmp_path / "grid.json")
+    for text, message in (("images: [", "is not YAML: "), ("- a", r"holds list: a sweep is a mapping\. Begin with")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_grid(tmp_path / "bad.yaml")
+
+
+# --- the command
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["repaint", "sweep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return (int(left.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, tmp_path: Path) -> None:
+    """If this fails, the command makes other rows than the library, or computes again what is there."""
+    config, out = written(tiny), tmp_path / "rows.jsonl"
+    status, told, _ = command(config, "--out", out, "--device", "cpu", "--limit", 6)
+    assert (status, len(lines(out))) == (0, 6)
+    assert "6 of 48 cells in" in told
+    assert command(config, "--out", out, "--device", "cpu", "--shard", "1/2")[0] == 0
+    status, told, _ = command(config, "--out", out, "--device", "cpu", "--json", "--by", "size")
+    assert results(lines(out), ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
+    means = json.loads(told)
+    assert [(entry["schedule"], entry["size"], entry["rows"]) for entry in means] == [
+        ("two", "16 x 16", 18),
+        ("two", "12 x 20", 6),
+        ("jumps", "16 x 16", 18),
+        ("jumps", "12 x 20", 6),
+    ]
+    some = [row["psnr"] for row in unbroken if row["schedule"] == "two" and row["image"]["height"] == 16]
+    assert means[0]["psnr"] == pytest.approx(math.fsum(some) / len(some), rel=1e-12)
+    nothing = command(config, "--out", tmp_path / "none.jsonl", "--device", "cpu", "--shard", "99/99")
+    assert (nothing[0], nothing[1]) == (0, f"0 of 48 cells in {tmp_path / 'none.jsonl'}\n")
+    before = out.read_bytes()
+    status, told, _ = command(config, "--out", out, "--device", "cpu")
+    assert out.read_bytes() == before
+    assert "48 of 48 cells" in told
+    assert [line.split()[:3] for line in told.splitlines()[1:3]] == [["two", "24", "0"], ["jumps", "24", "0"]]
+    if any(row["lpips"] is None for row in unbroken):
+        assert "Fetch it once" in told
+
+
+def test_the_command_compares_and_draws(
+    tiny: Path, unbroken: list[dict[str, Any]], command: Any, tmp_path: Path
+) -> None:
+    """If this fails, the differences are of other rows than the table's, or a plot is asked for and none is there."""
+    out, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    out.write_text("".join(json.dumps(row) + "\n" for row in unbroken))
+    asked = [written(tiny), "--out", out, "--device", "cpu", "--against", "two", "--measure", "psnr", "--plot", plot]
+    status, told, _ = command(*asked, "--json")
+    said = json.loads(told)
+    (entry,) = said["differences"]
+    first, second = (each["psnr"] for each in said["means"])
+    assert (status, entry["schedule"]) == (0, "jumps")
+    assert entry["psnr"]["mean"] == pytest.approx(second - first, rel=1e-9)
+    assert plot.stat().st_size > 5_000
+    told = command(*asked)[1].splitlines()
+    at = told.index("Less two, with 95 % intervals over pictures:")
+    assert told[at + 1].split() == ["schedule", "psnr"]
+    its = entry["psnr"]
+    assert told[at + 2].split(maxsplit=1)[1].rstrip() == f"{its['mean']:+.3g} [{its['low']:+.3g}, {its['high']:+.3g}]"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "rows.csv"], "rows are JSON lines"),
+        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard 3/2: it is i/n"),
+        (["--out", "rows.jsonl", "--by", "sise"], "--by sise: it is one of"),
+        (["--out", "rows.jsonl", "--over", "sise"], "--over sise: it is one of"),
+        (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr: it is one of"),
+        (["--out", "rows.jsonl", "--against", "too"], "--against too: it is one of two, jumps"),
+        (["--out", "rows.jsonl", "--plot", "rows.txt"], "Cannot write rows.txt: a plot is a .png, .svg or .pdf file"),
+        (["--out", "rows.jsonl", "--limit", "0"], "Invalid value for '--limit'"),
+        (["--out", "rows.jsonl", "--device", "gpu"], "Device 'gpu': PyTorch cannot use it here"),
+    ],
+)
+def test_bad_options(
+    tiny: Path, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    """If this fails, this mistake gives a traceback, exit status 0, or an empty file."""
+    monkeypatch.chdir(tmp_path)
+    status, told, wrong = command(written(tiny), *options)
+    assert (status, told) == (2, "")
+    assert message in wrong
+    assert wrong.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_class_is_refused_before_any_work(tiny: Path, command: Any, tmp_path: Path) -> None:
+    """If this fails, every cell of a sweep becomes a failed row by one typo."""
+    status, _, wrong = command(written(tiny, classes=["cat"]), "--out", tmp_path / "rows.jsonl", "--device", "cpu")
+    assert status == 2
+    assert "class_labels ['cat'] for an unconditional model" in wrong or "unconditional model" in wrong
+    assert not list(tmp_path.iterdir())
+
+
+# --- the sweeps that ship
+
+EXAMPLES = sorted((ROOT / "examples" / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_sweeps_that_ship(path: Path) -> None:
+    """If this fails, an experiment of the sources can no longer be run, or does not say what it reproduces."""
+    grid = read_grid(path)
+    assert grid.prior == "textures"
+    assert grid.config.about
+    assert grid.config.source
+    assert {cell.class_label for cell in grid.cells} <= set(PHOTOGRAPHS)
+
+
+def test_the_experiments_are_those_of_the_sources() -> None:
+    """If this fails, a sweep varies something else than it says, or a comparison at equal cost is none."""
+
+    def methods(name: str) -> dict[str, Method]:
+        cells = read_grid(ROOT / "examples" / "sweeps" / f"{name}.yaml").cells
+        return {cell.method.name: cell.method for cell in cells}
+
+    assert len(EXAMPLES) == 8
+    assert [its.model_calls for its in methods("steps").values()] == [2, 5, 10, 25, 50, 100, 250, 500, 1000]
+    assert [its.schedule for its in methods("resampling").values()] == [
+        JumpSchedule.paper(50, 10, r) for r in (1, 2, 5, 10, 25, 50)
+    ]
+    assert {name: its.model_calls for name, its in methods("early-late").items()} == {
+        "early": 250,
+        "late": 250,
+        "none": 250,
+    }
+    assert [its.schedule for its in list(methods("jump-sizes").values())[:5]] == [
+        JumpSchedule.paper(50, j, 5) for j in (1, 2, 5, 10, 20)
+    ]
+    assert [(its.schedule.steps, spec(its.solver)) for its in methods("ddpm-ddim").values()] == [
+        (steps, solver) for steps in (25, 50, 100) for solver in ("ddpm(variance=small)", "ddim(eta=0)")
+    ]
+    assert [(its.schedule.steps, its.solver.variance) for its in methods("lower-half").values()] == [
+        (steps, variance) for steps in (25, 100, 500, 1000) for variance in ("small", "large")
+    ]
+    sizes = [cell.image.size[0] for cell in read_grid(ROOT / "examples" / "sweeps" / "image-size.yaml").cells]
+    assert sizes == [size for size in (32, 64, 128, 256) for _ in range(3)]
+
+
+def test_the_grid_in_the_readme(tmp_path: Path) -> None:
+    """If this fails, the first sweep that somebody pastes is refused."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(readme.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(tmp_path / "photos" / "photo.png")
+    assert len(read_grid(tmp_path / "grid.yaml").cells) == 2 * 2 * 2 * 2 * 3
+    (line,) = [line for line in readme.splitlines() if line.startswith("repaint sweep")]
+    assert (ROOT / line.split()[2]).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_quick_form_of_the_sweeps_that_ship(path: Path, command: Any, tmp_path: Path) -> None:
+    """If this fails, a sweep that ships does not run with the prior it names."""
+    said = yaml.safe_load(path.read_text())
+    said["schedules"] = said["schedules"][:2]  # with --limit alone, the longest walk would be among them
+    (tmp_path / path.name).write_text(yaml.safe_dump(said))
+    out = tmp_path / "rows.jsonl"
+    status, told, wrong = command(tmp_path / path.name, "--out", out, "--limit", 2)
+    assert status == 0, wrong
+    assert [row["status"] for row in lines(out)] == ["ok", "ok"]
+    assert "2 of " in told

@@ -1,0 +1,67 @@
+"""Plots of the audit: what is drawn is what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repaint.errors import InputError
+from repaint.lab.quality.audit_plot import audit_plot
+from repaint.lab.quality.audit_sweep import Row
+from repaint.measure.audit import Audit, audit
+from repaint.measure.plots import heatmaps, save_plot
+
+HOLE = np.zeros((4, 4), dtype=bool)
+HOLE[1, 1] = True
+
+
+def changed(by: int) -> Audit:
+    """One kept pixel is `by` brighter."""
+    image = np.zeros((4, 4), np.uint8)
+    result = image.copy()
+    result[3, 3] = by
+    return audit(result, image, HOLE)
+
+
+@pytest.mark.parametrize(("changes", "top"), [((6, 30), 30), ((0, 0), 1)])
+def test_heatmaps_share_a_scale(changes: tuple[int, int], top: float) -> None:
+    """If this fails, a change of 6 looks like one of 30, or an exact result cannot be drawn."""
+    first, second, _colours = heatmaps({"a": changed(changes[0]), "b": changed(changes[1])}).axes
+    for axes, change in zip((first, second), changes, strict=True):
+        (shown,) = axes.images
+        values: Any = shown.get_array()
+        assert shown.get_clim() == (0, top)
+        assert values[3, 3] == change
+        assert np.array_equal(np.ma.getmaskarray(values), HOLE)
+    assert second.get_title() == f"b, MSE {changes[1] ** 2 / 15:.3g}"
+
+
+def test_curves_and_their_trend_lines() -> None:
+    """If this fails, a line is drawn through other points, or stands under another name."""
+    rows = [Row(s, r, 0.1, r * r + s, 9, 1, 1) for s in (0.5, 1.0) for r in (1.0, 2.0, 3.0, 4.0)]
+    none = [Row(0.5, r, 0.1, 0, 0, 0, 0) for r in (1.0, 2.0, 3.0)]
+    axes = audit_plot({"ours": none, "theirs": rows}, {"a": changed(1)}).subfigs[0].axes[0]
+    labels = ["ours, strength 0.5", "theirs, strength 0.5, R² = 1.00", "theirs, strength 1, R² = 1.00"]
+    assert [line.get_label() for line in axes.lines] == labels
+    x, y = (np.asarray(values) for values in axes.lines[2].get_data())
+    assert y == pytest.approx(x**2 + 1)
+    assert np.array_equal(axes.collections[1].get_offsets(), [(r, r * r + 0.5) for r in (1, 2, 3, 4)])
+    assert axes.get_xlabel() == "radius of the hole, pixels"
+
+
+def test_an_older_plot_survives_a_failure(tmp_path: Path) -> None:
+    """If this fails, a plot is written in place, and an interruption costs the old one."""
+
+    class Broken:
+        def savefig(self, path: Path, **_: object) -> None:
+            path.write_bytes(b"half")
+            raise OSError("disk full")
+
+    path = tmp_path / "plot.png"
+    path.write_bytes(b"old")
+    with pytest.raises(InputError, match="disk full"):
+        save_plot(Broken(), path)  # type: ignore[arg-type]
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("plot.png", b"old")]

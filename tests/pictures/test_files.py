@@ -1,0 +1,333 @@
+"""Opening, checking and writing files."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from repaint import files
+from repaint.errors import InputError
+from repaint.pictures import decoding, encoding
+
+
+def _write(path: Path, size: tuple[int, int] = (64, 48)) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A wrong path gives a bare FileNotFoundError instead of one clear line."""
+    with pytest.raises(InputError, match=r"No file .*nothing\.png: an image path must exist\. Check it"):
+        decoding.open_image(tmp_path / "nothing.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
+def test_not_an_image(tmp_path: Path, content: bytes) -> None:
+    """A text or empty file with an image's suffix gives a decoder's traceback."""
+    path = tmp_path / "text.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"Cannot (open|decode) .*text\.png: .*\. (Give an image file|The file is)"):
+        decoding.open_image(path)
+
+
+def test_a_folder_is_not_an_image(tmp_path: Path) -> None:
+    """A folder in place of a file gives an IsADirectoryError."""
+    with pytest.raises(InputError, match=r"Cannot open .*: .*Give an image file that PIL can read\."):
+        decoding.open_image(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".webp"])
+def test_truncated_file(tmp_path: Path, suffix: str) -> None:
+    """Half a file is repainted as if its grey rest were the picture, or gives a decoder's traceback."""
+    path = _write(tmp_path / f"half{suffix}")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"Cannot (open|decode) .*half"):
+        decoding.open_image(path)
+
+
+@pytest.mark.parametrize("limit", [60 * 40, 20 * 20])
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """PIL's guard passes as a mere warning (up to twice the limit), or as a traceback (above)."""
+    path = _write(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    before = list(warnings.filters)
+    with pytest.raises(InputError, match=rf"more than {limit} pixels.*raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+        decoding.open_image(path)
+    assert warnings.filters == before
+
+
+def test_animated_file(tmp_path: Path) -> None:
+    """An animation is repainted in its first frame without a word."""
+    frames = [Image.new("L", (4, 4), value) for value in (0, 128, 255)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"moving\.gif has 3 frames: .*image\.seek\(index\) and pass image\.copy\(\)"):
+        decoding.open_image(tmp_path / "moving.gif")
+    with Image.open(tmp_path / "moving.gif") as image:
+        image.seek(1)
+        assert decoding.load_image(image.copy(), "frame").size == (4, 4)
+
+
+def test_phone_photo_is_one_picture(tmp_path: Path) -> None:
+    """A phone's MPO photograph, whose second frame is a depth map, is refused as an animation."""
+    photo = Image.new("RGB", (16, 16), "red")
+    photo.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (16, 16))])
+    with Image.open(tmp_path / "phone.jpg") as image:
+        assert image.format == "MPO"
+        assert getattr(image, "n_frames", 1) == 2
+    assert decoding.open_image(tmp_path / "phone.jpg").getpixel((0, 0)) == (254, 0, 0)
+
+
+def test_mode_that_cannot_be_restored() -> None:
+    """A mode without a rule back (HSV, LAB ...) comes out as something else."""
+    with pytest.raises(
+        InputError, match=r"Image has PIL mode HSV: allowed are 1, L, LA, P, RGB, RGBA, CMYK, I;16, I, F\."
+    ):
+        decoding.load_image(Image.new("HSV", (2, 2)), "Image")
+
+
+def test_empty_image() -> None:
+    """An image without pixels reaches the model."""
+    with pytest.raises(InputError, match=r"Image is 0 x 3: a picture has at least one pixel"):
+        decoding.load_image(Image.new("L", (0, 3)), "Image")
+
+
+def test_sixteen_bit_colour_is_not_halved_silently(tmp_path: Path) -> None:
+    """PIL's silent reduction of 16-bit colour to 8 goes unnoticed; or ordinary 8-bit files warn."""
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + b"\x12\x34" * 3)) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    with pytest.warns(UserWarning, match=r"deep\.png holds 16-bit colour, of which PIL reads 8 bits: pass a uint16"):
+        decoding.open_image(tmp_path / "deep.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoding.open_image(_write(tmp_path / "plain.png"))
+
+
+@pytest.mark.parametrize("block", [b"Exif\0\0garbage", b"", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"\0" * 50])
+def test_damaged_exif_is_upright(block: bytes) -> None:
+    """A photograph with a damaged EXIF block, which every viewer shows, cannot be read."""
+    image = Image.new("L", (3, 2))
+    image.info["exif"] = block
+    assert decoding.orientation(image) == 1
+    assert decoding.upright(image).size == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "white", "message"),
+    [
+        (
+            [-1.0, 0.5],
+            1,
+            r"X has values from -1\.0 to 0\.5: they must lie in \[0, 1\]\. Map \[-1, 1\] with \(x \+ 1\) / 2",
+        ),
+        ([0.0, 255.0], 1, r"from 0\.0 to 255\.0: they must lie in \[0, 1\]\. Map \[0, 255\] with x / 255"),
+        ([-3.0, 900.0], 1, r"from -3\.0 to 900\.0: .*Scale or clip the values to \[0, 1\]"),
+        ([-1, 70000], 65535, r"from -1 to 70000: they must lie in \[0, 65535\]"),
+        ([0.0, float("nan")], 1, r"X has 1 NaN or infinite values \(range nan to nan\): pixels are finite"),
+        ([0.0, float("inf")], 1, r"X has 1 NaN or infinite values \(range 0\.0 to inf\)"),
+        ([0.0, 1.0], 255, r"X has float values up to 1\.0 where white is 255: it would be black\. Multiply it by 255"),
+    ],
+)
+def test_range_errors(values: list[float], white: int, message: str) -> None:
+    """Values of another convention are clipped or misread instead of refused with the conversion."""
+    with pytest.raises(InputError, match=message):
+        decoding.check_range(np.array(values), white, "X")
+
+
+def test_bfloat16_to_numpy_is_exact() -> None:
+    """bfloat16 pixels cannot be read, or change on the way."""
+    tensor = torch.tensor([0.1, 0.7, 1.0], dtype=torch.bfloat16, requires_grad=True)
+    assert (torch.from_numpy(decoding.to_numpy(tensor)).to(torch.bfloat16) == tensor).all()
+
+
+def test_atomic_path_replaces_only_on_success(tmp_path: Path) -> None:
+    """A crash while writing destroys the older file or leaves a temporary one behind."""
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+
+    def fail() -> None:
+        with files.atomic_path(target) as draft:
+            assert draft.parent == target.parent
+            assert draft.suffix == ".txt"
+            draft.write_text("half of the n")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+    assert target.read_text() == "old"
+    with files.atomic_path(target) as draft:
+        draft.write_text("new")
+        assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+    assert target.read_text() == "new"
+
+
+def test_atomic_folder_replaces_only_on_success(tmp_path: Path) -> None:
+    """A crash while a folder is written destroys the older one, or leaves a half or temporary one behind."""
+    target = tmp_path / "prior"
+
+    def write(text: str, replaces: str | None = None, fail: bool = False) -> None:
+        with files.atomic_folder(target, replaces=replaces) as draft:
+            assert draft.parent == target.parent
+            (draft / "mark.txt").write_text(text)
+            if fail:
+                raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write("half", fail=True)
+    assert not list(tmp_path.iterdir())
+    write("old")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write("half", "mark.txt", fail=True)
+    assert (target / "mark.txt").read_text() == "old"
+    write("new", "mark.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["prior"]
+    assert (target / "mark.txt").read_text() == "new"
+
+
+def test_atomic_folder_gives_the_older_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails in the middle of the exchange costs both folders."""
+    target = tmp_path / "prior"
+    target.mkdir()
+    (target / "mark.txt").write_text("old")
+    rename = Path.rename
+
+    def fail(path: Path, to: Path) -> Path:
+        if to == target and not (path / "mark.txt").exists():
+            raise OSError("Input/output error")
+        return rename(path, to)
+
+    def write() -> None:
+        with files.atomic_folder(target, replaces="mark.txt"):
+            monkeypatch.setattr(Path, "rename", fail)
+
+    with pytest.raises(
+        InputError, match=r"Cannot write .*prior: Input/output error\. Check permissions and free space"
+    ):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["prior"]
+    assert (target / "mark.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "replaces", "message"),
+    [
+        (
+            "there",
+            None,
+            r"Cannot write .*there: it exists\. Remove it, choose another name, or allow to overwrite it\.",
+        ),
+        (
+            "there",
+            "mark.txt",
+            r"Cannot overwrite .*there: it has no mark\.txt, so it is another thing\. Choose another",
+        ),
+        ("file", "mark.txt", r"Cannot overwrite .*file: it has no mark\.txt, so it is another thing\. Choose another"),
+        ("none/new", None, r"Cannot write .*new: no folder .*none\. Create it first\."),
+    ],
+)
+def test_folders_that_cannot_be_written(tmp_path: Path, name: str, replaces: str | None, message: str) -> None:
+    """A slip of the hand in a folder's name costs everything in it."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "thesis.tex").write_text("years")
+    (tmp_path / "file").write_text("years")
+
+    def write() -> None:
+        with files.atomic_folder(tmp_path / name, replaces=replaces):
+            raise AssertionError("the block must not begin")
+
+    with pytest.raises(InputError, match=message):
+        write()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "there", "thesis.tex"]
+
+
+def test_written_files_have_usual_permissions(tmp_path: Path) -> None:
+    """Results can be read by their owner alone, as temporary files can."""
+    (tmp_path / "plain").write_text("x")
+    with files.atomic_path(tmp_path / "ours") as draft:
+        draft.write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no/folder/out.png", r"Cannot write .*out\.png: no folder .*folder\. Create it first\."),
+        ("folder.png", r"Cannot write .*folder\.png: it is a folder\. Give a file name inside it\."),
+    ],
+)
+def test_places_that_cannot_be_written(tmp_path: Path, path: str, message: str) -> None:
+    """A result is lost with a traceback because of where it should go."""
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match=message):
+        encoding.write_image(Image.new("L", (2, 2)), tmp_path / path)
+
+
+def test_failed_writes_say_why(tmp_path: Path) -> None:
+    """A full disk ends in a traceback."""
+
+    def fill() -> None:
+        with files.atomic_path(tmp_path / "out.bin"):
+            raise OSError("No space left on device")
+
+    with pytest.raises(InputError, match=r"Cannot write .*out\.bin: No space left on device\. Check permissions"):
+        fill()
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "message"),
+    [
+        ("L", "out", r"the suffix must be one of \.png, .*\.gif\. Rename it"),
+        ("L", "out.docx", r"Cannot write .*out\.docx: the suffix must be one of"),
+        ("RGBA", "out.jpg", r"JPEG does not hold mode RGBA, only L, RGB, CMYK\. Use \.png, or convert the image first"),
+        ("I;16", "out.webp", r"WEBP does not hold mode I;16, only RGB, RGBA\. Use \.png"),
+        ("RGB", "out.gif", r"GIF does not hold mode RGB, only L, P\. Use \.png"),
+        ("HSV", "out.png", r"PNG does not hold mode HSV, .*\. Convert the image first"),
+    ],
+)
+def test_formats_never_convert(tmp_path: Path, mode: str, name: str, message: str) -> None:
+    """Alpha, depth or colours are dropped while saving."""
+    with pytest.raises(InputError, match=message):
+        encoding.write_image(Image.new(mode, (2, 2)), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def _held() -> list[tuple[str, str]]:
+    return [
+        (suffix, mode)
+        for suffix, form in encoding._SUFFIXES.items()
+        if form != "JPEG"
+        for mode in encoding._FORMATS[form]
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "mode"), _held())
+def test_lossless_formats_hold_what_they_promise(tmp_path: Path, suffix: str, mode: str) -> None:
+    """A format of the table changes pixels, so that kept pixels differ on disk."""
+    values = np.random.default_rng(1).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    image = Image.fromarray(values)
+    if mode in ("I;16", "I"):
+        image = Image.fromarray(values[..., :2].copy().view("<u2")[..., 0].astype("<u2" if mode == "I;16" else "<i4"))
+    elif mode == "LA":
+        image = Image.fromarray(values[..., :2].copy())
+    else:
+        image = image.convert("RGB").convert(mode) if mode != "RGBA" else image
+    assert image.mode == mode
+    encoding.write_image(image, tmp_path / f"out{suffix}")
+    again = decoding.open_image(tmp_path / f"out{suffix}")
+    shown = "RGB" if mode == "P" or suffix == ".gif" else mode
+    assert np.array_equal(np.asarray(again.convert(shown)), np.asarray(image.convert(shown)))
+    assert re.fullmatch(rf"{mode}|P", again.mode)

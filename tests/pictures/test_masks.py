@@ -1,0 +1,353 @@
+"""Keep masks: polarity, what is refused, edges, and every generator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from repaint.errors import InputError
+from repaint.pictures import mask_shapes
+from repaint.pictures.mask_shapes import GENERATORS, generate
+from repaint.pictures.masks import binary, feather, grow, invert, known, read_keep
+
+HARD = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
+KEEP = torch.tensor([[[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]])
+
+
+def keep_of(mask: object) -> torch.Tensor:
+    (keep,) = read_keep(keep_mask=mask, sizes=[(2, 3)])
+    return keep
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_two_polarities() -> None:
+    """White is kept where it should be repainted, or the other way round."""
+    (repaint_white,) = read_keep(HARD, sizes=[(2, 3)])
+    (keep_white,) = read_keep(keep_mask=HARD, sizes=[(2, 3)])
+    assert torch.equal(keep_white, KEEP)
+    assert torch.equal(repaint_white, 1 - KEEP)
+    assert keep_white.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {},
+            r"Neither mask_image and keep_mask given: exactly one is needed\. mask_image repaints what is white, keep",
+        ),
+        ({"mask_image": HARD, "keep_mask": HARD}, r"Both mask_image and keep_mask given: exactly one is needed"),
+    ],
+)
+def test_exactly_one_mask(given: dict[str, Any], message: str) -> None:
+    """A call without a mask, or with two that contradict each other, is served by guessing."""
+    with pytest.raises(InputError, match=message):
+        read_keep(**given, sizes=[(2, 3)])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        Image.fromarray(HARD),
+        Image.fromarray(HARD > 0),
+        Image.fromarray(HARD).convert("RGB"),
+        Image.fromarray(HARD).convert("RGBA"),
+        Image.fromarray(HARD).convert("LA"),
+        Image.fromarray(HARD).convert("RGB").convert("P"),
+        Image.fromarray(HARD).convert("CMYK"),
+        Image.fromarray(HARD.astype(np.uint16) * 257),
+        Image.fromarray(HARD.astype(np.int32) * 257),
+        Image.fromarray(HARD.astype(np.float32)),
+        HARD,
+        HARD[..., None],
+        np.repeat(HARD[..., None], 3, 2),
+        np.concatenate([np.repeat(HARD[..., None], 3, 2), 255 - HARD[..., None]], 2),
+        HARD[None],
+        HARD[None, ..., None],
+        HARD > 0,
+        HARD.astype(np.uint16) * 257,
+        HARD / 255,
+        (HARD / 255).astype(np.float16),
+        torch.from_numpy(HARD),
+        torch.from_numpy(HARD)[None],
+        torch.from_numpy(HARD)[None, None],
+        torch.from_numpy(HARD) > 0,
+        KEEP,
+        KEEP.double(),
+        KEEP.bfloat16(),
+        [HARD],
+        (KEEP,),
+    ],
+    ids=lambda mask: f"{type(mask).__name__} {getattr(mask, 'dtype', '')}".strip(),
+)
+def test_every_form_of_a_mask_is_read_alike(mask: Any) -> None:
+    """One of the accepted forms is read on another scale, with alpha, or with its axes mixed up."""
+    assert torch.equal(keep_of(mask), KEEP)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_mask_files_are_turned_like_pictures(tmp_path: Path, orientation: int) -> None:
+    """A mask with an EXIF orientation lies across the picture as displayed."""
+    shown = Image.fromarray(HARD)
+    undo = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = shown.transpose(undo[orientation]) if orientation in undo else shown
+    stored.save(tmp_path / "mask.png", exif=exif)
+    assert torch.equal(keep_of(tmp_path / "mask.png"), KEEP)
+    assert torch.equal(keep_of(str(tmp_path / "mask.png")), KEEP)
+
+
+def test_soft_values_stay_soft() -> None:
+    """Grey edges are thresholded, or the polarity rounds them."""
+    soft = np.array([[0.0, 0.25, 0.5], [0.75, 1.0, 1.0]])
+    assert torch.equal(keep_of(soft), torch.from_numpy(soft).float()[None])
+    (keep,) = read_keep(soft, sizes=[(2, 3)])
+    assert torch.equal(keep, 1 - torch.from_numpy(soft).float()[None])
+    assert keep_of(np.full((2, 3), 128, np.uint8)).unique().tolist() == pytest.approx([128 / 255])
+
+
+def test_batches_and_one_for_all() -> None:
+    """Masks are paired with the wrong pictures."""
+    sizes = [(2, 3), (2, 3), (4, 5)]
+    three = [HARD, 255 - HARD, np.ones((4, 5), bool)]
+    assert [tuple(keep.shape) for keep in read_keep(three, sizes=sizes)] == [(1, 2, 3), (1, 2, 3), (1, 4, 5)]
+    stack = np.stack(three[:2])
+    for batch in (stack, stack[..., None], torch.from_numpy(stack)[:, None], [stack[:1], three[1]]):
+        first, second = read_keep(keep_mask=batch, sizes=sizes[:2])
+        assert torch.equal(first, KEEP)
+        assert torch.equal(second, 1 - KEEP)
+    first, second = read_keep(keep_mask=HARD, sizes=sizes[:2])
+    assert torch.equal(first, KEEP)
+    assert torch.equal(second, KEEP)
+
+
+def test_few_columns_do_not_look_like_channels() -> None:
+    """A batch of masks three pixels wide is taken for one colour mask."""
+    stack = np.stack([HARD, 255 - HARD, HARD])
+    assert len(read_keep(stack, sizes=[(2, 3)] * 3)) == 3
+    assert len(read_keep(np.repeat(HARD[..., None], 3, 2), sizes=[(2, 3)] * 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (
+            np.zeros((3, 3), bool),
+            r"mask_image is 3 x 3 and its image 2 x 3 \(height x width\): a mask is never resized\. Make",
+        ),
+        ([HARD, HARD], r"2 masks in mask_image for 1 images: give one for all or one for each"),
+        ([], r"0 masks in mask_image for 1 images"),
+        (5, r"mask_image is a int: allowed are a path"),
+        (
+            Image.fromarray(np.stack([HARD, HARD, 255 - HARD], 2)),
+            r"mask_image has colours: a mask is grey.*convert\('L'\)",
+        ),
+        (np.full((2, 3), np.nan), r"mask_image has 6 NaN or infinite values"),
+        (np.full((2, 3), -1.0), r"mask_image has values from -1\.0 to -1\.0: they must lie in \[0, 1\]"),
+        (np.full((2, 3), 255.0), r"mask_image has values from 255\.0 to 255\.0: .*x / 255"),
+        (np.ones((2, 3), np.int64), r"mask_image has dtype int64: .*x\.astype\(bool\)"),
+        (
+            np.ones((2, 3), np.uint8),
+            r"mask_image has 1 as its largest value where white is 255: it looks like 0/1 labels",
+        ),
+        (Image.fromarray(np.ones((2, 3), np.uint8)), r"looks like 0/1 labels\. Pass it as bool, or times 255"),
+        (np.zeros(3), r"mask_image has shape \(3,\): it must be \(H, W\)"),
+        (np.zeros((1, 2, 3, 7)), r"mask_image has shape \(2, 3, 7\): at most 4 channels are read"),
+        (torch.zeros(3, 2, 3), r"mask_image has shape \(3, 2, 3\): it must be \(H, W\), \(1, H, W\) or \(B, 1, H, W\)"),
+        (torch.zeros(2, 3, dtype=torch.int64), r"mask_image has dtype torch\.int64: allowed are bool, uint8 and float"),
+        (Path("no-such-mask.png"), r"No file no-such-mask\.png"),
+        (Image.new("HSV", (3, 2)), r"mask_image has PIL mode HSV"),
+    ],
+)
+def test_what_is_refused(mask: Any, message: str) -> None:
+    """A mask that cannot be read exactly is resized, clipped or guessed at."""
+    with pytest.raises(InputError, match=message):
+        read_keep(mask, sizes=[(2, 3)])
+
+
+def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
+    """The ringing of a JPEG becomes thousands of soft pixels without a word; or hard and soft masks warn."""
+    hole = np.zeros((64, 64), np.uint8)
+    hole[20:37, 13:50] = 255
+    Image.fromarray(hole).save(tmp_path / "mask.jpg")
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    with pytest.warns(UserWarning, match=r"% of the pixels of mask_image are almost but not quite .*binary") as caught:
+        (keep,) = read_keep([tmp_path / "mask.jpg"] * 3, sizes=[(64, 64)] * 3)[:1]
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (exact,) = read_keep(tmp_path / "mask.png", sizes=[(64, 64)])
+        read_keep(np.full((64, 64), 0.5), sizes=[(64, 64)])
+    assert torch.equal(binary(keep), exact)
+
+
+# Edges ---------------------------------------------------------------------------------------------------------------
+
+
+def test_known_binary_and_invert() -> None:
+    """Soft pixels are held fixed by the sampler, or a threshold falls on the wrong side."""
+    keep = torch.tensor([[[0.0, 0.49, 0.5, 0.999, 1.0]]])
+    assert known(keep).tolist() == [[[False, False, False, False, True]]]
+    assert binary(keep).tolist() == [[[0, 0, 1, 1, 1]]]
+    assert binary(keep, 0.9).tolist() == [[[0, 0, 0, 1, 1]]]
+    assert torch.equal(invert(invert(KEEP)), KEEP)
+
+
+def test_feather_by_hand() -> None:
+    """The soft edge has another width or slope than the radius says."""
+    keep = torch.tensor([[[1.0, 0, 0, 0, 0, 0]]])
+    assert feather(keep, 3)[0, 0].tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0])
+    assert torch.equal(feather(keep, 0), keep)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 24), st.integers(1, 24), st.integers(0, 2**31), st.floats(0, 9))
+def test_feather_stays_inside_the_hole(height: int, width: int, seed: int, radius: float) -> None:
+    """Feathering changes a kept pixel, reaches too deep, or leaves [0, 1]."""
+    keep = (np.random.default_rng(seed).random((2, 1, height, width)) > 0.6).astype(np.float32)
+    keep = torch.from_numpy(keep)
+    soft = feather(keep, radius)
+    assert soft.dtype == keep.dtype
+    assert 0 <= soft.min() <= soft.max() <= 1
+    assert torch.equal(known(soft), known(keep))
+    for before, after in zip(keep[:, 0], soft[:, 0], strict=True):
+        kept = torch.nonzero(before == 1).double()
+        for spot in torch.nonzero(before == 0).double():
+            far = not len(kept) or (kept - spot).norm(dim=1).min() >= radius + 1
+            assert (after[tuple(spot.int())] == 0) == far
+
+
+def test_grow_by_hand() -> None:
+    """Growing a hole keeps pixels too near, eats pixels too far, or leaves soft values."""
+    keep = torch.ones(1, 7, 7)
+    keep[0, 3, 3] = 0.4
+    rows, columns = np.ogrid[:7, :7]
+    for pixels in (0, 1, 1.5, 2, 3):
+        expected = np.hypot(rows - 3, columns - 3) > pixels
+        assert torch.equal(grow(keep, pixels)[0], torch.from_numpy(expected).float())
+    assert torch.equal(grow(torch.ones(1, 3, 3), 5), torch.ones(1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda keep: feather(keep, -1), r"Feathering by -1 pixels: a radius is 0 or more"),
+        (lambda keep: feather(keep, float("nan")), r"Feathering by nan pixels"),
+        (lambda keep: grow(keep, -2), r"Growing a hole by -2 pixels: it must be 0 or more\. To shrink it, invert"),
+    ],
+)
+def test_negative_edges(change: Callable[[torch.Tensor], torch.Tensor], message: str) -> None:
+    """A negative radius gives a mask outside [0, 1]."""
+    with pytest.raises(InputError, match=message):
+        change(KEEP)
+
+
+# Generators ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 37), (3, 3), (17, 64), (65, 33)])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generators_at_every_size(name: str, size: tuple[int, int]) -> None:
+    """A generator fails at an odd size, has no hole, is not hard, or draws from a global generator."""
+    np.random.seed(0)  # noqa: NPY002
+    first = generate(name, *size)
+    np.random.seed(1)  # noqa: NPY002
+    assert torch.equal(first, generate(name, *size))
+    assert first.shape == (1, *size)
+    assert first.dtype == torch.float32
+    assert set(first.unique().tolist()) <= {0.0, 1.0}
+    assert (first == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "share", "tolerance"),
+    [
+        ("box", {}, 0.25, 0),
+        ("box", {"share": 1}, 1, 0),
+        ("box", {"top": 0, "left": 3, "h": 8, "w": 16}, 128 / 64**2, 0),
+        ("circle", {}, np.pi / 16, 0.005),
+        ("half", {"side": "right"}, 0.5, 0),
+        ("expand", {}, 1 - 1 / 16, 0),
+        ("alternating_lines", {}, 0.5, 0),
+        ("super_resolve", {}, 0.75, 0),
+        ("super_resolve", {"factor": 4}, 15 / 16, 0),
+        ("checkerboard", {"cell": 4}, 0.5, 0),
+        # Strokes overshoot by at most one segment: 0.4 long and one brush wide, plus its two round ends.
+        ("freeform", {"share": 0.1}, 0.1, 0.06),
+        ("freeform", {"share": 0.9}, 0.9, 0.06),
+        ("strokes", {"brush": "thin"}, 1 / 6, 0.018),
+        ("strokes", {"brush": "thick"}, 0.4, 0.15),
+    ],
+)
+def test_share_of_the_hole(name: str, options: dict[str, Any], share: float, tolerance: float) -> None:
+    """A benchmark mask hides more or less than its name says."""
+    assert 1 - generate(name, 64, 64, **options).mean().item() == pytest.approx(share, abs=tolerance + 1e-6)
+
+
+def test_geometry_by_hand() -> None:
+    """A pattern begins on the wrong row, side or centre."""
+    holes = {
+        "alternating_lines": [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]],
+        "super_resolve": [[0, 1, 0, 1], [1, 1, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]],
+        "box": [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]],
+        "circle": [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]],
+        "half": [[1, 1, 0, 0]] * 4,
+    }
+    for name, hole in holes.items():
+        assert invert(generate(name, 4, 4))[0].tolist() == hole, name
+    assert invert(generate("half", 3, 2, side="bottom"))[0].tolist() == [[0, 0], [0, 0], [1, 1]]
+    assert invert(generate("half", 2, 3, side="right"))[0].tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert invert(generate("half", 2, 3, side="top"))[0].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert invert(generate("checkerboard", 2, 4, cell=1))[0].tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
+    assert generate("expand", 8, 8)[0].nonzero().tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
+
+
+@pytest.mark.parametrize("name", ["strokes", "freeform"])
+def test_seeds_choose_the_strokes(name: str) -> None:
+    """Every seed draws the same strokes."""
+    drawn = {generate(name, 48, 64, seed=seed).numpy().tobytes() for seed in range(6)}
+    assert len(drawn) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("chekerboard", {}, r"No mask 'chekerboard': there are alternating_lines, .*Did you mean 'checkerboard'\?"),
+        (
+            "box",
+            {"shar": 0.5},
+            r"Mask box has no option 'shar': it takes share, top, left, h, w\. Did you mean 'share'\?",
+        ),
+        ("alternating_lines", {"cell": 2}, r"Mask alternating_lines has no option 'cell': it takes none"),
+        ("box", {"share": 50}, r"share is 50: it must lie in \(0, 1\]\. Give a fraction"),
+        ("box", {"top": 60}, r"Box of 32 x 32 at row 60, column 16 in a mask of 64 x 64: it must lie inside"),
+        ("circle", {"radius": 0}, r"Circle of radius 0: it must be positive"),
+        ("half", {"side": "lft"}, r"Half 'lft': it must be one of left, right, top, bottom\. Did you mean 'left'\?"),
+        ("super_resolve", {"factor": 1}, r"Super-resolution by 1: the factor is an integer of at least 2"),
+        ("strokes", {"brush": "tin"}, r"Strokes with brush 'tin': it must be thin or thick\. Did you mean 'thin'\?"),
+        ("checkerboard", {"cell": 0}, r"Checkerboard of 0-pixel cells: a cell is at least 1 pixel"),
+        ("freeform", {"share": 0.95}, r"share is 0\.95: it must lie in \(0, 0\.9\]"),
+    ],
+)
+def test_generator_errors(name: str, options: dict[str, Any], message: str) -> None:
+    """A typo draws another mask, or ends in a traceback."""
+    with pytest.raises(InputError, match=message):
+        generate(name, 64, 64, **options)
+
+
+def test_generators_refuse_an_empty_size() -> None:
+    """A mask without pixels goes on to fail somewhere deep inside."""
+    with pytest.raises(InputError, match=r"Mask of 0 x 8: each side is at least 1 pixel"):
+        mask_shapes.box(0, 8)

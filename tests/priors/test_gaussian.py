@@ -1,0 +1,196 @@
+"""The exact prior against autograd, Monte Carlo and brute force: every exactness claim rests on it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from repaint.errors import PriorError
+from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.levels import Level
+from repaint.sampling.prior import Conditions
+
+WEIGHTS = [1.0, 2.0, 0.5]
+MEANS = [[0.0, 0.0, 1.0], [2.0, -1.0, 0.0], [-2.0, 1.5, -0.5]]
+LEVELS = [
+    Level(0.9, 0.19**0.5, 0),  # VP
+    Level(0.1, 0.99**0.5, 0),
+    Level(0.3, 0.7, 0),  # flow
+    Level(0.0, 1.0, 0),
+    Level(1.0, 5.0, 0),  # VE
+    Level(1.0, 0.05, 0),
+]
+
+
+def covariances() -> Tensor:
+    roots = torch.randn(3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return roots @ roots.mT * 0.3 + 0.05 * torch.eye(3, dtype=torch.float64)
+
+
+@pytest.fixture
+def prior() -> GaussianMixturePrior:
+    return GaussianMixturePrior(WEIGHTS, MEANS, covariances())
+
+
+def density(level: Level) -> MixtureSameFamily:
+    """The marginal of x at a level, by PyTorch's own distributions."""
+    means = level.alpha * torch.tensor(MEANS, dtype=torch.float64)
+    spread = level.alpha**2 * covariances() + level.sigma**2 * torch.eye(3, dtype=torch.float64)
+    return MixtureSameFamily(Categorical(torch.tensor(WEIGHTS, dtype=torch.float64)), MultivariateNormal(means, spread))
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=lambda level: f"alpha {level.alpha:g}, sigma {level.sigma:.2g}")
+def test_denoiser_is_the_score_of_the_density(prior: GaussianMixturePrior, level: Level) -> None:
+    """If this fails, the prior is not exact, and every sampler error measured on it is wrong."""
+    x = 3 * torch.randn(50, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x.requires_grad_()
+    (score,) = torch.autograd.grad(density(level).log_prob(x).sum(), x)
+    x = x.detach()
+    prediction = prior.denoise(x, level)
+    # Cholesky there, eigenvectors here: both good to rounding times a condition number below 1000.
+    torch.testing.assert_close(prediction.eps_hat, -level.sigma * score, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        level.alpha * prediction.x0_hat + level.sigma * prediction.eps_hat, x, rtol=1e-12, atol=1e-12
+    )
+
+
+def test_denoiser_is_the_expected_x0(prior: GaussianMixturePrior) -> None:
+    """If this fails, x0_hat is not E[x0 | x]: checked without any formula for mixtures, by weighing samples."""
+    level, x = Level(0.6, 0.8, 0), torch.tensor([[0.5, -0.3, 0.8]], dtype=torch.float64)
+    x0 = prior.sample(400_000, torch.Generator().manual_seed(0))
+    weights = torch.softmax(-((x - level.alpha * x0) ** 2).sum(1) / (2 * level.sigma**2), dim=0)
+    mean = weights @ x0
+    error = (weights.square() @ (x0 - mean).square()).sqrt()  # the standard error of self-normalised weighing
+    assert ((prior.denoise(x, level).x0_hat[0] - mean).abs() < 4 * error).all()
+    assert (error < 0.01).all()  # so the test says something
+
+
+def test_pure_noise_predicts_the_mean(prior: GaussianMixturePrior) -> None:
+    """If this fails, an exact prior cannot start from alpha = 0."""
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean = torch.tensor(WEIGHTS, dtype=torch.float64) / sum(WEIGHTS) @ torch.tensor(MEANS, dtype=torch.float64)
+    prediction = prior.denoise(x, Level(0.0, 1.0, 999))
+    torch.testing.assert_close(prediction.x0_hat, mean.expand(4, 3), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(prediction.eps_hat, x, rtol=1e-12, atol=1e-12)
+
+
+def test_far_from_all_data_nothing_overflows(prior: GaussianMixturePrior) -> None:
+    """If this fails, densities underflow to 0 / 0 = NaN at low noise."""
+    x = torch.full((1, 3), 1e4, dtype=torch.float64)
+    assert torch.isfinite(prior.denoise(x, Level(1.0, 1e-3, 0)).x0_hat).all()
+
+
+def test_posterior_of_two_pixels(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the oracle that all samplers are held to is wrong."""
+    posterior = two_pixels.posterior([0], [1.5])
+    assert float(posterior.means) == pytest.approx(1.350, abs=1e-12)
+    assert float(posterior.covariances) ** 0.5 == pytest.approx(0.436, abs=5e-4)
+    assert float(posterior.covariances) == pytest.approx(1 - 0.9**2, abs=1e-12)
+
+
+def test_posterior_is_conditioning(prior: GaussianMixturePrior) -> None:
+    """If this fails, the exact answer that samplers are compared with is not the answer.
+
+    Brute force: p(x_1 | x_0, x_2) is the joint density along a line, divided by its sum over a fine grid.
+    """
+    posterior = prior.posterior([2, 0], [0.4, 1.0])
+    grid = torch.linspace(-15, 15, 30_001, dtype=torch.float64)
+    line = torch.stack([torch.full_like(grid, 1.0), grid, torch.full_like(grid, 0.4)], dim=1)
+    joint = density(Level(1.0, 0.0, 0)).log_prob(line).exp()
+    expected = joint / (joint.sum() * 0.001)
+    ours = MixtureSameFamily(
+        Categorical(posterior.weights),
+        MultivariateNormal(posterior.means, posterior.covariances),
+    )
+    # The sum is exact to rounding for smooth densities that vanish at both ends.
+    torch.testing.assert_close(ours.log_prob(grid[:, None]).exp(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_posterior_keeps_the_order_of_what_is_unknown(prior: GaussianMixturePrior) -> None:
+    """If this fails, exact samples are compared with the pixels of a neighbour."""
+    one_by_one = prior.posterior([1], [0.3]).posterior([1], [-0.2])  # coordinate 1, then 2, which is 1 of those left
+    at_once = prior.posterior([2, 1], [-0.2, 0.3])
+    torch.testing.assert_close(one_by_one.means, at_once.means, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(one_by_one.covariances, at_once.covariances, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(one_by_one.weights, at_once.weights, rtol=1e-10, atol=1e-10)
+
+
+def test_samples_have_the_moments_of_the_mixture(prior: GaussianMixturePrior) -> None:
+    """If this fails, exact sets that errors are measured against are not exact."""
+    count = 200_000
+    x = prior.sample(count, torch.Generator().manual_seed(0))
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64) / sum(WEIGHTS)
+    means = torch.tensor(MEANS, dtype=torch.float64)
+    mean = weights @ means
+    off = means - mean
+    covariance = torch.einsum("k,kde->de", weights, covariances() + off[:, :, None] * off[:, None])
+    std = covariance.diagonal().sqrt()
+    assert ((x.mean(0) - mean).abs() < 4 * std / count**0.5).all()
+    # Fourth moments: the product of two coordinates has a std below 3 std_i std_j here.
+    assert ((x.T.cov() - covariance).abs() < 4 * 3 * std[:, None] * std / count**0.5).all()
+
+
+def test_image_shapes_and_dtypes_are_kept() -> None:
+    """If this fails, an exact prior over images cannot stand in for a model in a pipeline."""
+    prior = GaussianMixturePrior([1.0], [[0.0] * 12], [np.eye(12).tolist()], shape=(3, 2, 2))
+    assert prior.channels == 3
+    assert prior.sample(5, torch.Generator().manual_seed(0)).shape == (5, 3, 2, 2)
+    x = torch.ones(2, 3, 2, 2)
+    prediction = prior.denoise(x, Level(0.6, 0.8, 0))
+    assert prediction.x0_hat.shape == x.shape
+    assert prediction.x0_hat.dtype == torch.float32
+    torch.testing.assert_close(prediction.x0_hat, 0.6 * x)  # alpha / (alpha^2 + sigma^2) x
+    assert prior.encode(x, x > 0)[0] is x
+    assert prior.decode(x) is x
+
+
+def test_weights_are_normalised_and_dead_components_dropped() -> None:
+    """If this fails, weights of 2 and 2 count for more than 1 and 1, or an underflowed posterior divides by 0."""
+    assert GaussianMixturePrior([2.0, 2.0], [[0.0], [1.0]], [[[1.0]], [[1.0]]]).weights.tolist() == [0.5, 0.5]
+    far = GaussianMixturePrior([1.0, 1.0], [[0.0, 0.0], [1e4, 0.0]], torch.eye(2).expand(2, 2, 2))
+    assert far.posterior([0], [0.0]).weights.tolist() == [1.0]
+
+
+EYE = [[[1.0, 0.0], [0.0, 1.0]]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape", "message"),
+    [
+        (([1.0, 1.0], [[0.0, 0.0]], EYE), None, r"Weights \(2,\), means \(1, 2\): they must be \(K,\) and"),
+        (([1.0], [0.0], EYE), None, r"means \(1,\): they must be"),
+        (([1.0], [[0.0, 0.0]], [[[1.0]]]), None, r"Covariances \(1, 1, 1\): they must be \(1, 2, 2\)"),
+        (([0.0], [[0.0, 0.0]], EYE), None, r"Weights \[0.0\]: all must be above 0"),
+        (([math.nan], [[0.0, 0.0]], EYE), None, r"Weights hold NaN or infinity: all must be finite"),
+        (([1.0], [[0.0, 0.0]], EYE), (3,), r"Shape \(3,\) for 2 coordinates"),
+        (([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]]), None, r"A covariance has a negative eigenvalue"),
+        (([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.0, 1.0]]]), None, r"A covariance is not symmetric"),
+        (([1.0], [[0.0, math.nan]], EYE), None, r"Means hold NaN or infinity"),
+    ],
+)
+def test_broken_mixtures_are_refused(arguments: Any, shape: tuple[int, ...] | None, message: str) -> None:
+    """If this fails, an ill-formed "exact" prior gives an oracle that is not one."""
+    with pytest.raises(PriorError, match=message):
+        GaussianMixturePrior(*arguments, shape=shape)
+
+
+@pytest.mark.parametrize("index", [[0, 0], [3], [-1], [0, 1, 2]])
+def test_impossible_conditions_are_refused(prior: GaussianMixturePrior, index: list[int]) -> None:
+    """If this fails, a negative or repeated index silently conditions on another pixel."""
+    with pytest.raises(PriorError, match=r"indices are distinct, lie in 0 \.\.\. 2"):
+        prior.posterior(index, [0.0] * len(index))
+    with pytest.raises(PriorError, match="have one value each"):
+        prior.posterior([0, 1], [0.0])
+
+
+def test_conditions_are_refused(prior: GaussianMixturePrior) -> None:
+    """If this fails, a class or prompt asked of an exact prior is silently ignored."""
+    with pytest.raises(PriorError, match="a Gaussian mixture"):
+        prior.conditioned(1, Conditions(class_labels=3))
+    assert prior.conditioned(1, Conditions()) is prior

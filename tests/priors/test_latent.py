@@ -1,0 +1,475 @@
+"""Latent priors: what an autoencoder carries in and out, and that nothing of the hole goes through it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, LDMPipeline, StableDiffusionXLPipeline
+from helpers.tiny_latents import AUTOENCODERS, tiny_vae
+from helpers.tiny_priors import tiny_pipe, tiny_unet
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+
+from repaint.errors import InputError, NonFiniteError, PriorError, StateError
+from repaint.pictures.push_pull import smooth_fill
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.latent import LatentCodec, LatentPrior, widen
+from repaint.priors.load import load
+from repaint.sampling.levels import Level
+from repaint.sampling.prior import Conditions
+from repaint.sampling.schedule import JumpSchedule
+
+WALK = JumpSchedule.paper(4, 2, 2)
+SIZE = 18, 22  # 4 divides neither: the factor of the autoencoder is 2, that of the UNet 2
+
+
+def photo(seed: int = 0, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def hole() -> NDArray[np.uint8]:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[5:12, 7:16] = 255
+    return mask
+
+
+def prior(kind: str, **vae: Any) -> LatentPrior:
+    return LatentPrior(tiny_unet(in_channels=4, out_channels=4), DDIMScheduler(), tiny_vae(kind, **vae))
+
+
+def quiet(prior: Any) -> RePaintPipeline:
+    pipe = RePaintPipeline(prior)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+# --- Whole runs
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_folders_load_and_keep_what_is_kept(tmp_path: Path, kind: str) -> None:
+    """If this fails, the layout of LDMPipeline cannot be used, or decoding touches pixels that were to be kept."""
+    unet = tiny_unet(in_channels=4, out_channels=4)
+    if kind == "VQModel":
+        LDMPipeline(tiny_vae(kind), unet, DDIMScheduler()).save_pretrained(tmp_path)
+    else:
+        DDIMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path)
+        tiny_vae(kind).save_pretrained(tmp_path / "vae")
+        index = (tmp_path / "model_index.json").read_text()
+        (tmp_path / "model_index.json").write_text(index.replace("{", f'{{"vae": ["diffusers", "{kind}"],', 1))
+    loaded = load(tmp_path)
+    assert type(loaded) is LatentPrior
+    assert (loaded.channels, loaded.multiple_of, loaded.dtype) == (3, 4, torch.float32)
+    half = load(tmp_path, torch_dtype=torch.bfloat16)
+    assert isinstance(half, LatentPrior)
+    assert half.unet.dtype == half.codec.vae.dtype == torch.bfloat16
+    image, mask = photo(), hole()
+    out = quiet(loaded)(image, mask, schedule=WALK, generator=0)
+    result = np.asarray(out.images[0])
+    assert np.array_equal(result[mask == 0], image[mask == 0])
+    assert (result[mask > 0] != image[mask > 0]).mean() > 0.9
+    again = quiet(prior(kind))(image, mask, schedule=WALK, generator=0).images[0]
+    assert np.abs(result.astype(int) - np.asarray(again)).max() <= 1, "other weights than those that were saved"
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+@pytest.mark.parametrize("under", [0, 255, "noise"])
+def test_nothing_leaks_from_under_the_hole(kind: str, under: Any) -> None:
+    """If this fails, the encoder's field of view carries the hidden pixels into the result: scores are worthless."""
+    image, mask, pipe = photo(), hole(), quiet(prior(kind))
+    other = image.copy()
+    other[mask > 0] = photo(7)[mask > 0] if under == "noise" else under
+    for output in ("np", "latent"):
+        a, b = (pipe(x, mask, schedule=WALK, generator=0, output_type=output).images for x in (image, other))
+        assert np.array_equal(np.asarray(a[0]), np.asarray(b[0]))
+
+
+def test_live_pipelines_are_wrapped() -> None:
+    """If this fails, a live latent pipeline cannot be used, or its parts are copied."""
+    vae, unet = tiny_vae("VQModel"), tiny_unet(in_channels=4, out_channels=4)
+    wrapped = RePaintPipeline.from_pipe(LDMPipeline(vae, unet, DDIMScheduler())).prior
+    assert isinstance(wrapped, LatentPrior)
+    assert wrapped.codec.vae is vae
+    assert wrapped.unet is unet
+
+
+def test_classes_and_learned_variance_split_at_the_latent_channels() -> None:
+    """If this fails, 3 image channels are taken for the UNet's 4, and a variance channel is guided as noise."""
+    unet = tiny_unet(in_channels=4, out_channels=8, num_class_embeds=3)
+    free = LatentPrior(unet, DDPMScheduler(), tiny_vae("AutoencoderKL"), {0: "cat", 1: "dog"})
+    x, level = random(1, 4, 4, 4), Level(0.6, 0.8, 500.0)
+    with torch.no_grad():
+        plain, strong = (
+            free.conditioned(1, Conditions(class_labels="dog", guidance_scale=scale)).denoise(x, level)
+            for scale in (1.0, 9.0)
+        )
+    assert plain.variance is not None
+    assert strong.variance is not None
+    assert plain.x0_hat.shape == plain.variance.shape == x.shape
+    assert torch.allclose(plain.variance, strong.variance, atol=1e-6)
+    assert not torch.allclose(plain.x0_hat, strong.x0_hat)
+
+
+# --- The seam
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_margin_and_feather_leak_nothing_and_keep_what_is_kept(kind: str) -> None:
+    """If this fails, the rim's treatment brings hidden pixels back, or changes pixels that were to be kept."""
+    image, mask, pipe = photo(), hole(), quiet(prior(kind))
+    other = image.copy()
+    other[mask > 0] = photo(7)[mask > 0]
+    run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
+    plain = pipe(image, mask, **run).images[0]
+    results = [plain]
+    for seam in ({"feather": 3}, {"latent_margin": 1}, {"feather": 3, "latent_margin": 1}):
+        a, b = (pipe(x, mask, **run, **seam).images[0] for x in (image, other))
+        assert np.array_equal(a[mask == 0], image[mask == 0])
+        assert np.array_equal(a[mask > 0], b[mask > 0])
+        assert all(not np.array_equal(a, result) for result in results), f"{seam} does nothing of its own"
+        results.append(a)
+    beyond = distance_transform_edt(mask) > 3
+    assert np.array_equal(results[1][beyond], plain[beyond]), "the feather is wider than asked"
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "uint16", "float32", "soft"])
+def test_feather_with_every_kind_of_picture(mode: str) -> None:
+    """If this fails, some kind of picture, or a soft mask, loses kept bits to a feather, or is not feathered."""
+    rgb = Image.fromarray(photo())
+    picture: Any = {
+        "I;16": lambda: Image.fromarray(photo()[..., 0].astype(np.uint16) * 257),
+        "uint16": lambda: photo().astype(np.uint16) * 257,
+        "float32": lambda: photo().astype(np.float32) / 255,
+        "soft": lambda: rgb,
+    }.get(mode, lambda: rgb.convert(mode))()
+    mask = hole()
+    if mode == "soft":
+        mask[5:12, 7] = 100
+    pipe = quiet(prior("AutoencoderKL"))
+    plain, met = (
+        pipe(picture, mask, schedule=WALK, generator=0, output_type="np", feather=width).images[0] for width in (0, 4)
+    )
+    assert (met.dtype, met.shape) == (plain.dtype, np.asarray(picture).shape)
+    assert np.array_equal(met[mask == 0], np.asarray(picture)[mask == 0])
+    assert not np.array_equal(met, plain)
+
+
+def test_feather_repairs_an_autoencoder_that_is_off() -> None:
+    """If this fails, the offset that an autoencoder gives to kept pixels still shows where the hole begins."""
+    pipe = quiet(prior("AutoencoderKL"))
+    codec = pipe.prior.codec  # type: ignore[attr-defined]
+    codec.encode = lambda image, known: (F.avg_pool2d(image, 2).repeat(1, 2, 1, 1)[:, :4], known[:, :, ::2, ::2])
+    codec.decode = lambda x: F.interpolate(0 * x[:, :3] - 0.5, scale_factor=2)  # all is -0.5, where 0 was kept
+    grey = np.full((*SIZE, 3), 0.5)
+    run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
+    half = np.zeros(SIZE)
+    half[:, 8:] = 1
+    plain, met = (pipe(grey, half, **run, feather=width).images[0][0, :, 0] for width in (0, 3))
+    assert plain == pytest.approx([0.5] * 8 + [0.25] * 14)
+    assert met == pytest.approx([0.5] * 8 + [0.4375, 0.375, 0.3125] + [0.25] * 11)
+
+
+def test_a_pixel_prior_takes_a_feather_and_needs_none() -> None:
+    """If this fails, a pixel-space result depends on a feather, though its kept pixels are exact already."""
+    run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
+    plain, met = (tiny_pipe()(photo(), hole(), **run, feather=width).images for width in (0, 5))
+    assert np.array_equal(plain, met)
+
+
+@pytest.mark.parametrize("margin", [0, 1, 2, 3])
+def test_a_margin_widens_a_hole_by_that_many_cells(margin: int) -> None:
+    """If this fails, the margin is another number of cells, or eats from the image's border too."""
+    pipe, image, mask = quiet(prior("VQModel")), photo(size=(24, 28)), np.zeros((24, 28), np.uint8)
+    mask[11, 17] = mask[0, 27] = 255  # cells (5, 8) and (0, 13)
+    seen: list[torch.Tensor] = []
+
+    def look(_pipe: Any, _step: int, _level: int, kwargs: dict[str, Any]) -> None:
+        seen.append(kwargs["state"].known)
+
+    pipe(image, mask, schedule=WALK, generator=0, latent_margin=margin, callback_on_step_end=look)
+    expected = torch.ones(12, 14, dtype=torch.bool)
+    expected[5 - margin : 6 + margin, 8 - margin : 9 + margin] = False
+    expected[: 1 + margin, 13 - margin :] = False
+    assert all(torch.equal(known, expected.expand(1, 4, 12, 14)) for known in seen)
+
+
+def test_a_run_with_a_margin_is_resumed() -> None:
+    """If this fails, a half-done run with a margin or a feather is lost, or goes on as another."""
+    pipe, image, mask, kept = quiet(prior("VQModel")), photo(), hole(), {}
+    run: dict[str, Any] = {"schedule": WALK, "output_type": "np", "latent_margin": 1, "feather": 2}
+
+    def keep(_pipe: Any, step: int, _level: int, kwargs: dict[str, Any]) -> None:
+        kept[step] = kwargs["state"]
+
+    whole = pipe(image, mask, **run, generator=0, callback_on_step_end=keep).images
+    assert np.array_equal(pipe.resume(kept[2], image, mask, **run).images, whole)
+    with pytest.raises(StateError, match=r"Give the image, mask, crop and latent_margin that the run was started with"):
+        pipe.resume(kept[2], image, mask, **(run | {"latent_margin": 0}))
+
+
+def test_what_margin_and_feather_refuse(unchecked: None) -> None:
+    """If this fails, a margin or feather that cannot be served is dropped, or paints an unrelated image."""
+    pipe = quiet(prior("VQModel"))
+    for asked, message in [
+        ({"latent_margin": -1}, r"latent_margin -1: it is a whole number of latent cells from 0"),
+        ({"latent_margin": 1.5}, r"latent_margin 1\.5: it is a whole number"),
+        ({"latent_margin": True}, r"latent_margin True: it is a whole number"),
+        (
+            {"latent_margin": 9},
+            r"latent_margin 9 leaves no known latent cell of 100: .*Lower it, or use a smaller hole",
+        ),
+        ({"feather": -2}, r"feather -2: it is a width in pixels from 0, and 0 is none\. Raise it"),
+        ({"feather": float("nan")}, r"feather nan: it is a width"),
+        ({"feather": 2, "output_type": "latent"}, r"feather 2 for latents: only pixels are feathered"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            pipe(photo(), hole(), schedule=WALK, generator=0, **asked)
+    with pytest.raises(InputError, match=r"latent_margin 1 for a PixelPrior: it has no autoencoder, .*masks\.grow"):
+        tiny_pipe()(photo(), hole(), schedule=WALK, latent_margin=1)
+
+
+def test_a_margin_spares_images_that_are_all_hole() -> None:
+    """If this fails, an image without a kept pixel stops a batch because a margin leaves it none."""
+    cells = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    cells[0] = False
+    cells[1, 0, 0, 0] = False
+    left = widen(cells, 3)
+    assert not left[0].any()
+    assert int(left[1].sum()) == 25 - 16
+    with pytest.raises(InputError, match=r"latent_margin 4 leaves no known latent cell of 24"):
+        widen(cells, 4)
+
+
+# --- The codec
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"scaling_factor": 0.18215},
+        {"scaling_factor": 1.5305, "shift_factor": 0.0609},
+        {"scaling_factor": 0.5, "latents_mean": [0.1, -0.2, 0.3, 0.4], "latents_std": [1.0, 2.0, 0.5, 4.0]},
+    ],
+)
+def test_encoding_is_the_normalised_posterior_mean(config: dict[str, Any]) -> None:
+    """If this fails, known latents have another scale than the model was trained on, or are drawn at random."""
+    vae = tiny_vae("AutoencoderKL", **config)
+    image, known = random(2, 3, 8, 8), torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    codec = LatentCodec(vae)
+    latents, cells = codec.encode(image, known)
+    with torch.no_grad():
+        mean = vae.encode(image).latent_dist.mean
+        if "latents_mean" in config:
+            shift, std = (torch.tensor(config[key]).view(1, 4, 1, 1) for key in ("latents_mean", "latents_std"))
+            expected = (mean - shift) * config["scaling_factor"] / std
+        else:
+            expected = (mean - config.get("shift_factor", 0.0)) * config["scaling_factor"]
+        assert torch.allclose(latents, expected, atol=1e-6)
+        assert cells.all()
+        assert torch.allclose(codec.decode(latents), vae.decode(mean).sample, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["VQModel", "AutoencoderTiny"])
+def test_encoders_without_a_posterior(kind: str) -> None:
+    """If this fails, known latents of these families have another scale, or are quantised too early."""
+    vae, image = tiny_vae(kind, scaling_factor=0.7), random(1, 3, 8, 8)
+    codec = LatentCodec(vae)
+    latents, _ = codec.encode(image, torch.ones(1, 1, 8, 8, dtype=torch.bool))
+    with torch.no_grad():
+        assert torch.allclose(latents, vae.encode(image).latents * 0.7, atol=1e-6)
+        assert torch.allclose(codec.decode(latents), vae.decode(vae.encode(image).latents).sample, atol=1e-5)
+
+
+def test_decoding_is_that_of_diffusers(tmp_path: Path) -> None:
+    """If this fails, latents go back by another rule than they came: colours shift and contrast changes."""
+    from helpers.tiny_latents import tiny_sd, tiny_sd3, tiny_sdxl
+
+    normalised = {"latents_mean": [0.1, -0.2, 0.3, 0.4], "latents_std": [1.0, 2.0, 0.5, 4.0]}
+    for build in (tiny_sd, tiny_sdxl, tiny_sd3):
+        pipe = build(tmp_path)
+        if isinstance(pipe, StableDiffusionXLPipeline):
+            pipe.vae.register_to_config(**normalised)
+        pipe.set_progress_bar_config(disable=True)
+        shared: dict[str, Any] = {
+            "prompt": "a",
+            "num_inference_steps": 2,
+            "height": 8,
+            "width": 8,
+            "guidance_scale": 1.0,
+        }
+        latents, image = (
+            pipe(**shared, generator=torch.Generator().manual_seed(0), output_type=kind).images
+            for kind in ("latent", "pt")
+        )
+        with torch.no_grad():
+            mine = LatentCodec(pipe.vae).decode(latents)
+        assert torch.allclose((mine / 2 + 0.5).clamp(0, 1), image, atol=1e-5)
+
+
+def test_a_cell_is_a_hole_as_soon_as_one_pixel_is() -> None:
+    """If this fails, half-hidden cells are kept, and the smooth fill shows at the rim of every hole."""
+    known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    known[0, 0, 3, 5] = False
+    _, cells = LatentCodec(tiny_vae("AutoencoderKL")).encode(random(1, 3, 8, 8), known)
+    expected = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    expected[0, 0, 1, 2] = False
+    assert torch.equal(cells, expected)
+
+
+def test_a_mask_without_a_known_cell_is_refused() -> None:
+    """If this fails, an image whose kept pixels all lie alone is replaced by an unrelated one, without a word."""
+    mask = np.zeros(SIZE, np.uint8)
+    mask[::2] = 255
+    with pytest.raises(InputError, match=r"leaves no known latent cell: .*2 x 2 pixels are\. Use a coarser mask"):
+        quiet(prior("AutoencoderKL"))(photo(), mask, schedule=WALK)
+
+
+def test_a_whole_image_can_be_painted() -> None:
+    """If this fails, an image without a kept pixel, which pixel priors take, stops a latent one."""
+    out = quiet(prior("VQModel"))(photo(), np.full(SIZE, 255, np.uint8), schedule=WALK, generator=0)
+    assert np.asarray(out.images[0]).std() > 1
+
+
+def test_unsupported_models_are_named() -> None:
+    """If this fails, a model with other latents gives a traceback, or a picture of nothing."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    video = AutoencoderKLTemporalDecoder.__new__(AutoencoderKLTemporalDecoder)  # its class is all that is looked at
+    with pytest.raises(PriorError, match=r"of AutoencoderKLTemporalDecoder is not supported: supported are Autoenc"):
+        LatentCodec(video)
+    with pytest.raises(PriorError, match=r"A UNet2DModel of 3 channels over latents of 4: they must be the same"):
+        LatentPrior(tiny_unet(), DDIMScheduler(), tiny_vae("VQModel"))
+
+
+# --- The fill
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (2, 2), (13, 10), (16, 16), (31, 33)])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_smooth_fill(size: tuple[int, int], share: float) -> None:
+    """If this fails, known pixels change before they are encoded, the hole shines through, or the fill overshoots."""
+    g = torch.Generator().manual_seed(0)
+    image, known = random(2, 3, *size), torch.rand(2, 1, *size, generator=g) < share
+    known[:, :, 0, 0] = True
+    filled = smooth_fill(image, known)
+    assert torch.equal(torch.where(known, filled, 0), torch.where(known, image, 0))
+    for hidden in (0.0, 1e6, float("nan")):
+        assert torch.equal(smooth_fill(torch.where(known, image, hidden), known), filled)
+    low = torch.where(known, image, torch.inf).amin((2, 3), keepdim=True)
+    high = torch.where(known, image, -torch.inf).amax((2, 3), keepdim=True)
+    assert bool(((filled >= low - 1e-6) & (filled <= high + 1e-6)).all())  # 1e-6: rounding of averages
+    assert torch.equal(smooth_fill(image[:1], known[:1]), filled[:1]), "the batch changes it"
+
+
+def test_smooth_fill_of_nothing_and_of_a_constant() -> None:
+    """If this fails, an image without a known pixel becomes NaN, or a flat wall gets a stain."""
+    known = torch.zeros(1, 1, 5, 6, dtype=torch.bool)
+    assert torch.equal(smooth_fill(torch.full((1, 3, 5, 6), torch.nan), known), torch.zeros(1, 3, 5, 6))
+    known[0, 0, 4, :2] = True
+    flat = smooth_fill(torch.full((1, 3, 5, 6), 0.25), known)
+    assert torch.equal(flat, torch.full((1, 3, 5, 6), 0.25))
+
+
+# --- Precision and memory
+
+
+class Overflowing(torch.nn.Module):
+    """A decoder and encoder that overflow in half precision, once or always."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.always = always
+        self.config = SimpleNamespace(get={}.get)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+    def decode(self, z: torch.Tensor) -> Any:
+        gone = self.always or self.dtype == torch.float16
+        return SimpleNamespace(sample=z * torch.inf if gone else z * self.weight)
+
+    def encode(self, x: torch.Tensor) -> Any:
+        return SimpleNamespace(latents=self.decode(torch.nn.functional.avg_pool2d(x, 2)).sample)
+
+
+def overflowing(always: bool) -> LatentCodec:
+    codec = LatentCodec(tiny_vae("AutoencoderTiny"))
+    codec.vae = Overflowing(always).half()
+    return codec
+
+
+def test_overflow_in_float16_is_done_again_in_float32() -> None:
+    """If this fails, half precision gives black images, or leaves the autoencoder in float32 for good."""
+    codec, z = overflowing(always=False), random(1, 4, 2, 2)
+    with pytest.warns(UserWarning, match=r"The autoencoder overflowed in float16 as it decoded: again in float32"):
+        assert torch.equal(codec.decode(z), z)
+    assert codec.vae.dtype == torch.float16
+    with pytest.warns(UserWarning, match=r"as it encoded"):
+        latents, _ = codec.encode(z, torch.ones(1, 1, 2, 2, dtype=torch.bool))
+    assert torch.allclose(latents, z.mean((2, 3), keepdim=True), atol=2e-3)  # float16 on the way in
+
+
+def test_what_overflows_in_float32_too_is_an_error() -> None:
+    """If this fails, damaged weights give a black image instead of the name of the part."""
+    with (
+        pytest.warns(UserWarning, match=r"overflowed"),
+        pytest.raises(NonFiniteError, match=r"The Overflowing decoded NaN or infinity: its weights are damaged"),
+    ):
+        overflowing(always=True).decode(random(1, 4, 2, 2))
+
+
+def test_force_upcast_is_obeyed() -> None:
+    """If this fails, autoencoders known to overflow in float16 are run in it, and each call computes twice."""
+    vae = tiny_vae("AutoencoderKL", force_upcast=True).half()
+    seen = []
+    vae.decoder.register_forward_pre_hook(lambda _module, args: seen.append(args[0].dtype))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        LatentCodec(vae).decode(random(1, 4, 4, 4))
+    assert seen == [torch.float32]
+    assert vae.dtype == torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_dtypes(dtype: torch.dtype) -> None:
+    """If this fails, a latent model in another precision mixes its types, or changes kept pixels."""
+    pipe, image, mask = quiet(prior("AutoencoderKL")).to(dtype), photo(), hole()
+    result = np.asarray(pipe(image, mask, schedule=WALK, generator=0).images[0])
+    assert np.array_equal(result[mask == 0], image[mask == 0])
+
+
+def test_slicing_and_tiling_pass_through() -> None:
+    """If this fails, large images cannot be decoded in pieces, or the request is ignored where it cannot be met."""
+    pipe = quiet(prior("AutoencoderKL"))
+    vae = pipe.prior.codec.vae  # type: ignore[attr-defined]
+    pipe.enable_vae_slicing()
+    pipe.enable_vae_tiling()
+    assert (vae.use_slicing, vae.use_tiling) == (True, True)
+    pipe.disable_vae_slicing()
+    pipe.disable_vae_tiling()
+    assert (vae.use_slicing, vae.use_tiling) == (False, False)
+    with pytest.raises(InputError, match=r"enable_tiling for a PixelPrior: it has no autoencoder\. Leave it out"):
+        tiny_pipe().enable_vae_tiling()
+    with pytest.raises(InputError, match=r"enable_slicing for a LatentPrior: it has a VQModel, which cannot do that"):
+        quiet(prior("VQModel")).enable_vae_slicing()
+
+
+def test_prompts_are_refused_without_a_text_encoder() -> None:
+    """If this fails, a prompt for an unconditional model is dropped without a word."""
+    for pipe in (tiny_pipe(), quiet(prior("VQModel"))):
+        with pytest.raises(PriorError, match=r"prompt for a prior without a text encoder: it takes class_labels"):
+            pipe(photo(), hole(), prompt="a cat", schedule=WALK)

@@ -1,0 +1,488 @@
+"""From a name, a folder, a Hub id or a live pipeline to a prior: by configs, and with one clear line where it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+from diffusers.utils import logging
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
+from safetensors.torch import load_file, save_file
+
+from repaint.errors import InputError, NoiseLevelError, PriorError
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.load import bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.pixel import PixelPrior
+from repaint.sampling.levels import Level
+from repaint.sampling.prediction import Clip
+
+LEVEL = Level(alpha=0.6, sigma=0.8, t=500.0)
+WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DDPMPipeline's folder; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny_folder_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "prior"))
+
+
+class Named(DDPMPipeline):
+    """A pipeline with class names in its config."""
+
+    def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler, id2label: dict[int, str] | None = None) -> None:
+        super().__init__(unet, scheduler)
+        self.register_to_config(id2label=id2label)
+
+
+def loaded(where: Path) -> PixelPrior:
+    prior = load(where)
+    assert isinstance(prior, PixelPrior)
+    return prior
+
+
+def output(prior: PixelPrior) -> torch.Tensor:
+    """What a prior says about one fixed x."""
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return prior.denoise(x, LEVEL).eps_hat
+
+
+def same(a: PixelPrior, b: PixelPrior) -> bool:
+    """The same weights and the same answer. Weights lie where their file has them: alignment changes the last bits."""
+    pairs = zip(a.unet.state_dict().items(), b.unet.state_dict().items(), strict=True)
+    equal = all(name == other and torch.equal(x, y) for (name, x), (other, y) in pairs)
+    return equal and torch.allclose(output(a), output(b), atol=1e-5)
+
+
+def edit_index(folder: Path, **entries: Any) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+# --- What loads
+
+
+@pytest.mark.parametrize(("cls", "scheduler"), [(DDPMPipeline, DDPMScheduler), (DDIMPipeline, DDIMScheduler)])
+def test_pipeline_folders(tmp_path: Path, cls: type, scheduler: type) -> None:
+    """If this fails, what diffusers' unconditional pipelines save cannot be used, or loads with other weights."""
+    unet = tiny_unet(seed=3)
+    cls(unet, scheduler()).save_pretrained(tmp_path)
+    prior = loaded(tmp_path)
+    assert same(prior, PixelPrior(unet, DDPMScheduler()))
+    assert (prior.channels, prior.multiple_of, prior.num_classes, prior.null_class) == (3, 2, 0, None)
+    assert (prior.device, prior.dtype) == (torch.device("cpu"), torch.float32)
+    assert not prior.unet.training, "dropout would make it noisy"
+    assert prior.schedule(10, "linspace").family == "VP"
+
+
+def test_components_in_the_root(folder: Path, saved: Path) -> None:
+    """If this fails, older Hub repositories such as google/ddpm-cifar10-32, without subfolders, cannot be used."""
+    for part in ("unet", "scheduler"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
+    assert same(loaded(folder), loaded(saved))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_torch_dtype(saved: Path, dtype: torch.dtype) -> None:
+    """If this fails, torch_dtype is ignored, or x follows the model into half precision."""
+    pipe = RePaintPipeline.from_pretrained(saved, torch_dtype=dtype)
+    assert pipe.prior.unet.dtype == dtype  # type: ignore[attr-defined]
+    assert pipe.prior.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_variant(tmp_path: Path) -> None:
+    """If this fails, fp16 variants on the Hub cannot be asked for."""
+    tiny_folder_pipeline().save_pretrained(tmp_path, variant="fp16")
+    assert load(tmp_path, variant="fp16").channels == 3
+    with pytest.raises(PriorError, match=r"Cannot load unet from .*diffusion_pytorch_model.* Save or download it"):
+        load(tmp_path)
+
+
+def test_from_pipe_shares_the_model() -> None:
+    """If this fails, wrapping a live pipeline doubles its memory, or moves on from the user's own weights."""
+    live = tiny_folder_pipeline()
+    pipe = RePaintPipeline.from_pipe(live)
+    assert isinstance(pipe.prior, PixelPrior)
+    assert pipe.prior.unet is live.unet
+    assert pipe.prior.scheduler is live.scheduler
+
+
+def test_from_pipe_is_told_what_a_live_pipeline_forgot() -> None:
+    """If this fails, a class-conditional model that diffusers loaded has no null class and no guidance."""
+    live = tiny_folder_pipeline(num_class_embeds=3)
+    assert RePaintPipeline.from_pipe(live).prior.null_class is None
+    told = RePaintPipeline.from_pipe(live, class_names={0: "cat", 1: "dog"}).prior
+    assert (told.class_names, told.null_class) == ({0: "cat", 1: "dog"}, 2)
+
+
+def test_class_names_and_null_class(tmp_path: Path) -> None:
+    """If this fails, classes have no names, or the class beyond them is not known to mean "none"."""
+    tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tmp_path)
+    assert loaded(tmp_path).class_names == {}
+    assert loaded(tmp_path).null_class is None, "three classes and no names: none of them is known to be null"
+    edit_index(tmp_path, id2label={"0": "cat", "1": "dog"})
+    prior = loaded(tmp_path)
+    assert (prior.class_names, prior.num_classes, prior.null_class) == ({0: "cat", 1: "dog"}, 3, 2)
+    edit_index(tmp_path, id2label={"0": "cat", "1": "dog", "2": "owl"})
+    assert loaded(tmp_path).null_class is None
+    live = Named(tiny_unet(num_class_embeds=3), DDPMScheduler(), {0: "cat", 1: "dog"})
+    assert RePaintPipeline.from_pipe(live).prior.null_class == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("kind", "x0"),
+    [
+        ("epsilon", lambda out, x: (x - 0.8 * out) / 0.6),
+        ("v_prediction", lambda out, x: 0.6 * x - 0.8 * out),
+        ("sample", lambda out, _x: out),
+    ],
+)
+def test_prediction_type_is_read(tmp_path: Path, kind: str, x0: Any) -> None:
+    """If this fails, a v- or x0-predicting model is read as predicting noise, and fills holes with haze."""
+    unet = tiny_unet()
+    DDPMPipeline(unet, DDPMScheduler(prediction_type=kind, clip_sample=False)).save_pretrained(tmp_path)
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = x0(unet.eval()(x, LEVEL.t).sample, x)
+        # One rounding of float32 numbers of order 1 on each side.
+        torch.testing.assert_close(loaded(tmp_path).denoise(x, LEVEL).x0_hat, expected, atol=2e-6, rtol=0)
+
+
+def test_flow_models_predict_velocity() -> None:
+    """If this fails, a flow-matching UNet, whose scheduler names no prediction type, is read as predicting noise."""
+    unet, flow = tiny_unet(), Level(alpha=0.5, sigma=0.5, t=500.0)
+    prior = PixelPrior(unet, FlowMatchEulerDiscreteScheduler())
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = x - 0.5 * unet(x, 500.0).sample
+        torch.testing.assert_close(prior.denoise(x, flow).x0_hat, expected, atol=2e-6, rtol=0)  # as above
+
+
+@pytest.mark.parametrize(
+    ("config", "clip"),
+    [
+        ({"clip_sample": True}, Clip(1.0)),
+        ({"clip_sample": True, "clip_sample_range": 2.0}, Clip(2.0)),
+        ({"clip_sample": False}, None),
+        (
+            {"thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 1.5},
+            Clip(quantile=0.9, max_value=1.5),
+        ),
+    ],
+)
+def test_clipping_is_read(tmp_path: Path, config: dict[str, Any], clip: Clip | None) -> None:
+    """If this fails, x0_hat is clipped where the model was not trained so, or runs away where it was."""
+    DDPMPipeline(tiny_unet(), DDPMScheduler(**config)).save_pretrained(tmp_path)
+    x = 9 * torch.ones(1, 3, 8, 8)
+    with torch.no_grad():
+        x0_hat = loaded(tmp_path).denoise(x, LEVEL).x0_hat
+        free = PixelPrior(tiny_unet(), DDPMScheduler(clip_sample=False)).denoise(x, LEVEL).x0_hat
+    assert free.max() > 2
+    torch.testing.assert_close(x0_hat, free if clip is None else clip(free))
+
+
+def test_the_bundled_prior() -> None:
+    """If this fails, the prior that everything runs on offline is not in the package, or has lost its classes."""
+    assert "textures" in bundled()
+    prior = load("textures")
+    assert isinstance(prior, PixelPrior)
+    assert (prior.channels, list(prior.class_names.values())[:3]) == (3, ["brick", "grass", "gravel"])
+    assert prior.null_class == len(prior.class_names)
+
+
+# --- What does not
+
+
+def test_unknown_names() -> None:
+    """If this fails, a typo in a bundled name goes to the network, or says nothing of what there is."""
+    with pytest.raises(PriorError, match=r"No prior 'texture': .*bundled are .*textures.*Did you mean 'textures'\?"):
+        load("texture")
+    with pytest.raises(PriorError, match=r"No prior '/no/such/folder': it is no folder, no Hub id \(owner/name\)"):
+        load("/no/such/folder")
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path: Path, folder: Path) -> None:
+    """If this fails, the UNet's own folder, which people try first, gives a traceback."""
+    for where in (tmp_path, folder / "unet"):
+        with pytest.raises(
+            PriorError, match=r"has no model_index\.json: .*Save the whole pipeline, not the UNet alone"
+        ):
+            load(where)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"Cannot read .*model_index\.json: .*\. Download or save it again\."),
+        ("\ufffe\0", r"Cannot read .*model_index\.json: "),
+        ("[]", r"model_index\.json holds a list: it maps parts to classes\. Save it again\."),
+        ("{}", r"This pipeline has no scheduler: its noise levels are unknown\. Add a scheduler to it\."),
+    ],
+)
+def test_a_broken_index(folder: Path, text: str, message: str) -> None:
+    """If this fails, a download that stopped half-way gives a traceback out of the JSON parser."""
+    (folder / "model_index.json").write_text(text, encoding="utf-16" if "\0" in text else "utf-8")
+    with pytest.raises(PriorError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"scheduler": [None, None]}, r"This pipeline has no scheduler: its noise levels are unknown"),
+        ({"unet": [None, None]}, r"This pipeline has no UNet, only scheduler: supported are UNet2DModel"),
+        ({"unet": []}, r"This pipeline has no UNet, only scheduler: supported are UNet2DModel"),
+        ({"unet": None, "transformer": ["diffusers", "DiT"]}, r"DiT in pixel space is not supported: supported are"),
+        ({"unet": ["diffusers", "UNet1DModel"]}, r"UNet1DModel in pixel space is not supported: supported are UNet2D"),
+        ({"scheduler": ["diffusers", "NoSuchScheduler"]}, r"wants diffusers\.NoSuchScheduler as scheduler, which this"),
+        (
+            {"scheduler": ["diffusers", "utils"]},
+            r"wants diffusers\.utils as scheduler, which is none\. Save the pipeline",
+        ),
+        ({"id2label": ["cat"]}, r"id2label is \['cat'\]: it maps class numbers to names\. Correct it"),
+        ({"id2label": {"cat": 0}}, r"id2label is \{'cat': 0\}: it maps class numbers to names\. Correct it"),
+    ],
+)
+def test_an_index_that_names_something_else(folder: Path, entries: dict[str, Any], message: str) -> None:
+    """If this fails, a pipeline of another kind gives a traceback, or a message that names no part of it."""
+    edit_index(folder, **entries)
+    with pytest.raises(PriorError, match=message):
+        load(folder)
+
+
+def test_a_missing_scheduler_file(folder: Path) -> None:
+    """If this fails, an incomplete download gives a traceback out of diffusers."""
+    (folder / "scheduler" / "scheduler_config.json").unlink()
+    with pytest.raises(
+        PriorError, match=r"Cannot load scheduler from .*scheduler_config\.json.*Save or download it ag"
+    ):
+        load(folder)
+
+
+def test_an_unreadable_scheduler(folder: Path) -> None:
+    """If this fails, a scheduler without noise levels is taken for linear betas."""
+    edit_index(folder, scheduler=["diffusers", "IPNDMScheduler"])
+    (folder / "scheduler" / "scheduler_config.json").write_text("{}")
+    with pytest.raises(NoiseLevelError, match=r"has neither betas, nor a flow shift, nor a sigma range"):
+        load(folder)
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "missing", "empty"])
+def test_damaged_weights(
+    folder: Path, damage: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """If this fails, a damaged download loads as random weights, or the one clear line drowns in a library's log."""
+    whole = (folder / WEIGHTS).read_bytes()
+    if damage == "missing":
+        (folder / WEIGHTS).unlink()
+    else:
+        (folder / WEIGHTS).write_bytes({"cut": whole[: len(whole) // 2], "noise": b"\x07" * 999, "empty": b""}[damage])
+    verbosity = logging.get_verbosity()
+    with pytest.raises(PriorError, match=r"^Cannot load unet from [^\n]*\. Save or download it again\.$"):
+        load(folder)
+    assert capfd.readouterr().err == ""
+    assert caplog.text == ""
+    assert logging.get_verbosity() == verbosity
+
+
+def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
+    """If this fails, layers that the file lacks are filled with random weights, and holes with noise."""
+    weights = load_file(folder / WEIGHTS)
+    save_file({k: v for k, v in weights.items() if k != "conv_in.weight"}, folder / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(
+        PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight: these would be"
+    ):
+        load(folder)
+    weights["conv_in.weight"] = weights["conv_in.weight"][:, :2].contiguous()
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(
+        PriorError, match=r"Cannot load unet from .*size mismatch for conv_in\.weight.*Save or download"
+    ):
+        load(folder)
+
+
+def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
+    """If this fails, an edited config ends in a traceback from within torch, at the first call."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": -1}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    prior = load(folder)
+    message = (
+        r"The UNet2DModel cannot run \(RuntimeError\(.*\): its config does not fit it\. Save or download the model ag"
+    )
+    with pytest.raises(PriorError, match=message):
+        prior.denoise(torch.zeros(1, 3, 8, 8), prior.schedule(2)[2])
+
+
+@pytest.mark.parametrize("size", ["", "x", [], [8, "x"], 0, -8, 63.5, float("nan"), 10**400, {}])
+def test_a_size_that_is_none(size: Any) -> None:
+    """If this fails, an edited config ends in a traceback, or in crops of no size."""
+    prior = prior_from_pipe(tiny_folder_pipeline(sample_size=[8, 16]))
+    assert prior.preferred_size == 16
+    prior = prior_from_pipe(tiny_folder_pipeline(sample_size=size))
+    with pytest.raises(
+        PriorError, match=r"A network's sample_size is .*: it is a side, or two, from 1\. Correct its c"
+    ):
+        _ = prior.preferred_size
+
+
+@pytest.mark.parametrize("count", [10**9, 1e300, [2, 10**30]])
+def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
+    """If this fails, one number in a stranger's config takes all memory, and never returns."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": count}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        PriorError, match=r"config\.json has layers_per_block .*: at most 1000 are built\. Save or down"
+    ):
+        load(folder)
+
+
+def test_channels_that_do_not_fit(tmp_path: Path) -> None:
+    """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
+    tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
+    with pytest.raises(PriorError, match=r"A UNet2DModel with 3 channels in and 4 out: a pixel prior predicts as many"):
+        load(tmp_path)
+
+
+def test_inpainting_unets_are_refused(folder: Path) -> None:
+    """If this fails, users of an inpainting checkpoint are not told which pipeline it belongs to."""
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"in_channels": 9}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"])
+    (folder / WEIGHTS).unlink()  # gigabytes, in real ones: not to be read to say no
+    with pytest.raises(
+        PriorError, match=r"9 input channels was trained for inpainting.*StableDiffusionInpaintPipeline"
+    ):
+        load(folder)
+
+
+def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
+    """If this fails, a latent model is read whole before it is refused, or runs on pixels as if they were latents."""
+    edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported: supported are UNet2DM"):
+        load(folder)
+    edit_index(folder, unet=["diffusers", "UNet2DModel"], vae=[None, None], movq=["diffusers", "AutoencoderDC"])
+    with pytest.raises(PriorError, match=r"UNet2DModel over AutoencoderDC is not supported: .*VQModel, AutoencoderT"):
+        load(folder)
+
+
+def test_live_pipelines_that_are_refused() -> None:
+    """If this fails, a live pipeline of an unsupported kind gives a traceback, or a picture of nothing."""
+    conditional = UNet2DConditionModel(
+        block_out_channels=(4, 4),
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        mid_block_type=None,
+        layers_per_block=1,
+        norm_num_groups=2,
+        cross_attention_dim=4,
+    )
+    vae = AutoencoderKL(block_out_channels=(4,), norm_num_groups=2)
+    parts = {"unet": conditional, "scheduler": DDPMScheduler(), "vae": vae}
+    with pytest.raises(PriorError, match=r"A StableDiffusionPrior needs the pipeline that encodes its prompts\. Pass"):
+        prior_from_components(parts)
+    with pytest.raises(PriorError, match=r"UNet2DConditionModel in pixel space is not supported"):
+        prior_from_components(parts | {"vae": None})
+    with pytest.raises(PriorError, match=r"This pipeline has no scheduler"):
+        prior_from_components({"unet": tiny_unet(), "scheduler": None})
+    with pytest.raises(InputError, match=r"A UNet2DModel is no diffusers pipeline: pass one, or a Prior"):
+        RePaintPipeline.from_pipe(tiny_unet())
+
+
+# --- Pickles, and the Hub
+
+
+class Evil:
+    """A pickle that leaves a mark when it is executed."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.usefixtures("pickles")
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_malicious_pickles_are_not_executed(folder: Path, tmp_path: Path, form: str) -> None:
+    """If this fails, loading a prior from a stranger runs the stranger's code."""
+    mark = tmp_path / "executed"
+    (folder / WEIGHTS).unlink()
+    weights = (folder / WEIGHTS).with_suffix(".bin")
+    if form == "torch":
+        torch.save({"conv_in.weight": Evil(mark)}, weights)
+    else:
+        weights.write_bytes(pickle.dumps(Evil(mark)))
+    with pytest.raises(PriorError, match=r"^Cannot load unet from [^\n]*\. Save or download it again\.$"):
+        load(folder)
+    assert not mark.exists()
+    torch.load(weights, weights_only=False) if form == "torch" else pickle.loads(weights.read_bytes())
+    assert mark.exists(), "the pickle is harmless: this test shows nothing"
+
+
+@pytest.mark.usefixtures("pickles")
+def test_plain_bin_weights_load(folder: Path, saved: Path) -> None:
+    """If this fails, older models that have no safetensors file cannot be used."""
+    torch.save(load_file(folder / WEIGHTS), (folder / WEIGHTS).with_suffix(".bin"))
+    (folder / WEIGHTS).unlink()
+    assert same(loaded(folder), loaded(saved))
+
+
+HUB_HINT = (
+    r"Cannot fetch 'nobody/no-such-model' from the Hugging Face Hub: .*Check the name and the network, or "
+    r"download it elsewhere and pass its folder; offline, .*textures.* always works"
+)
+
+
+@pytest.mark.parametrize("how", ["offline", "dead"])
+def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
+    """If this fails, work offline hangs in retries, or ends in a traceback that names no way out."""
+    from huggingface_hub import constants
+
+    if how == "offline":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    else:  # a port that nothing listens on
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(PriorError, match=HUB_HINT):
+        load("nobody/no-such-model", cache_dir=str(tmp_path))
+    assert time.monotonic() - started < 20
+
+
+def test_errors_are_one_line(folder: Path) -> None:
+    """If this fails, the command line prints a library's paragraphs where it promises one line."""
+    weights = load_file(folder / WEIGHTS)
+    save_file({key: value[:1].contiguous() for key, value in weights.items()}, folder / WEIGHTS)
+    with pytest.raises(PriorError) as caught:
+        load(folder)
+    assert not re.search(r"\n|\s{2}", str(caught.value))
+    assert len(str(caught.value)) < 600

@@ -1,0 +1,220 @@
+"""Overlapping windows on one x_t: exact where they must be, and for every family of priors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from helpers.tiny_latents import tiny_dit, tiny_sd, tiny_sdxl, tiny_vae
+from helpers.tiny_priors import tiny_pipe, tiny_unet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from repaint.errors import InputError, PriorError
+from repaint.pictures.crop import Crop
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.latent import LatentPrior
+from repaint.priors.text import StableDiffusionPrior
+from repaint.priors.windowed import Windowed
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.schedule import JumpSchedule
+
+TWO = JumpSchedule.from_levels([2, 1, 0])
+
+
+class Pointwise:
+    """Shrinks every pixel by itself: the exact denoiser of independent standard normal pixels."""
+
+    channels, multiple_of, device, dtype = 3, 1, torch.device("cpu"), torch.float64
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def schedule(self, steps: int, spacing: Any = None) -> NoiseSchedule:
+        return NoiseSchedule.from_scheduler(DDPMScheduler(), steps, spacing)
+
+    def conditioned(self, count: int, conditions: Conditions) -> Pointwise:
+        return self
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        self.seen.append(tuple(x.shape))
+        x0_hat = level.alpha / (level.alpha**2 + level.sigma**2) * x
+        return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma, torch.sigmoid(x), x**3)
+
+    def encode(self, image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        return image, known
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x
+
+    def to(self, device: Any = None, dtype: Any = None) -> Pointwise:
+        return self
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 16), st.data())
+def test_a_pointwise_prior_is_unchanged(height: int, width: int, size: int, data: st.DataObject) -> None:
+    """If this fails, weights do not add up to 1 somewhere, a pixel is left out, or predictions land elsewhere."""
+    overlap, batch = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, 9))
+    prior = Pointwise()
+    level, x = prior.schedule(10)[5], noise(2, 3, height, width)
+    direct = prior.denoise(x, level)
+    prior.seen.clear()
+    blend = Windowed(prior, size, overlap, batch).denoise(x, level)
+    for name in ("x0_hat", "eps_hat", "variance", "unguided"):
+        # A weighted mean of equal float64 numbers, of order 10, is off by a few roundings.
+        torch.testing.assert_close(getattr(blend, name), getattr(direct, name), atol=1e-12, rtol=1e-12)
+    shown = (min(size, height), min(size, width))
+    assert all(shape[0] <= 2 * batch and shape[2:] == shown for shape in prior.seen), "memory is that of the batch"
+
+
+def test_the_prediction_explains_x() -> None:
+    """If this fails, x0_hat and eps_hat are averaged with other weights, and no longer explain x_t."""
+    prior = tiny_pipe().prior
+    level, x = prior.schedule(10)[5], noise(1, 3, 20, 28).float()
+    with torch.no_grad():
+        blend = Windowed(prior, 8, 3, 4).denoise(x, level)
+    torch.testing.assert_close(level.alpha * blend.x0_hat + level.sigma * blend.eps_hat, x, atol=1e-5, rtol=0)
+
+
+def test_weights_by_hand() -> None:
+    """If this fails, a window's border counts as much as its middle, and shows as a grid."""
+
+    class Constant(Pointwise):
+        def denoise(self, x: Tensor, level: Level) -> Prediction:
+            values = torch.arange(len(x), dtype=x.dtype).reshape(-1, 1, 1, 1).expand(x.shape)
+            return Prediction(values, values)
+
+    row = Windowed(Constant(), 4, 2).denoise(torch.zeros(1, 1, 1, 6, dtype=torch.float64), Pointwise().schedule(2)[1])
+    # Weights 1 2 2 1 of window 0 at columns 0 to 3, of window 1 at columns 2 to 5.
+    np.testing.assert_allclose(row.x0_hat[0, 0, 0], [0, 0, 1 / 3, 2 / 3, 1, 1])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 12), (8, 8)])
+def test_one_window_is_the_prior_to_the_bit(size: tuple[int, int]) -> None:
+    """If this fails, wrapping a prior changes results that need no windows."""
+    prior = tiny_pipe(("cat", "dog")).prior
+    x, level = noise(2, 3, *size).float(), prior.schedule(10)[5]
+    asked = Conditions(class_labels=["cat", "dog"], guidance_scale=2.0, size=size)
+    with torch.no_grad():
+        plain = prior.conditioned(2, asked).denoise(x, level)
+        wrapped = Windowed(prior, 16).conditioned(2, asked).denoise(x, level)
+    assert torch.equal(plain.x0_hat, wrapped.x0_hat)
+    assert torch.equal(plain.eps_hat, wrapped.eps_hat)
+
+
+def test_conditions_follow_their_image_into_every_window() -> None:
+    """If this fails, windows of a batch are denoised under another image's class."""
+    prior = tiny_pipe(("cat", "dog")).prior
+    x, level = noise(2, 3, 24, 20).float(), prior.schedule(10)[5]
+
+    def run(labels: list[str], x: Tensor, batch: int) -> Tensor:
+        asked = Conditions(class_labels=labels, size=(24, 20))
+        with torch.no_grad():
+            return Windowed(prior, 8, 4, batch).conditioned(len(labels), asked).denoise(x, level).x0_hat
+
+    for batch in (1, 3, 100):
+        both = run(["cat", "dog"], x, batch)
+        for i, label in enumerate(("cat", "dog")):
+            # The UNet rounds by 1e-6 in another batch; alpha at the middle level of ten is above 0.2.
+            torch.testing.assert_close(both[i], run([label], x[i : i + 1], 2)[0], atol=1e-4, rtol=0)
+        assert not torch.allclose(both[0], run(["dog"], x[:1], 2)[0], atol=1e-3)
+
+
+def test_latent_windows_are_measured_in_cells() -> None:
+    """If this fails, an autoencoder's factor is forgotten and windows have another size than the model's."""
+    unet = tiny_unet(in_channels=4, out_channels=4, sample_size=4)
+    prior: Prior = LatentPrior(unet, DDPMScheduler(), tiny_vae("AutoencoderKL"))  # cells of 2 pixels
+    shapes: list[tuple[int, ...]] = []
+    unet.conv_in.register_forward_pre_hook(lambda _m, args: shapes.append(tuple(args[0].shape)))
+    with torch.no_grad():
+        Windowed(prior, 8, 4, 3).denoise(noise(1, 4, 8, 6).float(), prior.schedule(10)[5])
+    assert shapes == [(3, 4, 4, 4), (3, 4, 4, 4)], "3 x 2 windows of 4 x 4 cells, 2 cells apart"
+
+
+def test_text_priors_are_told_the_windows_size(tmp_path: Path) -> None:
+    """If this fails, SDXL is told the size of the whole where it sees a window, or loses prompts in windows."""
+    for make in (tiny_sd, tiny_sdxl):
+        prior = StableDiffusionPrior(make(tmp_path))
+        side = prior.preferred_size
+        assert side is not None
+        told: list[Any] = []
+        hook = lambda _m, _a, kwargs: told.append(kwargs.get("added_cond_kwargs"))  # noqa: E731, B023
+        prior.model.register_forward_pre_hook(hook, with_kwargs=True)
+        cells = side // prior.codec.factor
+        asked = Conditions(prompt=["a cat", "a dog"], size=(2 * side, side))
+        x = noise(2, 4, 2 * cells, cells).float()
+        with torch.no_grad():
+            Windowed(prior, side, 0).conditioned(2, asked).denoise(x, prior.schedule(10)[5])
+        if make is tiny_sdxl:
+            assert told[0]["time_ids"].tolist() == [[side, side, 0, 0, side, side]] * 8, (
+                "2 images, 2 windows, 2 prompts"
+            )
+
+
+def test_the_pipeline_shows_windows_where_they_are_asked_for() -> None:
+    """If this fails, a hole larger than the prior is shown whole though windows were asked for, or the reverse."""
+    pipe = tiny_pipe(sample_size=16)
+    image = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
+    white = np.zeros((70, 60), bool)
+    white[20:40, 10:34] = True
+    seen: list[tuple[int, ...]] = []
+    pipe.prior.unet.conv_in.register_forward_pre_hook(  # type: ignore[attr-defined]
+        lambda _m, args: seen.append(tuple(args[0].shape[-2:]))
+    )
+    for windows, shapes in ((None, {(40, 48)}), (False, {(40, 48)}), (True, {(16, 16)})):
+        seen.clear()
+        out = pipe(image, white, crop=Crop(windows=windows), schedule=TWO, generator=0, output_type="np")
+        assert set(seen) == shapes
+        assert np.array_equal(out.images[0][~white], image[~white])
+        assert out.model_calls == 2
+    seen.clear()
+    states: list[Any] = []
+    asked: dict[str, Any] = {"crop": Crop(windows=True), "schedule": TWO, "output_type": "np"}
+    whole = pipe(image, white, generator=0, callback_on_step_end=lambda *a: states.append(a[3]["state"]), **asked)
+    assert np.array_equal(pipe.resume(states[0], image, white, **asked).images, whole.images)
+
+
+def test_a_prior_of_one_size_fills_larger_holes() -> None:
+    """If this fails, holes larger than a DiT's one size are refused although windows would do."""
+    pipe = RePaintPipeline.from_pipe(tiny_dit())
+    pipe.set_progress_bar_config(disable=True)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    white = np.zeros((40, 50), bool)
+    white[10:30, 10:40] = True
+    result = pipe(image, white, class_labels=3, schedule=TWO, generator=0, output_type="np").images[0]
+    assert np.array_equal(result[~white], image[~white])
+    assert not np.array_equal(result[white], image[white])
+    with pytest.raises(PriorError, match=r"this DiT draws 16 x 16"):
+        pipe(image, white, class_labels=3, schedule=TWO, crop="off")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 7}, r"Windows of 7 pixels for a prior that takes multiples of 2: give a multiple\."),
+        ({"size": 0}, r"Windows of 0 pixels for a prior"),
+        (
+            {"size": 8, "overlap": 8},
+            r"Windows of 8 pixels with overlap 8 in batches of 8: the overlap lies in",
+        ),
+        ({"size": 8, "overlap": -1}, r"with overlap -1"),
+        ({"size": 8, "overlap": 2, "batch": 0}, r"in batches of 0"),
+    ],
+)
+def test_what_windows_refuse(wrong: dict[str, int], message: str) -> None:
+    """If this fails, windows that cannot be placed end as a traceback, or in a loop without end."""
+    with pytest.raises(InputError, match=message):
+        Windowed(tiny_pipe().prior, **wrong)

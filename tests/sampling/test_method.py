@@ -1,0 +1,141 @@
+"""Methods as points: parts from text and back, moves in order, overrides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from repaint.errors import InputError, RepaintError, ScheduleError
+from repaint.sampling.corrector import Langevin
+from repaint.sampling.merge import Fresh, Predicted, Trajectory
+from repaint.sampling.method import CORRECTORS, MERGES, SOLVERS, Method, Move, as_method, build, spec
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.solvers import DDIM, DDPM, Multistep
+
+PARTS = [
+    (Fresh(), "fresh"),
+    (Trajectory(), "trajectory"),
+    (Predicted(8.0), "predicted(lam=8.0, relax=1.0)"),
+    (Predicted(), "predicted(lam=inf, relax=1.0)"),
+    (DDPM("learned"), "ddpm(variance=learned)"),
+    (DDIM(0.5), "ddim(eta=0.5)"),
+    (Multistep(), "multistep"),
+    (Langevin(2, 1.0, "averaged"), "langevin(iterations=2, h=1.0, noise=averaged)"),
+]
+
+
+@pytest.mark.parametrize(("part", "text"), PARTS)
+def test_parts_survive_being_written_down(part: object, text: str) -> None:
+    """If this fails, a method printed in a report cannot be run again."""
+    assert spec(part) == text
+    assert build("part", text, {**MERGES, **SOLVERS, **CORRECTORS}) == part
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("predicted", Predicted(math.inf)),
+        (" predicted ( inf ) ", Predicted(math.inf)),
+        ("ddpm(large)", DDPM("large")),
+        ("langevin(3, noise=averaged)", Langevin(3, 0.6, "averaged")),
+    ],
+)
+def test_short_forms(text: str, part: object) -> None:
+    """If this fails, the forms that the documentation shows are refused."""
+    assert build("part", text, {**MERGES, **SOLVERS, **CORRECTORS}) == part
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("ddin(0.5)", ScheduleError, r"No solver 'ddin': there are ddpm, ddim, multistep, refresh. Did you"),
+        ("ddim(0.5", ScheduleError, r"No solver 'ddim\(0.5'"),
+        ("ddim(1, 2, 3)", ScheduleError, r"The solver 'ddim\(1, 2, 3\)' cannot be read"),
+        ("ddim(gamma=1)", ScheduleError, r"cannot be read.*Write it like ddim\(0.5\)"),
+        ("ddim(eta=)", ScheduleError, r"cannot be read"),
+        ("ddim(__import__('os').system('true'))", ScheduleError, r"arguments are numbers, inf or words"),
+        ("ddim(2)", InputError, r"eta lies in \[0, 1\]"),
+        ("ddim(half)", RepaintError, r"ddim"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_unreadable_parts_are_refused(text: str, error: type[Exception], message: str) -> None:
+    """If this fails, a typo runs another method, or code."""
+    with pytest.raises(error, match=message):
+        build("solver", text, SOLVERS)
+
+
+def test_moves_come_in_order_and_cost_what_is_stated() -> None:
+    """If this fails, the corrector runs at the wrong level, or progress bars and budgets are wrong."""
+    method = Method(JumpSchedule.from_levels([2, 1, 2, 0]), corrector=Langevin(2))
+    assert method.moves == (
+        *[Move("correct", 2, 2)] * 2,
+        Move("denoise", 2, 1),
+        Move("renoise", 1, 2),
+        *[Move("correct", 2, 2)] * 2,
+        Move("denoise", 2, 0),
+    )
+    assert method.model_calls == 6
+    assert method.counts == {"transitions": 3, "renoises": 1, "model_calls": 6}
+
+
+def test_as_method_replaces_parts() -> None:
+    """If this fails, an argument of the pipeline that should override the preset does not, or more than it says."""
+    preset = as_method("corrected")
+    assert preset == Method.from_preset("corrected")
+    changed = as_method("corrected", merge="fresh", solver=DDPM("large"), corrector="none")
+    assert (changed.merge, changed.solver, changed.corrector) == (Fresh(), DDPM("large"), None)
+    assert (changed.schedule, changed.spacing) == (preset.schedule, preset.spacing)
+    assert as_method(preset) == preset
+    assert as_method(JumpSchedule.paper(9, 2, 2), corrector="langevin(2)").corrector == Langevin(2)
+
+
+def test_a_bare_walk_is_the_papers_method_on_it() -> None:
+    """If this fails, schedule=JumpSchedule.paper() and schedule="paper" differ in more than their names."""
+    bare, preset = as_method(JumpSchedule.paper()).describe(), as_method("paper").describe()
+    assert {key for key in bare if bare[key] != preset[key]} == {"name"}
+
+
+def test_methods_come_from_files(tmp_path: Path) -> None:
+    """If this fails, a preset of one's own does not run."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("steps: 9\nspacing: quadratic\nmerge: predicted(8)\nsolver: ddim(0.5)\ncorrector: langevin(1)\n")
+    expected = Method(
+        JumpSchedule.paper(9, 1, 1), Predicted(8), DDIM(0.5), Langevin(1), spacing="quadratic", name="mine"
+    )
+    assert Method.from_yaml(path) == as_method(path) == as_method(str(path)) == expected
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """A user's own solver."""
+
+    uses_noise = False
+
+    def step(self, x: torch.Tensor, *rest: object) -> torch.Tensor:
+        return x / 2
+
+
+def test_own_parts_are_welcome() -> None:
+    """If this fails, users cannot bring a solver of their own."""
+    method = as_method("quick", solver=Halfway())
+    assert method.solver == Halfway()
+    assert method.describe()["solver"] == "Halfway"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_schedule_is_refused() -> None:
+    """If this fails, schedule=250 ends in a traceback."""
+    with pytest.raises(ScheduleError, match=r"A schedule of type int: it is a preset's name"):
+        as_method(250)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["merge", "solver", "corrector"])
+def test_a_part_that_is_no_part_is_refused(part: str, unchecked: None) -> None:
+    """If this fails, merge=0.5 ends in an AttributeError deep in the loop."""
+    with pytest.raises(ScheduleError, match=rf"A {part} of type float: it is one of .* Pass one of these"):
+        as_method("quick", **{part: 0.5})

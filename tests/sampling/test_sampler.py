@@ -1,0 +1,578 @@
+"""The loop: exact laws on a Gaussian, determinism, interruption, branches, guidance, and mutants that must be caught.
+
+On two correlated Gaussian pixels every move of the sampler is linear, so what a method gives can be computed instead of
+sampled (`law`). Three numbers are then kept apart: the truth (the exact posterior), the law (what the method gives with
+infinitely many samples), and what was sampled. The second is held to the third within sampling error, the first to the
+second within what the method is known to get wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.two_pixel_law import CORRELATION, MEAN, STD, VALUE, law
+from torch import Tensor
+
+from repaint.errors import InputError, NoiseLevelError, NonFiniteError, StateError
+from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling import presets
+from repaint.sampling import sampler as sampler_module
+from repaint.sampling.corrector import Langevin
+from repaint.sampling.levels import CLEAN, Level, renoise_scales
+from repaint.sampling.merge import Predicted, merge_known
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.solvers import DDPM, Multistep
+from repaint.sampling.state import SamplerState
+
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+EDM = {"_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0}
+
+
+def log_snr_step(src: Level, dst: Level) -> float:
+    return math.log(dst.alpha / dst.sigma) - math.log(src.alpha / src.sigma)
+
+
+def problem(count: int) -> tuple[Tensor, Tensor]:
+    """(x0, known) of the two-pixel problem, `count` times over."""
+    x0 = torch.tensor([VALUE, math.nan], dtype=torch.float64).expand(count, 2)
+    return x0, torch.tensor([True, False]).expand(count, 2)
+
+
+def last(states: object) -> SamplerState:
+    *_, state = states  # type: ignore[misc]
+    return state
+
+
+def sampled(sampler: Sampler, count: int, seed: int = 0) -> tuple[float, float]:
+    """Mean and std of the unknown pixel over a population that one seed serves."""
+    x = last(sampler.run(sampler.start(*problem(count), seeds=[seed]))).x
+    assert (x[:, 0] == VALUE).all()
+    return float(x[:, 1].mean()), float(x[:, 1].std())
+
+
+def follows_its_law(sampler: Sampler, count: int) -> bool:
+    """Sampled mean and std within four standard errors of what the method gives by theory."""
+    (mean, std), (expected_mean, expected_std) = sampled(sampler, count), law(sampler)
+    error = expected_std / math.sqrt(count)
+    return abs(mean - expected_mean) < 4 * error and abs(std - expected_std) < 4 * error / math.sqrt(2)
+
+
+# --- What methods give
+
+
+@pytest.mark.parametrize(
+    "name", ["paper", "none", "quick", "early", "large-jump", "predicted", "corrected", "fast", "balanced"]
+)
+def test_presets_follow_their_law(name: str, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, some move, merge, order or noise level of the loop is not what the method says."""
+    assert follows_its_law(Sampler(two_pixels, Method.from_preset(name)), 4_000 if name == "paper" else 20_000)
+
+
+@pytest.mark.parametrize("merge", ["fresh", "predicted(inf)", "predicted(inf, relax=1.8)"])
+@pytest.mark.parametrize("solver", ["ddpm", "ddim(0.3)", "refresh(0.3)", "refresh(0, noise=averaged)"])
+@pytest.mark.parametrize("corrector", ["none", "langevin(2, h=0.6)"])
+@pytest.mark.parametrize("scheduler", [FLOW, EDM], ids=["flow", "VE"])
+def test_every_combination_follows_its_law_on_other_paths(
+    scheduler: dict[str, object], corrector: str, solver: str, merge: str
+) -> None:
+    """If this fails, a part of the loop is right for VP models only."""
+    prior = GaussianMixturePrior([1.0], [[0.0, 0.0]], [CORRELATION.tolist()], scheduler=scheduler)
+    schedule = JumpSchedule.paper(20, 5, 3)
+    assert follows_its_law(Sampler(prior, as_method(schedule, merge=merge, solver=solver, corrector=corrector)), 20_000)
+
+
+@pytest.mark.parametrize("scheduler", [None, FLOW, EDM], ids=["VP", "flow", "VE"])
+def test_repaint_finds_the_posterior(scheduler: dict[str, object] | None, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, RePaint as published does not inpaint: the known pixel no longer tells about the other.
+
+    The bands hold RePaint's own bias (by its law: at most 0.037 in mean, 0.018 in std) and four standard errors of 4000
+    samples (0.026 and 0.019).
+    """
+    prior = (
+        two_pixels
+        if scheduler is None
+        else GaussianMixturePrior([1.0], [[0.0] * 2], [CORRELATION.tolist()], scheduler=scheduler)
+    )
+    mean, std = sampled(Sampler(prior, as_method(JumpSchedule.paper(250, 10, 10))), 4_000)
+    assert abs(mean - MEAN) < 0.10
+    assert abs(std - STD) < 0.04
+
+
+def test_without_resampling_the_posterior_is_missed(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the test above would pass without RePaint, and says nothing."""
+    mean, std = sampled(Sampler(two_pixels, as_method(JumpSchedule.paper(250, 10, 1))), 4_000)
+    assert abs(mean - MEAN) > 0.3
+    assert abs(std - STD) > 0.08
+
+
+@pytest.mark.parametrize("name", presets.available())
+def test_presets_state_what_they_give_and_miss(name: str, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a preset's accuracy has changed: the quality that its file states must be measured anew.
+
+    Resampling with a noised known part learns a little too little from it (paper, quick); the predicted noise of the
+    known pixel knows the hole, and a little too much is learnt (predicted); a frozen x0_hat loses variance (corrected).
+    """
+    stated = presets.read(name)[1].measured["two_pixels"]
+    found = law(Sampler(two_pixels, Method.from_preset(name)))
+    assert found == pytest.approx((stated["mean"], stated["std"]), abs=5e-4)  # computed, not sampled: only rounding
+
+
+def test_more_steps_bring_predicted_to_the_posterior(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the merge that claims to be exact in the limit is not even so for a Gaussian."""
+    errors = []
+    for steps in (50, 200, 800):
+        method = as_method(JumpSchedule.paper(steps, 1, 1), merge="predicted(inf)", corrector="langevin(4, h=0.1)")
+        mean, std = law(Sampler(two_pixels, method))
+        errors.append(math.hypot(mean - MEAN, std - STD))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.02
+
+
+# --- What moves hand on to later ones
+
+
+def test_multistep_solvers_get_the_step_before(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a second-order solver extrapolates from nothing, or across a renoise."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Recorder(Multistep):
+        def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+            seen.append((prediction.x0_hat, src, history))
+            return super().step(x, prediction, src, dst, z, history)
+
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([4, 3, 2, 4, 3, 0]), solver=Recorder()))
+    last(sampler.run(sampler.start(*problem(1), seeds=[1])))
+    assert [history is None for *_, history in seen] == [True, False, True, False]  # 4->3, 3->2, jump, 4->3, 3->0
+    for before, after in ((0, 1), (2, 3)):
+        x0_hat, level = seen[after][2]
+        assert torch.equal(x0_hat, seen[before][0])
+        assert level == seen[before][1]
+
+
+def test_averaged_corrector_uses_each_draw_twice(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, Leimkuhler-Matthews steps have fresh noise twice: half the kick, and no exactness."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Recorder(Langevin):
+        def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+            seen.append((z_before, z))
+            return super().step(x, prediction, level, z, z_before)
+
+    method = as_method(JumpSchedule.from_levels([2, 1, 0]), corrector=Recorder(3, noise="averaged"))
+    sampler = Sampler(two_pixels, method)
+    last(sampler.run(sampler.start(*problem(1), seeds=[1])))
+    draws = [draw for pair in seen for draw in pair]
+    shared = [torch.equal(a, b) for a, b in pairwise(draws)]
+    # Per level: (a, b) (b, c) (c, d). At the next level all is new.
+    assert shared == [False, True, False, True, False, False, False, True, False, True, False]
+
+
+def test_a_renoise_ends_what_steps_hand_on(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the draw or the x0_hat of before a jump is used after it, where x has left them behind."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2), solver="refresh(0.3, noise=averaged)"))
+    for state, move in zip(sampler.run(sampler.start(*problem(1), seeds=[1])), sampler.moves, strict=True):
+        carried = [value is not None for value in (state.history, state.history_level, state.z_before)]
+        assert carried == ([False] * 3 if move.kind == "renoise" else [True] * 3)
+
+
+def test_a_correctors_draw_does_not_enter_the_step(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a solver's noise holds half of the draw that an averaged corrector has used twice already."""
+    seen = []
+
+    class Step(DDPM):
+        def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+            seen.append(z.clone())
+            return super().step(x, prediction, src, dst, z, history)
+
+    class Correct(Langevin):
+        def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+            seen.append(z.clone())
+            return super().step(x, prediction, level, z, z_before)
+
+    method = as_method(JumpSchedule.from_levels([3, 2, 0], 8), solver=Step(), corrector=Correct(1, noise="averaged"))
+    sampler = Sampler(two_pixels, method)
+    state = sampler.start(*problem(20_000), seeds=[0])
+    sampler.advance(sampler.advance(state))
+    assert abs(float((seen[0] * seen[1]).mean())) < 4 / math.sqrt(40_000)  # four standard errors
+
+
+class BareMerge:
+    """`predicted(inf)` with the members that the protocol requires, and no optional one."""
+
+    uses_noise, uses_path = False, False
+
+    def noise(self, eps_hat: Tensor | None, z: Tensor, path: Tensor | None) -> Tensor:
+        return z if eps_hat is None else eps_hat
+
+
+class BareSolver:
+    """`ddpm` with the members that the protocol requires, and no optional one."""
+
+    uses_noise = True
+
+    def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+        return DDPM().step(x, prediction, src, dst, z, history)
+
+
+def test_parts_of_ones_own_need_the_required_members_only(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a merge or solver written as the protocols say does not run, or runs as another."""
+    walk = JumpSchedule.paper(8, 3, 2)
+    plain = Sampler(two_pixels, as_method(walk, merge=Predicted(), solver=DDPM()))
+    own = Sampler(two_pixels, as_method(walk, merge=BareMerge(), solver=BareSolver()))
+    first, second = (last(sampler.run(sampler.start(*problem(3), seeds=[1, 2, 3]))).x for sampler in (plain, own))
+    assert torch.equal(first, second)
+
+
+class BareTrajectory(BareMerge):
+    """`trajectory`, given the prediction too."""
+
+    uses_path = True
+
+    def noise(self, eps_hat: Tensor | None, z: Tensor, path: Tensor | None) -> Tensor:
+        assert path is not None
+        return path
+
+
+def test_a_merge_of_ones_own_may_read_the_path(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a rule between `predicted` and `trajectory` gets no path to read."""
+    walk = JumpSchedule.paper(8, 3, 2)
+    plain = Sampler(two_pixels, as_method(walk, merge="trajectory"))
+    own = Sampler(two_pixels, as_method(walk, merge=BareTrajectory()))
+    first, second = (last(sampler.run(sampler.start(*problem(3), seeds=[1, 2, 3]))).x for sampler in (plain, own))
+    assert torch.equal(first, second)
+
+
+class GivesNoise(DDPM):
+    """Returns the draw itself, whose memory the loop would use again."""
+
+    def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
+        return z
+
+
+class CorrectsToNoise(Langevin):
+    """Returns the draw itself, whose memory the loop would use again."""
+
+    def step(self, x: Tensor, prediction: Prediction, level: Level, z: Tensor, z_before: Tensor | None) -> Tensor:
+        return z
+
+
+@pytest.mark.parametrize("parts", [{"solver": GivesNoise()}, {"corrector": CorrectsToNoise()}], ids=["step", "correct"])
+def test_a_draw_that_a_part_returns_is_not_written_over(parts: Any, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the hole gets the known part's scaling where a solver or corrector returns its noise."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([3, 2, 0], 8), **parts))
+    after = next(iter(sampler.run(sampler.start(*problem(40_000), seeds=[0]))))
+    assert float(after.x[:, 1].std()) == pytest.approx(1, abs=4 / math.sqrt(80_000))
+    assert abs(float(after.x[:, 1].mean())) < 4 / math.sqrt(40_000)
+
+
+# --- Mutants: each must leave the bands above, or the tests are blind
+
+
+def known_part_stands_right(sampler: Sampler, count: int) -> bool:
+    """At every level the known pixel has mean alpha x0 and std sigma, within five and a half standard errors."""
+    for state in sampler.run(sampler.start(*problem(count), seeds=[0])):
+        level, known = sampler.grid[state.level], state.x[:, 0]
+        error = level.sigma * 5.5 / math.sqrt(count)
+        if abs(float(known.mean()) - level.alpha * VALUE) > error:
+            return False
+        if abs(float(known.std()) - level.sigma) > error / math.sqrt(2):
+            return False
+    return True
+
+
+def halved_renoise(src: Level, dst: Level) -> tuple[float, float]:
+    gain, std = renoise_scales(src, dst)
+    return gain, std / math.sqrt(2)
+
+
+def variance_for_std(
+    x: Tensor, x0: Tensor, noise: Tensor | None, known: Tensor, level: Level, out: Tensor | None = None
+) -> Tensor:
+    """Algorithm 1 line 5 of the paper as printed."""
+    return merge_known(x, x0, noise, known, Level(level.alpha, level.sigma**2, level.t))
+
+
+class Stale(Sampler):
+    """Predicts with the level it is about to reach."""
+
+    def _predict(self, x: Tensor, at: int) -> Prediction:
+        return super()._predict(x, max(at - 1, 1))
+
+
+@pytest.mark.parametrize("mutant", ["none", "halved renoise variance", "variance for std", "stale level"])
+def test_mutants_are_caught(mutant: str, two_pixels: GaussianMixturePrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the classic faults of RePaint implementations would pass unseen.
+
+    It takes both checks: the result hardly shows a wrong std of the known part at low levels, and the known part does
+    not show a stale level.
+    """
+    if mutant == "halved renoise variance":
+        monkeypatch.setattr(sampler_module, "renoise_scales", halved_renoise)
+    if mutant == "variance for std":
+        monkeypatch.setattr(sampler_module, "merge_known", variance_for_std)
+    sampler = (Stale if mutant == "stale level" else Sampler)(two_pixels, Method.from_preset("quick"))
+    holds = follows_its_law(sampler, 20_000) and known_part_stands_right(sampler, 20_000)
+    assert holds == (mutant == "none")
+
+
+# --- Determinism
+
+
+class RowByRow(GaussianMixturePrior):
+    """Predicts each sample by itself: matrix products may round differently in batches, here only the loop can."""
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        rows = [super(RowByRow, self).denoise(row[None], level) for row in x]
+        return Prediction(torch.cat([row.x0_hat for row in rows]), torch.cat([row.eps_hat for row in rows]))
+
+
+METHODS = {
+    "fresh, ddpm": ("fresh", "ddpm", "none"),
+    "trajectory": ("trajectory", "ddim(0.5)", "none"),
+    "predicted, averaged": ("predicted(8)", "ddim(0.0)", "langevin(2, h=0.6, noise=averaged)"),
+    "multistep": ("predicted(inf)", "multistep", "none"),
+}
+
+
+@pytest.fixture(params=METHODS)
+def short(request: pytest.FixtureRequest) -> Sampler:
+    """A short walk with jumps, for every kind of thing that a state must remember."""
+    merge, solver, corrector = METHODS[request.param]
+    method = as_method(JumpSchedule.paper(8, 3, 2), merge=merge, solver=solver, corrector=corrector)
+    return Sampler(RowByRow([1.0], [[0.0, 0.0]], [CORRELATION.tolist()]), method)
+
+
+def test_a_result_does_not_depend_on_its_batch(short: Sampler) -> None:
+    """If this fails, image 3 of a batch is another image than seed 3 gives alone."""
+
+    def run(seeds: Sequence[int]) -> Tensor:
+        return last(short.run(short.start(*problem(len(seeds)), seeds=seeds))).x
+
+    together = run([5, 6, 7, 8])
+    assert torch.equal(run([7])[0], together[2])
+    assert torch.equal(run([8, 5]), together[[3, 0]])
+    assert len(together.unique()) == 5  # the known value, and four different others
+
+
+def test_global_randomness_plays_no_part(short: Sampler) -> None:
+    """If this fails, results depend on what ran before; or running here disturbs the caller's randomness."""
+
+    def run() -> Tensor:
+        return last(short.run(short.start(*problem(2), seeds=[1, 2]))).x
+
+    torch.manual_seed(0)
+    first, after = run(), torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), after)
+    assert torch.equal(run(), first)
+
+
+def test_interruption_anywhere_changes_nothing(short: Sampler, tmp_path: Path) -> None:
+    """If this fails, a resumed run gives another image than one that was left alone."""
+    start = short.start(*problem(2), seeds=[1, 2])
+    states = [start, *short.run(start)]
+    assert [state.position for state in states] == list(range(len(short.moves) + 1))
+    assert states[-1].model_calls == short.method.model_calls
+    for state in states:
+        state.save(tmp_path / "state")
+        resumed = SamplerState.load(tmp_path / "state")
+        final = last([resumed, *short.run(resumed)])
+        assert torch.equal(final.x, states[-1].x)
+        assert (final.model_calls, final.level) == (states[-1].model_calls, 0)
+        assert torch.equal(final.streams.states, states[-1].streams.states)
+
+
+def test_a_state_tells_what_was_predicted_last(short: Sampler) -> None:
+    """If this fails, previews show another step than the last, or calls are not counted as they are made."""
+    start = short.start(*problem(2), seeds=[1, 2])
+    for (before, after), move in zip(pairwise([start, *short.run(start)]), short.moves, strict=True):
+        called = move.kind != "renoise"
+        expected = short.prior.denoise(before.x, short.grid[move.src]).x0_hat if called else before.x0_hat
+        assert after.x0_hat is not None
+        assert torch.equal(after.x0_hat, expected)
+        assert (after.model_calls, after.level) == (before.model_calls + called, move.dst)
+
+
+def test_states_are_never_changed_in_place(short: Sampler) -> None:
+    """If this fails, a kept state rots while the run goes on, and branches start from something else."""
+    start = short.start(*problem(1), seeds=[1])
+    states = [start, *short.run(start)]
+    again = [start, *short.run(start)]
+    assert all(torch.equal(a.x, b.x) for a, b in zip(states, again, strict=True))
+
+
+@pytest.mark.parametrize("cut", [None, 10])
+def test_damaged_states_are_refused(cut: int | None, two_pixels: GaussianMixturePrior, tmp_path: Path) -> None:
+    """If this fails, a flipped bit on disk becomes a quietly different image."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2)))
+    next(iter(sampler.run(sampler.start(*problem(1), seeds=[1])))).save(tmp_path / "state")
+    whole = (tmp_path / "state").read_bytes()
+    places = range(0, len(whole), 61)  # header, facts, checksum, tensors and streams; all bytes were tried once
+    damaged = (
+        [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in places] if cut is None else [whole[:-cut], b""]
+    )
+    for content in damaged:
+        (tmp_path / "state").write_bytes(content)
+        with pytest.raises(StateError):
+            SamplerState.load(tmp_path / "state")
+
+
+def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
+    """If this fails, the wrong file ends in a traceback."""
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.ones(1)}, tmp_path / "weights.safetensors")
+    with pytest.raises(StateError, match=r"weights.safetensors has format None: a saved state has 'repaint-state-1'"):
+        SamplerState.load(tmp_path / "weights.safetensors")
+    with pytest.raises(StateError, match=r"Cannot read the state .*missing.* Give a file that SamplerState.save wrote"):
+        SamplerState.load(tmp_path / "missing")
+
+
+# --- Continuing elsewhere
+
+
+def stopped_at(sampler: Sampler, level: int, count: int = 1) -> SamplerState:
+    states = sampler.run(sampler.start(*problem(count), seeds=range(count)))
+    return next(state for state in states if state.level == level)
+
+
+def test_a_branch_takes_several_seeds_and_another_walk(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, one cannot explore alternatives from a half-done result."""
+    state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
+    onwards = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 3).capped(10)))
+    states = list(onwards.run(state.branch([4, 5, 6])))
+    assert [after.level for after in states] == [move.dst for move in onwards.moves]
+    x = states[-1].x
+    assert (x[:, 0] == VALUE).all()
+    assert len(x[:, 1].unique()) == 3
+    assert torch.equal(last(onwards.run(state.branch([5]))).x[0], x[1])  # a branch is its seed's, not its neighbours'
+    assert torch.equal(state.x, stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10).x)
+
+
+def test_a_branch_with_a_fresh_merge_forgets_the_path(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a branch of a trajectory run replays the old path at each renoise, whatever its own merge is."""
+    state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1), merge="trajectory")), 10)
+    fresh = Sampler(two_pixels, as_method(JumpSchedule.from_levels([10, 15, 0], 20), merge="fresh"))
+    up = fresh.advance(fresh.adopt(state.branch([3])))
+    assert up.level == 15
+    replayed = fresh.grid[15].alpha * state.x0 + fresh.grid[15].sigma * state.path
+    assert not torch.isclose(up.x[:, 0], replayed[:, 0]).any()
+
+
+def test_branches_that_do_not_fit_are_refused(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a sample goes on as if it had another noise level than it has."""
+    descent = JumpSchedule.paper(20, 5, 1)
+    state = stopped_at(Sampler(two_pixels, as_method(descent)), 10, count=2)
+    branch = state.branch([1, 2])
+    with pytest.raises(StateError, match=r"A branch at level 10 cannot take a walk that begins at level 20"):
+        Sampler(two_pixels, as_method(descent)).adopt(branch)
+    with pytest.raises(StateError, match=r"stands on another grid of noise levels"):
+        Sampler(two_pixels, as_method(JumpSchedule.paper(40, 5, 1).capped(10))).adopt(branch)
+    with pytest.raises(StateError, match=r"without a replayed path cannot use merge trajectory"):
+        Sampler(two_pixels, as_method(descent.capped(10), merge="trajectory")).adopt(branch)
+    for seeds in ([], [1], [1, 2, 3]):
+        with pytest.raises(InputError, match=f"{len(seeds)} seeds for a state of 2 images"):
+            state.branch(seeds)
+
+
+def test_a_state_of_another_walk_is_refused(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a run resumed with other settings gives a result that no settings give."""
+    state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
+    for other in (JumpSchedule.paper(20, 5, 2), JumpSchedule.paper(40, 5, 1)):
+        with pytest.raises(StateError, match=r"10 moves into another walk at level 10.*state.branch\(seeds\)"):
+            next(iter(Sampler(two_pixels, as_method(other)).run(state)))
+    begun = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))).start(*problem(1), seeds=[0])
+    with pytest.raises(StateError, match=r"0 moves into another walk at level 20"):
+        Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 2))).adopt(begun)
+    branch = next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(10))).run(state.branch([0]))))
+    with pytest.raises(StateError, match=r"1 moves into another walk at level 9"):
+        next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(9))).run(branch)))
+
+
+def test_starting_from_an_image(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, strength < 1 does not start from the given image at the noise of its level."""
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(5)))
+    level = sampler.grid[5]
+    init = torch.full((40_000, 2), 3.0, dtype=torch.float64)
+    state = sampler.start(*problem(40_000), seeds=[0], init=init)
+    assert state.level == 5
+    error = level.sigma / 200  # of a mean over 40 000
+    assert float(state.x[:, 1].mean()) == pytest.approx(3 * level.alpha, abs=4 * error)
+    assert float(state.x[:, 0].mean()) == pytest.approx(VALUE * level.alpha, abs=4 * error)
+    assert float(state.x[:, 1].std()) == pytest.approx(level.sigma, rel=4 / math.sqrt(80_000))
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 2], [1, 2, 3, 4]])
+def test_seeds_that_do_not_fit_are_refused(seeds: list[int], two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, some image of a batch has no randomness of its own."""
+    with pytest.raises(InputError, match=f"{len(seeds)} seeds for 3 images"):
+        Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2))).start(*problem(3), seeds=seeds)
+
+
+# --- Models that fail, and guidance
+
+
+class Broken(GaussianMixturePrior):
+    """Overflows at one level."""
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        prediction = super().denoise(x, level)
+        bad = level == self.schedule(8, "linspace")[3]
+        return Prediction(prediction.x0_hat * (math.nan if bad else 1), prediction.eps_hat)
+
+
+def test_nan_stops_the_run_and_names_the_level() -> None:
+    """If this fails, an overflow in half precision becomes a black image after the whole run."""
+    sampler = Sampler(Broken([1.0], [[0.0, 0.0]], [CORRELATION.tolist()]), as_method(JumpSchedule.paper(8, 3, 1)))
+    seen = []
+    with pytest.raises(NonFiniteError, match=r"The prediction at level 3 of 8 .*Broken overflowed.*torch_dtype"):
+        seen.extend(state.level for state in sampler.run(sampler.start(*problem(1), seeds=[1])))
+    assert seen == [7, 6, 5, 4, 3]
+
+
+def likelihood_gradient(value: float, std: float) -> Callable[[Tensor, Level], Tensor]:
+    """Of log p(y | x) for y = x0 + std * noise and x0 ~ N(0, 1): given x, x0 is N(alpha x, sigma^2) on a VP path."""
+
+    def gradient(x: Tensor, level: Level) -> Tensor:
+        return (value - level.alpha * x) * level.alpha / (std**2 + level.sigma**2)
+
+    return gradient
+
+
+def test_exact_guidance_samples_the_exact_posterior() -> None:
+    """If this fails, guidance enters with the wrong sign, scale or level.
+
+    N(0, 1) guided by y = 2 with variance 0.5 must give, draw for draw, what the prior N(4/3, 1/3) gives unguided.
+    """
+    method = as_method(JumpSchedule.paper(50, 5, 2))
+    x0, known = torch.zeros(2_000, 1, dtype=torch.float64), torch.zeros(2_000, 1, dtype=torch.bool)
+
+    def run(mean: float, variance: float, gradient: Callable[[Tensor, Level], Tensor] | None) -> Tensor:
+        sampler = Sampler(GaussianMixturePrior([1.0], [[mean]], [[[variance]]]), method, gradient)
+        return last(sampler.run(sampler.start(x0, known, seeds=[0]))).x
+
+    guided = run(0.0, 1.0, likelihood_gradient(2.0, 0.5**0.5))
+    torch.testing.assert_close(guided, run(4 / 3, 1 / 3, None), rtol=0, atol=1e-9)
+    assert float(guided.mean()) == pytest.approx(4 / 3, abs=0.05)  # four standard errors of 2000 samples
+
+
+def test_walks_may_go_up_to_pure_noise() -> None:
+    """If this fails, resampling on a flow or zero-terminal-SNR grid divides by alpha = 0."""
+    prior = GaussianMixturePrior([1.0], [[0.0, 0.0]], [CORRELATION.tolist()], scheduler=FLOW)
+    sampler = Sampler(prior, as_method(JumpSchedule.from_levels([4, 3, 2, 4, 0])))
+    assert sampler.grid[4].alpha == 0
+    assert last(sampler.run(sampler.start(*problem(1), seeds=[1]))).level == 0  # up to pure noise and down again
+    with pytest.raises(NoiseLevelError, match="pure noise has nothing to carry up"):
+        renoise_scales(sampler.grid[4], CLEAN)

@@ -1,0 +1,351 @@
+"""Every solver step against diffusers in float64, orders of convergence, and the corrector's stationary law.
+
+One deliberate difference from diffusers: onto the clean level our DDPM adds no noise, whatever the variance choice.
+diffusers adds none after t = 0 only, so that with "trailing" spacing, whose last timestep lies above 0, its last step
+leaves noise of std sqrt(beta) on the result ("fixed_large"; 0.06 at 50 steps of the linear betas).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from torch import Tensor
+
+from repaint.errors import InputError
+from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.corrector import Langevin
+from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.noise import NoiseSchedule
+from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Solver
+
+TOLERANCE = 1e-9  # 1 - abar loses up to four of float64's sixteen digits; its quotients are multiplied by |x| < 100
+SHAPE = (2, 3, 4, 4)
+Variance = Literal["small", "large", "learned"]
+
+
+def network(x: Tensor, t: float) -> Tensor:
+    """Some smooth function of x and t: agreement must not depend on the model being good."""
+    return torch.sin(3 * x + t / 100) + 0.3 * x
+
+
+def normal(seed: int) -> Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# --- DDIM and DDPM against diffusers
+
+
+@pytest.mark.parametrize("clip_sample", [True, False], ids=["clipped", "free"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_is_that_of_diffusers(eta: float, spacing: str, kind: str, clip_sample: bool, float64: Any) -> None:
+    """If this fails, our DDIM step is not DDIM's (with eps derived again after clipping, as in GLIDE)."""
+    with float64():
+        scheduler = DDIMScheduler(timestep_spacing=spacing, prediction_type=kind, clip_sample=clip_sample)
+    scheduler.set_timesteps(50)
+    grid = NoiseSchedule.from_scheduler(scheduler, 50)
+    solver, clip = DDIM(eta), Clip.from_config(scheduler.config)
+    x = normal(0)
+    for i, t in enumerate(scheduler.timesteps.tolist()):
+        src, dst = grid[50 - i], grid[49 - i]
+        output, z = network(x, t), normal(i + 1)
+        ours = solver.step(x, from_output(kind, output, x, src, clip=clip), src, dst, z, None)
+        noise = z if eta else None
+        x = scheduler.step(output, t, x, eta, use_clipped_model_output=True, variance_noise=noise).prev_sample
+        torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("clip_sample", [True, False], ids=["clipped", "free"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("variance", ["small", "large", "learned"])
+def test_ddpm_is_that_of_diffusers(
+    variance: Variance, spacing: str, kind: str, clip_sample: bool, float64: Any
+) -> None:
+    """If this fails, our DDPM step is not DDPM's: mean, small, large or learned variance."""
+    theirs = {"small": "fixed_small", "large": "fixed_large", "learned": "learned_range"}[variance]
+    with float64():
+        scheduler = DDPMScheduler(
+            timestep_spacing=spacing, prediction_type=kind, clip_sample=clip_sample, variance_type=theirs
+        )
+    scheduler.set_timesteps(20)
+    grid = NoiseSchedule.from_scheduler(scheduler, 20)
+    solver, clip = DDPM(variance), Clip.from_config(scheduler.config)
+    x = normal(0)
+    for i, t in enumerate(scheduler.timesteps.tolist()):
+        src, dst = grid[20 - i], grid[19 - i]
+        output, mix = network(x, t), None
+        if variance == "learned":
+            output = torch.cat([output, torch.sin(5 * x)], dim=1)
+            output, mix = split_variance(output)
+        prediction = from_output(kind, output, x, src, clip=clip, variance=mix)
+        ours = solver.step(x, prediction, src, dst, normal(i + 1), None)
+        raw = output if mix is None else torch.cat([output, 2 * mix - 1], dim=1)
+        x = scheduler.step(raw, t, x, generator=torch.Generator().manual_seed(i + 1)).prev_sample
+        if dst == CLEAN:  # the deliberate difference: see the top of this file
+            x = prediction.x0_hat
+        torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_the_last_step_adds_no_noise(spacing: str, float64: Any) -> None:
+    """If this fails, results keep noise of the last level. It also pins where diffusers differs, and by how much."""
+    with float64():
+        scheduler = DDPMScheduler(timestep_spacing=spacing, variance_type="fixed_large", clip_sample=False)
+    scheduler.set_timesteps(50)
+    level, t = NoiseSchedule.from_scheduler(scheduler, 50)[1], int(scheduler.timesteps[-1])
+    x, output = normal(0), normal(1)
+    prediction = from_output("epsilon", output, x, level)
+    assert torch.equal(DDPM("large").step(x, prediction, level, CLEAN, normal(2), None), prediction.x0_hat)
+    theirs = scheduler.step(output, t, x, generator=torch.Generator().manual_seed(2)).prev_sample
+    left = level.sigma if spacing == "trailing" else 0.0  # from one level to clean, beta is sigma^2
+    torch.testing.assert_close(theirs, prediction.x0_hat + left * normal(2), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_ddim_with_eta_1_is_ddpm_with_the_small_variance() -> None:
+    """If this fails, one of two formulas for one distribution is wrong; for VE and flow, diffusers offers no check."""
+    for config in ({"beta_schedule": "linear"}, {"shift": 3.0}, {"sigma_min": 0.01, "sigma_max": 50.0}):
+        levels = NoiseSchedule.from_scheduler(config, 20).levels
+        for dst, src in pairwise(levels):
+            x, z = normal(0), normal(1)
+            prediction = from_output("sample", normal(2), x, src)
+            arguments = (x, prediction, src, dst, z, None)
+            torch.testing.assert_close(
+                DDIM(1.0).step(*arguments), DDPM().step(*arguments), rtol=TOLERANCE, atol=TOLERANCE
+            )
+
+
+# --- Multistep
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_multistep_is_dpm_solver_pp_2m_of_diffusers(kind: str, float64: Any) -> None:
+    """If this fails, `multistep` is not DPM-Solver++(2M), midpoint form (arXiv 2211.01095, Alg. 2)."""
+    steps = 20
+    with float64():
+        scheduler = DPMSolverMultistepScheduler(
+            algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint", prediction_type=kind
+        )
+        grid = NoiseSchedule.from_scheduler(scheduler, steps, "linspace")
+        timesteps = [int(level.t) for level in grid.levels[:0:-1]]
+        scheduler.set_timesteps(timesteps=timesteps)  # its own grids differ: it skips t = 0
+        x, history = normal(0), None
+        for i, t in enumerate(timesteps):
+            src, dst = grid[steps - i], grid[steps - i - 1]
+            output = network(x, t)
+            prediction = from_output(kind, output, x, src)
+            ours = Multistep().step(x, prediction, src, dst, normal(99), history)
+            history = (prediction.x0_hat, src)
+            x = scheduler.step(output, t, x).prev_sample
+            torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def family(name: str) -> Callable[[float], Level]:
+    """Levels of a family by their lambda = log(alpha / sigma)."""
+
+    def level(log_snr: float) -> Level:
+        snr = math.exp(log_snr)
+        if name == "VP":
+            return Level(snr / math.hypot(1, snr), 1 / math.hypot(1, snr), 0)
+        return Level(1.0, 1 / snr, 0) if name == "VE" else Level(snr / (1 + snr), 1 / (1 + snr), 0)
+
+    return level
+
+
+def error_after(solver: Solver, at: Callable[[float], Level], steps: int) -> float:
+    """Distance from the exact solution of the probability-flow ODE of N(1, 0.25), from lambda -2 to 3."""
+    prior = GaussianMixturePrior([1.0], [[1.0]], [[[0.25]]])
+    levels = [at(log_snr) for log_snr in np.linspace(-2, 3, steps + 1)]
+
+    def exact(level: Level) -> float:  # along the flow (x - alpha mu) / std of the marginal is constant
+        return level.alpha + 0.7 * math.hypot(0.5 * level.alpha, level.sigma)
+
+    x, history = torch.full((1, 1), exact(levels[0]), dtype=torch.float64), None
+    for src, dst in pairwise(levels):
+        prediction = prior.denoise(x, src)
+        x = solver.step(x, prediction, src, dst, torch.zeros_like(x), history)
+        history = (prediction.x0_hat, src)
+    return abs(float(x) - exact(levels[-1]))
+
+
+@pytest.mark.parametrize("name", ["VP", "VE", "flow"])
+@pytest.mark.parametrize(("solver", "order"), [(DDIM(0.0), 1), (Multistep(), 2)], ids=["ddim", "multistep"])
+def test_order_of_convergence(solver: Solver, order: int, name: str) -> None:
+    """If this fails, a wrong coefficient has cost the solver its order, and few-step results their quality."""
+    steps = np.array([40, 80, 160, 320])
+    errors = [error_after(solver, family(name), int(n)) for n in steps]
+    slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    # The next order's term, a few per cent of the error at 40 steps, moves the fitted slope by less than 0.15.
+    assert slope == pytest.approx(order, abs=0.15)
+
+
+def test_multistep_forgets_nothing_at_pure_noise() -> None:
+    """If this fails, a flow model's first steps divide infinity by infinity."""
+    levels = NoiseSchedule.from_scheduler({"shift": 1.0}, 4).levels
+    assert levels[4].alpha == 0
+    x, x0 = normal(0), normal(1)
+    first = Multistep().step(x, from_output("sample", x0, x, levels[4]), levels[4], levels[3], x, None)
+    torch.testing.assert_close(first, levels[3].alpha * x0 + levels[3].sigma * x)  # which is DDIM's step
+    prediction = from_output("sample", normal(2), first, levels[3])
+    second = Multistep().step(first, prediction, levels[3], levels[2], x, (x0, levels[4]))
+    expected = Multistep().step(first, prediction, levels[3], levels[2], x, None)
+    assert torch.equal(second, expected)  # x0_hat of pure noise lies infinitely far back: first order
+
+
+# --- The corrector: Langevin dynamics on a Gaussian direction, where x0_hat = rho x / alpha
+
+
+def coefficients(corrector: Langevin, rho: float, level: Level) -> tuple[float, float, float]:
+    """How one iteration depends on x, on the draw before and on its own draw; it is linear in them."""
+
+    def step(x: float, z_before: float, z: float) -> float:
+        values = [torch.tensor([[value]], dtype=torch.float64) for value in (x, z_before, z)]
+        x0_hat = rho * values[0] / level.alpha
+        prediction = Prediction(x0_hat, (values[0] - level.alpha * x0_hat) / level.sigma)
+        return float(corrector.step(values[0], prediction, level, values[2], values[1]))
+
+    return step(1, 0, 0), step(0, 1, 0), step(0, 0, 1)
+
+
+@pytest.mark.parametrize("h", [0.1, 0.6, 1.5])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, 0.99])
+def test_exact_langevin_has_the_stationary_variance_of_the_theory(rho: float, h: float) -> None:
+    """If this fails, the corrector's noise and pull no longer balance as derived: contrast is lost or gained."""
+    level = Level(0.8, 0.6, 0)
+    keep, before, kick = coefficients(Langevin(h=h), rho, level)
+    assert before == 0
+    c = math.exp(-h) + (1 - math.exp(-h)) * rho
+    assert keep == pytest.approx(c, rel=1e-14)
+    stationary = (1 - math.exp(-2 * h)) / (1 - c**2) * level.sigma**2
+    assert kick**2 / (1 - keep**2) == pytest.approx(stationary, rel=1e-12)
+    truth = level.sigma**2 / (1 - rho)
+    if rho == 0:
+        assert stationary == pytest.approx(truth, rel=1e-14)  # exact where the data say nothing
+    if (rho, h) == (0.9, 0.6):
+        assert 1 - stationary / truth == pytest.approx(0.21, abs=0.005)  # the shortfall that the notes state
+
+
+@pytest.mark.parametrize("h", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, 0.99])
+def test_averaged_langevin_is_exact_for_every_gaussian(rho: float, h: float) -> None:
+    """If this fails, Leimkuhler-Matthews steps lose the one property that they are there for."""
+    level = Level(0.8, 0.6, 0)
+    keep, before, kick = coefficients(Langevin(iterations=2, h=h, noise="averaged"), rho, level)
+    # The covariance of (x, its last draw) goes to a fixed point under x <- keep x + before z_before + kick z.
+    transition = np.array([[keep, before], [0, 0]])
+    noise = np.array([[kick**2, kick], [kick, 1]])
+    covariance = np.diag([0.0, 1.0])
+    for _ in range(40):  # doubling: 2^40 iterations
+        covariance, transition, noise = (
+            covariance,
+            transition @ transition,
+            noise + transition @ noise @ transition.T,
+        )
+    covariance = transition @ covariance @ transition.T + noise
+    assert covariance[0, 0] == pytest.approx(level.sigma**2 / (1 - rho), rel=1e-9)
+
+
+# --- Refresh
+
+
+def test_refresh_goes_on_along_the_change_of_x0_hat() -> None:
+    """If this fails, the presets fast, balanced and best extrapolate backwards, or by another share."""
+    before, src, dst = Level(0.28, 0.96, 0), Level(0.6, 0.8, 0), Level(0.8, 0.6, 0)
+    x0_hat, x0_before, z = normal(1), normal(2), normal(3)
+    prediction = Prediction(x0_hat, normal(4))
+    share = 0.45 * math.log((0.8 / 0.6) / (0.6 / 0.8)) / math.log((0.6 / 0.8) / (0.28 / 0.96))
+    expected = 0.8 * (x0_hat + share * (x0_hat - x0_before)) + 0.6 * z
+    solver = Refresh(0.45)
+    torch.testing.assert_close(
+        solver.step(normal(0), prediction, src, dst, z, (x0_before, before)), expected, rtol=0, atol=1e-12
+    )
+    first = solver.step(normal(0), prediction, src, dst, z, None)
+    torch.testing.assert_close(first, 0.8 * x0_hat + 0.6 * z, rtol=0, atol=1e-12)
+    pure = Level(0.0, 1.0, 0)  # no signal to extrapolate from
+    assert torch.equal(solver.step(normal(0), prediction, src, dst, z, (x0_before, pure)), first)
+    assert torch.equal(solver.step(normal(0), prediction, src, CLEAN, z, (x0_before, before)), x0_hat)
+
+
+@pytest.mark.parametrize("c", [0.3, 0.9, 0.99])
+def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
+    """If this fails, textures come out too smooth: at one level, x must keep the variance that it has.
+
+    Of one pixel with variance 1, x0_hat is c x / alpha with c = alpha^2. With fresh draws alone the variance of x would
+    end at 1 - c^2 / (1 + c).
+    """
+    level, solver, count = Level(math.sqrt(c), math.sqrt(1 - c), 0), Refresh(0.0, "averaged"), 10_000
+    draws = torch.randn(
+        int(5 / (1 - c)) + 20, count, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    x = draws[0]
+    for z_before, z in pairwise(draws):
+        prediction = Prediction(level.alpha * x, level.sigma * x)
+        x = solver.step(x, prediction, level, level, (z_before + z) / math.sqrt(2), None)
+    assert float(x.var()) == pytest.approx(1, abs=0.06)  # four standard errors of 10,000 samples
+
+
+# --- Errors
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: DDIM(1.5), r"ddim\(1.5\): eta lies in \[0, 1\]"),
+        (lambda: DDIM(math.nan), r"ddim\(nan\)"),
+        (lambda: DDPM("tiny"), r"ddpm\(tiny\): the variance is small, large or learned"),  # type: ignore[arg-type]
+        (lambda: Refresh(1.5), r"refresh\(extrapolate=1.5\): a share in \[0, 1\]"),
+        (lambda: Refresh(noise="pink"), r"refresh\(noise=pink\): fresh or averaged"),  # type: ignore[arg-type]
+        (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
+        (lambda: Langevin(0), r"langevin\(iterations=0\): a whole number from 1"),
+        (lambda: Langevin(h=0.0), r"langevin\(h=0.0\): the step size is above 0"),
+        (lambda: Langevin(True), r"langevin\(iterations=True\)"),
+        (lambda: Langevin(h=1000.1), r"langevin\(h=1000.1\): .* at most 1000"),
+        (lambda: Langevin(h=math.inf), r"langevin\(h=inf\)"),
+        (lambda: Langevin(noise="pink"), r"langevin\(noise=pink\): exact or averaged"),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_arguments_out_of_range_are_refused(build: Callable[[], object], message: str) -> None:
+    """If this fails, a wrong setting runs, and its result is taken for a measurement."""
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+def test_arguments_at_the_ends_of_their_range_are_taken() -> None:
+    """If this fails, a setting that the messages above allow is refused."""
+    assert [Refresh(0).extrapolate, Refresh(1).extrapolate] == [0, 1]
+    assert [DDIM(0).eta, DDIM(1).eta] == [0, 1]
+    assert Langevin(1, h=1000).h == 1000
+
+
+def test_what_is_not_said_is_as_documented() -> None:
+    """If this fails, `ddim`, `refresh` or `langevin` without arguments has become another method."""
+    assert DDPM() == DDPM("small")
+    assert DDIM() == DDIM(0.0)
+    assert Refresh() == Refresh(extrapolate=0.5, noise="fresh")
+    assert Langevin() == Langevin(iterations=1, h=0.6, noise="exact")
+
+
+def test_solvers_say_whether_they_read_noise() -> None:
+    """If this fails, a step gets zeros for the noise that it reads, or draws are made for nothing."""
+    assert [solver.uses_noise for solver in (DDPM(), DDIM(0.1), Refresh())] == [True] * 3
+    assert [solver.uses_noise for solver in (DDIM(0.0), Multistep())] == [False] * 2
+    assert [part.uses_previous_noise for part in (Refresh(noise="averaged"), Langevin(noise="averaged"))] == [True] * 2
+    assert [part.uses_previous_noise for part in (Refresh(), Langevin())] == [False] * 2
+
+
+def test_learned_variance_needs_a_model_that_learned_it() -> None:
+    """If this fails, ddpm(learned) ends in a TypeError about None."""
+    level = Level(0.6, 0.8, 0)
+    prediction = from_output("epsilon", normal(0), normal(1), level)
+    with pytest.raises(InputError, match=r"ddpm\(learned\) with a model that predicts no variance"):
+        DDPM("learned").step(normal(1), prediction, level, Level(0.8, 0.6, 0), normal(2), None)

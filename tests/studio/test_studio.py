@@ -1,0 +1,704 @@
+"""The studio without a browser: runs and their queue, branches, recipes, what visitors upload, and what is served."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from diffusers import DDPMScheduler
+from helpers.studio_process import studio
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe, tiny_unet
+from PIL import Image
+
+from repaint import JumpSchedule, Method, RePaintPipeline, cli
+from repaint.errors import InputError
+from repaint.priors.pixel import PixelPrior
+from repaint.studio import guard, inputs, run, server, tree
+from repaint.studio.handlers import Handlers
+from repaint.studio.inputs import Photo, paint, painted, read_mask, read_photo, sample
+from repaint.studio.recipe import bundle, schedule_yaml
+from repaint.studio.run import Job, Origin, Runner, takes
+from repaint.studio.views import progress_html, tree_html, walk_html
+
+WALK = Method(JumpSchedule.paper(6, 2, 2), spacing="linspace")
+HOLE = np.zeros((16, 12), bool)
+HOLE[4:9, 3:9] = True
+LONG = 20  # seconds: nothing here takes a tenth of it, on an idle machine
+
+
+class Gated(PixelPrior):
+    """A tiny prior whose calls wait for the test: each `allow` lets that many through."""
+
+    def __init__(self) -> None:
+        super().__init__(tiny_unet(), DDPMScheduler())
+        self.gate, self.calls = threading.Semaphore(0), [0]
+
+    def denoise(self, x: Any, level: Any) -> Any:
+        assert self.gate.acquire(timeout=LONG)
+        self.calls[0] += 1
+        return super().denoise(x, level)
+
+    def allow(self, calls: int) -> None:
+        self.gate.release(calls)
+
+
+def photo(seed: int = 0, size: tuple[int, int] = (16, 12)) -> Photo:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return Photo(file.getvalue(), ".png", Image.fromarray(pixels), f"noise {seed}")
+
+
+def job(**changes: Any) -> Job:
+    return replace(Job(photo(), HOLE, "tiny", WALK, (3,)), **changes)
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner(lambda name: tiny_pipe(("cat", "dog")) if name == "classes" else tiny_pipe(), ["tiny", "classes"])
+
+
+@pytest.fixture
+def gated() -> tuple[Runner, Gated]:
+    prior = Gated()
+    return Runner(lambda _: RePaintPipeline(prior), ["tiny"]), prior
+
+
+def finished(runner: Runner, asked: Job) -> run.Run:
+    its = runner.submit(asked)
+    assert its.ended.wait(LONG)
+    assert its.status == "done", its.message
+    return its
+
+
+# Runs
+
+
+def test_a_run_gives_what_the_pipeline_gives(runner: Runner) -> None:
+    """If this fails, the studio paints other pixels than the library, or touches kept ones."""
+    its = finished(runner, job(seeds=(3, 4)))
+    assert [result.seed for result in its.results] == [3, 4]
+    for result in its.results:
+        alone = tiny_pipe()(photo().image, job().mask, schedule=WALK, generator=result.seed).images[0]
+        assert np.array_equal(result.image, alone)
+        assert np.array_equal(np.asarray(result.image)[~HOLE], np.asarray(photo().image)[~HOLE])
+    assert its.calls == its.job.model_calls == 2 * WALK.model_calls
+    assert its.position == len(WALK.moves)
+
+
+def test_progress_counts_calls_and_time(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, the page shows another number of calls than were made, or no time left."""
+    runner, prior = gated
+    its = runner.submit(job(seeds=(0, 1)))
+    prior.allow(3)
+    wait(lambda: its.calls == 3)
+    assert its.status == "running"
+    assert f"3 of {2 * WALK.model_calls} model calls, image 1 of 2" in progress_html(its)
+    assert its.seconds_left is not None
+    assert its.seconds_left > 0
+    prior.allow(1000)
+    assert its.ended.wait(LONG)
+    assert its.seconds_left is None
+    assert "Done: " in progress_html(its)
+
+
+def test_cancel_stops_within_one_call_and_frees_the_worker(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, a cancelled run goes on computing, or the next never begins."""
+    runner, prior = gated
+    first, second = runner.submit(job()), runner.submit(job())
+    prior.allow(2)
+    wait(lambda: first.calls == 2)
+    assert runner.before(second) == 1
+    runner.cancel(first.id)
+    prior.allow(1)  # the call that is being made
+    assert first.ended.wait(LONG)
+    assert (first.status, prior.calls[0]) == ("cancelled", 3)
+    prior.allow(WALK.model_calls)
+    assert second.ended.wait(LONG)
+    assert (second.status, prior.calls[0]) == ("done", 3 + WALK.model_calls)
+
+
+def test_a_waiting_run_is_cancelled_at_once(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, a run that was cancelled in the queue is made all the same."""
+    runner, prior = gated
+    first, second = runner.submit(job()), runner.submit(job())
+    wait(lambda: first.status == "running")
+    runner.cancel(second.id)
+    assert second.ended.is_set()
+    assert second.status == "cancelled"
+    prior.allow(1000)
+    assert first.ended.wait(LONG)
+    third = finished(runner, job())
+    assert second.results == []
+    assert prior.calls[0] == 2 * WALK.model_calls, third
+
+
+def test_queued_runs_are_never_mixed(runner: Runner) -> None:
+    """If this fails, somebody gets another's picture."""
+    runs = [runner.submit(job(photo=photo(i), seeds=(i,))) for i in range(8)]
+    for i, its in enumerate(runs):
+        assert its.ended.wait(LONG)
+        alone = tiny_pipe()(photo(i).image, job().mask, schedule=WALK, generator=i).images[0]
+        assert np.array_equal(its.results[0].image, alone)
+        assert runner.find(its.id) is its
+
+
+def test_a_model_that_breaks_ends_its_run_alone(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, one error stops the studio for everyone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(PixelPrior, "denoise", lambda *_: 1 / 0)
+        its = runner.submit(job())
+        assert its.ended.wait(LONG)
+    assert (its.status, its.message) == ("failed", "ZeroDivisionError: division by zero")
+    assert "Failed: ZeroDivisionError" in progress_html(its)
+    finished(runner, job())
+
+
+def test_the_queue_is_bounded(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, a visitor fills the memory with runs that wait."""
+    runner, prior = gated
+    first = runner.submit(job())
+    wait(lambda: first.status == "running")
+    runs = [runner.submit(job()) for _ in range(run.MOST_WAITING)]
+    with pytest.raises(InputError, match="32 runs wait already: the queue is full"):
+        runner.submit(job())
+    for its in [*runs, first]:
+        runner.cancel(its.id)
+    prior.allow(1)
+
+
+def test_only_the_last_runs_are_remembered(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, memory grows with every run, or a run is dropped before its time."""
+    monkeypatch.setattr(run, "MOST_RUNS", 3)
+    monkeypatch.setattr(run, "MOST_WITH_STATES", 1)
+    runs = [finished(runner, job(seeds=(i,))) for i in range(5)]
+    assert [its.id for its in runner.runs()] == [its.id for its in runs[:1:-1]][:3]
+    # Room is made when the next is asked for: the last that had ended then, and the one that came.
+    assert [bool(its.results[0].states) for its in runs[2:]] == [False, True, True]
+    with pytest.raises(InputError, match="the last 3 are remembered"):
+        runner.find(runs[0].id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hole": np.zeros((16, 12), bool)}, "The mask is empty: nothing would be repainted"),
+        ({"hole": np.ones((16, 12), bool)}, "covers the whole picture: nothing would be kept"),
+        ({"seeds": ()}, "0 seeds: a run makes 1 to 16 images"),
+        ({"seeds": (2**40,)}, "Seed 1099511627776: seeds lie in"),
+        ({"conditions": {"prompt": "a cat"}}, "The prompt 'a cat' for tiny: this prior takes none"),
+        ({"conditions": {"class_labels": "cat"}}, "The class 'cat' for tiny: this prior takes none"),
+        ({"prior": "classes", "conditions": {"class_labels": "cow"}}, "its classes are cat, dog"),
+        ({"prior": "/etc"}, "No prior '/etc' here: there are tiny, classes"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(runner: Runner, changes: dict[str, Any], message: str) -> None:
+    """If this fails, a visitor waits for a run that must fail, or loads a folder of the server's."""
+    with pytest.raises(InputError, match=message):
+        runner.submit(job(**changes))
+
+
+def test_the_pace_is_measured_once_and_not_beside_a_run(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, the cost shown is of two models at once, or every change of a setting costs model calls."""
+    runner, prior = gated
+    prior.allow(2)
+    pace = runner.seconds_per_call(job())
+    assert pace is not None
+    assert 0 < pace < LONG
+    assert prior.calls[0] == 2
+    assert runner.seconds_per_call(job(method=Method(JumpSchedule.paper(50), spacing="linspace"))) == pace
+    its = runner.submit(job())
+    prior.allow(1)
+    wait(lambda: its.calls == 1)
+    assert runner.seconds_per_call(job(photo=photo(size=(8, 8)), hole=HOLE[:8, :8])) is None
+    runner.cancel(its.id)
+    prior.allow(1)
+
+
+def test_what_a_prior_takes() -> None:
+    """If this fails, the page offers a prompt that is refused, or hides the classes."""
+    assert takes(tiny_pipe().prior) == {"prompt": False, "classes": []}
+    assert takes(tiny_pipe(("cat", "dog")).prior) == {"prompt": False, "classes": ["cat", "dog"]}
+    assert takes(RePaintPipeline.from_pretrained("emoji").prior)["prompt"] is True
+
+
+# Kept states and branches
+
+
+@pytest.mark.parametrize("name", ["paper", "corrected", "large-jump"])
+def test_a_place_on_the_walk(name: str) -> None:
+    """If this fails, the mark on the walk stands at another level than the sampler."""
+    method = Method.from_preset(name)
+    places = tree.reached(method)
+    assert len(places) == len(method.moves) + 1
+    assert [method.schedule.levels[place] for place in places[1:]] == [move.dst for move in method.moves]
+    assert (places[0], places[-1]) == (0, len(method.schedule))
+
+
+def test_states_are_kept_at_every_move_or_evenly(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a point of a run cannot be chosen, or states fill the memory."""
+    states = finished(runner, job()).results[0].states
+    assert [state.position for state in states] == list(range(1, len(WALK.moves) + 1))
+    monkeypatch.setattr(tree, "MOST_STATES", 4)
+    assert [state.position for state in finished(runner, job()).results[0].states] == [3, 6, 9, 12]
+    monkeypatch.setattr(tree, "STATE_BYTES", 1)
+    assert tree.kept_positions(12, states[0]) == {6, 12}
+
+
+def test_a_continuation_begins_where_the_run_stood(runner: Runner) -> None:
+    """If this fails, a branch jumps elsewhere than it says, or costs something else."""
+    method = Method(JumpSchedule.paper(50, 10, 1), spacing="linspace")
+    rest = tree.continuation(method, 20, "new noise").schedule
+    assert rest.levels == tuple(range(30, -1, -1))
+    large = tree.continuation(method, 20, "one large jump", 30).schedule
+    assert (large.levels[0], large.model_calls, large.moves[20]) == (30, 60, (10, 40))
+    small = tree.continuation(method, 20, "small late jumps", 2, 15)
+    ups = [move for move in small.schedule.moves if move[0] < move[1]]
+    assert (len(ups), small.model_calls, max(src for src, _ in ups), min(src for src, _ in ups)) == (15, 60, 9, 0)
+    assert {dst - src for src, dst in ups} == {2}
+    after = tree.continuation(method, 50, "one large jump", 30).schedule
+    assert after.levels[:2] + after.levels[-1:] == (0, 1, 0)
+    for given, message in [
+        ((50, "new noise"), "The run has ended there"),
+        ((20, "one large jump", 41), "1 jumps of 41 levels from level 10 of 50"),
+        ((20, "small late jumps", 2, 0), "0 jumps of 2 levels"),
+        ((20, "a leap"), "No kind of branch 'a leap'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            tree.continuation(method, *given)
+
+
+def branch_of(its: run.Run, number: int, kind: str, *given: int, **changes: Any) -> Job:
+    state = its.results[0].states[number]
+    method = tree.continuation(its.job.method, state.position, kind, *given)
+    return replace(its.job, method=method, origin=Origin(its.id, 0, state.position, state), kind=kind, **changes)
+
+
+def test_a_branch_is_the_librarys_and_stands_in_the_tree(runner: Runner) -> None:
+    """If this fails, a branch is not that state continued, or its cost is told wrong."""
+    its = finished(runner, job())
+    made = finished(runner, branch_of(its, 5, "one large jump", 3, seeds=(8,)))
+    state, method = its.results[0].states[5], made.job.method
+    alone = tiny_pipe().resume(state.branch([8]), photo().image, job().mask, schedule=method)
+    assert np.array_equal(made.results[0].image, alone.images[0])
+    assert not np.array_equal(made.results[0].image, its.results[0].image)
+    again = finished(runner, branch_of(made, 0, "new noise", seeds=(9,)))
+    shown = tree_html(runner.runs(), again)
+    assert shown.count("<li") == 3
+    assert f"seed 3, {WALK.model_calls} model calls" in shown
+    assert f"seed 8, {method.model_calls} model calls more, {state.model_calls + method.model_calls} in all" in shown
+    assert shown.index("seed 3") < shown.index("seed 8") < shown.index("seed 9")
+
+
+# Recipes
+
+
+def reproduced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What the recipe's own command writes."""
+    recipe = json.loads((folder / "recipe.json").read_text())
+    words = shlex.split(recipe["command"])
+    monkeypatch.chdir(folder)
+    (folder / "result.png").rename(folder / "first.png")
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code in (0, None)
+    return (folder / "result.png").read_bytes()
+
+
+@pytest.mark.parametrize("way", ["preset", "own walk", "branch"])
+def test_a_recipe_makes_the_same_bytes(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a result cannot be made again from what was downloaded with it."""
+    runner = Runner(RePaintPipeline.from_pretrained, ["textures"])
+    fast = Method.from_preset("fast")
+    asked = job(prior="textures", conditions={"class_labels": "grass", "guidance_scale": 1.5})
+    if way == "preset":
+        its = finished(runner, replace(asked, method=fast, preset="fast", feather=1.0))
+    else:
+        own = replace(fast, schedule=JumpSchedule.paper(5, 2, 2), corrector=None)
+        its = finished(runner, replace(asked, method=own))
+    if way == "branch":
+        its = finished(runner, branch_of(its, 4, "small late jumps", 1, 2, seeds=(8,)))
+    files = bundle(its, 0, tmp_path)
+    names = {"picture.png", "mask.png", "result.png", "recipe.json"}
+    names |= {"preset": set(), "own walk": {"schedule.yaml"}, "branch": {"schedule.yaml", "state.safetensors"}}[way]
+    assert set(zipfile.ZipFile(files["everything"]).namelist()) == names
+    first = files["result"].read_bytes()
+    assert np.array_equal(np.asarray(Image.open(files["result"])), its.results[0].image)
+    assert reproduced(tmp_path, monkeypatch) == first
+
+
+def test_a_recipe_with_a_prompt_makes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a prompt with quotes or a leading dash is lost on the way to the shell."""
+    runner = Runner(RePaintPipeline.from_pretrained, ["emoji"])
+    hole = np.zeros((64, 64), bool)
+    hole[20:40, 20:40] = True
+    own = Method(JumpSchedule.paper(2, 1, 1), spacing="linspace")
+    asked = Job(sample("emoji:grinning face"), hole, "emoji", own, (1,), None, {"prompt": "--a 'cat'; $HOME"})
+    its = finished(runner, asked)
+    first = bundle(its, 0, tmp_path)["result"].read_bytes()
+    assert reproduced(tmp_path, monkeypatch) == first
+
+
+@pytest.mark.parametrize("name", ["paper", "corrected", "balanced", "large-jump"])
+def test_a_method_survives_its_yaml(name: str, tmp_path: Path) -> None:
+    """If this fails, a recipe's schedule.yaml is another method."""
+    method = Method.from_preset(name)
+    (tmp_path / "own.yaml").write_text(schedule_yaml(method))
+    again = Method.from_yaml(tmp_path / "own.yaml")
+    assert again.describe() | {"name": name} == method.describe()
+    assert again.moves == method.moves
+
+
+# What visitors give
+
+
+def saved(tmp_path: Path, name: str, image: Image.Image, **options: Any) -> Path:
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_uploads_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a bad upload ends in a traceback, a full memory, or a silent conversion."""
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    with pytest.raises(InputError, match=r"^text.png is no image that can be read"):
+        read_photo(text)
+    small = Image.new("RGB", (20, 10))
+    frames = saved(tmp_path, "moving.gif", small, save_all=True, append_images=[Image.new("RGB", (20, 10), "red")])
+    with pytest.raises(InputError, match=r"^moving.gif has 2 frames: one picture is repainted at a time"):
+        read_photo(frames)
+    with pytest.raises(InputError, match=r"cmyk.jpg|does not hold mode CMYK"):
+        read_photo(saved(tmp_path, "cmyk.jpg", Image.new("CMYK", (20, 10))))
+    cut = tmp_path / "cut.png"
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    cut.write_bytes(saved(tmp_path, "noise.png", noise).read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"Cannot decode cut.png.*damaged or cut short"):
+        read_photo(cut)
+    with pytest.raises(InputError, match=r"^huge.png is 1449 x 1448: the studio takes 2097152 pixels"):
+        read_photo(saved(tmp_path, "huge.png", Image.new("1", (1449, 1448))))
+    monkeypatch.setattr(inputs, "MAX_BYTES", 2**10)
+    with pytest.raises(InputError, match=r"^noise.png has 0.0 MiB: the studio takes 0 MiB"):
+        read_photo(tmp_path / "noise.png")
+
+
+def test_a_turned_photograph_is_painted_as_it_is_seen(runner: Runner, tmp_path: Path) -> None:
+    """If this fails, the hole of a phone's photograph lies elsewhere than it was painted."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    turned = read_photo(saved(tmp_path, "turned.png", Image.fromarray(pixels), exif=exif))
+    assert turned.size == HOLE.shape
+    assert turned.canvas().size == (12 * turned.magnified, 16 * turned.magnified)
+    result = finished(runner, job(photo=turned)).results[0].image
+    seen = inputs.shown(result)
+    kept, before = np.asarray(seen)[~HOLE], np.asarray(inputs.shown(turned.image))[~HOLE]
+    assert np.array_equal(kept, before)
+    assert not np.array_equal(np.asarray(seen)[HOLE], np.asarray(inputs.shown(turned.image))[HOLE])
+
+
+def test_a_painted_mask_is_the_hole() -> None:
+    """If this fails, other pixels are repainted than were painted over."""
+    its = photo()
+    assert its.magnified == 28
+    assert np.array_equal(painted([np.asarray(paint(HOLE, its, (1, 2, 3)))], its), HOLE)
+    layer = np.zeros((16 * 28, 12 * 28, 4), np.uint8)
+    layer[:28, :14, 3] = 255  # half of the first pixel
+    layer[:28, 28:41, 3] = 255  # less than half of the second
+    layer[:28, 56:84, 3] = 127  # all of the third, too thin
+    assert np.argwhere(painted([layer], its)).tolist() == [[0, 0]]
+    with pytest.raises(InputError, match="The canvas is 336 x 447 for a picture of 336 x 448"):
+        painted([layer[1:]], its)
+
+
+def test_an_uploaded_mask(tmp_path: Path) -> None:
+    """If this fails, a mask has the other polarity, is resized, or loses its grey in silence."""
+    grey = np.where(HOLE, np.uint8(255), np.uint8(0))
+    grey[0, :3] = [100, 127, 128]
+    hole, soft = read_mask(saved(tmp_path, "mask.png", Image.fromarray(grey)), (16, 12))
+    assert soft == 3
+    assert np.argwhere(hole & ~HOLE).tolist() == [[0, 2]]
+    with pytest.raises(InputError, match=r"The mask mask.png: .* is 16 x 12 and its image 12 x 16"):
+        read_mask(tmp_path / "mask.png", (12, 16))
+
+
+# The page's handlers
+
+
+SCHEDULE = ("fast", True, 6, 2, 2, None, 0)
+
+
+@pytest.fixture
+def does(runner: Runner) -> Iterator[Handlers]:
+    handlers = Handlers(runner)
+    yield handlers
+    handlers.close()
+
+
+def canvas(its: Photo) -> dict[str, Any]:
+    return {"layers": [np.asarray(paint(HOLE, its, (228, 0, 127)))]}
+
+
+def test_a_page_from_start_to_audit(does: Handlers, runner: Runner) -> None:
+    """If this fails, a page starts another run than it shows, or loses its result."""
+    its = photo()
+    walk, cost = does.plan(its, "tiny", 2, *SCHEDULE)
+    assert "14 transitions, 10 model calls" in walk
+    assert "2 images of 10 model calls, 20 in all" in cost
+    update, run_id = does.start(its, canvas(its), "tiny", "", "", 0, 0, 5, 2, *SCHEDULE)
+    request = gr.Request(session_hash="page")
+    seen = list(does.watch(run_id, request))
+    assert update["value"] == run_id
+    assert "Done: 20 of 20 model calls" in seen[-1][0]
+    assert [name for _, name in seen[-1][3]["value"]] == ["seed 5", "seed 6"]
+    assert [Path(path).name for path in does.choose(run_id, 1)[1]["value"]] == [
+        "mask.png",
+        "picture.png",
+        "recipe.json",
+        "repaint-seed-6.zip",
+        "result.png",
+        "schedule.yaml",
+    ]
+    assert does.look(run_id, 0, 50)[1] == "After move 6 of 12, at level 3 of 6, 5 model calls in."
+    _, branch_id = does.branch(run_id, 0, 50, "one large jump", 2, 1, 9, 1)
+    assert list(does.watch(branch_id, request))[-1][0].count("Done") == 1
+    numbers, _ = does.audit_run(branch_id, 0)
+    assert "No kept pixel changed." in numbers
+    assert [value for _, value in does.choices()] == [branch_id, run_id]
+    assert does.refresh(run_id)["value"] == run_id
+    assert does.refresh("gone")["value"] is None
+
+
+def test_a_page_that_looks_elsewhere_stops_looking(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, two runs write into one page in turn."""
+    runner, prior = gated
+    does = Handlers(runner)
+    runs = [runner.submit(job()) for _ in range(2)]
+    request = gr.Request(session_hash="page")
+    first, second = (does.watch(its.id, request) for its in runs)
+    next(first)
+    next(first)
+    next(second)
+    assert list(first) == []
+    for its in runs:
+        runner.cancel(its.id)
+    prior.allow(1)
+    assert "Cancelled" in list(second)[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({0: None}, "There is no picture: nothing can be filled"),
+        ({1: None}, "The mask is empty"),
+        ({3: "<b>cat</b>"}, "The prompt &#x27;&lt;b&gt;cat&lt;/b&gt;&#x27; for tiny: this prior takes none"),
+        ({7: None}, "Seed None, 1 images: both are whole numbers"),
+        ({7: -1}, "Seed -1: seeds lie in"),
+        ({11: 0}, "0 steps: a walk has one step at least"),
+        ({12: 0}, "Jumps of 0 levels"),
+        ({12: None}, "The schedule editor has an empty field"),
+        ({12: 7}, "A jump of 7 levels"),
+    ],
+)
+def test_bad_settings_are_told_on_the_page(does: Handlers, changes: dict[int, Any], message: str) -> None:
+    """If this fails, a slip of the hand shows a traceback or nothing, or markup of a visitor's is run."""
+    its = photo()
+    values: list[Any] = [its, canvas(its), "tiny", "", "", 0, 0, 0, 1, *SCHEDULE]
+    for place, value in changes.items():
+        values[place] = value
+    with pytest.raises(gr.Error, match=message.replace("(", r"\(")):
+        does.start(*values)
+
+
+def test_an_audit_of_any_result(does: Handlers, tmp_path: Path) -> None:
+    """If this fails, changed pixels of an uploaded result are called equal."""
+    before = np.asarray(photo().image)
+    after = before.copy()
+    after[0, 0] ^= 4
+    files = [
+        str(saved(tmp_path, name, Image.fromarray(pixels)))
+        for name, pixels in {
+            "after.png": after,
+            "before.png": before,
+            "mask.png": np.where(HOLE, np.uint8(255), np.uint8(0)),
+        }.items()
+    ]
+    assert "Kept pixels changed." in does.audit_upload(*files)[0]
+    assert "1 (0.62%)" in does.audit_upload(*files)[0]
+    with pytest.raises(gr.Error, match="An audit needs three files"):
+        does.audit_upload(files[0], None, files[2])
+
+
+def test_the_walk_is_marked_where_the_run_stands(runner: Runner) -> None:
+    """If this fails, the mark lies outside the plot, or where no run is."""
+    its = finished(runner, job())
+    assert "class='mark'" not in walk_html(WALK.schedule)
+    left, top = (float(part.split("%")[0].split(":")[1]) for part in walk_html(its).split("style='")[1].split(";")[:2])
+    assert 90 < left < 100
+    assert 60 < top < 100
+
+
+# What is served
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    app, does, url = server.serve(lambda _: tiny_pipe(), [])
+    yield url
+    app.close()
+    does.close()
+
+
+def status(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=LONG) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../../../../../../etc/passwd",
+        "..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "file:///etc/passwd",
+        "//etc/passwd",
+        str(Path(__file__).resolve()),
+        str(Path(__file__).resolve().parents[2] / "README.md"),
+        "pyproject.toml",
+        "http://127.0.0.1:1/etc/passwd",
+    ],
+)
+def test_no_file_of_the_machine_is_served(address: str, path: str) -> None:
+    """If this fails, whoever reaches the port reads the disk."""
+    code, body = status(f"{address}/gradio_api/file={path}")
+    assert code in (403, 404)
+    assert b"root:" not in body
+
+
+def test_every_answer_forbids_other_hosts(address: str) -> None:
+    """If this fails, the page may fetch fonts or scripts from elsewhere, and tell who uses it."""
+    with urllib.request.urlopen(address, timeout=LONG) as answer:
+        policy = answer.headers["content-security-policy"]
+    assert policy == guard.POLICY
+    assert "http:" not in policy
+    assert "https:" not in policy
+
+
+def test_an_upload_over_the_limit_is_refused(address: str) -> None:
+    """If this fails, one upload fills the disk."""
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    body += b"0" * (inputs.MAX_BYTES + 1000) + b"\r\n--x--\r\n"
+    request = urllib.request.Request(
+        f"{address}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=LONG)
+    assert refused.value.code == 413
+
+
+def test_ports_and_hosts() -> None:
+    """If this fails, a port in use ends in a traceback, or the studio opens to a network without a password."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"Cannot listen on 127.0.0.1, port {port}: .*in use"):
+            server.free_port("127.0.0.1", port)
+    with pytest.raises(InputError, match=r"Cannot listen on 127.0.0.1, port 70000"):
+        server.free_port("127.0.0.1", 70000)
+    with pytest.raises(InputError, match=r"Host 0.0.0.0 without a password"):
+        server.serve(lambda _: tiny_pipe(), host="0.0.0.0")
+
+
+def test_a_busy_first_port_leads_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a second studio does not start beside the first."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(server, "FIRST_PORT", taken.getsockname()[1])
+        assert server.free_port("127.0.0.1", None) > taken.getsockname()[1]
+
+
+def test_the_command_without_gradio_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """If this fails, a plain installation answers with a traceback."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["repaint", "studio"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "pip install 'repaint[app]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
+    """If this fails, runs are lost or mixed where several pages are open."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gradio_client import Client, handle_file
+
+    tiny_folder_pipeline().save_pretrained(tmp_path / "tiny")
+    its = sample("textures:brick")
+    hole = np.zeros(its.size, bool)
+    hole[20:40, 20:40] = True
+    background = saved(tmp_path, "background.png", its.canvas())
+    layer = saved(tmp_path, "layer.png", paint(hole, its, (228, 0, 127)))
+    editor = {"background": handle_file(background), "layers": [handle_file(layer)], "composite": None}
+
+    def visit(url: str, number: int) -> dict[int, Any]:
+        client = Client(url, verbose=False, download_files=False)
+        client.predict("textures:brick", api_name="/sample")
+        found, runs = {}, {}
+        for seed in range(4 * number, 4 * number + 4):
+            asked = (editor, str(tmp_path / "tiny"), "", "", 0, 0, seed, 1, "fast", True, 6, 2, 2, None, 0)
+            runs[seed] = client.predict(*asked, api_name="/start")[0]["value"]
+        for seed, run_id in runs.items():
+            client.predict(run_id, api_name="/watch")
+            files = client.predict(run_id, 0, api_name="/result")[1]["value"]
+            path = next(file["path"] for file in files if file["path"].endswith("result.png"))
+            code, body = status(f"{url}/gradio_api/file={path}")
+            assert code == 200, path
+            found[seed] = np.asarray(Image.open(io.BytesIO(body)))
+        return found
+
+    with studio("--prior", tmp_path / "tiny") as url, ThreadPoolExecutor(5) as pool:
+        found = pool.map(partial(visit, url), range(5))
+        results = {seed: image for some in found for seed, image in some.items()}
+    fast = replace(Method.from_preset("fast"), schedule=JumpSchedule.paper(6, 2, 2))
+    mask = np.where(hole, np.uint8(255), np.uint8(0))
+    alone = [
+        np.asarray(tiny_pipe()(its.image, mask, schedule=fast, generator=seed).images[0]).astype(int)
+        for seed in range(20)
+    ]
+    for seed in range(20):
+        # Another process may round the last bit in another way: 1 of 255. Another seed is far away.
+        apart = [np.abs(results[seed] - other).max() for other in alone]
+        assert apart[seed] <= 1
+        assert min(apart[:seed] + apart[seed + 1 :]) > 20
+        assert np.array_equal(results[seed][~hole], np.asarray(its.image)[~hole])

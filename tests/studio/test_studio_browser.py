@@ -1,0 +1,245 @@
+"""The studio as people use it: a Chromium that is installed, a mouse and a keyboard (`pytest -m browser`)."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.studio_process import studio
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from repaint.studio.inputs import sample
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
+PATIENCE = 60_000  # milliseconds: a page takes a tenth of it on an idle machine
+KEEP = os.environ.get("REPAINT_SCREENSHOTS")  # a folder to leave pictures of the page in
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert found, "no Chromium is installed: apt-get install chromium"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with studio() as url:
+        yield url
+
+
+@pytest.fixture
+def page(chromium: Browser, address: str) -> Iterator[Page]:
+    """An open page; it fails where the page asked another host for something, or a script of it broke."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    strangers: list[str] = []
+    broken: list[str] = []
+    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else strangers.append(r.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto(address)
+    expect(page.locator("#cost")).to_contain_text("model calls", timeout=PATIENCE)
+    yield page
+    context.close()
+    assert strangers == []
+    assert broken == []
+
+
+def choose(page: Page, box: str, option: str) -> None:
+    field = page.locator(f"#{box} input")
+    field.click()
+    field.fill(option)
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def draw(page: Page) -> None:
+    """A stroke through the middle of the canvas."""
+    box = page.locator("#canvas canvas").first.bounding_box()
+    assert box is not None
+    middle, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(middle - 60, y)
+    page.mouse.down()
+    page.mouse.move(middle + 60, y, steps=8)
+    page.mouse.up()
+
+
+def take(page: Page, name: str = "textures:brick") -> None:
+    choose(page, "sample", name)
+    expect(page.locator("#cost")).to_contain_text("s a call", timeout=PATIENCE)
+    page.wait_for_timeout(1000)  # the canvas paints its background in its own time
+
+
+def progress(page: Page) -> Locator:
+    return page.locator("#progress .progress")
+
+
+def calls(page: Page) -> int:
+    return int(progress(page).get_attribute("data-calls") or 0)
+
+
+def run(page: Page, schedule: str, until: str) -> None:
+    choose(page, "preset", schedule)
+    page.locator("#run").click()
+    expect(progress(page)).to_have_attribute("data-status", until, timeout=PATIENCE)
+
+
+def download(page: Page, name: str) -> bytes:
+    link = page.locator("#files a", has_text=re.compile("B|K|M")).and_(page.locator(f'a[download="{name}"]'))
+    with page.expect_download() as got:
+        link.first.click()
+    return Path(got.value.path()).read_bytes()
+
+
+def photographed(page: Page, name: str) -> None:
+    if KEEP:
+        page.wait_for_timeout(800)
+        page.screenshot(path=Path(KEEP) / name, full_page=True)
+
+
+def test_paint_run_cancel_run_branch_download(page: Page) -> None:
+    """If this fails, the way that everyone takes through the studio is broken."""
+    take(page)
+    draw(page)
+    run(page, "quick", "running")
+    first = calls(page)
+    expect(progress(page)).not_to_have_attribute("data-calls", str(first), timeout=PATIENCE)
+    assert calls(page) > first
+    page.locator("#cancel").click()
+    expect(progress(page)).to_have_attribute("data-status", "cancelled", timeout=5_000)
+    assert calls(page) < 410
+
+    run(page, "fast", "done")
+    before = np.asarray(sample("textures:brick").image)
+    after, mask = (np.asarray(Image.open(io.BytesIO(download(page, name)))) for name in ("result.png", "mask.png"))
+    hole = mask == 255
+    assert 0.02 < hole.mean() < 0.5
+    assert hole[32, 32]
+    assert np.array_equal(after[~hole], before[~hole])
+    assert not np.array_equal(after[hole], before[hole])
+    assert "repaint inpaint picture.png mask.png" in json.loads(download(page, "recipe.json"))["command"]
+    photographed(page, "studio.png")
+
+    page.get_by_role("tab", name="Explore from here").click()
+    expect(page.locator("#where")).to_contain_text("After move", timeout=PATIENCE)
+    page.get_by_label("one large jump").click()
+    expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
+    page.locator("#branch").click()
+    expect(page.locator("#tree figure")).to_have_count(2, timeout=PATIENCE)
+    assert "one large jump" in page.locator("#tree figure").nth(1).inner_text()
+    photographed(page, "studio-explore.png")
+
+    page.get_by_role("tab", name="Audit").click()
+    page.locator("#audit").click()
+    expect(page.locator("#audit-numbers")).to_contain_text("No kept pixel changed.", timeout=PATIENCE)
+
+
+def test_a_page_loaded_again_finds_its_run(page: Page) -> None:
+    """If this fails, a reload in the middle of a run loses it."""
+    take(page)
+    draw(page)
+    run(page, "quick", "running")
+    page.reload()
+    expect(progress(page)).to_have_attribute("data-status", "running", timeout=PATIENCE)
+    page.locator("#cancel").click()
+    expect(progress(page)).to_have_attribute("data-status", "cancelled", timeout=PATIENCE)
+    assert page.locator("#runs input").input_value()
+
+
+def test_undo_erase_and_invert(page: Page) -> None:
+    """If this fails, a slip of the brush cannot be taken back, or the wrong part is repainted."""
+    take(page)
+    draw(page)
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_timeout(500)
+    page.locator("#run").click()
+    expect(page.get_by_text("The mask is empty: nothing would be repainted")).to_be_visible(timeout=PATIENCE)
+    draw(page)
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Invert mask").click()
+    page.wait_for_timeout(2000)
+    run(page, "fast", "done")
+    mask = np.asarray(Image.open(io.BytesIO(download(page, "mask.png"))))
+    assert mask[32, 32] == 0
+    assert mask[0, 0] == 255
+
+
+def test_bad_uploads_are_told(page: Page, tmp_path: Path) -> None:
+    """If this fails, a visitor who drops the wrong file sees nothing, or a traceback."""
+    (tmp_path / "text.png").write_text("no image")
+    page.locator("#upload input[type=file]").set_input_files(tmp_path / "text.png")
+    expect(page.get_by_text("text.png is no image that can be read")).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    """If this fails, the studio cannot be used on a telephone, or has to be scrolled sideways."""
+    page.set_viewport_size({"width": width, "height": 900})
+    take(page)
+    for tab in ("Fill", "Explore from here", "Audit"):
+        found = page.get_by_role("tab", name=tab)
+        if found.is_visible():
+            found.click()
+            page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+    page.get_by_role("tab", name="Fill").click()
+    for name in ("run", "cancel", "upload", "canvas", "prior", "preset", "runs"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box is not None, name
+        assert box["x"] >= 0, name
+        assert box["x"] + box["width"] <= width, name
+    photographed(page, f"studio-{width}.png")
+
+
+def test_every_control_has_a_name(page: Page) -> None:
+    """If this fails, who listens to the page hears "button" and not which."""
+    take(page)
+    page.get_by_text("Schedule editor").click()
+    session: Any = page.context.new_cdp_session(page)
+    controls = {"button", "textbox", "combobox", "checkbox", "radio", "slider", "spinbutton", "tab", "link"}
+    nameless, seen = [], 0
+    for tab in ("Fill", "Explore from here", "Audit"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        for node in session.send("Accessibility.getFullAXTree")["nodes"]:
+            if node.get("ignored") or node.get("role", {}).get("value") not in controls:
+                continue
+            seen += 1
+            if not node.get("name", {}).get("value", "").strip():
+                about = session.send("DOM.describeNode", {"backendNodeId": node["backendDOMNodeId"]})["node"]
+                nameless.append((tab, node["role"]["value"], about["nodeName"], about.get("attributes")))
+    assert seen > 40  # or the tree was not read
+    assert not nameless, nameless
+
+
+def test_the_keyboard_reaches_run(page: Page) -> None:
+    """If this fails, the studio needs a mouse even to start."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('#run') !== null"):
+            break
+    else:
+        pytest.fail("Tab never came to Run")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There is no picture: nothing can be filled")).to_be_visible(timeout=PATIENCE)
