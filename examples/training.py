@@ -54,6 +54,7 @@ def options(description: str, *, out: str, steps: int, learning_rate: float) -> 
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--precision", choices=["auto", "no", "bf16"], default="auto", help="auto: the faster one here")
     return parser
 
 
@@ -90,11 +91,42 @@ def averaged(ema: EMAModel, model: torch.nn.Module) -> Iterator[torch.nn.Module]
         model.train()
 
 
-def train(model: torch.nn.Module, loss: Loss, report: Report, export: Export, args: argparse.Namespace) -> None:
-    """Train in bfloat16 to `args.steps`, and every `args.save_every` steps log, export and write a checkpoint."""
-    accelerator = Accelerator(mixed_precision="bf16", project_dir=args.out)
-    set_seed(args.seed)
+def faster_precision(model: torch.nn.Module, loss: Loss) -> str:
+    """ "bf16" or "no", whichever makes a training step faster: on GPUs, and on CPUs that have instructions for it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, seconds = model.to(device), {}
+    for precision in ("no", "bf16"):
+        times = []
+        for step in range(3):
+            draw = Draw(np.random.default_rng(step), torch.Generator().manual_seed(step), device, step)
+            started = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                value, _ = loss(model, draw)
+            value.backward()
+            value.item()
+            times.append(time.perf_counter() - started)
+        seconds[precision] = min(times)
+    model.zero_grad(set_to_none=True)
+    return min(seconds, key=lambda precision: seconds[precision])
+
+
+def train(
+    model: torch.nn.Module,
+    loss: Loss,
+    report: Report,
+    export: Export,
+    args: argparse.Namespace,
+    before: Facts | None = None,
+) -> None:
+    """Train to `args.steps`, and every `args.save_every` steps log, export and write a checkpoint.
+
+    Args:
+        before: facts of the training that the model's weights come from, where there is no checkpoint to resume.
+    """
     model = model.to(memory_format=torch.channels_last)
+    precision = faster_precision(model, loss) if args.precision == "auto" else args.precision
+    accelerator = Accelerator(mixed_precision=precision, project_dir=args.out)
+    set_seed(args.seed)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, args.learning_rate, weight_decay=1e-2, fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -108,6 +140,9 @@ def train(model: torch.nn.Module, loss: Loss, report: Report, export: Export, ar
     if (checkpoint / "progress.json").exists():
         accelerator.load_state(checkpoint)
         progress = json.loads((checkpoint / "progress.json").read_text())
+    elif before is not None:
+        progress = Facts({name: before[name] for name in ("step", "images", "seconds")})
+    first = progress["step"]
     started = time.monotonic() - progress["seconds"]
 
     losses: list[float] = []
@@ -115,7 +150,7 @@ def train(model: torch.nn.Module, loss: Loss, report: Report, export: Export, ar
     with Progress(*columns, disable=not accelerator.is_local_main_process) as bar:
         task = bar.add_task("training", total=args.steps, completed=progress["step"])
         while (step := progress["step"]) < args.steps:
-            rate = min(1.0, (step + 1) / WARM_UP, (args.steps - step) / (COOL_DOWN * args.steps))
+            rate = min(1.0, (step - first + 1) / WARM_UP, (args.steps - step) / (COOL_DOWN * args.steps))
             for group in optimizer.param_groups:
                 group["lr"] = args.learning_rate * rate
             key = [args.seed, step, accelerator.process_index]
@@ -140,6 +175,7 @@ def train(model: torch.nn.Module, loss: Loss, report: Report, export: Export, ar
                     learning_rate=args.learning_rate,
                     seed=args.seed,
                     device=str(accelerator.device),
+                    precision=precision,
                     parameters=sum(p.numel() for p in parameters),
                 )
                 losses.clear()

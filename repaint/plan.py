@@ -1,14 +1,17 @@
-"""From what a caller gives to the batches that a sampler runs, and back: encode, decode, compose, stitch.
+"""What one call does: from what a caller gives to the batches that a sampler runs, and back to images.
 
-A result needs one job for each window of its picture; the window may be all of it. Jobs of one size share a batch, and
-each has its own seed and conditions, so that no result depends on what it shares a batch with.
+An image is cut into windows, or taken whole. Windows of one size share a batch, and each has its own seed and
+conditions, so no result depends on the batch that it is computed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,41 +19,38 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repaint.errors import InputError, NonFiniteError
-from repaint.pictures.crop import Crop, Padding, Window, pad, windows_around
-from repaint.pictures.images import Picture
+from repaint.checks import is_number, nearest, shown, whole_number
+from repaint.errors import InputError, NonFiniteError, StateError
+from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop, pad, windows_around
+from repaint.pictures.images import ImageLike, Picture, read_images
 from repaint.pictures.masks import MaskLike, known, read_keep
 from repaint.pictures.push_pull import smooth_fill
 from repaint.pictures.rim import meet_rim
 from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
+from repaint.sampling.corrector import Corrector
+from repaint.sampling.guidance import Guidance
+from repaint.sampling.merge import Merge
+from repaint.sampling.method import Method, as_method
 from repaint.sampling.prior import Conditions, Prior
 from repaint.sampling.rng import Seedable, seeds_for
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
-__all__ = [
-    "Job",
-    "Part",
-    "Result",
-    "batches",
-    "bound",
-    "check_latents",
-    "collect",
-    "cut",
-    "encode",
-    "finish",
-    "results_for",
-    "same_problem",
-    "window_seed",
-]
+__all__ = ["Canvas", "Cutout", "Filling", "OutputType", "Plan", "ScheduleLike", "encode", "window_seed"]
+
+OutputType = Literal["pil", "np", "pt", "latent"]
+ScheduleLike = str | Path | JumpSchedule | Method
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What is cut out of a picture to be painted.
+class Cutout:
+    """A window of a picture that has to be painted, or all of it.
 
     Attributes:
-        window: where it was.
+        window: where it is.
         picture, keep: that part of the picture and of its mask.
     """
 
@@ -66,106 +66,230 @@ class Part:
 
 
 @dataclass
-class Job:
-    """A part to paint.
+class Filling:
+    """One filling of a cutout.
 
     Attributes:
-        painted: what came out, once it did: the part painted, or its latent.
+        painted: the painted cutout, or its latent; None before.
     """
 
-    part: Part
+    cutout: Cutout
     seed: int
     conditions: Conditions
     painted: Any = None
 
 
 @dataclass
-class Result:
-    """A picture and the jobs that fill its holes: none, one, or one for each window."""
+class Canvas:
+    """A result: a picture and the fillings of its holes, one for each window; none where it has no hole."""
 
     picture: Picture
-    jobs: list[Job]
+    fillings: list[Filling]
     seed: int
 
-    def output(self, output_type: str, prior: Prior) -> Any:
-        """What the caller gets; latents are those of the one job, or of the picture where nothing is painted.
+
+@dataclass
+class Plan:
+    """What one call of the pipeline does. Make one with `Plan.of`, `paint` each of its `batches`, and read `images`.
+
+    Attributes:
+        prior, method, guidance: what the sampler runs.
+        canvases: the results, in the order of the input; repetitions of an image follow one another.
+        crop: how pictures are cut; None paints whole ones.
+        strength: share of the levels that the hole is renoised to; 1 starts from pure noise.
+        latent_margin, blend_rim, output_type: see `RePaintPipeline.__call__`.
+    """
+
+    prior: Prior
+    method: Method
+    guidance: Guidance | None
+    canvases: list[Canvas]
+    crop: Crop | None
+    strength: float
+    latent_margin: int
+    blend_rim: float
+    output_type: OutputType
+
+    @classmethod
+    def of(
+        cls,
+        prior: Prior,
+        image: ImageLike,
+        mask_image: MaskLike | None = None,
+        *,
+        keep_mask: MaskLike | None = None,
+        schedule: ScheduleLike | None = None,
+        merge: str | Merge | None = None,
+        solver: str | Solver | None = None,
+        corrector: str | Corrector | None = None,
+        guidance: Guidance | None = None,
+        strength: float = 1.0,
+        latent_margin: int = 0,
+        blend_rim: float = 0.0,
+        crop: CropLike = "auto",
+        output_type: OutputType = "pil",
+        num_images_per_prompt: int = 1,
+        generator: Seedable = None,
+        saved: SamplerState | None = None,
+        **conditions: Any,
+    ) -> Plan:
+        """Check all arguments and cut the images, before anything is computed.
+
+        Args:
+            prior: the model.
+            saved: a state to continue from. It decides the number of results and their seeds.
+            **conditions: see `Conditions`.
+            The other arguments are those of `RePaintPipeline.__call__`.
+        Raises:
+            RepaintError: see `RePaintPipeline.__call__`.
+        """
+        copies = whole_number("num_images_per_prompt", num_images_per_prompt, 1)
+        if not isinstance(output_type, str) or output_type not in get_args(OutputType):
+            raise InputError(
+                f"output_type={shown(output_type)} must be one of {', '.join(get_args(OutputType))}."
+                f"{nearest(output_type, get_args(OutputType))}"
+            )
+        _check_rim(prior, latent_margin, blend_rim, output_type)
+        method = as_method(
+            schedule or getattr(prior, "default_schedule", "fast"), merge=merge, solver=solver, corrector=corrector
+        )
+        method = _weakened(method, strength)
+        asked = _conditions(conditions)
+        pictures, cropping = read_images(image), as_crop(crop)
+        keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
+        cutouts = [_cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
+        if saved is not None:
+            copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
+            generator = 0  # replaced by the seeds of the state
+        canvases = []
+        each = asked.split(len(pictures))
+        for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
+            which = i // copies
+            fillings = [Filling(cut, window_seed(seed, n), each[which]) for n, cut in enumerate(cutouts[which])]
+            canvases.append(Canvas(pictures[which], fillings, seed))
+        plan = cls(
+            prior, method, guidance, canvases, cropping, strength, int(latent_margin), float(blend_rim), output_type
+        )
+        if output_type == "latent":
+            plan._check_latents()
+        if saved is not None:
+            plan._take_seeds(saved)
+        return plan
+
+    @cached_property
+    def fillings(self) -> list[Filling]:
+        """All fillings of all canvases, in order."""
+        return [filling for canvas in self.canvases for filling in canvas.fillings]
+
+    def batches(self) -> list[list[Filling]]:
+        """Fillings that can share a batch: those whose cutouts have one size."""
+        groups: dict[Any, list[Filling]] = {}
+        for filling in self.fillings:
+            groups.setdefault(filling.cutout.size, []).append(filling)
+        return list(groups.values())
+
+    def paint(
+        self,
+        batch: Sequence[Filling],
+        state: SamplerState | None = None,
+        on_move: Callable[[SamplerState], SamplerState | None] | None = None,
+    ) -> SamplerState:
+        """Paint fillings of one size, from the start or from a state, and return the last state.
+
+        Args:
+            batch: whose `painted` is set.
+            state: to continue from, on the prior's device.
+            on_move: see `Sampler.run`.
+        Raises:
+            StateError: a state of other images or masks, or of another walk.
+        """
+        cutouts = [filling.cutout for filling in batch]
+        sampler = Sampler(self._bound(batch), self.method, self.guidance)
+        x0, mask = encode(self.prior, cutouts, self.latent_margin)
+        if state is None:
+            init = None if self.strength == 1 else encode(self.prior, cutouts, whole=True)[0]
+            state = sampler.start(x0, mask, [filling.seed for filling in batch], init)
+        elif not _same_problem(state, x0, mask):
+            raise _foreign(state)
+        for moved in sampler.run(state, on_move):
+            state = moved
+        self._finish(batch, state.x)
+        return state
+
+    def images(self) -> Any:
+        """The results as a list, or as one batch where the output type has such a thing and the sizes agree.
 
         Raises:
-            NonFiniteError: latents with NaN or infinity; of pixels, `Picture.compose` has said so.
+            NonFiniteError: latents with NaN or infinity; of pixels, `Picture.compose` has raised it.
         """
-        if output_type == "latent" and self.jobs:
-            latents = self.jobs[0].painted
-            if not bool(torch.isfinite(latents).all()):
-                raise NonFiniteError(
-                    "The latents hold NaN or infinity, which no prediction did: the solver's last step made them. "
-                    "Take another solver."
+        outputs = [self._output(canvas) for canvas in self.canvases]
+        if self.output_type in ("np", "pt") and len({(each.shape, each.dtype) for each in outputs}) == 1:
+            # dtype: numpy would change the byte order of some
+            return np.stack(outputs, dtype=outputs[0].dtype) if self.output_type == "np" else torch.stack(outputs)
+        return outputs
+
+    def _bound(self, batch: Sequence[Filling]) -> Prior:
+        """The prior under the conditions of a batch; in overlapping windows where the crop or its own size asks."""
+        prior, multiple = self.prior, self.prior.multiple_of
+        size = _window_size(self.crop, prior)
+        if self.crop is not None and size is not None:
+            size = -(-size // multiple) * multiple
+            windowed = size == multiple if self.crop.windows is None else self.crop.windows
+            if windowed and max(batch[0].cutout.size) > size:
+                prior = Windowed(prior, size)
+        height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
+        return prior.conditioned(len(batch), Conditions.join([one.conditions for one in batch], (height, width)))
+
+    def _finish(self, batch: Sequence[Filling], x: Float[Tensor, "b *shape"]) -> None:
+        """Decode, cut the padding off, blend at the rim, put the kept pixels back bit for bit."""
+        if self.output_type == "latent":
+            for filling, latent in zip(batch, x, strict=True):
+                filling.painted = latent
+            return
+        with torch.no_grad():
+            decoded = self.prior.decode(x).cpu()
+        for filling, image in zip(batch, decoded, strict=True):
+            cutout = filling.cutout
+            filled = Padding(*cutout.size).cut(image)
+            if cutout.window.scale > 1:
+                filled = F.avg_pool2d(filled, cutout.window.scale)
+            if self.blend_rim:
+                kept = cutout.picture.tensor(self.prior.channels)
+                filled = meet_rim(filled, kept, known(cutout.keep), self.blend_rim)
+            filling.painted = cutout.picture.compose(filled, cutout.keep)
+
+    def _output(self, canvas: Canvas) -> Any:
+        if self.output_type != "latent":
+            windows = [(one.cutout.window.place, one.cutout.window.own, one.painted) for one in canvas.fillings]
+            return (canvas.picture.stitched(windows) if windows else canvas.picture).output(self.output_type)
+        if not canvas.fillings:
+            nowhere = Window(0, 0, np.zeros(canvas.picture.size, dtype=bool))
+            return encode(self.prior, [Cutout(nowhere, canvas.picture, torch.ones(1, *canvas.picture.size))])[0][0]
+        latents = canvas.fillings[0].painted
+        if not bool(torch.isfinite(latents).all()):
+            raise NonFiniteError(
+                "The latents hold NaN or infinity, although every prediction was finite: the solver's last step made "
+                "them. Use another solver."
+            )
+        return latents
+
+    def _check_latents(self) -> None:
+        for canvas in self.canvases:
+            size = canvas.picture.size
+            if any(one.cutout.picture.size != size or one.cutout.window.scale > 1 for one in canvas.fillings):
+                raise InputError(
+                    f"output_type='latent' needs whole images, but a {canvas.picture} is cut into "
+                    f"{len(canvas.fillings)} windows. Pass crop='off', or another output_type."
                 )
-            return latents
-        if output_type == "latent":
-            nowhere = Window(0, 0, np.zeros(self.picture.size, dtype=bool))
-            return encode(prior, [Part(nowhere, self.picture, torch.ones(1, *self.picture.size))])[0][0]
-        windows = [(job.part.window.place, job.part.window.own, job.painted) for job in self.jobs]
-        return (self.picture.stitched(windows) if windows else self.picture).output(output_type)
 
-
-def cut(
-    pictures: Sequence[Picture],
-    mask_image: MaskLike | None,
-    keep_mask: MaskLike | None,
-    crop: Crop | None,
-    prior: Prior,
-) -> list[list[Part]]:
-    """The parts of each picture that have to be painted.
-
-    Args:
-        pictures: as read.
-        mask_image, keep_mask: see `RePaintPipeline.__call__`.
-        crop: how pictures are cut; None paints whole ones.
-        prior: whose size and multiple the parts keep to.
-    """
-    keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
-    size = _window_size(crop, prior)
-    parts = []
-    for picture, keep in zip(pictures, keeps, strict=True):
-        hole = ~known(keep)[0].numpy()
-        if not hole.any():
-            windows = []
-        elif crop is None or size is None:
-            windows = [Window(0, 0, hole)]
-        else:
-            windows = windows_around(hole, crop, size, prior.multiple_of)
-        parts.append([Part(w, picture.window(w.place), keep[(slice(None), *w.place)]) for w in windows])
-    return parts
-
-
-def _window_size(crop: Crop | None, prior: Prior) -> int | None:
-    """Side in pixels of windows where nothing asks for more; None where nothing is cropped."""
-    return None if crop is None else crop.size or getattr(prior, "preferred_size", None)
-
-
-def results_for(
-    pictures: Sequence[Picture],
-    parts: Sequence[Sequence[Part]],
-    copies: int,
-    generator: Seedable,
-    asked: Conditions,
-) -> list[Result]:
-    """The results to come, of each picture one after the other.
-
-    Args:
-        pictures: as read.
-        parts: of each picture, by `cut`.
-        copies: results of each picture.
-        generator: see `repaint.sampling.rng.seeds_for`.
-        asked: conditions for all pictures.
-    """
-    each = asked.split(len(pictures))
-    results = []
-    for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
-        which = i // copies
-        jobs = [Job(part, window_seed(seed, n), each[which]) for n, part in enumerate(parts[which])]
-        results.append(Result(pictures[which], jobs, seed))
-    return results
+    def _take_seeds(self, saved: SamplerState) -> None:
+        """Give the fillings the seeds of a saved state."""
+        if len(self.batches()) != 1 or len(self.fillings) != len(saved.seeds):
+            raise _foreign(saved)
+        for filling, seed in zip(self.fillings, saved.seeds, strict=True):
+            filling.seed = seed
+        for canvas in self.canvases:
+            canvas.seed = canvas.fillings[0].seed if canvas.fillings else canvas.seed
 
 
 def window_seed(seed: int, number: int) -> int:
@@ -173,49 +297,33 @@ def window_seed(seed: int, number: int) -> int:
     return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
-def batches(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs that can share a batch: those whose parts have one size."""
-    groups: dict[Any, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.part.size, []).append(job)
-    return list(groups.values())
-
-
-def bound(prior: Prior, jobs: Sequence[Job], crop: Crop | None = None) -> Prior:
-    """The prior under the conditions of a batch; shown in overlapping windows where the crop or its own size asks."""
-    size = _window_size(crop, prior)
-    if crop is not None and size is not None:
-        size = -(-size // prior.multiple_of) * prior.multiple_of
-        asked = size == prior.multiple_of if crop.windows is None else crop.windows
-        if asked and max(jobs[0].part.size) > size:
-            prior = Windowed(prior, size)
-    height, width = (-(-side // prior.multiple_of) * prior.multiple_of for side in jobs[0].part.size)
-    return prior.conditioned(len(jobs), Conditions.join([job.conditions for job in jobs], (height, width)))
-
-
 def encode(
-    prior: Prior, parts: Sequence[Part], margin: int = 0, *, whole: bool = False
+    prior: Prior, cutouts: Sequence[Cutout], margin: int = 0, *, whole: bool = False
 ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
-    """(x0, known) of parts of one size; `whole` treats every pixel as known, `margin` is `latent_margin`.
+    """Encode cutouts of one size into the prior's space: (x0, known).
 
-    Each by itself, and once however many results it has: in a batch the last bits of an autoencoder's latents are
-    others, and a branch of a state would no longer know its own picture.
+    Each cutout is encoded by itself, and once however many results it has: in a batch the last bits of an
+    autoencoder's latents differ, and a branch of a state would no longer match its own image.
+
+    Args:
+        margin: see `latent_margin` of `RePaintPipeline.__call__`.
+        whole: treat every pixel as known.
     """
-    encoded: dict[Part, tuple[Tensor, Tensor]] = {}
-    for part in dict.fromkeys(parts):
-        mask = torch.ones_like(part.keep, dtype=torch.bool) if whole else known(part.keep)
-        image = part.picture.tensor(prior.channels)
-        image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, part.window.scale)
+    encoded: dict[Cutout, tuple[Tensor, Tensor]] = {}
+    for cutout in dict.fromkeys(cutouts):
+        mask = torch.ones_like(cutout.keep, dtype=torch.bool) if whole else known(cutout.keep)
+        image = cutout.picture.tensor(prior.channels)
+        image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
         image, mask = pad(image, prior.multiple_of)[0], pad(mask, prior.multiple_of)[0]
-        encoded[part] = prior.encode(image[None].to(prior.device, prior.dtype), mask[None].to(prior.device))
-    x0, mask = (torch.cat(tensors) for tensors in zip(*(encoded[part] for part in parts), strict=True))
+        encoded[cutout] = prior.encode(image[None].to(prior.device, prior.dtype), mask[None].to(prior.device))
+    x0, mask = (torch.cat(tensors) for tensors in zip(*(encoded[cutout] for cutout in cutouts), strict=True))
     return x0, widen(mask, margin) if margin else mask
 
 
 def _enlarged(
     image: Float[Tensor, "c h w"], mask: Bool[Tensor, "1 h w"], scale: int
 ) -> tuple[Float[Tensor, "c h2 w2"], Bool[Tensor, "1 h2 w2"]]:
-    """Both `scale` times larger; what is interpolated between kept pixels and the hole takes a smooth fill for that."""
+    """Both `scale` times larger. The hole is filled before upscaling, so that interpolation never reads it."""
     if scale == 1:
         return image, mask
     filled = smooth_fill(image[None], mask[None])
@@ -224,47 +332,79 @@ def _enlarged(
     return torch.where(mask, image, torch.zeros_like(image)), mask
 
 
-def same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
-    """Whether a state's known part is that of a batch."""
+def _cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:
+    """The cutouts of a picture that have to be painted."""
+    hole, size = ~known(keep)[0].numpy(), _window_size(crop, prior)
+    if not hole.any():
+        return []
+    if crop is None or size is None:
+        windows = [Window(0, 0, hole)]
+    else:
+        windows = windows_around(hole, crop, size, prior.multiple_of)
+    return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)]) for w in windows]
+
+
+def _window_size(crop: Crop | None, prior: Prior) -> int | None:
+    """Side in pixels of windows where no hole needs more; None where nothing is cropped."""
+    return None if crop is None else crop.size or getattr(prior, "preferred_size", None)
+
+
+def _conditions(given: Mapping[str, Any]) -> Conditions:
+    """Conditions from keyword arguments.
+
+    Raises:
+        InputError: an argument that the pipeline does not have.
+    """
+    names = [entry.name for entry in fields(Conditions) if entry.name != "size"]
+    for name, value in given.items():
+        if name not in names:
+            arguments = [*inspect.signature(Plan.of).parameters, "batch_size", "callback_on_step_end", *names]
+            raise InputError(f"{name}={shown(value)} is not an argument of the pipeline.{nearest(name, arguments)}")
+    return Conditions(**given)
+
+
+def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputType) -> None:
+    """Refuse a margin or a blend that cannot be applied.
+
+    Raises:
+        InputError: such values.
+    """
+    if (
+        whole_number("latent_margin", margin, 0, hint="cells of the latent grid")
+        and getattr(prior, "codec", None) is None
+    ):
+        raise InputError(
+            f"latent_margin={margin} needs a latent prior, and {type(prior).__name__} works on pixels. Leave it out; "
+            "repaint.pictures.masks.grow enlarges a hole."
+        )
+    if not (is_number(blend_rim) and blend_rim >= 0):
+        raise InputError(f"blend_rim={shown(blend_rim)} must be a width in pixels of at least 0 (0 disables it).")
+    if blend_rim and output_type == "latent":
+        raise InputError(f"blend_rim={blend_rim} cannot be used with output_type='latent': only pixels are blended.")
+
+
+def _weakened(method: Method, strength: float) -> Method:
+    """The method begun at that share of its levels: at the nearest level that its walk visits."""
+    if not (is_number(strength) and 0 < strength <= 1):
+        raise InputError(f"strength={shown(strength)} must be in (0, 1] (1 starts from pure noise).")
+    if strength == 1:
+        return method
+    visited = {level for level in method.schedule.levels if level > 0}
+    level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))
+    return replace(method, schedule=method.schedule.capped(level))
+
+
+def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
+    """Whether the known part of a state is that of a batch."""
     if state.x0.shape != x0.shape:
         return False
     mask = mask.expand(x0.shape)
     return torch.equal(state.known, mask) and torch.equal(state.x0, torch.where(mask, x0, torch.zeros_like(x0)))
 
 
-def finish(prior: Prior, jobs: Sequence[Job], x: Float[Tensor, "b *shape"], feather: float) -> None:
-    """Decode, cut the padding off, meet the rim, put the kept pixels back bit for bit."""
-    with torch.no_grad():
-        decoded = prior.decode(x).cpu()
-    for job, image in zip(jobs, decoded, strict=True):
-        part = job.part
-        filled = Padding(*part.size).cut(image)
-        if part.window.scale > 1:
-            filled = F.avg_pool2d(filled, part.window.scale)
-        if feather:
-            filled = meet_rim(filled, part.picture.tensor(prior.channels), known(part.keep), feather)
-        job.painted = part.picture.compose(filled, part.keep)
-
-
-def check_latents(results: Sequence[Result]) -> None:
-    """Refuse latents of pictures that are cut: each window has its own.
-
-    Raises:
-        InputError: such a picture.
-    """
-    for result in results:
-        if any(job.part.picture.size != result.picture.size or job.part.window.scale > 1 for job in result.jobs):
-            raise InputError(
-                f"output_type 'latent' for a {result.picture} that is cut into {len(result.jobs)} windows: each has "
-                "latents of its own. Pass crop='off' for those of the whole image, or take another output_type."
-            )
-
-
-def collect(results: Sequence[Result], output_type: str, prior: Prior) -> Any:
-    """The results as a list, or as one batch where the type has such a thing and the sizes agree."""
-    outputs = [result.output(output_type, prior) for result in results]
-    if output_type == "np" and len({(r.shape, r.dtype) for r in outputs}) == 1:
-        return np.stack(outputs, dtype=outputs[0].dtype)  # else the byte order may become another
-    if output_type == "pt" and len({(r.shape, r.dtype) for r in outputs}) == 1:
-        return torch.stack(outputs)
-    return outputs
+def _foreign(state: SamplerState) -> StateError:
+    return StateError(
+        f"This state ({len(state.x)} samples of shape {tuple(state.x.shape[1:])}) was saved for another image or mask. "
+        "Pass the original image, mask, crop and latent_margin; of a run that was cut by batch_size, the images of "
+        "that batch."
+    )

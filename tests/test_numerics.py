@@ -131,10 +131,10 @@ def test_nothing_that_is_not_finite_is_returned(
 class Wild:
     """A solver of somebody's own that divides by zero on the last step."""
 
-    uses_noise = False
-
-    def step(self, x: Tensor, prediction: Prediction, src: Level, dst: Level, z: Tensor, history: Any) -> Tensor:
-        return prediction.x0_hat / (dst.sigma if dst.sigma == 0 else 1)
+    def step(
+        self, x: Tensor, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
+    ) -> tuple[Tensor, Carry]:
+        return prediction.x0_hat / (dst.sigma if dst.sigma == 0 else 1), {}
 
 
 @pytest.mark.parametrize("output_type", ["pil", "np", "pt", "latent"])

@@ -237,9 +237,11 @@ def test_soft_edges_feather_and_strength(latent: RePaintPipeline) -> None:
     image = np.random.default_rng(0).random((48, 60, 3))
     white = holes(48, 60, (20, 30, 7, 8)).astype(np.float64)
     white[19, 30:38] = 0.5
-    out = fill(latent, image, white, feather=2, latent_margin=1, strength=0.6, schedule=JUMPS).images[0]
+    out = fill(latent, image, white, blend_rim=2, latent_margin=1, strength=0.6, schedule=JUMPS).images[0]
     place = np.s_[15:31, 26:42]
-    alone = fill(latent, image[place], white[place], feather=2, latent_margin=1, strength=0.6, schedule=JUMPS).images[0]
+    alone = fill(latent, image[place], white[place], blend_rim=2, latent_margin=1, strength=0.6, schedule=JUMPS).images[
+        0
+    ]
     assert np.array_equal(out[white == 0], image[white == 0])
     assert np.array_equal(out[place], alone)
     assert not np.array_equal(out[white == 0.5], image[white == 0.5])

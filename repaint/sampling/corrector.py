@@ -1,28 +1,56 @@
-"""Improve a sample while it stays on one level."""
+"""How a sample is improved while it stays on one level."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from repaint.checks import is_integer, shown
 from repaint.errors import InputError
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction, weighted
+from repaint.sampling.rng import Draws
+from repaint.sampling.state import Carry
 
-__all__ = ["LONGEST_STEP", "Langevin"]
+__all__ = ["LONGEST_STEP", "Corrector", "Langevin"]
 
 Batch = Float[Tensor, "b *shape"]
+LONGEST_STEP = 1000  # relaxation times; e^-h is then 0 in float64, and much longer steps overflow float32
 
-LONGEST_STEP = 1000  # relaxation times, after which e^-h is 0 in float64; much longer ones overflow float32
+
+@runtime_checkable
+class Corrector(Protocol):
+    """A rule that improves the unknown part at one level before the step down.
+
+    Attributes:
+        iterations: how often it is applied at each level, one model call each.
+    """
+
+    @property
+    def iterations(self) -> int: ...
+
+    def step(self, x: Batch, prediction: Prediction, level: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        """Apply one iteration.
+
+        Args:
+            x: (B, ...) the sample at `level`.
+            prediction: the model's prediction of x.
+            level: the level of x, before and after.
+            draws: random numbers of this iteration.
+            carry: what the iteration before returned; empty at the first of each level.
+        Returns:
+            (x, carry). Tensors in the carry are not changed afterwards.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Langevin:
-    """The corrector: Langevin dynamics at one level on the unknown part, one model call an iteration.
+    """Langevin dynamics at one level.
 
     Attributes:
         iterations: how many at each level, before the step down.
@@ -31,7 +59,7 @@ class Langevin:
                    x <- x - (1 - e^-h) sigma eps_hat + sigma sqrt(1 - e^-2h) z,
                which loses variance where the data are resolved. "averaged" is the Leimkuhler-Matthews step,
                    x <- x - h sigma eps_hat + sigma sqrt(2h) (z_before + z) / 2,
-               each draw used twice: exact for every Gaussian; it wants two iterations or more.
+               each draw used twice: exact for every Gaussian. Use two iterations or more with it.
     Source:
         Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), in a level's own units.
     """
@@ -41,25 +69,21 @@ class Langevin:
     noise: Literal["exact", "averaged"] = "exact"
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
+        if not (is_integer(self.iterations) and self.iterations >= 1):
             raise InputError(
-                f"langevin(iterations={self.iterations}): a whole number from 1. Leave the corrector out for 0."
+                f"langevin(iterations={shown(self.iterations)}) must be an integer of at least 1 (leave the corrector "
+                "out for 0)."
             )
         if not 0 < self.h <= LONGEST_STEP:
-            raise InputError(f"langevin(h={self.h}): the step size is above 0 and at most {LONGEST_STEP}. Try 0.6.")
+            raise InputError(f"langevin(h={self.h}) must be above 0 and at most {LONGEST_STEP} (0.6 is usual).")
         if self.noise not in ("exact", "averaged"):
-            raise InputError(f"langevin(noise={self.noise}): exact or averaged. Choose one.")
+            raise InputError(f"langevin(noise={self.noise}) must be exact or averaged.")
 
-    @property
-    def uses_previous_noise(self) -> bool:
-        """Whether `step` reads z_before."""
-        return self.noise == "averaged"
-
-    def step(self, x: Batch, prediction: Prediction, level: Level, z: Batch, z_before: Batch | None) -> Batch:
-        """One iteration at `level`; z_before is the draw of the iteration before (any draw at the first)."""
+    def step(self, x: Batch, prediction: Prediction, level: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
         if self.noise == "averaged":
-            assert z_before is not None
+            before = carry["z"] if "z" in carry else draws.another()
             kick = level.sigma * math.sqrt(self.h / 2)
-            return weighted((1, x), (-self.h * level.sigma, prediction.eps_hat), (kick, z_before), (kick, z))
+            moved = weighted((1, x), (-self.h * level.sigma, prediction.eps_hat), (kick, before), (kick, draws.z))
+            return moved, {"z": draws.z}
         pull, kick = -math.expm1(-self.h), math.sqrt(-math.expm1(-2 * self.h))
-        return weighted((1, x), (-pull * level.sigma, prediction.eps_hat), (kick * level.sigma, z))
+        return weighted((1, x), (-pull * level.sigma, prediction.eps_hat), (kick * level.sigma, draws.z)), {}

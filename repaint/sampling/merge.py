@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,34 +22,61 @@ from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.sampling.levels import Level
-from repaint.sampling.prediction import weighted
+from repaint.sampling.prediction import Prediction, weighted
+from repaint.sampling.rng import Draws
+from repaint.sampling.state import Carry
 
-__all__ = ["Fresh", "Merge", "Predicted", "Trajectory", "merge_known", "over_relaxed"]
+__all__ = ["Fresh", "KnownPart", "Merge", "Predicted", "Trajectory", "merge_known", "over_relaxed"]
 
 Batch = Float[Tensor, "b *shape"]
 
 
-@runtime_checkable
-class Merge(Protocol):
-    """A rule for the known part's noise. Write your own with these three members.
+class KnownPart:
+    """The known part of x before the next merge. Each view is computed when it is first read.
 
-    Attributes:
-        uses_noise: the rule reads z.
-        uses_path: the rule reads `path`, and must be applied after a renoise too.
-        uses_prediction: optional; False is never given eps_hat, which then need not be worked out.
-        relax: optional; above 1, eps_hat is what `over_relaxed` makes of the prediction.
+    Args:
+        x: (B, ...) the sample at `level`; None before the walk begins.
+        x0: (B, ...) the clean sample; meaningful where it is known.
+        level: the level of x.
+        prediction: the model's prediction at `level`; None before the walk begins and after a renoise.
     """
 
-    uses_noise: bool
-    uses_path: bool
+    def __init__(self, x: Batch | None, x0: Batch, level: Level, prediction: Prediction | None = None) -> None:
+        self.x, self.x0, self.level, self.prediction = x, x0, level, prediction
 
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
-        """The known part's noise n.
+    @property
+    def eps_hat(self) -> Batch | None:
+        """The noise that the model sees in x, without classifier-free guidance; None without a prediction."""
+        return None if self.prediction is None else self.prediction.known_eps
+
+    @cached_property
+    def n(self) -> Batch:
+        """The noise in x now: n of x = alpha x0 + sigma n. The level must not be clean."""
+        assert self.x is not None
+        return torch.sub(self.x, self.x0, alpha=self.level.alpha).div_(self.level.sigma)
+
+
+@runtime_checkable
+class Merge(Protocol):
+    """A rule for the known part's noise.
+
+    Attributes:
+        after_renoise: apply the rule after a renoise too. False keeps the known part that the renoise carried up.
+    """
+
+    @property
+    def after_renoise(self) -> bool: ...
+
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        """Compute the known part's noise n at `dst`.
 
         Args:
-            eps_hat: what the model last predicted; None before its first call.
-            z: new standard normal noise.
-            path: one standard normal draw, the same at every level.
+            known: the known part at the level before.
+            dst: the level that x has now.
+            draws: random numbers of this move.
+            carry: what this rule returned at the move before; empty at the start. It survives renoises.
+        Returns:
+            (n, carry). n is (B, ...) and is not changed afterwards if it is also in the carry.
         """
         ...
 
@@ -57,25 +85,29 @@ class Merge(Protocol):
 class Fresh:
     """New noise at every level: RePaint."""
 
-    uses_noise = True
-    uses_path = False
-    uses_prediction = False
+    after_renoise = False
 
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
-        return z
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        return draws.z, {}
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One forward path of the known part, drawn once and replayed."""
+    """One forward path of the known part, drawn once and replayed.
 
-    uses_noise = False
-    uses_path = True
-    uses_prediction = False
+    A branch of a run with another merge continues on the path through its present known part.
+    """
 
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
-        assert path is not None
-        return path
+    after_renoise = True
+
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        if "path" in carry:
+            path = carry["path"]
+        elif known.x is None:
+            path = draws.another()
+        else:
+            path = known.n
+        return path, {"path": path}
 
 
 @dataclass(frozen=True)
@@ -85,46 +117,44 @@ class Predicted:
     Attributes:
         lam: strength, >= 0. 5 to 10 is the bidirectional guidance of LanPaint (arXiv 2502.03491); inf is the delayed
             form of decoupled inpainting guidance (DInG, arXiv 2512.18365).
-        relax: over-relaxation, in [1, 2): see `over_relaxed`. 1 is none.
+        relax: over-relaxation, in [1, 2): see `over_relaxed`. 1 disables it.
     """
 
     lam: float = math.inf
     relax: float = 1.0
+    after_renoise = False
 
     def __post_init__(self) -> None:
         if not self.lam >= 0:
-            raise InputError(f"predicted({self.lam}): the strength is 0 or more, or inf. Choose one.")
+            raise InputError(f"predicted(lam={self.lam}) must be at least 0 (inf is allowed).")
         if not 1 <= self.relax < 2:
-            raise InputError(f"predicted(relax={self.relax}): it lies in [1, 2); from 2 on it diverges. Try 1.5.")
+            raise InputError(f"predicted(relax={self.relax}) must be in [1, 2) (1 disables it; 2 diverges).")
 
-    @property
-    def uses_noise(self) -> bool:
-        return math.isfinite(self.lam)
-
-    uses_path = False
-
-    def noise(self, eps_hat: Batch | None, z: Batch, path: Batch | None) -> Batch:
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        eps_hat = known.eps_hat
         if eps_hat is None:
-            return z
+            return draws.z, {}
+        if self.relax > 1:
+            eps_hat = over_relaxed(eps_hat, known.n, known.level, self.relax)
         if math.isinf(self.lam):
-            return eps_hat
+            return eps_hat, {}
         pull, kick = self.lam / (1 + self.lam), math.sqrt(1 / (1 + self.lam))
-        return weighted((pull, eps_hat), (kick, z))
+        return weighted((pull, eps_hat), (kick, draws.z)), {}
 
 
 def over_relaxed(eps_hat: Batch, noise: Batch, level: Level, relax: float) -> Batch:
-    """Go further than to what the model sees, from the noise that it saw it in.
+    """Step beyond the noise that the model sees in the known part, away from the noise that is there.
 
     Taking eps_hat for the next noise is an iteration whose fixed point is a known part that the model predicts to be
-    just x0. Its error shrinks by 1 - c a call, where c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of variance
-    s: hardly at all where noise is high. This is successive over-relaxation by 1 / c for s = 1, at most `relax`;
+    exactly x0. Its error shrinks by 1 - c per call, where c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of
+    variance s: hardly at all at high noise. This is successive over-relaxation by 1 / c for s = 1, at most `relax`;
     below 2 it converges in every direction.
 
     Args:
         eps_hat: (B, ...) the model's prediction at `level`.
-        noise: (B, ...) the noise in x there, n of x = alpha x0 + sigma n.
-        level: its level.
-        relax: the most, in [1, 2).
+        noise: (B, ...) the noise in x, n of x = alpha x0 + sigma n.
+        level: the level of x.
+        relax: the largest factor, in [1, 2).
     """
     factor = min(relax, 1 + (level.sigma / level.alpha) ** 2) if level.alpha > 0 else relax
     return weighted((1 - factor, noise), (factor, eps_hat))
@@ -138,14 +168,14 @@ def merge_known(
     level: Level,
     out: Batch | None = None,
 ) -> Batch:
-    """x with its known part set to alpha x0 + sigma n; at the clean level to x0, bit for bit.
+    """Set the known part of x to alpha x0 + sigma n; at the clean level to x0, bit for bit.
 
     Args:
         x: (B, ...) the sample at `level`.
         x0: (B, ...) the clean sample; read only where `known`.
         noise: (B, ...) n; not read at the clean level.
         known: (B, ...) True where the input is kept.
-        out: (B, ...) memory for the result, which may be that of `noise`; None takes new memory.
+        out: (B, ...) memory for the result, which may be that of `noise`; None allocates it.
     """
     if level.sigma == 0:
         return torch.where(known, x0, x)

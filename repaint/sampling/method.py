@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 from repaint.checks import is_number, nearest, shown
 from repaint.errors import RepaintError, ScheduleError
 from repaint.sampling import presets
-from repaint.sampling.corrector import Langevin
+from repaint.sampling.corrector import Corrector, Langevin
 from repaint.sampling.merge import Fresh, Merge, Predicted, Trajectory
 from repaint.sampling.noise import Spacing
 from repaint.sampling.schedule import MAX_TRANSITIONS, JumpSchedule
@@ -55,7 +55,7 @@ class Method:
     schedule: JumpSchedule
     merge: Merge = field(default_factory=Fresh)
     solver: Solver = field(default_factory=DDPM)
-    corrector: Langevin | None = None
+    corrector: Corrector | None = None
     spacing: Spacing | None = None
     name: str = "custom"
     about: str = ""
@@ -159,7 +159,7 @@ def as_method(
     *,
     merge: str | Merge | None = None,
     solver: str | Solver | None = None,
-    corrector: str | Langevin | None = None,
+    corrector: str | Corrector | None = None,
 ) -> Method:
     """A Method from what callers may pass as `schedule`, with parts replaced where given.
 
@@ -188,7 +188,7 @@ def as_method(
         changes["solver"] = _part("solver", solver, SOLVERS, Solver)
     if corrector is not None:
         none = isinstance(corrector, str) and corrector == "none"
-        changes["corrector"] = None if none else _part("corrector", corrector, CORRECTORS, Langevin)
+        changes["corrector"] = None if none else _part("corrector", corrector, CORRECTORS, Corrector)
     return replace(method, **changes)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from repaint.checks import shown
 from repaint.errors import InputError
 
-__all__ = ["MAX_SEED", "NoiseStreams", "Seedable", "seeds_for"]
+__all__ = ["MAX_SEED", "Draws", "NoiseStreams", "Seedable", "seeds_for"]
 
 # PyTorch's CPU generator uses the low 32 bits of a seed: larger seeds would silently repeat smaller ones.
 MAX_SEED = 2**32 - 1
@@ -105,3 +105,43 @@ def _checked(seed: int) -> int:
             f"Seed {shown(seed)}: seeds lie in [0, {MAX_SEED}], since larger ones repeat. Choose one of these."
         )
     return int(seed)
+
+
+class Draws:
+    """The random numbers of one move: a draw that its parts share, and more for a part that keeps one.
+
+    The unknown part (the solver's noise) and the known part (the merge's noise) share a draw. They never meet in one
+    pixel, so they stay independent. Nothing is drawn before it is read.
+
+    Args:
+        streams: the streams before this move.
+        like: (B, ...) the sample that noise is added to; draws have its shape and device.
+    Attributes:
+        streams: the streams after everything drawn so far.
+    """
+
+    def __init__(self, streams: NoiseStreams, like: Float[Tensor, "b *shape"]) -> None:
+        self.streams, self._like = streams, like
+        self._shared: Tensor | None = None
+
+    @property
+    def z(self) -> Float[Tensor, "b *shape"]:
+        """Standard normal noise, the same at every read. Read it and do not keep it: its memory may be reused."""
+        if self._shared is None:
+            self._shared = self.another()
+        return self._shared
+
+    def another(self) -> Float[Tensor, "b *shape"]:
+        """New standard normal noise, independent of all other draws."""
+        like = self._like
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        noise, self.streams = self.streams.draw(like.shape, dtype, pinned=like.device.type == "cuda")
+        return noise.to(like.device, non_blocking=True)
+
+    def spent(self, *kept: Tensor) -> Tensor | None:
+        """The memory of the shared draw, for the result of the move; None where it is still needed.
+
+        Args:
+            kept: tensors that must stay as they are.
+        """
+        return None if any(self._shared is tensor for tensor in kept) else self._shared

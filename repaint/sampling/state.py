@@ -1,11 +1,11 @@
-"""Where a run stands: everything needed to go on, as one immutable value that can be kept, saved and branched."""
+"""A run at one point of its walk: everything needed to continue, as one immutable value to keep, save or branch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from torch import Tensor
 from repaint.errors import InputError, StateError
 from repaint.files import atomic_path
 from repaint.sampling.rng import NoiseStreams
+from repaint.version import __version__
 
-__all__ = ["SamplerState"]
+__all__ = ["Carry", "SamplerState"]
 
-FORMAT = "repaint-state-1"
+FORMAT = "repaint-state-2"
+Carry = Mapping[str, Tensor]  # what a part remembers between its steps: batches (B, ...), and 0-dimensional numbers
 
 
 @dataclass(frozen=True, eq=False)
 class SamplerState:
-    """A batch somewhere on its walk. Nothing in it is ever changed in place, so any state of a run may be kept.
+    """A batch at one point of its walk. Nothing in it is changed in place, so any state of a run may be kept.
 
     Attributes:
         x: (B, ...) the sample at `level`.
@@ -34,16 +36,12 @@ class SamplerState:
         position: moves made of the walk.
         model_calls: denoiser calls so far, per image.
         seeds: one per image.
-        streams: what is left of each image's randomness.
+        streams: the rest of each image's randomness.
         x0_hat: (B, ...) the last prediction of the clean sample; None before the first.
-        path: (B, ...) the replayed noise of the `trajectory` merge.
-        history: (B, ...) x0_hat of the step before, for multistep solvers, and
-        history_level: the level that it was predicted at.
-        z_before: (B, ...) the corrector's last draw at this level.
+        carry: what the parts of the method remember, under "merge/...", "solver/..." and "corrector/...". Only the
+            part itself knows what is in it. Tensors are (B, ...), or 0-dimensional numbers.
         walk: the digest of the moves and noise levels that this state belongs to; "" for a branch.
         scales: the digest of the noise levels alone, which a branch keeps.
-        unchecked: (level, sum of x0_hat) of predictions that nobody has looked at, on devices where a look makes the
-            host wait. Not saved.
     """
 
     x: Float[Tensor, "b *shape"]
@@ -55,20 +53,20 @@ class SamplerState:
     seeds: tuple[int, ...]
     streams: NoiseStreams
     x0_hat: Float[Tensor, "b *shape"] | None = None
-    path: Float[Tensor, "b *shape"] | None = None
-    history: Float[Tensor, "b *shape"] | None = None
-    history_level: int | None = None
-    z_before: Float[Tensor, "b *shape"] | None = None
+    carry: Mapping[str, Tensor] = field(default_factory=dict)
     walk: str = ""
     scales: str = ""
-    unchecked: tuple[tuple[int, Tensor], ...] = ()
+
+    def carried(self, part: str) -> Carry:
+        """What "merge", "solver" or "corrector" remembers, without the prefix."""
+        prefix = f"{part}/"
+        return {name.removeprefix(prefix): value for name, value in self.carry.items() if name.startswith(prefix)}
 
     def branch(self, seeds: Sequence[int]) -> SamplerState:
-        """Continuations of this state, each with its own randomness from here on.
+        """Fork into continuations, each with its own randomness from here on.
 
-        A state of one image fans out to as many continuations as there are seeds; a batch takes one seed per image.
-        The branch stands at the start of whatever walk it is run with next, which must begin at `level` and keep the
-        noise levels.
+        A state of one image becomes as many continuations as there are seeds; a batch takes one seed per image. The
+        branch may be run with any walk that begins at `level` and keeps the noise levels.
 
         Raises:
             InputError: no seeds, or a number that does not fit the batch.
@@ -76,37 +74,30 @@ class SamplerState:
         count = len(self.x)
         if not seeds or (count > 1 and len(seeds) != count):
             raise InputError(
-                f"{len(seeds)} seeds for a state of {count} images: give one per image, or branch one image."
+                f"branch() got {len(seeds)} seeds for a state of {count} images. Pass one seed per image, or branch a "
+                "state of one image."
             )
         copies = len(seeds) // count
-        tensors: dict[str, Any] = {n: t.repeat_interleave(copies, dim=0) for n, t in self._tensors().items()}
-        return replace(
-            self,
-            **tensors,
-            seeds=tuple(seeds),
-            streams=NoiseStreams.from_seeds(seeds),
-            position=0,
-            walk="",
-            z_before=None,
+        copied = self._with(
+            {name: t if t.ndim == 0 else t.repeat_interleave(copies, dim=0) for name, t in self._tensors().items()}
         )
+        return replace(copied, seeds=tuple(seeds), streams=NoiseStreams.from_seeds(seeds), position=0, walk="")
 
     def to(self, device: torch.device | str) -> SamplerState:
-        """The same state with its tensors on another device; random streams stay on the CPU."""
-        tensors: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._tensors().items()}
-        return replace(self, **tensors)
+        """Move the tensors to another device; random streams and 0-dimensional numbers stay on the CPU."""
+        return self._with({name: t if t.ndim == 0 else t.to(device) for name, t in self._tensors().items()})
 
     def save(self, path: str | Path) -> None:
         """Write everything to a safetensors file, atomically, with a checksum."""
         from safetensors.torch import save
 
-        # Copies: safetensors refuses tensors that share memory, as x0_hat and history do after a step down.
+        # Copies, because safetensors refuses tensors that share memory, as x0_hat and the solver's carry do.
         tensors = {
             name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
         }
         tensors["streams"] = self.streams.states
-        facts = {name: getattr(self, name) for name in _FACTS}
-        metadata = {"format": FORMAT, "facts": json.dumps(facts)}
-        metadata["sha256"] = _digest(tensors, metadata["facts"])
+        facts = json.dumps({name: getattr(self, name) for name in _FACTS})
+        metadata = {"format": FORMAT, "version": __version__, "facts": facts, "sha256": _digest(tensors, facts)}
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(save(tensors, metadata))
 
@@ -115,7 +106,7 @@ class SamplerState:
         """Read a state that `save` wrote.
 
         Raises:
-            StateError: not such a file, or damaged (the checksum tells).
+            StateError: another kind of file, a state of another format, or a damaged one.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -124,43 +115,40 @@ class SamplerState:
                 metadata: dict[str, str] = file.metadata() or {}
                 tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            # A header that was damaged names types and shapes that torch stumbles over in its own ways.
+            # A damaged header names types and shapes that torch rejects in its own ways.
             raise StateError(
-                f"Cannot read the state {path}: {error}. Give a file that SamplerState.save wrote."
+                f"{path}: cannot be read as a saved state ({error}). Pass a file that SamplerState.save wrote."
             ) from error
-        if metadata.get("format") != FORMAT:
-            raise StateError(
-                f"{path} has format {metadata.get('format')!r}: a saved state has {FORMAT!r}. Use another file."
-            )
+        _check_format(path, metadata)
         if metadata.get("sha256") != _digest(tensors, metadata.get("facts", "")):
-            raise StateError(f"The state {path} is damaged: its checksum does not match. Use an undamaged copy.")
+            raise StateError(f"{path}: the checksum does not match, so the file is damaged. Use another copy.")
         try:
             facts = json.loads(metadata["facts"])
             facts["seeds"] = tuple(facts["seeds"])
-            state = cls(streams=NoiseStreams(tensors.pop("streams")), **tensors, **facts)
+            streams = NoiseStreams(tensors.pop("streams"))
+            own = {name: tensors.pop(name) for name in ("x", "x0", "known", "x0_hat") if name in tensors}
+            state = cls(streams=streams, carry=tensors, **own, **facts)
             state._check()
         except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise StateError(
-                f"The state {path} has parts that do not belong together ({error!r}): another program wrote it. Use a "
-                "file that SamplerState.save wrote."
+                f"{path}: its parts do not fit together ({error!r}). Pass a file that SamplerState.save wrote."
             ) from error
         return state
 
     def _check(self) -> None:
-        """Refuse what no run can have saved; a checksum tells damage, and not who wrote it.
+        """Refuse a state that no run can have saved. The checksum detects damage, not a foreign writer.
 
         Raises:
             ValueError: what is wrong.
         """
         counts = (self.level, self.position, self.model_calls, *self.seeds)
         if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("level, position, model_calls and seeds are counts")
-        if self.history_level is not None and not (type(self.history_level) is int and self.history is not None):
-            raise ValueError("history_level has no history")
+            raise ValueError("level, position, model_calls and seeds must be counts")
         if not (isinstance(self.walk, str) and isinstance(self.scales, str)):
-            raise ValueError("walk and scales are digests")
+            raise ValueError("walk and scales must be digests")
         for name, tensor in self._tensors().items():
-            if tensor.shape != self.x.shape or tensor.dtype != (torch.bool if name == "known" else self.x.dtype):
+            whole = tensor.shape == self.x.shape and tensor.dtype == (torch.bool if name == "known" else self.x.dtype)
+            if not (whole or ("/" in name and (tensor.ndim == 0 or len(tensor) == len(self.x)))):
                 raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
         own, streams = torch.Generator().get_state(), self.streams.states
         rows = len(self.seeds)
@@ -168,11 +156,34 @@ class SamplerState:
             raise ValueError(f"streams are {streams.dtype} {tuple(streams.shape)}")
 
     def _tensors(self) -> dict[str, Tensor]:
-        pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in pairs if isinstance(value, Tensor)}
+        pairs = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
+        return {name: value for name, value in pairs if isinstance(value, Tensor)} | dict(self.carry)
+
+    def _with(self, tensors: Mapping[str, Tensor]) -> SamplerState:
+        """The same state with other tensors, named as by `_tensors`."""
+        own: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+        return replace(self, **own, carry={name: tensor for name, tensor in tensors.items() if "/" in name})
 
 
-_FACTS = ("level", "position", "model_calls", "seeds", "history_level", "walk", "scales")
+_FACTS = ("level", "position", "model_calls", "seeds", "walk", "scales")
+
+
+def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Refuse a file that is not a state of this format, and name the version that wrote it.
+
+    Raises:
+        StateError: such a file.
+    """
+    found = metadata.get("format", "")
+    if found == FORMAT:
+        return
+    if not found.startswith("repaint-state-"):
+        raise StateError(f"{path}: not a saved state. Pass a file that SamplerState.save wrote.")
+    writer = metadata.get("version", "0.1.0.dev0")  # the first format did not record it
+    raise StateError(
+        f"{path}: saved by repaint {writer} in format {found}, but version {__version__} reads {FORMAT}. Run it again "
+        "from the start, or resume it with that version."
+    )
 
 
 def _digest(tensors: dict[str, Tensor], facts: str) -> str:

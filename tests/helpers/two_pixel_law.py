@@ -17,6 +17,10 @@ VALUE, MEAN, STD = 1.5, 1.350, 0.436  # the known pixel, and the exact posterior
 CORRELATION = np.array([[1.0, 0.9], [0.9, 1.0]])
 
 
+def log_snr_step(src: Level, dst: Level) -> float:
+    return math.log(dst.alpha / dst.sigma) - math.log(src.alpha / src.sigma)
+
+
 def law(sampler: Sampler) -> tuple[float, float]:
     """Mean and std of the unknown pixel that a method gives, by propagating everything it carries as one Gaussian.
 
@@ -68,12 +72,17 @@ def law(sampler: Sampler) -> tuple[float, float]:
                 factor = min(method.merge.relax, 1 + (src.sigma / max(src.alpha, 1e-99)) ** 2)
                 of_x[0] = dst.sigma * (factor * eps_hat[0] + (1 - factor) / src.sigma * one[0])
                 offset[0] -= dst.sigma * (1 - factor) / src.sigma * src.alpha * VALUE
-        step = move.kind == "denoise"  # other moves leave the x0_hat before as it was, and end the pairing of draws
+        # A step replaces the x0_hat and the draw of the step before, a correction keeps both, a renoise ends both.
+        step, correct = move.kind == "denoise", move.kind == "correct"
         before = src if step else before
         linear = np.block(
-            [[of_x, of_before, of_draw], [x0_hat if step else none, none if step else one, none], [none] * 3]
+            [
+                [of_x, of_before, of_draw],
+                [x0_hat if step else none, none if step else one, none],
+                [none, none, one if correct else none],
+            ]
         )
-        draw = np.block([[kick, none], [none, none], [one if step else none, none if step else one]])
+        draw = np.block([[kick, none], [none, none], [one if step else none, none if step or correct else one]])
         mean = linear @ mean + np.concatenate([offset, np.zeros(4)])
         covariance = linear @ covariance @ linear.T + draw @ draw.T
     return float(mean[1]), math.sqrt(covariance[1, 1])

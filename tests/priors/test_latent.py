@@ -159,7 +159,7 @@ def test_feather_with_every_kind_of_picture(mode: str) -> None:
         mask[5:12, 7] = 100
     pipe = quiet(prior("AutoencoderKL"))
     plain, met = (
-        pipe(picture, mask, schedule=WALK, generator=0, output_type="np", feather=width).images[0] for width in (0, 4)
+        pipe(picture, mask, schedule=WALK, generator=0, output_type="np", blend_rim=width).images[0] for width in (0, 4)
     )
     assert (met.dtype, met.shape) == (plain.dtype, np.asarray(picture).shape)
     assert np.array_equal(met[mask == 0], np.asarray(picture)[mask == 0])
@@ -176,7 +176,7 @@ def test_feather_repairs_an_autoencoder_that_is_off() -> None:
     run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
     half = np.zeros(SIZE)
     half[:, 8:] = 1
-    plain, met = (pipe(grey, half, **run, feather=width).images[0][0, :, 0] for width in (0, 3))
+    plain, met = (pipe(grey, half, **run, blend_rim=width).images[0][0, :, 0] for width in (0, 3))
     assert plain == pytest.approx([0.5] * 8 + [0.25] * 14)
     assert met == pytest.approx([0.5] * 8 + [0.4375, 0.375, 0.3125] + [0.25] * 11)
 
@@ -184,7 +184,7 @@ def test_feather_repairs_an_autoencoder_that_is_off() -> None:
 def test_a_pixel_prior_takes_a_feather_and_needs_none() -> None:
     """If this fails, a pixel-space result depends on a feather, though its kept pixels are exact already."""
     run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
-    plain, met = (tiny_pipe()(photo(), hole(), **run, feather=width).images for width in (0, 5))
+    plain, met = (tiny_pipe()(photo(), hole(), **run, blend_rim=width).images for width in (0, 5))
     assert np.array_equal(plain, met)
 
 

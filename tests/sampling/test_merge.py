@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
 from diffusers import RePaintScheduler
+from helpers.draws import Given
 from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.levels import CLEAN, Level
-from repaint.sampling.merge import Fresh, Merge, Predicted, Trajectory, merge_known, over_relaxed
+from repaint.sampling.merge import Fresh, KnownPart, Merge, Predicted, Trajectory, merge_known, over_relaxed
 from repaint.sampling.method import as_method
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.rng import Draws
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import Carry
 
 COUNT = 16_384  # pixels measured at each level
 X0 = 1.5
@@ -69,18 +74,15 @@ def theirs(steps: int, jump_length: int, jump_n_sample: int) -> Measured:
         before = t
 
 
-def test_known_pixels_stand_at_their_level_throughout_the_papers_walk() -> None:
-    """If this fails, the model sees a known part with another noise than it is told: edges and colours go wrong."""
+def test_known_pixels_have_their_level_throughout_the_papers_walk() -> None:
+    """If this fails, the noise of the known part differs from its level: edges and colours go wrong."""
     mean, std = worst_drift(ours(JumpSchedule.paper(250, 10, 10)))
     assert mean < MEAN_TOLERANCE
     assert std < STD_TOLERANCE
 
 
-def test_predicted_and_trajectory_stand_at_their_level_too() -> None:
-    """If this fails, a merge other than RePaint's scales the known part wrongly.
-
-    One replayed path has one sampling error, at all levels the same. `predicted` is held to its own law below.
-    """
+def test_trajectory_has_its_level_too() -> None:
+    """If this fails, `trajectory` scales the known part wrongly. One path has the same sampling error at all levels."""
     mean, std = worst_drift(ours(JumpSchedule.paper(50, 10, 2), "trajectory"))
     assert mean < MEAN_TOLERANCE
     assert std < STD_TOLERANCE
@@ -101,37 +103,55 @@ def test_diffusers_repaint_scheduler_drifts(steps: int) -> None:
     assert std > 2 * STD_TOLERANCE, "it would pass the test that ours passes above"
 
 
-def test_rules_say_what_they_read() -> None:
-    """If this fails, a rule gets no noise or no path where it reads one, or what it never reads is made for it."""
-    reads = {
-        rule: (rule.uses_noise, rule.uses_path, getattr(rule, "uses_prediction", True))
-        for rule in (Fresh(), Trajectory(), Predicted(8.0), Predicted())
-    }
-    assert reads == {
-        Fresh(): (True, False, False),
-        Trajectory(): (False, True, False),
-        Predicted(8.0): (True, False, True),
-        Predicted(math.inf, relax=1.0): (False, False, True),
-    }
+LEVEL = Level(0.6, 0.8, 0)
 
 
-@pytest.fixture
 def noises() -> tuple[Tensor, Tensor, Tensor]:
-    eps_hat, z, path = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return eps_hat, z, path
+    """(eps_hat, z, another draw), each (2, 5)."""
+    eps_hat, z, more = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return eps_hat, z, more
 
 
-def test_predicted_0_is_fresh(noises: tuple[Tensor, Tensor, Tensor]) -> None:
+def noise_of(merge: Merge, eps_hat: Tensor | None, z: Tensor, n: Tensor | None = None) -> Tensor:
+    """The noise that a rule gives where the model sees eps_hat in a known part whose noise is n."""
+    x0 = torch.zeros_like(z)
+    prediction = None if eps_hat is None else Prediction(x0, eps_hat)
+    x = None if n is None else LEVEL.sigma * n
+    return merge.noise(KnownPart(x, x0, LEVEL, prediction), LEVEL, Given(z), {})[0]
+
+
+@pytest.mark.parametrize(
+    ("merge", "draws", "seen"),
+    [(Fresh(), 1, False), (Trajectory(), 0, False), (Predicted(8.0), 1, True), (Predicted(), 0, True)],
+)
+def test_a_rule_computes_only_what_it_reads(merge: Merge, draws: int, seen: bool) -> None:
+    """If this fails, noise is drawn or eps_hat is computed at every step for a rule that ignores it."""
+    eps_hat, z, path = noises()
+
+    class Watched(KnownPart):
+        read = False
+
+        @property
+        def eps_hat(self) -> Tensor | None:
+            self.read = True
+            return super().eps_hat
+
+    known, given = Watched(z, z, LEVEL, Prediction(z, eps_hat)), Given(z)
+    merge.noise(known, LEVEL, given, {"path": path})
+    assert (given.read, known.read) == (draws, seen)
+
+
+def test_predicted_0_is_fresh() -> None:
     """If this fails, the family of merges does not begin at RePaint."""
-    assert torch.equal(Predicted(0.0).noise(*noises), Fresh().noise(*noises))
-    assert torch.equal(Fresh().noise(*noises), noises[1])
+    eps_hat, z, _ = noises()
+    assert torch.equal(noise_of(Predicted(0.0), eps_hat, z), noise_of(Fresh(), eps_hat, z))
+    assert torch.equal(noise_of(Fresh(), eps_hat, z), z)
 
 
-def test_predicted_inf_is_what_the_model_predicted(noises: tuple[Tensor, Tensor, Tensor]) -> None:
-    """If this fails, the cheap methods' known part does not carry the model's own noise."""
-    assert torch.equal(Predicted(math.inf).noise(*noises), noises[0])
-    assert not Predicted(math.inf).uses_noise
-    assert Predicted(8.0).uses_noise
+def test_predicted_inf_is_what_the_model_predicted() -> None:
+    """If this fails, the known part of the cheap methods does not carry the model's own noise."""
+    eps_hat, z, _ = noises()
+    assert torch.equal(noise_of(Predicted(math.inf), eps_hat, z), eps_hat)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.5, 8.0, 1e6])
@@ -142,28 +162,51 @@ def test_predicted_is_the_gibbs_draw_of_its_target(lam: float) -> None:
     mean lam / (1 + lam) eps_hat. So the weight of eps_hat and the variance of z add up to 1.
     """
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    mean, std = float(Predicted(lam).noise(one, zero, None)), float(Predicted(lam).noise(zero, one, None))
+    mean, std = float(noise_of(Predicted(lam), one, zero)), float(noise_of(Predicted(lam), zero, one))
     assert std**-2 == pytest.approx(1 + lam, rel=1e-12)
     assert mean == pytest.approx(lam / (1 + lam), rel=1e-12)
     assert mean + std**2 == pytest.approx(1, rel=1e-12)
 
 
-def test_predicted_before_the_first_prediction_is_fresh(noises: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_predicted_before_the_first_prediction_is_fresh() -> None:
     """If this fails, a run cannot start, or starts from no noise."""
-    assert torch.equal(Predicted().noise(None, *noises[1:]), noises[1])
+    _, z, _ = noises()
+    assert torch.equal(noise_of(Predicted(), None, z), z)
+
+
+def test_a_wrapped_rule_keeps_its_over_relaxation() -> None:
+    """If this fails, a wrapper around a rule silently runs it without `relax`."""
+
+    @dataclass(frozen=True)
+    class Wrapped:
+        inner: Merge
+        after_renoise = False
+
+        def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Tensor, Carry]:
+            return self.inner.noise(known, dst, draws, carry)
+
+    prior, walk = GaussianMixturePrior([1.0], [[0.0, 0.0]], [[[1.0, 0.9], [0.9, 1.0]]]), JumpSchedule.paper(8, 3, 2)
+    x0, known = torch.tensor([[1.5, 0.0]], dtype=torch.float64), torch.tensor([[True, False]])
+    results = []
+    for merge in (Predicted(relax=1.5), Wrapped(Predicted(relax=1.5)), Predicted()):
+        sampler = Sampler(prior, as_method(walk, merge=merge))
+        *_, state = sampler.run(sampler.start(x0, known, [0]))
+        results.append(state.x)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("lam", [-1.0, math.nan])
 def test_predicted_refuses_strengths_out_of_range(lam: float) -> None:
     """If this fails, a negative strength makes noise of imaginary std."""
-    with pytest.raises(InputError, match=rf"predicted\({lam}\): the strength is 0 or more, or inf"):
+    with pytest.raises(InputError, match=rf"predicted\(lam={lam}\) must be at least 0 \(inf is allowed\)\."):
         Predicted(lam)
 
 
 @pytest.mark.parametrize("relax", [0.9, 2.0, math.nan])
 def test_an_over_relaxation_that_diverges_is_refused(relax: float) -> None:
     """If this fails, the known part's noise grows without bound, and a run ends in NaN after minutes."""
-    with pytest.raises(InputError, match=rf"predicted\(relax={relax}\): it lies in \[1, 2\)"):
+    with pytest.raises(InputError, match=rf"predicted\(relax={relax}\) must be in \[1, 2\)"):
         Predicted(relax=relax)
 
 
@@ -196,24 +239,22 @@ def test_trajectory_replays_one_path() -> None:
     prior = GaussianMixturePrior([1.0], [[0.0]], [[[1.0]]])
     sampler = Sampler(prior, as_method(JumpSchedule.paper(12, 3, 2), merge="trajectory"))
     start = sampler.start(torch.full((4, 1), X0, dtype=torch.float64), torch.ones(4, 1, dtype=torch.bool), range(4))
-    assert start.path is not None
+    path = start.carried("merge")["path"]
     kinds = set()
     for state, move in zip(sampler.run(start), sampler.moves, strict=True):
         kinds.add(move.kind)
         level = sampler.grid[state.level]
-        torch.testing.assert_close(state.x, level.alpha * X0 + level.sigma * start.path, rtol=0, atol=1e-15)
+        torch.testing.assert_close(state.x, level.alpha * X0 + level.sigma * path, rtol=0, atol=1e-15)
     assert kinds == {"denoise", "renoise"}
 
 
 @pytest.mark.parametrize("merge", [Fresh(), Trajectory(), Predicted(8.0), Predicted()])
-def test_merging_touches_known_pixels_only_and_is_exact_when_clean(
-    merge: Merge, noises: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_merging_touches_known_pixels_only_and_is_exact_when_clean(merge: Merge) -> None:
     """If this fails, kept pixels come back changed, or repainted ones are overwritten."""
     x, x0 = torch.full((2, 5), 7.0, dtype=torch.float64), torch.full((2, 5), 0.1, dtype=torch.float64)
     known = torch.tensor([[True, False, True, False, False], [False, True, True, True, False]])
     level = Level(0.6, 0.8, 0)
-    n = merge.noise(*noises)
+    n = noise_of(merge, *noises())
     noisy = merge_known(x, x0, n, known, level)
     torch.testing.assert_close(noisy[known], (0.6 * x0 + 0.8 * n)[known], rtol=0, atol=1e-15)  # a fused rounding
     for noise, memory in ((n, torch.empty_like(x)), (overwritten := n.clone(), overwritten)):
@@ -227,7 +268,7 @@ def test_merging_touches_known_pixels_only_and_is_exact_when_clean(
     assert torch.equal(merge_known(x, x0, None, known, CLEAN), clean)
 
 
-def test_what_stands_in_the_hole_is_never_read() -> None:
+def test_the_hole_of_x0_is_never_read() -> None:
     """If this fails, NaN in the hole of the input (or a secret in it) reaches the result."""
     x0 = torch.tensor([[0.5, math.nan]], dtype=torch.float64)
     known = torch.tensor([[True, False]])

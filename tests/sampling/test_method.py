@@ -58,7 +58,7 @@ def test_short_forms(text: str, part: object) -> None:
         ("ddim(gamma=1)", ScheduleError, r"cannot be read.*Write it like ddim\(0.5\)"),
         ("ddim(eta=)", ScheduleError, r"cannot be read"),
         ("ddim(__import__('os').system('true'))", ScheduleError, r"arguments are numbers, inf or words"),
-        ("ddim(2)", InputError, r"eta lies in \[0, 1\]"),
+        ("ddim(2)", InputError, r"must be in \[0, 1\]"),
         ("ddim(half)", RepaintError, r"ddim"),
     ],
 )
@@ -113,8 +113,6 @@ def test_methods_come_from_files(tmp_path: Path) -> None:
 @dataclass(frozen=True)
 class Halfway:
     """A user's own solver."""
-
-    uses_noise = False
 
     def step(self, x: torch.Tensor, *rest: object) -> torch.Tensor:
         return x / 2

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from helpers.draws import Given
 from torch import Tensor
 
 from repaint.errors import InputError
@@ -25,6 +26,7 @@ from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance
 from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Solver
+from repaint.sampling.state import Carry
 
 TOLERANCE = 1e-9  # 1 - abar loses up to four of float64's sixteen digits; its quotients are multiplied by |x| < 100
 SHAPE = (2, 3, 4, 4)
@@ -58,7 +60,7 @@ def test_ddim_is_that_of_diffusers(eta: float, spacing: str, kind: str, clip_sam
     for i, t in enumerate(scheduler.timesteps.tolist()):
         src, dst = grid[50 - i], grid[49 - i]
         output, z = network(x, t), normal(i + 1)
-        ours = solver.step(x, from_output(kind, output, x, src, clip=clip), src, dst, z, None)
+        ours = solver.step(x, from_output(kind, output, x, src, clip=clip), src, dst, Given(z), {})[0]
         noise = z if eta else None
         x = scheduler.step(output, t, x, eta, use_clipped_model_output=True, variance_noise=noise).prev_sample
         torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
@@ -88,7 +90,7 @@ def test_ddpm_is_that_of_diffusers(
             output = torch.cat([output, torch.sin(5 * x)], dim=1)
             output, mix = split_variance(output)
         prediction = from_output(kind, output, x, src, clip=clip, variance=mix)
-        ours = solver.step(x, prediction, src, dst, normal(i + 1), None)
+        ours = solver.step(x, prediction, src, dst, Given(normal(i + 1)), {})[0]
         raw = output if mix is None else torch.cat([output, 2 * mix - 1], dim=1)
         x = scheduler.step(raw, t, x, generator=torch.Generator().manual_seed(i + 1)).prev_sample
         if dst == CLEAN:  # the deliberate difference: see the top of this file
@@ -105,7 +107,7 @@ def test_the_last_step_adds_no_noise(spacing: str, float64: Any) -> None:
     level, t = NoiseSchedule.from_scheduler(scheduler, 50)[1], int(scheduler.timesteps[-1])
     x, output = normal(0), normal(1)
     prediction = from_output("epsilon", output, x, level)
-    assert torch.equal(DDPM("large").step(x, prediction, level, CLEAN, normal(2), None), prediction.x0_hat)
+    assert torch.equal(DDPM("large").step(x, prediction, level, CLEAN, Given(), {})[0], prediction.x0_hat)
     theirs = scheduler.step(output, t, x, generator=torch.Generator().manual_seed(2)).prev_sample
     left = level.sigma if spacing == "trailing" else 0.0  # from one level to clean, beta is sigma^2
     torch.testing.assert_close(theirs, prediction.x0_hat + left * normal(2), rtol=TOLERANCE, atol=TOLERANCE)
@@ -118,9 +120,9 @@ def test_ddim_with_eta_1_is_ddpm_with_the_small_variance() -> None:
         for dst, src in pairwise(levels):
             x, z = normal(0), normal(1)
             prediction = from_output("sample", normal(2), x, src)
-            arguments = (x, prediction, src, dst, z, None)
+            arguments = (x, prediction, src, dst, Given(z), {})
             torch.testing.assert_close(
-                DDIM(1.0).step(*arguments), DDPM().step(*arguments), rtol=TOLERANCE, atol=TOLERANCE
+                DDIM(1.0).step(*arguments)[0], DDPM().step(*arguments)[0], rtol=TOLERANCE, atol=TOLERANCE
             )
 
 
@@ -138,13 +140,12 @@ def test_multistep_is_dpm_solver_pp_2m_of_diffusers(kind: str, float64: Any) -> 
         grid = NoiseSchedule.from_scheduler(scheduler, steps, "linspace")
         timesteps = [int(level.t) for level in grid.levels[:0:-1]]
         scheduler.set_timesteps(timesteps=timesteps)  # its own grids differ: it skips t = 0
-        x, history = normal(0), None
+        x, carry = normal(0), {}
         for i, t in enumerate(timesteps):
             src, dst = grid[steps - i], grid[steps - i - 1]
             output = network(x, t)
             prediction = from_output(kind, output, x, src)
-            ours = Multistep().step(x, prediction, src, dst, normal(99), history)
-            history = (prediction.x0_hat, src)
+            ours, carry = Multistep().step(x, prediction, src, dst, Given(), carry)
             x = scheduler.step(output, t, x).prev_sample
             torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -169,11 +170,10 @@ def error_after(solver: Solver, at: Callable[[float], Level], steps: int) -> flo
     def exact(level: Level) -> float:  # along the flow (x - alpha mu) / std of the marginal is constant
         return level.alpha + 0.7 * math.hypot(0.5 * level.alpha, level.sigma)
 
-    x, history = torch.full((1, 1), exact(levels[0]), dtype=torch.float64), None
+    x, carry = torch.full((1, 1), exact(levels[0]), dtype=torch.float64), {}
     for src, dst in pairwise(levels):
         prediction = prior.denoise(x, src)
-        x = solver.step(x, prediction, src, dst, torch.zeros_like(x), history)
-        history = (prediction.x0_hat, src)
+        x, carry = solver.step(x, prediction, src, dst, Given(), carry)
     return abs(float(x) - exact(levels[-1]))
 
 
@@ -193,12 +193,12 @@ def test_multistep_forgets_nothing_at_pure_noise() -> None:
     levels = NoiseSchedule.from_scheduler({"shift": 1.0}, 4).levels
     assert levels[4].alpha == 0
     x, x0 = normal(0), normal(1)
-    first = Multistep().step(x, from_output("sample", x0, x, levels[4]), levels[4], levels[3], x, None)
+    first, carry = Multistep().step(x, from_output("sample", x0, x, levels[4]), levels[4], levels[3], Given(), {})
     torch.testing.assert_close(first, levels[3].alpha * x0 + levels[3].sigma * x)  # which is DDIM's step
     prediction = from_output("sample", normal(2), first, levels[3])
-    second = Multistep().step(first, prediction, levels[3], levels[2], x, (x0, levels[4]))
-    expected = Multistep().step(first, prediction, levels[3], levels[2], x, None)
-    assert torch.equal(second, expected)  # x0_hat of pure noise lies infinitely far back: first order
+    second, _ = Multistep().step(first, prediction, levels[3], levels[2], Given(), carry)
+    expected, _ = Multistep().step(first, prediction, levels[3], levels[2], Given(), {})
+    assert torch.equal(second, expected)  # the x0_hat of pure noise is infinitely far back: first order
 
 
 # --- The corrector: Langevin dynamics on a Gaussian direction, where x0_hat = rho x / alpha
@@ -211,7 +211,7 @@ def coefficients(corrector: Langevin, rho: float, level: Level) -> tuple[float, 
         values = [torch.tensor([[value]], dtype=torch.float64) for value in (x, z_before, z)]
         x0_hat = rho * values[0] / level.alpha
         prediction = Prediction(x0_hat, (values[0] - level.alpha * x0_hat) / level.sigma)
-        return float(corrector.step(values[0], prediction, level, values[2], values[1]))
+        return float(corrector.step(values[0], prediction, level, Given(values[2]), {"z": values[1]})[0])
 
     return step(1, 0, 0), step(0, 1, 0), step(0, 0, 1)
 
@@ -261,36 +261,48 @@ def test_refresh_goes_on_along_the_change_of_x0_hat() -> None:
     """If this fails, the presets fast, balanced and best extrapolate backwards, or by another share."""
     before, src, dst = Level(0.28, 0.96, 0), Level(0.6, 0.8, 0), Level(0.8, 0.6, 0)
     x0_hat, x0_before, z = normal(1), normal(2), normal(3)
-    prediction = Prediction(x0_hat, normal(4))
+    prediction, solver = Prediction(x0_hat, normal(4)), Refresh(0.45)
+    _, carry = solver.step(normal(0), Prediction(x0_before, normal(5)), before, src, Given(normal(6)), {})
     share = 0.45 * math.log((0.8 / 0.6) / (0.6 / 0.8)) / math.log((0.6 / 0.8) / (0.28 / 0.96))
     expected = 0.8 * (x0_hat + share * (x0_hat - x0_before)) + 0.6 * z
-    solver = Refresh(0.45)
-    torch.testing.assert_close(
-        solver.step(normal(0), prediction, src, dst, z, (x0_before, before)), expected, rtol=0, atol=1e-12
-    )
-    first = solver.step(normal(0), prediction, src, dst, z, None)
+    second, _ = solver.step(normal(0), prediction, src, dst, Given(z), carry)
+    torch.testing.assert_close(second, expected, rtol=0, atol=1e-12)
+    first, _ = solver.step(normal(0), prediction, src, dst, Given(z), {})
     torch.testing.assert_close(first, 0.8 * x0_hat + 0.6 * z, rtol=0, atol=1e-12)
     pure = Level(0.0, 1.0, 0)  # no signal to extrapolate from
-    assert torch.equal(solver.step(normal(0), prediction, src, dst, z, (x0_before, pure)), first)
-    assert torch.equal(solver.step(normal(0), prediction, src, CLEAN, z, (x0_before, before)), x0_hat)
+    assert solver.step(normal(0), Prediction(x0_before, normal(5)), pure, src, Given(z), {})[1] == {}
+    assert torch.equal(solver.step(normal(0), prediction, src, CLEAN, Given(), carry)[0], x0_hat)
 
 
 @pytest.mark.parametrize("c", [0.3, 0.9, 0.99])
 def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
-    """If this fails, textures come out too smooth: at one level, x must keep the variance that it has.
+    """If this fails, textures come out too smooth: at one level, x must keep its variance.
 
     Of one pixel with variance 1, x0_hat is c x / alpha with c = alpha^2. With fresh draws alone the variance of x would
     end at 1 - c^2 / (1 + c).
     """
     level, solver, count = Level(math.sqrt(c), math.sqrt(1 - c), 0), Refresh(0.0, "averaged"), 10_000
-    draws = torch.randn(
+    x, *draws = torch.randn(
         int(5 / (1 - c)) + 20, count, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    x = draws[0]
-    for z_before, z in pairwise(draws):
+    carry: Carry = {"z": x}
+    for z in draws:
         prediction = Prediction(level.alpha * x, level.sigma * x)
-        x = solver.step(x, prediction, level, level, (z_before + z) / math.sqrt(2), None)
+        x, carry = solver.step(x, prediction, level, level, Given(z), carry)
     assert float(x.var()) == pytest.approx(1, abs=0.06)  # four standard errors of 10,000 samples
+
+
+@pytest.mark.parametrize("part", [Refresh(0.0, "averaged"), Langevin(2, noise="averaged")])
+def test_averaged_draws_are_used_in_two_steps(part: Any) -> None:
+    """If this fails, Leimkuhler-Matthews steps have fresh noise twice: half the kick, and no exactness."""
+    level, prediction = Level(0.6, 0.8, 0), Prediction(normal(1), normal(2))
+    levels = (level, Level(0.8, 0.6, 0)) if isinstance(part, Refresh) else (level,)
+    first, second = Given(normal(3), normal(4)), Given(normal(5))
+    x, carry = part.step(normal(0), prediction, *levels, first, {})
+    _, after = part.step(x, prediction, *levels, second, carry)
+    assert (first.read, second.read) == (2, 1)
+    assert torch.equal(carry["z"], normal(3))
+    assert torch.equal(after["z"], normal(5))
 
 
 # --- Errors
@@ -299,18 +311,18 @@ def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: DDIM(1.5), r"ddim\(1.5\): eta lies in \[0, 1\]"),
-        (lambda: DDIM(math.nan), r"ddim\(nan\)"),
-        (lambda: DDPM("tiny"), r"ddpm\(tiny\): the variance is small, large or learned"),  # type: ignore[arg-type]
-        (lambda: Refresh(1.5), r"refresh\(extrapolate=1.5\): a share in \[0, 1\]"),
-        (lambda: Refresh(noise="pink"), r"refresh\(noise=pink\): fresh or averaged"),  # type: ignore[arg-type]
+        (lambda: DDIM(1.5), r"ddim\(eta=1.5\) must be in \[0, 1\]"),
+        (lambda: DDIM(math.nan), r"ddim\(eta=nan\)"),
+        (lambda: DDPM("tiny"), r"ddpm\(variance=tiny\) must be small, large or learned"),  # type: ignore[arg-type]
+        (lambda: Refresh(1.5), r"refresh\(extrapolate=1.5\) must be in \[0, 1\]"),
+        (lambda: Refresh(noise="pink"), r"refresh\(noise=pink\) must be fresh or averaged"),  # type: ignore[arg-type]
         (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
-        (lambda: Langevin(0), r"langevin\(iterations=0\): a whole number from 1"),
-        (lambda: Langevin(h=0.0), r"langevin\(h=0.0\): the step size is above 0"),
+        (lambda: Langevin(0), r"langevin\(iterations=0\) must be an integer of at least 1"),
+        (lambda: Langevin(h=0.0), r"langevin\(h=0.0\) must be above 0 and at most 1000"),
         (lambda: Langevin(True), r"langevin\(iterations=True\)"),
-        (lambda: Langevin(h=1000.1), r"langevin\(h=1000.1\): .* at most 1000"),
+        (lambda: Langevin(h=1000.1), r"langevin\(h=1000.1\) must be above 0 and at most 1000"),
         (lambda: Langevin(h=math.inf), r"langevin\(h=inf\)"),
-        (lambda: Langevin(noise="pink"), r"langevin\(noise=pink\): exact or averaged"),  # type: ignore[arg-type]
+        (lambda: Langevin(noise="pink"), r"langevin\(noise=pink\) must be exact or averaged"),  # type: ignore[arg-type]
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -335,17 +347,21 @@ def test_what_is_not_said_is_as_documented() -> None:
     assert Langevin() == Langevin(iterations=1, h=0.6, noise="exact")
 
 
-def test_solvers_say_whether_they_read_noise() -> None:
-    """If this fails, a step gets zeros for the noise that it reads, or draws are made for nothing."""
-    assert [solver.uses_noise for solver in (DDPM(), DDIM(0.1), Refresh())] == [True] * 3
-    assert [solver.uses_noise for solver in (DDIM(0.0), Multistep())] == [False] * 2
-    assert [part.uses_previous_noise for part in (Refresh(noise="averaged"), Langevin(noise="averaged"))] == [True] * 2
-    assert [part.uses_previous_noise for part in (Refresh(), Langevin())] == [False] * 2
+@pytest.mark.parametrize(
+    ("solver", "draws"), [(DDPM(), 1), (DDIM(0.1), 1), (Refresh(), 1), (DDIM(0.0), 0), (Multistep(), 0)]
+)
+def test_solvers_draw_only_what_they_read(solver: Solver, draws: int) -> None:
+    """If this fails, a deterministic solver draws at every step, or a step to clean changes the noise after it."""
+    level, prediction = Level(0.6, 0.8, 0), Prediction(normal(1), normal(2))
+    given = Given(normal(3))
+    solver.step(normal(0), prediction, level, Level(0.8, 0.6, 0), given, {})
+    assert given.read == draws
+    solver.step(normal(0), prediction, level, CLEAN, Given(), {})
 
 
 def test_learned_variance_needs_a_model_that_learned_it() -> None:
     """If this fails, ddpm(learned) ends in a TypeError about None."""
     level = Level(0.6, 0.8, 0)
     prediction = from_output("epsilon", normal(0), normal(1), level)
-    with pytest.raises(InputError, match=r"ddpm\(learned\) with a model that predicts no variance"):
-        DDPM("learned").step(normal(1), prediction, level, Level(0.8, 0.6, 0), normal(2), None)
+    with pytest.raises(InputError, match=r"ddpm\(learned\) needs a model that predicts a variance"):
+        DDPM("learned").step(normal(1), prediction, level, Level(0.8, 0.6, 0), Given(normal(2)), {})
