@@ -193,7 +193,7 @@ REFUSED: list[tuple[list[object], str]] = [
     (["photos", "masks", "--out", "photos"], f"photos holds files and no {SETTINGS}: results would mix with others."),
     (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard 3/2: it is i/n with i from 1 to n"),
     (["photos", "masks", "--out", "out", "--class", "cat"], "class_labels"),
-    (["photos", "masks", "--out", "out", "--latent-margin", "2"], "latent_margin 2 for a PixelPrior"),
+    (["photos", "masks", "--out", "out", "--latent-margin", "2"], "latent_margin=2 needs a latent prior"),
     (["photos", "masks", "--out", "out", "--seed", "-1"], "Seed -1: seeds lie in"),
     (["photos", "masks", "--out", "out", "--batch-size", "0"], "Invalid value for '--batch-size'"),
     (["photos", "empty", "--out", "out"], "empty holds no picture"),

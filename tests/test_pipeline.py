@@ -311,7 +311,7 @@ def test_generators(pipe: RePaintPipeline) -> None:
 @pytest.mark.parametrize("count", [0, -1, True, 1.5])
 def test_num_images_per_prompt_out_of_range(unchecked: None, pipe: RePaintPipeline, count: Any) -> None:
     """If this fails, no image, or a traceback, comes back for a count that is no count."""
-    with pytest.raises(InputError, match=rf"num_images_per_prompt {count}: it is a whole number from 1\."):
+    with pytest.raises(InputError, match=rf"num_images_per_prompt={count} must be an integer of at least 1\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, num_images_per_prompt=count)
 
 
@@ -365,7 +365,7 @@ def test_strength_cuts_the_walk(pipe: RePaintPipeline, strength: float, calls: i
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.5, math.nan])
 def test_strength_out_of_range(pipe: RePaintPipeline, strength: float) -> None:
     """If this fails, a strength out of range gives noise, or a traceback, instead of one clear line."""
-    with pytest.raises(InputError, match=rf"strength {strength}: it lies in \(0, 1\]; 1 starts from pure noise\."):
+    with pytest.raises(InputError, match=rf"strength={strength} must be in \(0, 1\] \(1 starts from pure noise\)\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, strength=strength)
 
 
@@ -408,7 +408,7 @@ def test_callback_cannot_smuggle_another_level(pipe: RePaintPipeline) -> None:
     def branch(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"state": kwargs["state"].branch([1])}
 
-    with pytest.raises(StateError, match=r"A branch at level 1 cannot take a walk that begins at level 2\."):
+    with pytest.raises(StateError, match=r"This branch is at level 1, but the walk begins at level 2\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, generator=0, callback_on_step_end=branch)
 
 
@@ -466,7 +466,7 @@ def test_branches(pipe: RePaintPipeline) -> None:
     assert np.array_equal(again.images, out.images)
     capped = pipe.resume(state.branch([10]), image, white, schedule=JUMPS.capped(2), output_type="np")
     assert np.array_equal(capped.images[0][~white], image[~white])
-    with pytest.raises(StateError, match=r"A branch at level 2 cannot take a walk that begins at level 4\."):
+    with pytest.raises(StateError, match=r"This branch is at level 2, but the walk begins at level 4\."):
         pipe.resume(state.branch([10]), image, white, schedule=JUMPS)
 
 
@@ -475,7 +475,7 @@ def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -
     image, white = noise(8, 8, 3), hole(8, 8)
     states: list[SamplerState] = []
     pipe(image, white, schedule=TWO, generator=0, callback_on_step_end=record(states))
-    state, seen = states[0], r"The state holds 1 samples of shape \(3, 8, 8\) with a known part that is not this"
+    state, seen = states[0], r"This state \(1 samples of shape \(3, 8, 8\)\) was saved for another image or mask\."
     with pytest.raises(StateError, match=seen):
         pipe.resume(state, 255 - image, white, schedule=TWO)
     with pytest.raises(StateError, match=seen):
@@ -512,7 +512,7 @@ def test_output_types(pipe: RePaintPipeline) -> None:
 
 def test_unknown_output_type(unchecked: None, pipe: RePaintPipeline) -> None:
     """If this fails, a typo in output_type shows only after the whole walk."""
-    with pytest.raises(InputError, match=r"output_type 'numpy': it is one of pil, np, pt, latent\."):
+    with pytest.raises(InputError, match=r"output_type='numpy' must be one of pil, np, pt, latent\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, output_type="numpy")  # type: ignore[arg-type]
 
 
@@ -683,7 +683,7 @@ def test_overrides_as_text_and_object(pipe: RePaintPipeline) -> None:
     assert pipe(image, white, schedule=corrected, corrector="none", generator=0).model_calls == plain[1]
     with pytest.raises(ScheduleError, match=r"No merge 'frsh': there are fresh, trajectory, predicted\. Did you mean"):
         run(merge="frsh")
-    with pytest.raises(InputError, match=r"ddim\(2\): eta lies in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"ddim\(eta=2\) must be in \[0, 1\]"):
         run(solver="ddim(2)")
 
 
@@ -725,7 +725,7 @@ def test_learned_variance(pipe: RePaintPipeline) -> None:
 
     assert np.array_equal(run("ddpm(learned)")[~white], image[~white])
     assert len({run(f"ddpm({kind})").tobytes() for kind in ("learned", "small", "large")}) == 3
-    with pytest.raises(InputError, match=r"ddpm\(learned\) with a model that predicts no variance"):
+    with pytest.raises(InputError, match=r"ddpm\(learned\) needs a model that predicts a variance"):
         pipe(image, white, schedule=JUMPS, solver="ddpm(learned)")
 
 
@@ -745,7 +745,7 @@ def test_a_prediction_that_is_not_finite() -> None:
     """If this fails, damaged weights or an overflow end as a black or noisy picture without a word."""
     broken = tiny_pipe()
     broken.prior.unet.conv_out.bias.data[0] = math.nan  # type: ignore[attr-defined]
-    with pytest.raises(NonFiniteError, match=r"The prediction at level 2 of 2 \(alpha .*\) holds NaN or infinity: Pix"):
+    with pytest.raises(NonFiniteError, match=r"PixelPrior predicted NaN or infinity at level 2 of 2 \(alpha .*\)"):
         broken(noise(8, 8, 3), hole(8, 8), schedule=TWO)
 
 

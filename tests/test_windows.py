@@ -305,7 +305,7 @@ def test_resume_and_branch(pipe: RePaintPipeline) -> None:
     assert branches.seeds == [7, 8]
     assert not np.array_equal(branches.images[0], branches.images[1])
     assert all(np.array_equal(result[~one], image[~one]) for result in branches.images)
-    with pytest.raises(StateError, match=r"Give the image, mask, crop and latent_margin that the run was started with"):
+    with pytest.raises(StateError, match=r"Pass the original image, mask, crop and latent_margin"):
         pipe.resume(states[1], image, one, schedule=JUMPS, crop="off")
 
 
@@ -374,6 +374,8 @@ def test_crop_values(unchecked: None, wrong: dict[str, Any], message: str) -> No
 def test_latents_of_a_cropped_image(pipe: RePaintPipeline) -> None:
     """If this fails, latents of a window pass for those of the image."""
     image, white = noise(40, 40, 3), holes(40, 40, (4, 4, 4, 4), (30, 30, 4, 4))
-    with pytest.raises(InputError, match=r"latent' for a 40 x 40 numpy image that is cut into 2 windows: each has lat"):
+    with pytest.raises(
+        InputError, match=r"output_type='latent' needs whole images, but a 40 x 40 numpy image is cut into 2 windows"
+    ):
         fill(pipe, image, white, output_type="latent")
     assert tuple(fill(pipe, image, white, output_type="latent", crop="off").images[0].shape) == (3, 40, 40)

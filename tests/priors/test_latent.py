@@ -215,7 +215,7 @@ def test_a_run_with_a_margin_is_resumed() -> None:
 
     whole = pipe(image, mask, **run, generator=0, callback_on_step_end=keep).images
     assert np.array_equal(pipe.resume(kept[2], image, mask, **run).images, whole)
-    with pytest.raises(StateError, match=r"Give the image, mask, crop and latent_margin that the run was started with"):
+    with pytest.raises(StateError, match=r"Pass the original image, mask, crop and latent_margin"):
         pipe.resume(kept[2], image, mask, **(run | {"latent_margin": 0}))
 
 

@@ -532,19 +532,22 @@ def test_branches_that_do_not_fit_are_refused(two_pixels: GaussianMixturePrior) 
         Sampler(two_pixels, as_method(descent)).adopt(branch)
     with pytest.raises(StateError, match=r"uses other noise levels than this method"):
         Sampler(two_pixels, as_method(JumpSchedule.paper(40, 5, 1).capped(10))).adopt(branch)
+    for seeds in ([], [1], [1, 2, 3]):
+        with pytest.raises(InputError, match=rf"branch\(\) got {len(seeds)} seeds for a state of 2 images"):
+            state.branch(seeds)
 
 
 def test_a_state_of_another_walk_is_refused(two_pixels: GaussianMixturePrior) -> None:
     """If this fails, a run resumed with other settings gives a result that no settings give."""
     state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
     for other in (JumpSchedule.paper(20, 5, 2), JumpSchedule.paper(40, 5, 1)):
-        with pytest.raises(StateError, match=r"10 moves into another walk, at level 10.*state.branch\(seeds\)"):
+        with pytest.raises(StateError, match=r"another walk \(move 10, level 10\).*state.branch\(seeds\)"):
             next(iter(Sampler(two_pixels, as_method(other)).run(state)))
     begun = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))).start(*problem(1), seeds=[0])
-    with pytest.raises(StateError, match=r"0 moves into another walk, at level 20"):
+    with pytest.raises(StateError, match=r"another walk \(move 0, level 20\)"):
         Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 2))).adopt(begun)
     branch = next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(10))).run(state.branch([0]))))
-    with pytest.raises(StateError, match=r"1 moves into another walk at level 9"):
+    with pytest.raises(StateError, match=r"another walk \(move 1, level 9\)"):
         next(iter(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(9))).run(branch)))
 
 
