@@ -191,8 +191,12 @@ class RePaintPipeline(Placed):
             generator=generator,
             **conditions,
         )
+
+        def painted(batch: Sequence[Filling]) -> None:
+            self._paint(plan, batch, None, callback_on_step_end)
+
         for batch in plan.batches():
-            in_batches(batch, batch_size, lambda piece: self._paint(plan, piece, None, callback_on_step_end))
+            in_batches(batch, batch_size, painted)
         calls = plan.method.model_calls if plan.fillings else 0
         return RePaintOutput(plan.images(), calls, [canvas.seed for canvas in plan.canvases])
 

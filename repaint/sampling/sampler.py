@@ -99,8 +99,8 @@ class Sampler:
             return state
         if state.walk:
             raise StateError(
-                f"This state belongs to another walk (move {state.position}, level {state.level}). Use the method and step "
-                "count that it was saved with, or state.branch(seeds) to change them."
+                f"This state belongs to another walk (move {state.position}, level {state.level}). Use the method and "
+                "step count that it was saved with, or state.branch(seeds) to change them."
             )
         if state.scales != self.scales:
             raise StateError(

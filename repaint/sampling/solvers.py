@@ -182,7 +182,8 @@ class Refresh:
     ) -> tuple[Batch, Carry]:
         if dst.sigma == 0:
             return dst.alpha * prediction.x0_hat, {}
-        x0_hat, after = prediction.x0_hat, {}
+        x0_hat = prediction.x0_hat
+        after: Carry = {}
         if self.extrapolate > 0:
             x0_hat, after = extrapolated(prediction, src, dst, self.extrapolate, carry)
         if self.noise == "averaged":
