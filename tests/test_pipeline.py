@@ -681,7 +681,7 @@ def test_overrides_as_text_and_object(pipe: RePaintPipeline) -> None:
     assert run(corrector="langevin(2, h=0.4)")[1] == 3 * plain[1]
     corrected = as_method(JUMPS, corrector="langevin")
     assert pipe(image, white, schedule=corrected, corrector="none", generator=0).model_calls == plain[1]
-    with pytest.raises(ScheduleError, match=r"No merge 'frsh': there are fresh, trajectory, predicted\. Did you mean"):
+    with pytest.raises(ScheduleError, match=r"merge='frsh' must be one of fresh, trajectory, predicted\. Did you mean"):
         run(merge="frsh")
     with pytest.raises(InputError, match=r"ddim\(eta=2\) must be in \[0, 1\]"):
         run(solver="ddim(2)")
@@ -706,7 +706,7 @@ def test_schedule_misuse(unchecked: None, pipe: RePaintPipeline, tmp_path: Path)
     image, white = noise(8, 8, 3), hole(8, 8)
     with pytest.raises(ScheduleError, match=r"No preset 'papr': there are .*Did you mean 'paper'\?"):
         pipe(image, white, schedule="papr")
-    with pytest.raises(ScheduleError, match=r"A schedule of type int: it is a preset's name, a YAML path"):
+    with pytest.raises(ScheduleError, match=r"schedule=250 must be a preset's name, a YAML file"):
         pipe(image, white, schedule=250)  # type: ignore[arg-type]
     with pytest.raises(ScheduleError, match=r"Cannot read .*none\.yaml: .*Give the path of a YAML text file\."):
         pipe(image, white, schedule=tmp_path / "none.yaml")

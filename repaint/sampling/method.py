@@ -40,16 +40,19 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """Everything that decides how a hole is filled, save the model and the seed.
+    """Everything that decides how a hole is filled, except the model and the seed.
 
     Attributes:
         schedule: the walk over levels.
         merge: how the known region enters.
         solver: how a level is left downwards.
-        corrector: what improves the sample at each level before the step down; None is nothing.
-        spacing: where the levels stand on the model's clock; None is the scheduler's own choice.
+        corrector: how the sample is improved at each level before the step down; None is no corrector.
+        spacing: where the levels are on the model's clock; None is the scheduler's own choice.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
+
+    >>> Method.from_preset("quick").counts
+    {'transitions': 770, 'renoises': 360, 'model_calls': 410}
     """
 
     schedule: JumpSchedule
@@ -64,8 +67,8 @@ class Method:
     def __post_init__(self) -> None:
         if self.model_calls > MAX_TRANSITIONS:
             raise ScheduleError(
-                f"{spec(self.corrector)} on a walk of {self.schedule.model_calls} model calls makes {self.model_calls}"
-                f": over {MAX_TRANSITIONS} would not end in a lifetime. Lower its iterations."
+                f"{spec(self.corrector)} on this walk makes {self.model_calls} model calls; at most {MAX_TRANSITIONS} are "
+                "allowed. Lower its iterations."
             )
 
     @classmethod
@@ -73,7 +76,7 @@ class Method:
         """A preset of `schedules/` by name; `presets.available()` lists them.
 
         Raises:
-            ScheduleError: no such preset; the message names the nearest.
+            ScheduleError: no such preset; the message names the nearest one.
         """
         return cls.from_content(*presets.read(name))
 
@@ -82,7 +85,7 @@ class Method:
         """A method from a YAML file in the form of those in `schedules/`.
 
         Raises:
-            ScheduleError: unreadable, an unknown key (the nearest right one is named), or counts that are not true.
+            ScheduleError: unreadable, an unknown key (the nearest right one is named), or wrong counts.
         """
         return cls.from_content(*presets.read_yaml(path))
 
@@ -91,11 +94,11 @@ class Method:
         """A method from a checked preset.
 
         Raises:
-            ScheduleError: unknown parts or spacing, a walk that is none, or counts that are not true.
+            ScheduleError: unknown parts or spacing, an invalid walk, or wrong counts.
         """
         if preset.spacing is not None and preset.spacing not in get_args(Spacing):
             raise ScheduleError(
-                f"Spacing {preset.spacing!r} in {name}: levels can stand {', '.join(get_args(Spacing))}."
+                f"{name}: spacing={preset.spacing!r} must be one of {', '.join(get_args(Spacing))}."
                 f"{nearest(preset.spacing, get_args(Spacing))}"
             )
         method = cls(
@@ -110,7 +113,7 @@ class Method:
         )
         if preset.counts is not None and preset.counts.model_dump() != method.counts:
             raise ScheduleError(
-                f"Preset {name} states {preset.counts.model_dump()} but makes {method.counts}. Correct it."
+                f"{name}: the stated counts {preset.counts.model_dump()} are wrong. Write {method.counts}."
             )
         return method
 
@@ -161,14 +164,17 @@ def as_method(
     solver: str | Solver | None = None,
     corrector: str | Corrector | None = None,
 ) -> Method:
-    """A Method from what callers may pass as `schedule`, with parts replaced where given.
+    """Make a Method from what callers may pass as `schedule`, with parts replaced where given.
 
     Args:
         schedule: a preset's name, a YAML file's path, a JumpSchedule (then merge "fresh", solver "ddpm", levels even
             on the training clock) or a Method.
-        merge, solver, corrector: a part, or its text as in YAML; "none" removes the corrector. None keeps.
+        merge, solver, corrector: a part, or its text as in YAML; "none" removes the corrector. None keeps the part.
     Raises:
         ScheduleError: no such preset, file, merge, solver or corrector, or a schedule of another type.
+
+    >>> as_method("paper", merge="predicted(8)").merge
+    Predicted(lam=8, relax=1.0)
     """
     if isinstance(schedule, JumpSchedule):
         method = Method(schedule, spacing="linspace")
@@ -178,8 +184,7 @@ def as_method(
         method = Method.from_content(*presets.read(schedule))
     else:
         raise ScheduleError(
-            f"A schedule of type {type(schedule).__name__}: it is a preset's name, a YAML path, a JumpSchedule "
-            "or a Method. Pass one of these."
+            f"schedule={shown(schedule)} must be a preset's name, a YAML file, a JumpSchedule or a Method."
         )
     changes: dict[str, Any] = {}
     if merge is not None:
@@ -193,19 +198,19 @@ def as_method(
 
 
 def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kind: type) -> Any:
-    """A part from its text, or the part itself where it is one."""
+    """The given part, or the one that a text describes."""
     if isinstance(given, str):
         return build(name, given, known)
     if not isinstance(given, kind):
         raise ScheduleError(
-            f"A {name} of type {type(given).__name__}: it is one of {', '.join(known)}, as text, or an object of the "
-            f"{kind.__name__} protocol. Pass one of these."
+            f"{name}={shown(given)} must be the text of one of {', '.join(known)}, or an object with the members of the "
+            f"{kind.__name__} protocol."
         )
     return given
 
 
 def build(part: str, text: str, known: Mapping[str, Callable[..., Any]]) -> Any:
-    """A part of a method from its text: a name, and arguments in parentheses as in Python.
+    """Make a part of a method from its text: a name, and arguments in parentheses as in Python.
 
     Raises:
         ScheduleError: unknown name, or arguments that the part does not take.
@@ -214,16 +219,16 @@ def build(part: str, text: str, known: Mapping[str, Callable[..., Any]]) -> Any:
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
     name = match.group(1) if match else text
     if match is None or name not in known:
-        raise ScheduleError(f"No {part} {shown(name)}: there are {', '.join(known)}.{nearest(name, known)}")
+        raise ScheduleError(f"{part}={shown(name)} must be one of {', '.join(known)}.{nearest(name, known)}")
     try:
         args, kwargs = _arguments(match.group(2) or "")
         return known[name](*args, **kwargs)
     except RepaintError:
         raise
     except (TypeError, SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        # Python's parser gives up in several ways on what is nested too deep, or holds a null character.
+        # Python's parser raises different errors for deep nesting and null characters.
         raise ScheduleError(
-            f"The {part} {shown(text)} cannot be read: {_reason(error)}. Write it like ddim(0.5) or langevin(2, h=0.6)."
+            f"{part}={shown(text)} cannot be read: {_reason(error)}. Write it like ddim(0.5) or langevin(2, h=0.6)."
         ) from error
 
 
@@ -252,7 +257,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def spec(part: object) -> str:
-    """The text of a part, such that `build` gives it back; the class name for a caller's own."""
+    """The text of a part, from which `build` makes it again; the class name for a part of a caller's own."""
     names = {cls: name for table in (MERGES, SOLVERS, CORRECTORS) for name, cls in table.items()}
     name = names.get(cast("Callable[..., Any]", type(part)))
     if name is None or not is_dataclass(part):
