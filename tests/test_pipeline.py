@@ -484,7 +484,7 @@ def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -
         pipe.resume(state, noise(8, 9, 3), hole(8, 9), schedule=TWO)
     with pytest.raises(StateError, match=seen):
         pipe.resume(state, [image, image], white, schedule=TWO)
-    with pytest.raises(StateError, match=r"1 moves into another walk at level 1, cannot go on with this one\."):
+    with pytest.raises(StateError, match=r"This state belongs to another walk \(move 1, level 1\)\."):
         pipe.resume(state, image, white, schedule=JUMPS)
     (tmp_path / "state").write_bytes(b"no state")
     with pytest.raises(StateError, match=r"Cannot read the state .*: .*\. Give a file that SamplerState\.save wrote"):

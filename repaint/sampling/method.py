@@ -67,8 +67,8 @@ class Method:
     def __post_init__(self) -> None:
         if self.model_calls > MAX_TRANSITIONS:
             raise ScheduleError(
-                f"{spec(self.corrector)} on this walk makes {self.model_calls} model calls; at most {MAX_TRANSITIONS} are "
-                "allowed. Lower its iterations."
+                f"{spec(self.corrector)} on this walk makes {self.model_calls} model calls; at most {MAX_TRANSITIONS} "
+                "are allowed. Lower its iterations."
             )
 
     @classmethod
@@ -203,8 +203,8 @@ def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kin
         return build(name, given, known)
     if not isinstance(given, kind):
         raise ScheduleError(
-            f"{name}={shown(given)} must be the text of one of {', '.join(known)}, or an object with the members of the "
-            f"{kind.__name__} protocol."
+            f"{name}={shown(given)} must be the text of one of {', '.join(known)}, or an object with the members of "
+            f"the {kind.__name__} protocol."
         )
     return given
 

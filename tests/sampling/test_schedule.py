@@ -221,7 +221,7 @@ def test_unknown_presets_suggest_the_nearest(read: object) -> None:
             "steps: 9\ncounts: {transitions: 9, renoises: 0, model_calls: 8}",
             r"the stated counts .*8.* are wrong\. Write .*9",
         ),
-        ("steps: 9\nspacing: trailin", r"Spacing 'trailin' in mine: .*'trailing'\?"),
+        ("steps: 9\nspacing: trailin", r"mine: spacing='trailin' must be .*'trailing'\?"),
         ("steps: 9\nmerge: fresch", r"merge='fresch' must be .* Did you mean 'fresh'\?"),
         ("steps: 9\nlevels: [9, 10, 0]", r"Level 10 in a walk over 0 \.\.\. 9: it leaves the grid"),
         ('steps: !!python/object/apply:os.system ["touch pwned"]', r"is not YAML: .*python/object/apply"),
