@@ -8,25 +8,24 @@ from torch import Tensor
 
 from repaint.errors import NonFiniteError
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prior import Prior
 
-__all__ = ["FiniteCheck"]
+__all__ = ["PATIENCE", "FiniteCheck"]
 
-PATIENCE = 64  # model calls between two checks on an accelerator: reading a value stalls it
+PATIENCE = 64  # model calls between two checks on an accelerator
 
 
 class FiniteCheck:
-    """Check every prediction of a run: at once on a CPU, every 64 calls and at the end elsewhere.
+    """Check every prediction of a run.
 
     Args:
-        prior: the model, for its device and its name.
+        model: its name, for the message.
         grid: the noise levels, for the message.
+        patience: model calls between two checks. Reading a value stalls an accelerator, so they wait there.
     """
 
-    def __init__(self, prior: Prior, grid: NoiseSchedule) -> None:
-        self._prior, self._grid = prior, grid
-        self._patience = 1 if prior.device.type == "cpu" else PATIENCE
-        self._sums: list[tuple[int, Tensor]] = []  # finite exactly where each term is, short of an overflow
+    def __init__(self, model: str, grid: NoiseSchedule, patience: int) -> None:
+        self._model, self._grid, self._patience = model, grid, patience
+        self._sums: list[tuple[int, Tensor]] = []  # of a prediction each; finite where all of its values are
 
     def add(self, level: int, x0_hat: Float[Tensor, "b *shape"] | None, *, last: bool) -> None:
         """Add the prediction made at a level; check all that are waiting when it is time.
@@ -45,7 +44,7 @@ class FiniteCheck:
         at = self._sums[finite.tolist().index(False)][0]
         level_ = self._grid[at]
         raise NonFiniteError(
-            f"{type(self._prior).__name__} predicted NaN or infinity at level {at} of {self._grid.steps} "
+            f"{self._model} predicted NaN or infinity at level {at} of {self._grid.steps} "
             f"(alpha {level_.alpha:.4g}, sigma {level_.sigma:.4g}, t {level_.t:g}). Load it with "
             "torch_dtype=torch.bfloat16 or torch.float32, or check its weights."
         )

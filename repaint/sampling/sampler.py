@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import InputError, StateError
-from repaint.sampling.finite import FiniteCheck
+from repaint.sampling.finite import PATIENCE, FiniteCheck
 from repaint.sampling.guidance import Guidance, guided
 from repaint.sampling.levels import Level, renoise_scales
 from repaint.sampling.merge import KnownPart, merge_known
@@ -40,6 +40,7 @@ class Sampler:
         self.prior, self.method, self.guidance = prior, method, guidance
         self.grid = prior.schedule(method.schedule.steps, method.spacing)
         self.moves = method.moves
+        self.patience = 1 if prior.device.type == "cpu" else PATIENCE
         self.scales = _digest([(level.alpha, level.sigma) for level in self.grid.levels])
         self.walk = _digest((self.moves, self.scales))
 
@@ -79,7 +80,8 @@ class Sampler:
             StateError: a state of another walk.
             NonFiniteError: a prediction with NaN or infinity.
         """
-        state, check = self.adopt(state), FiniteCheck(self.prior, self.grid)
+        state = self.adopt(state)
+        check = FiniteCheck(type(self.prior).__name__, self.grid, self.patience)
         while state.position < len(self.moves):
             move = self.moves[state.position]
             state = self.advance(state)

@@ -100,34 +100,31 @@ def test_random_numbers_are_drawn_once_a_move() -> None:
 
 
 @pytest.mark.parametrize(("patience", "last"), [(1, 4), (3, 3), (64, 1)])
-def test_nan_is_told_by_its_first_level_however_late_anyone_looks(patience: int, last: int) -> None:
-    """If this fails, a GPU stops for a look at each step, or an overflow there becomes a black image, or is told of a
-    level where the model was well."""
+def test_nan_is_reported_with_its_first_level_however_late_the_check(patience: int, last: int) -> None:
+    """If this fails, a GPU stalls at every step, or an overflow becomes a black image or is blamed on another level."""
     sampler = Sampler(Trivial(), as_method(JumpSchedule.paper(8, 3, 1)))
     sampler.prior.broken, sampler.patience = sampler.grid[4].t, patience
     seen = [8]
-    with pytest.raises(NonFiniteError, match=r"level 4 of 8 .*Trivial overflowed.*torch_dtype"):
+    with pytest.raises(NonFiniteError, match=r"Trivial predicted NaN or infinity at level 4 of 8 .*torch_dtype"):
         seen.extend(state.level for state in sampler.run(start(sampler)))
-    assert seen[-1] == last  # the move that looks is not yielded
+    assert seen[-1] == last  # the move whose check fails is not yielded
 
 
-def test_where_looks_are_seldom_the_host_waits_seldom() -> None:
-    """If this fails, the host waits for the GPU at every step."""
+def test_rare_checks_stall_the_gpu_rarely() -> None:
+    """If this fails, the loop reads a value from the GPU at every step."""
     sampler = Sampler(Trivial(), as_method(WALK))
     reads = {}
-    assert sampler.patience == 1, "on a CPU, where looking costs nothing"
+    assert sampler.patience == 1, "on a CPU, where a check costs nothing"
     for sampler.patience in (1, 64):
         reads[sampler.patience] = count(lambda: [None for _ in sampler.run(start(sampler))]).syncs
     assert reads[1] - reads[64] == WALK.model_calls - 1
 
 
-def test_a_state_with_looks_to_come_is_saved_and_resumed(tmp_path: Path) -> None:
-    """If this fails, a run on a GPU cannot be saved before its end, or goes on differently."""
+def test_a_state_between_two_checks_is_saved_and_resumed(tmp_path: Path) -> None:
+    """If this fails, a run on a GPU cannot be saved before its end, or continues differently."""
     sampler = Sampler(Trivial(), as_method(WALK, corrector="langevin(1)"))
     sampler.patience = 64
     states = list(sampler.run(start(sampler)))
-    assert [len(state.unchecked) for state in states[:-1]] == [state.model_calls for state in states[:-1]]
-    assert not states[-1].unchecked
     states[3].save(tmp_path / "state")
     *_, resumed = sampler.run(SamplerState.load(tmp_path / "state"))
     assert torch.equal(resumed.x, states[-1].x)
