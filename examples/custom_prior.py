@@ -1,4 +1,4 @@
-"""A prior of one's own: any object with the few methods of `Prior`. Writes custom_prior.png.
+"""Write your own prior: a subclass of `PriorDefaults` with the methods of `Prior`. Writes custom_prior.png.
 
 python examples/custom_prior.py
 
@@ -15,25 +15,26 @@ from repaint.measure.plots import strip
 from repaint.pictures import mask_shapes
 from repaint.pictures.samples import held_out_crops
 from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import PriorDefaults
 
 
-class Spectrum:
+class Spectrum(PriorDefaults):
     channels, multiple_of, device, dtype = 3, 1, torch.device("cpu"), torch.float32
 
     def schedule(self, steps, spacing=None):
         return NoiseSchedule.from_scheduler({"_class_name": "DDPMScheduler", "beta_schedule": "linear"}, steps, spacing)
 
     def conditioned(self, count, conditions):
-        conditions.refuse_beyond((), "a spectrum")  # no prompts, no classes
+        conditions.refuse_beyond(self.serves, "a spectrum")  # no prompts, no classes
         return self
 
     def denoise(self, x, level):
-        """E[x0 | x], the Wiener filter, and the noise that goes with it: x = alpha x0 + sigma eps."""
+        """E[x0 | x], the Wiener filter, and the matching noise: x = alpha x0 + sigma eps."""
         rows, columns = (torch.fft.fftfreq(side) for side in x.shape[-2:])
         grey, power = x.mean(1, keepdim=True), 0.002 / (rows[:, None] ** 2 + columns**2 + 1e-3)
         x0_hat = 0
-        for part, its in ((grey, power), (x - grey, power / 300)):  # colours vary less than light
-            gain = level.alpha * its / (level.alpha**2 * its + level.sigma**2)
+        for part, variance in ((grey, power), (x - grey, power / 300)):  # colours vary less than brightness
+            gain = level.alpha * variance / (level.alpha**2 * variance + level.sigma**2)
             x0_hat = x0_hat + torch.fft.ifft2(gain * torch.fft.fft2(part)).real
         return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma)
 

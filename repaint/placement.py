@@ -22,20 +22,23 @@ P = TypeVar("P", bound="Placed")
 
 
 class Placed:
-    """What moves the model of a pipeline, and saves memory where diffusers can."""
+    """The methods of a pipeline that move its model, compile it, and save memory with diffusers' options."""
 
     prior: Prior
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
+        """The device of the model."""
         return self.prior.device
 
     def to(self: P, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None) -> P:
-        """Move the model to a device or to a floating type, in either place; returns this pipeline.
+        """Move the model to a device, a floating type, or both. Returns this pipeline.
 
+        Args:
+            device: such as "cpu" or "cuda:1"; a floating type is also accepted here.
+            dtype: such as torch.bfloat16.
         Raises:
-            InputError: a device that is unknown or not here.
+            InputError: a device that PyTorch cannot use on this computer.
         """
         if isinstance(device, torch.dtype):
             device, dtype = None, device
@@ -44,8 +47,8 @@ class Placed:
                 torch.empty(0, device=device)
             except (RuntimeError, AssertionError, NotImplementedError) as error:
                 raise InputError(
-                    f"Device {str(device)!r}: PyTorch cannot use it here. Use 'cpu', or 'cuda', 'cuda:1', 'mps' where "
-                    "there is one and PyTorch was built for it."
+                    f"device={str(device)!r} must be a device that PyTorch can use on this computer (such as 'cpu', "
+                    "'cuda', 'cuda:1' or 'mps')."
                 ) from error
         self.prior.to(device, dtype)
         return self
@@ -54,50 +57,59 @@ class Placed:
         """Keep each part of the wrapped diffusers pipeline in the CPU's memory until it is used; see diffusers.
 
         Raises:
-            InputError: a prior that wraps no diffusers pipeline.
+            InputError: the prior does not wrap a diffusers pipeline.
         """
-        pipe = getattr(self.prior, "pipe", None)
-        if pipe is None:
+        if self.prior.pipeline is None:
             raise InputError(
-                f"A {type(self.prior).__name__} wraps no diffusers pipeline that could offload its parts: "
-                "that is for text-conditioned priors. Move it as a whole, with .to(device)."
+                f"A {type(self.prior).__name__} cannot be offloaded, because it does not wrap a diffusers pipeline. "
+                "Use .to(device)."
             )
-        pipe.enable_model_cpu_offload(*args, **kwargs)
+        self.prior.pipeline.enable_model_cpu_offload(*args, **kwargs)
 
     def compile(self: P, **options: Any) -> P:
-        """Compile the denoiser at its next call, and for each new shape; returns this pipeline.
+        """Compile the denoiser at its next call, and for each new shape. Returns this pipeline.
 
         Args:
-            **options: of `torch.compile`; see `repaint.priors.networks.compile_network`.
+            **options: passed to `torch.compile`; see `repaint.priors.networks.compile_network`.
         Raises:
-            PriorError: a prior without a network.
+            PriorError: the prior has no network.
         """
         compile_network(network_of(self.prior), **options)
         return self
 
     def enable_vae_slicing(self) -> None:
-        """Encode and decode one image of a batch at a time, which saves memory; see diffusers."""
-        self._tell_vae("enable_slicing")
+        """Encode and decode one image of a batch at a time, which saves memory; see diffusers.
+
+        Raises:
+            InputError: the prior has no autoencoder, or one without this option.
+        """
+        self._set_autoencoder("enable_slicing")
 
     def disable_vae_slicing(self) -> None:
-        """Encode and decode a batch at once again."""
-        self._tell_vae("disable_slicing")
+        """Encode and decode whole batches again."""
+        self._set_autoencoder("disable_slicing")
 
     def enable_vae_tiling(self) -> None:
-        """Encode and decode in overlapping tiles, which saves memory; results change a little; see diffusers."""
-        self._tell_vae("enable_tiling")
+        """Encode and decode in overlapping tiles, which saves memory and changes results slightly; see diffusers.
+
+        Raises:
+            InputError: the prior has no autoencoder, or one without this option.
+        """
+        self._set_autoencoder("enable_tiling")
 
     def disable_vae_tiling(self) -> None:
         """Encode and decode whole images again."""
-        self._tell_vae("disable_tiling")
+        self._set_autoencoder("disable_tiling")
 
-    def _tell_vae(self, name: str) -> None:
-        vae = getattr(getattr(self.prior, "codec", None), "vae", None)
+    def _set_autoencoder(self, option: str) -> None:
+        autoencoder, prior = self.prior.autoencoder, type(self.prior).__name__
+        if autoencoder is None:
+            raise InputError(f"{option} needs an autoencoder, but a {prior} has none.")
         try:
-            getattr(vae, name)()
+            getattr(autoencoder, option)()
         except (AttributeError, NotImplementedError) as error:
-            what = "has no autoencoder" if vae is None else f"has a {type(vae).__name__}, which cannot do that"
-            raise InputError(f"{name} for a {type(self.prior).__name__}: it {what}. Leave it out.") from error
+            kind = type(autoencoder).__name__
+            raise InputError(f"{option} is not supported by the {kind} of this {prior}.") from error
 
 
 def check_batch_size(batch_size: BatchSize) -> None:

@@ -22,7 +22,7 @@ import pytest
 import torch
 from helpers.fuzzing import CASES, answered, fuzzed
 from helpers.guided_reference import Flags, random_state
-from helpers.tiny_priors import PixelByPixel, tiny_folder_pipeline
+from helpers.tiny_priors import tiny_folder_pipeline
 from hypothesis import strategies as st
 from jaxtyping import config
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ from repaint.pictures.images import read_images, save_image
 from repaint.pictures.mask_shapes import GENERATORS, generate
 from repaint.pictures.masks import read_keep
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.guided import Settings, convert
+from repaint.priors.guided_diffusion import Settings, convert
 from repaint.sampling import presets
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.presets import JumpRule
@@ -47,6 +47,7 @@ from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import FORMAT, SamplerState
 from repaint.sampling.state import _digest as digest
+from repaint.testing import PixelByPixelPrior
 
 Draw = Any  # hypothesis's own: draws from a strategy
 
@@ -217,9 +218,9 @@ SCHEDULERS = [
 ]
 
 
-def priors() -> st.SearchStrategy[PixelByPixel]:
+def priors() -> st.SearchStrategy[PixelByPixelPrior]:
     return st.builds(
-        PixelByPixel,
+        PixelByPixelPrior,
         channels=st.sampled_from([1, 3, 3, 3, 4]),
         multiple_of=st.sampled_from([1, 1, 4]),
         preferred_size=st.sampled_from([None, None, 8, 32]),
@@ -361,7 +362,7 @@ def test_arguments(data: st.DataObject) -> None:
     }
     for name in draw(st.lists(st.sampled_from(sorted(odd)), min_size=1, max_size=2, unique=True)):
         asked[name] = draw(odd[name])
-    pipe = pipeline(PixelByPixel(preferred_size=draw(st.sampled_from([None, 4]))))
+    pipe = pipeline(PixelByPixelPrior(preferred_size=draw(st.sampled_from([None, 4]))))
     with answered():
         pipe(asked.pop("image"), **asked)
 
@@ -390,7 +391,7 @@ def test_parts_as_texts(data: st.DataObject) -> None:
         st.text(max_size=12),
     )
     part = draw(st.sampled_from(["merge", "solver", "corrector"]))
-    pipe = pipeline(PixelByPixel(scheduler=draw(st.sampled_from(SCHEDULERS))))
+    pipe = pipeline(PixelByPixelPrior(scheduler=draw(st.sampled_from(SCHEDULERS))))
     with answered() as refusals:
         method = as_method(JumpSchedule.from_levels([3, 2, 1, 2, 1, 0]), **{part: draw(text)})
     if not refusals and method.model_calls < 100:
@@ -431,7 +432,7 @@ def test_schedules(data: st.DataObject) -> None:
         assert walk.model_calls <= len(walk)
         if len(walk) < 40:
             with answered():
-                pipeline(PixelByPixel())(np.full((2, 2), 0.5), np.eye(2), schedule=walk, generator=0)
+                pipeline(PixelByPixelPrior())(np.full((2, 2), 0.5), np.eye(2), schedule=walk, generator=0)
 
 
 PRESETS = [path.read_text(encoding="utf-8") for path in sorted(presets.folder().glob("*.yaml"))]
@@ -485,7 +486,7 @@ def test_yaml_texts(data: st.DataObject) -> None:
         if preset.steps < 10_000:
             method = Method.from_content("mine", preset)
             if method.model_calls < 60:
-                pipeline(PixelByPixel())(np.full((2, 2), 0.5), np.eye(2), schedule=method, generator=0)
+                pipeline(PixelByPixelPrior())(np.full((2, 2), 0.5), np.eye(2), schedule=method, generator=0)
 
 
 @fuzzed(short=60, long=1500)
@@ -568,7 +569,7 @@ def test_arrays_of_any_kind(data: st.DataObject) -> None:
     if not refusals:
         assert all(one.min() >= 0 and one.max() <= 1 for one in keep)
     with answered():
-        pipeline(PixelByPixel())(array, array, schedule=JumpSchedule.from_levels([1, 0]), generator=0)
+        pipeline(PixelByPixelPrior())(array, array, schedule=JumpSchedule.from_levels([1, 0]), generator=0)
 
 
 # --- bytes of every kind, for everything that reads a file
@@ -639,7 +640,7 @@ def test_image_files(data: st.DataObject) -> None:
             return
         hole = np.zeros(found.size, bool)
         hole[: found.size[0] // 2 + 1] = True
-        pipe = pipeline(PixelByPixel())
+        pipe = pipeline(PixelByPixelPrior())
         with answered():
             image = pipe(path, hole, schedule=JumpSchedule.from_levels([2, 1, 0]), generator=0).images[0]
             check_promises(Given(found.output("pil"), found.raw), 1 - hole, image, "pil")
@@ -656,7 +657,7 @@ def folder() -> Iterator[Path]:
 
 
 def a_state() -> tuple[Sampler, bytes]:
-    sampler = Sampler(PixelByPixel(), as_method(JumpSchedule.from_levels([3, 2, 1, 2, 1, 0]), merge="trajectory"))
+    sampler = Sampler(PixelByPixelPrior(), as_method(JumpSchedule.from_levels([3, 2, 1, 2, 1, 0]), merge="trajectory"))
     start = sampler.start(torch.zeros(1, 3, 3, 2), torch.eye(3, 2).bool()[None, None], seeds=[1])
     with folder() as place:
         next(iter(sampler.run(start))).save(place / "state")

@@ -22,9 +22,9 @@ from repaint.errors import NonFiniteError
 from repaint.lab.exactness.measurement import Rounded, measure, with_method
 from repaint.lab.exactness.problems import FAMILIES, problems
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction
-from repaint.sampling.prior import Prior
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 MASK = np.zeros((16, 16), np.uint8)
@@ -72,15 +72,12 @@ def test_rounding_is_of_the_type_asked_for(two_pixels: GaussianMixturePrior) -> 
 # --- Finite, or an error
 
 
-@Prior.register  # from Python 3.12 on what __getattr__ finds does not count
-class Poisoned:
+class Poisoned(PriorWrapper):
     """A pipeline's prior with one value of one kind wrong, from one call on."""
 
     def __init__(self, prior: Any, what: str, at: int, value: float) -> None:
-        self.prior, self.what, self.at, self.value, self.calls = prior, what, at, value, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.prior, name)
+        super().__init__(prior)
+        self.what, self.at, self.value, self.calls = what, at, value, 0
 
     def conditioned(self, count: int, conditions: Any) -> Poisoned:
         self.prior = self.prior.conditioned(count, conditions)

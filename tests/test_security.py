@@ -37,7 +37,7 @@ from repaint.lab.sweep.grid import read_grid
 from repaint.pictures.decoding import open_image
 from repaint.pictures.masks import read_keep
 from repaint.priors import safe_folder
-from repaint.priors.guided import GuidedCheckpoint
+from repaint.priors.guided_diffusion import GuidedCheckpoint
 from repaint.priors.load import load
 from repaint.sampling.state import SamplerState
 

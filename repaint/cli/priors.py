@@ -58,14 +58,14 @@ def priors_convert(
     """
     import torch
 
-    from repaint.priors.guided import Settings, convert
+    from repaint.priors.guided_diffusion import Settings, convert
 
     told = Settings(noise_schedule, head_channels, heads, new_attention_order)
     found = convert(
         checkpoint, out_folder, told, torch_dtype=torch.float16 if half else torch.float32, overwrite=overwrite
     )
-    lines = [f"{found.anatomy}; {found.parameters / 1e6:.1f} M parameters.", f"{found.settings}."]
+    lines = [f"{found.layout}; {found.parameters / 1e6:.1f} M parameters.", f"{found.settings}."]
     if found.head_width is None:
         lines.append("Its heads differ in width between levels: repaint loads this folder, diffusers alone cannot.")
     report = {"checkpoint": str(checkpoint), "out": str(out_folder), "parameters": found.parameters, "half": half}
-    tell(report | vars(found.anatomy) | vars(found.settings), as_json, "\n".join([*lines, f"Prior: {out_folder}"]))
+    tell(report | vars(found.layout) | vars(found.settings), as_json, "\n".join([*lines, f"Prior: {out_folder}"]))

@@ -1,22 +1,27 @@
-"""Class-conditional diffusion transformers: diffusers' `DiTTransformer2DModel` over an autoencoder's latents."""
+"""Class-conditional diffusion transformers over an autoencoder's latents: diffusers' `DiTTransformer2DModel`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from repaint.errors import PriorError
 from repaint.priors.latent import LatentPrior
 from repaint.sampling.prior import Conditions
 
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
 __all__ = ["DiTPrior"]
 
 
 class DiTPrior(LatentPrior):
-    """A `DiTTransformer2DModel`: DiT (Peebles & Xie 2023, arXiv 2212.09748), with classifier-free guidance.
+    """Wrap a `DiTTransformer2DModel`: DiT (Peebles & Xie 2023, arXiv 2212.09748), with classifier-free guidance.
 
-    One class more than those of its data means "no class". Its positions are those of one size of images; smaller ones
-    are padded to it.
+    The last class means "no class". The position embeddings fit images of one size; smaller images are padded to it.
 
     Args:
-        unet: the transformer, which takes and gives what a `UNet2DModel` does.
+        unet: the transformer, which has the interface of a `UNet2DModel`.
         scheduler, class_names: see `PixelPrior`.
         vae: see `LatentCodec`.
     Raises:
@@ -25,32 +30,33 @@ class DiTPrior(LatentPrior):
 
     default_guidance_scale = 4.0
 
+    def __init__(
+        self, unet: Any, scheduler: SchedulerMixin, vae: Any, class_names: Mapping[int, str] | None = None
+    ) -> None:
+        super().__init__(unet, scheduler, vae, class_names)
+        self.num_classes = self.null_class + 1
+
     @property
     def multiple_of(self) -> int:
-        """Height and width of the one size that it draws, in pixels."""
+        """Side in pixels of the only image size that the model supports."""
         return int(self.codec.factor * self.unet.config.sample_size)
 
     @property
     def null_class(self) -> int:
-        """The label that means "no class": the last."""
+        """The label that means "no class", which is the last."""
         return int(self.unet.config.num_embeds_ada_norm)
 
-    @property
-    def num_classes(self) -> int:
-        """Classes that the model embeds, the null class among them."""
-        return self.null_class + 1
-
     def conditioned(self, count: int, conditions: Conditions) -> DiTPrior:
-        """This prior for `count` images of given classes; see `Prior.conditioned`.
+        """Return this prior for `count` images of given classes; see `PixelPrior.conditioned`.
 
         Raises:
-            PriorError: images, padded, of another size than the model's.
+            PriorError: padded images of another size than the model's.
         """
         side = self.multiple_of
         if conditions.size not in (None, (side, side)):
             raise PriorError(
-                f"An image that is padded to {conditions.size[0]} x {conditions.size[1]} pixels: this DiT draws "
-                f"{side} x {side}, the size that its positions were trained for. Leave crop at 'auto'."
+                f"The padded image has {conditions.size[0]} x {conditions.size[1]} pixels, but this DiT supports only "
+                f"{side} x {side}. Leave crop at 'auto'."
             )
         bound = super().conditioned(count, conditions)
         assert isinstance(bound, DiTPrior)

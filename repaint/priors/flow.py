@@ -1,4 +1,4 @@
-"""Flow-matching priors: the transformers of Stable Diffusion 3 and Flux, around a live diffusers pipeline.
+"""Flow-matching priors: the transformers of Stable Diffusion 3 and Flux, around a diffusers pipeline.
 
 x_s = (1 - s) x0 + s eps, and the model predicts the velocity u = eps - x0 (Lipman et al. 2023, arXiv 2210.02747).
 """
@@ -24,28 +24,34 @@ __all__ = ["FluxPrior", "StableDiffusion3Prior"]
 
 
 class FlowPrior(PromptPrior):
-    """What both transformers share: a velocity, and a shift of the noise levels with the image's size."""
+    """The base of both: the model predicts a velocity, and the noise levels are shifted with the image size."""
 
     default_spacing: Spacing | None = None
 
     @property
-    def model(self) -> Any:
-        return self.pipe.transformer
+    def network(self) -> Any:
+        return self.pipeline.transformer
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
-        """The scheduler's noise levels, shifted for this image size where its config asks for that."""
-        config = self.pipe.scheduler.config
+        """Return the scheduler's noise levels, shifted for the image size where its config requires that.
+
+        Raises:
+            PriorError: the shift depends on the image size, and the conditions have none.
+        """
+        config = self.pipeline.scheduler.config
         shift = None
         if config.get("use_dynamic_shifting"):
             mu = self._mu(config)
             shift = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
-        return NoiseSchedule.from_scheduler(self.pipe.scheduler, steps, spacing or self.default_spacing, shift=shift)
+        return NoiseSchedule.from_scheduler(
+            self.pipeline.scheduler, steps, spacing or self.default_spacing, shift=shift
+        )
 
     def _mu(self, config: Any) -> float:
-        """The log-shift, linear in the number of the transformer's image tokens (arXiv 2403.03206, Sec. 5.3.2)."""
+        """Return the log-shift, linear in the number of the transformer's image tokens (arXiv 2403.03206, 5.3.2)."""
         if self._conditions.size is None:
             raise PriorError(
-                "This prior's noise levels depend on the image size: pass Conditions(size=(height, width))."
+                "size must be given, because this prior's noise levels depend on it: Conditions(size=(height, width))."
             )
         height, width = self._conditions.size
         tokens = (height // self.multiple_of) * (width // self.multiple_of)
@@ -55,33 +61,37 @@ class FlowPrior(PromptPrior):
 
 
 class StableDiffusion3Prior(FlowPrior):
-    """Stable Diffusion 3 and 3.5: an `SD3Transformer2DModel` with classifier-free guidance."""
+    """Wrap Stable Diffusion 3 or 3.5: an `SD3Transformer2DModel` with classifier-free guidance.
+
+    Args:
+        pipeline: see `PromptPrior`.
+    """
 
     default_guidance_scale = 7.0
 
     @property
     def multiple_of(self) -> int:
-        return int(self.codec.factor * self.model.config.patch_size)
+        return int(self.codec.factor * self.network.config.patch_size)
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`; with and without the prompt in one batched forward."""
+        """See `Prior.denoise`. Runs with and without the prompt in one batch."""
 
         def model(x: Tensor, embeds: dict[str, Any]) -> Tensor:
-            t, seen = torch.full((len(x),), level.t, device=x.device), x.to(floating_type(self.model))
-            output: Tensor = self.model(hidden_states=seen, timestep=t, **embeds, return_dict=False)[0]
+            t, cast = torch.full((len(x),), level.t, device=x.device), x.to(floating_type(self.network))
+            output: Tensor = self.network(hidden_states=cast, timestep=t, **embeds, return_dict=False)[0]
             return output.to(x.dtype)
 
-        output, unguided = self._ask(x, level, model)
+        output, unguided = self._guided(x, level, model)
         return from_output("flow_prediction", output, x, level, unguided=unguided)
 
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
         if prompts is not None:
-            # CLIP cuts first; with the third encoder the model still reads up to 256 tokens.
-            third = self.pipe.tokenizer_3
-            warn_of_cut(third or self.pipe.tokenizer, prompts + (negatives or []), 256 if third else None)
-        positive, without, pooled, pooled_without = self.pipe.encode_prompt(
+            # CLIP cuts prompts first. With the third encoder, the model still reads up to 256 tokens.
+            third = self.pipeline.tokenizer_3
+            warn_of_cut(third or self.pipeline.tokenizer, prompts + (negatives or []), 256 if third else None)
+        positive, without, pooled, pooled_without = self.pipeline.encode_prompt(
             prompt=prompts,
             prompt_2=None,
             prompt_3=None,
@@ -101,16 +111,22 @@ class StableDiffusion3Prior(FlowPrior):
 
 
 class FluxPrior(FlowPrior):
-    """Flux: a `FluxTransformer2DModel` over 2 x 2 packed latents; its guidance is distilled into an input."""
+    """Wrap Flux: a `FluxTransformer2DModel` over 2 x 2 packed latents, with guidance distilled into an input.
+
+    Args:
+        pipeline: see `PromptPrior`.
+    """
 
     default_guidance_scale = 3.5
-    default_spacing: Spacing | None = "trailing"  # its pipeline hands its own levels to the scheduler
+    default_spacing: Spacing | None = "trailing"  # diffusers' FluxPipeline passes these levels to the scheduler
     cells_per_token = 4
     serves: tuple[str, ...] = (*PROMPTS, POOLED[0], "guidance_scale")
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        if not pipe.transformer.config.guidance_embeds:
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
+        # The size that diffusers' pipeline generates; the transformer's config has none.
+        self.preferred_size = self.codec.factor * int(pipeline.default_sample_size)
+        if not pipeline.transformer.config.guidance_embeds:
             self.serves = (*PROMPTS, POOLED[0])  # distilled without a scale
 
     @property
@@ -118,13 +134,8 @@ class FluxPrior(FlowPrior):
         return 2 * self.codec.factor
 
     @property
-    def preferred_size(self) -> int | None:
-        """Side in pixels of the images that its pipeline draws; the transformer's config does not say."""
-        return self.codec.factor * int(self.pipe.default_sample_size)
-
-    @property
     def guides(self) -> bool:
-        """False: the scale is an input of the model, so that one forward suffices."""
+        """False, because the scale is an input of the model and one forward pass suffices."""
         return False
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
@@ -133,13 +144,13 @@ class FluxPrior(FlowPrior):
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3)
         scale = None
-        if self.model.config.guidance_embeds:
+        if self.network.config.guidance_embeds:
             scale = torch.full((len(x),), self._guidance_scale, device=x.device)
-        output = self.model(
-            hidden_states=pack(x).to(self.model.dtype),
-            timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.model.dtype),
+        output = self.network(
+            hidden_states=pack(x).to(self.network.dtype),
+            timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.network.dtype),
             guidance=scale,
-            img_ids=places.to(x.device, self.model.dtype),
+            img_ids=places.to(x.device, self.network.dtype),
             **self._embeds,
             return_dict=False,
         )[0]
@@ -149,8 +160,8 @@ class FluxPrior(FlowPrior):
         self, count: int, prompts: list[str] | None, _negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
         if prompts is not None:
-            warn_of_cut(self.pipe.tokenizer_2, prompts, 512)
-        embeds, pooled, places = self.pipe.encode_prompt(
+            warn_of_cut(self.pipeline.tokenizer_2, prompts, 512)
+        embeds, pooled, places = self.pipeline.encode_prompt(
             prompt=prompts,
             prompt_2=None,
             device=self.device,
@@ -162,14 +173,14 @@ class FluxPrior(FlowPrior):
 
 
 def pack(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens c4"]:
-    """Each 2 x 2 block of cells as one token of 4 C channels, row by row."""
+    """Return each 2 x 2 block of cells as one token of 4 C channels, row by row."""
     count, channels, height, width = x.shape
     blocks = x.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
     return blocks.reshape(count, height * width // 4, 4 * channels)
 
 
 def unpack(tokens: Float[Tensor, "b tokens c4"], height: int, width: int) -> Float[Tensor, "b c h w"]:
-    """The inverse of `pack`, from a grid of height x width tokens."""
+    """Return the cells of a grid of height x width tokens, the inverse of `pack`."""
     count, _, channels = tokens.shape
     blocks = tokens.reshape(count, height, width, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
     return blocks.reshape(count, channels // 4, 2 * height, 2 * width)

@@ -1,9 +1,9 @@
-"""A prior that is known exactly: a mixture of Gaussians, with its exact denoiser, samples and posteriors.
+"""A mixture of Gaussians with its exact denoiser, samples and posteriors.
 
     p(x0) = sum_k w_k N(mu_k, S_k)
 
-At a level the marginal is sum_k w_k N(alpha mu_k, alpha^2 S_k + sigma^2 I), so the denoiser is closed-form; so is the
-distribution of some coordinates given others. A sampler's error on it is therefore a number, not an opinion.
+At each level the marginal is sum_k w_k N(alpha mu_k, alpha^2 S_k + sigma^2 I). The denoiser and the distribution of
+any coordinates given the others are therefore closed-form, and a sampler's error can be measured exactly.
 """
 
 from __future__ import annotations
@@ -19,24 +19,29 @@ from repaint.errors import PriorError
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule, Spacing
 from repaint.sampling.prediction import Prediction
-from repaint.sampling.prior import Conditions
+from repaint.sampling.prior import Conditions, PriorDefaults
 
 __all__ = ["GaussianMixturePrior"]
 
 LINEAR_BETAS: dict[str, Any] = {"_class_name": "DDPMScheduler", "beta_schedule": "linear"}
 
 
-class GaussianMixturePrior:
-    """A Gaussian mixture over vectors of D coordinates, or over images of D = C x H x W pixels.
+class GaussianMixturePrior(PriorDefaults):
+    """Define a Gaussian mixture over vectors of D coordinates, or over images of D = C x H x W pixels.
+
+    >>> two = GaussianMixturePrior([1.0], [[0.0, 0.0]], [[[1.0, 0.9], [0.9, 1.0]]])
+    >>> two.posterior([0], [1.5]).means  # the second coordinate, given that the first is 1.5
+    tensor([[1.3500]], dtype=torch.float64)
 
     Args:
         weights: (K,) positive; normalised to sum to 1.
         means: (K, D).
         covariances: (K, D, D) symmetric, positive semi-definite.
         shape: shape of one sample, with D entries; default (D,).
-        scheduler: scheduler or config that its levels are read from; default DDPM's linear betas.
+        scheduler: scheduler or config that the levels are read from; default DDPM's linear betas.
     Raises:
-        PriorError: shapes that do not fit, weights not positive, covariances not positive semi-definite.
+        PriorError: shapes that do not fit, weights that are not positive, covariances that are not symmetric and
+            positive semi-definite, or NaN or infinity.
     """
 
     multiple_of = 1
@@ -56,29 +61,30 @@ class GaussianMixturePrior:
         self.scheduler = scheduler
         if self.means.ndim != 2 or self.weights.shape != self.means.shape[:1]:
             raise PriorError(
-                f"Weights {tuple(self.weights.shape)}, means {tuple(self.means.shape)}: they must be (K,) and (K, D)."
+                "weights and means must have shapes (K,) and (K, D) "
+                f"(given: {tuple(self.weights.shape)} and {tuple(self.means.shape)})."
             )
         count, size = self.means.shape
         if self.covariances.shape != (count, size, size):
-            raise PriorError(f"Covariances {tuple(self.covariances.shape)}: they must be {(count, size, size)}.")
-        for name, values in (("Weights", self.weights), ("Means", self.means), ("Covariances", self.covariances)):
+            raise PriorError(
+                f"covariances must have shape {(count, size, size)} (given: {tuple(self.covariances.shape)})."
+            )
+        for name, values in (("weights", self.weights), ("means", self.means), ("covariances", self.covariances)):
             if not bool(torch.isfinite(values).all()):
-                raise PriorError(f"{name} hold NaN or infinity: all must be finite. Check where they come from.")
+                raise PriorError(f"{name} must be finite (given: NaN or infinity).")
         skew = (self.covariances - self.covariances.mT).abs().amax()
         if bool(skew > 1e-6 * self.covariances.abs().amax()):  # beyond the rounding of float32
-            raise PriorError("A covariance is not symmetric: it must equal its transpose. Use (S + S.T) / 2.")
+            raise PriorError("covariances must be symmetric (use (S + S.T) / 2).")
         if not bool((self.weights > 0).all()):
-            raise PriorError(f"Weights {self.weights.tolist()}: all must be above 0. Leave empty components out.")
+            raise PriorError(f"weights={self.weights.tolist()} must be above 0 (leave empty components out).")
         self.shape = (size,) if shape is None else shape
         if torch.Size(self.shape).numel() != size:
-            raise PriorError(f"Shape {self.shape} for {size} coordinates: the numbers of entries must agree.")
+            raise PriorError(f"shape={self.shape} must have {size} entries, as the means have.")
         self.weights = self.weights / self.weights.sum()
         # S_k = Q diag(spread) Q^T: every level shares these eigenvectors.
         self._spread, self._basis = torch.linalg.eigh(self.covariances)
         if bool((self._spread < -1e-9 * self._spread.abs().amax()).any()):
-            raise PriorError(
-                "A covariance has a negative eigenvalue: it must be positive semi-definite. Symmetrise it."
-            )
+            raise PriorError("covariances must be positive semi-definite (one has a negative eigenvalue).")
         self._spread = self._spread.clamp(min=0)
 
     @property
@@ -94,20 +100,20 @@ class GaussianMixturePrior:
         return torch.float64
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
-        """Levels of this prior's scheduler; an exact prior has no clock, so any scheduler serves."""
+        """Return the levels of this prior's scheduler. The denoiser is exact at any level, so any scheduler works."""
         return NoiseSchedule.from_scheduler(self.scheduler, steps, spacing)
 
     def conditioned(self, count: int, conditions: Conditions) -> GaussianMixturePrior:  # noqa: ARG002
-        """Itself: a mixture takes no conditions."""
-        conditions.refuse_beyond((), "a Gaussian mixture")
+        """Return this prior. Raises `PriorError` for any condition."""
+        conditions.refuse_beyond(self.serves, "a Gaussian mixture")
         return self
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> GaussianMixturePrior:  # noqa: ARG002
-        """Itself: exact work stays on the CPU in float64."""
+        """Return this prior, which always computes on the CPU in float64."""
         return self
 
     def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
-        """The exact E[x0 | x] and the noise that goes with it."""
+        """Return the exact E[x0 | x] and the matching noise."""
         flat = x.reshape(len(x), -1).to(torch.float64)
         variance = level.alpha**2 * self._spread + level.sigma**2  # (K, D), in the eigenbasis
         y = self._to_basis(flat[None] - level.alpha * self.means[:, None])  # (K, B, D)
@@ -126,18 +132,18 @@ class GaussianMixturePrior:
         return (self.means[component] + x).reshape(count, *self.shape)
 
     def responsibilities(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
-        """The probability of each component given clean samples; its mean over exact samples is the weights."""
+        """Return the probability of each component given clean samples. Over exact samples, its mean is the weights."""
         y = self._to_basis(x.reshape(1, len(x), -1).to(torch.float64) - self.means[:, None])
         return self._responsibilities(y, self._spread).T
 
     def posterior(self, known_index: Sequence[int] | Tensor, values: Sequence[float] | Tensor) -> GaussianMixturePrior:
-        """The exact distribution of the other coordinates, in their order, given these.
+        """Return the exact distribution of the other coordinates, in their order, given the known ones.
 
         Args:
-            known_index: indices of the known coordinates, in [0, D) (of the flattened sample).
+            known_index: indices of the known coordinates in the flattened sample, in [0, D).
             values: their values.
         Raises:
-            PriorError: an index out of range or repeated, or nothing left unknown.
+            PriorError: an index out of range or repeated, no unknown coordinate, or a singular known covariance.
         """
         known = torch.as_tensor(known_index, dtype=torch.int64)
         x = torch.as_tensor(values, dtype=torch.float64)
@@ -145,15 +151,15 @@ class GaussianMixturePrior:
         unknown = torch.tensor([i for i in range(size) if i not in set(known.tolist())], dtype=torch.int64)
         if len(known) + len(unknown) != size or known.shape != x.shape or len(unknown) == 0:
             raise PriorError(
-                f"Known coordinates {known.tolist()[:8]} with {x.numel()} values: indices are distinct, lie in "
-                f"0 ... {size - 1}, have one value each, and leave at least one out."
+                f"known_index={known.tolist()[:8]} must be distinct indices from 0 to {size - 1} that leave at least "
+                f"one out, with one value each (given: {x.numel()} values)."
             )
         s_kk = self.covariances[:, known[:, None], known]
         s_uk = self.covariances[:, unknown[:, None], known]
         s_uu = self.covariances[:, unknown[:, None], unknown]
         if not bool((torch.linalg.eigvalsh(s_kk)[:, 0] > 0).all()):
             raise PriorError(
-                "The known coordinates have a singular covariance: some follow from others. Leave those out."
+                "The covariance of the known coordinates must not be singular. Leave out those that follow from others."
             )
         gain = torch.linalg.solve(s_kk, s_uk.mT).mT
         off = x - self.means[:, known]
@@ -161,7 +167,7 @@ class GaussianMixturePrior:
         covariances = s_uu - gain @ s_uk.mT
         evidence = -0.5 * (torch.linalg.slogdet(s_kk)[1] + (off * torch.linalg.solve(s_kk, off)).sum(1))
         weights = torch.softmax(self.weights.log() + evidence, dim=0)
-        keep = weights > 0  # underflowed components carry no mass
+        keep = weights > 0  # drops components whose weight underflowed
         return GaussianMixturePrior(
             weights[keep], means[keep], (covariances[keep] + covariances[keep].mT) / 2, scheduler=self.scheduler
         )
@@ -169,11 +175,11 @@ class GaussianMixturePrior:
     def encode(
         self, image: Float[Tensor, "b *shape"], known: Bool[Tensor, "b *shape2"]
     ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
-        """The identity: its samples are what the caller sees."""
+        """Return the input unchanged."""
         return image, known
 
     def decode(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
-        """The identity."""
+        """Return the input unchanged."""
         return x
 
     def _to_basis(self, x: Float[Tensor, "k b d"]) -> Float[Tensor, "k b d"]:

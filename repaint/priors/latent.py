@@ -1,8 +1,8 @@
 """Latent-space priors: a diffusion model whose samples are an autoencoder's latents.
 
-An encoder sees pixels around each latent cell, so what lies under the hole would leak into known cells. Three things
-keep it out: the hole is replaced by a smooth continuation of its rim before encoding, a cell is known only if all its
-pixels are, and the encoding is the posterior's mean, without noise.
+Each latent cell depends on pixels around it, so pixels under the hole could affect known cells. Three measures prevent
+this: the hole is replaced by a smooth fill from its rim before encoding, a cell is known only if all its pixels are,
+and the encoding is the posterior's mean, without noise.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ AUTOENCODERS = {
 
 
 def widen(cells: Bool[Tensor, "b 1 hz wz"], margin: int) -> Bool[Tensor, "b 1 hz wz"]:
-    """Known cells without those that lie within `margin` cells of a hole, diagonals included.
+    """Mark the known cells within `margin` cells of a hole, diagonals included, as unknown.
 
-    Cells at the rim of a hole are encoded together with some of its smooth fill: a margin leaves them to the model.
-    With the autoencoder of the `emoji` prior (`python examples/seam.py`) cells beside a box are wrong by 0.25 standard
-    deviations, those farther away by 0.12 wherever they lie, as its normalisation sees the whole picture: a second
-    cell wins nothing, and the first gives away a cell whose error is a sixteenth of its variance.
+    Cells at the rim of a hole are encoded together with part of its smooth fill; with a margin the model paints them.
+    For the autoencoder of the `emoji` prior (`python examples/seam.py`), cells beside a box are wrong by 0.25 standard
+    deviations. Cells farther away are wrong by 0.12 at any distance, because normalisation spans the whole image, so a
+    margin above 1 gains nothing, and even the first cell is lost for an error of a sixteenth of its variance.
 
     Args:
         cells: True where the latent is known.
-        margin: in cells, >= 0; 0 changes nothing. The image's border is no hole.
+        margin: in cells, at least 0; 0 changes nothing. The image's border does not count as a hole.
+    Returns:
+        The cells that remain known.
     Raises:
         InputError: an image that had known cells has none left.
     """
@@ -54,16 +56,16 @@ def widen(cells: Bool[Tensor, "b 1 hz wz"], margin: int) -> Bool[Tensor, "b 1 hz
     before, after = cells.flatten(1).sum(1), left.flatten(1).sum(1)
     if bool(((before > 0) & (after == 0)).any()):
         raise InputError(
-            f"latent_margin {margin} leaves no known latent cell of {int(before[(before > 0) & (after == 0)][0])}: "
-            "some must stay, or the image is replaced by an unrelated one. Lower it, or use a smaller hole."
+            f"latent_margin={margin} must leave at least one known latent cell (it removes all "
+            f"{int(before[(before > 0) & (after == 0)][0])} of them). Lower it, or use a smaller hole."
         )
     return left
 
 
 class LatentCodec:
-    """The way between images in [-1, 1] and a model's latents, through any of diffusers' image autoencoders.
+    """Map images in [-1, 1] to a model's latents and back, with one of diffusers' image autoencoders.
 
-    Latents are (z - mean) * gain, with the shift and scaling factor of the config as mean and gain, or its
+    Latents are (z - mean) * gain. Mean and gain are the config's shift factor and scaling factor or, where it has them,
     `latents_mean` and scaling factor / `latents_std`.
 
     Args:
@@ -76,7 +78,7 @@ class LatentCodec:
         kind = type(vae).__name__
         if kind not in AUTOENCODERS:
             raise PriorError(
-                f"A latent space of {kind} is not supported: supported are {', '.join(AUTOENCODERS)}. Use such a model."
+                f"A {kind} is not a supported autoencoder. Use a model with one of {', '.join(AUTOENCODERS)}."
             )
         self.vae = vae.eval()
         config = vae.config
@@ -92,17 +94,17 @@ class LatentCodec:
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """(latents, known cells); the latents of unknown cells are those of the smooth fill.
+        """Return (latents, known cells). Unknown cells hold the latents of the smooth fill.
 
         Raises:
-            InputError: some pixel is known, yet no cell is wholly known.
-            NonFiniteError: NaN or infinity, in float32 too.
+            InputError: an image has known pixels, but no cell whose pixels are all known.
+            NonFiniteError: NaN or infinity, also in float32.
         """
         cells = F.max_pool2d((~known).float(), self.factor) == 0
         if bool((known.flatten(1).any(1) & ~cells.flatten(1).any(1)).any()):
             raise InputError(
-                "The mask leaves no known latent cell: a cell is known only if all its "
-                f"{self.factor} x {self.factor} pixels are. Use a coarser mask, a larger image, or a pixel-space prior."
+                "The mask leaves no known latent cell (a cell is known only if all its "
+                f"{self.factor} x {self.factor} pixels are). Use a coarser mask, a larger image or a pixel-space prior."
             )
         filled = smooth_fill(image, known)
         with torch.no_grad():
@@ -110,37 +112,37 @@ class LatentCodec:
         return (latents - self._mean.to(latents)) * self._gain.to(latents), cells
 
     def decode(self, latents: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """Images in [-1, 1]; the decoder may overshoot a little.
+        """Return images in [-1, 1]. The decoder may exceed that range slightly.
 
         Raises:
-            NonFiniteError: NaN or infinity, in float32 too.
+            NonFiniteError: NaN or infinity, also in float32.
         """
         scaled = latents / self._gain.to(latents) + self._mean.to(latents)
         return self._run(lambda z: self.vae.decode(z).sample, scaled, "decoded")
 
     def _run(self, half: Callable[[Tensor], Tensor], x: Tensor, did: str) -> Tensor:
-        """One half of the autoencoder on x; in float32 where its config asks for that or float16 overflowed."""
+        """Run the encoder or decoder on x, in float32 where its config requires that or float16 overflows."""
         in_half = self.vae.dtype == torch.float16
         if not (in_half and self.vae.config.get("force_upcast")):
             result = half(x.to(self.vae.dtype)).to(x.dtype)
             if bool(torch.isfinite(result).all()):
                 return result
             if in_half:
-                warnings.warn(f"The autoencoder overflowed in float16 as it {did}: again in float32.", stacklevel=3)
+                warnings.warn(f"The autoencoder {did} infinity in float16: repeating in float32.", stacklevel=3)
         if in_half:
             with _upcast(self.vae):
                 result = half(x.float()).to(x.dtype)
         if not bool(torch.isfinite(result).all()):
             raise NonFiniteError(
-                f"The {type(self.vae).__name__} {did} NaN or infinity: its weights are damaged, or what it was given "
-                "is far from its data. Load the prior again; check the image."
+                f"The {type(self.vae).__name__} {did} NaN or infinity: its weights are damaged or its input is far "
+                "from its training data. Load the prior again and check the image."
             )
         return result
 
 
 @contextmanager
 def _upcast(vae: Any) -> Iterator[None]:
-    """An autoencoder in float32 for a while."""
+    """Keep an autoencoder in float32 inside the block."""
     before = vae.dtype
     vae.to(torch.float32)
     try:
@@ -150,22 +152,22 @@ def _upcast(vae: Any) -> Iterator[None]:
 
 
 def _mean_of(encoded: Any) -> Tensor:
-    """The posterior's mean, or the latents of an encoder that has no posterior."""
+    """Return the posterior's mean, or the latents of an encoder without a posterior."""
     latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
     return latents
 
 
 class LatentPrior(PixelPrior):
-    """A `UNet2DModel` over an autoencoder's latents: latent diffusion (Rombach et al. 2022, arXiv 2112.10752).
+    """Wrap a `UNet2DModel` over an autoencoder's latents: latent diffusion (Rombach et al. 2022, arXiv 2112.10752).
 
     Args:
         unet, scheduler, class_names: see `PixelPrior`; samples are latents.
         vae: see `LatentCodec`.
     Raises:
-        PriorError: see both; or a model of other latents than the autoencoder's.
+        PriorError: see both; or a model whose channels differ from those of the autoencoder's latents.
     """
 
-    memory_format = torch.contiguous_format  # on so few cells the other is no faster
+    memory_format = torch.contiguous_format  # channels_last is not faster on so few cells
 
     def __init__(
         self, unet: UNet2DModel, scheduler: SchedulerMixin, vae: Any, class_names: Mapping[int, str] | None = None
@@ -174,9 +176,12 @@ class LatentPrior(PixelPrior):
         self.codec = LatentCodec(vae)
         if unet.config.in_channels != self.codec.latent_channels:
             raise PriorError(
-                f"A {type(unet).__name__} of {unet.config.in_channels} channels over latents of "
-                f"{self.codec.latent_channels}: they must be the same. Check the checkpoint."
+                f"A {type(unet).__name__} with {unet.config.in_channels} channels in does not fit a "
+                f"{type(vae).__name__} with {self.codec.latent_channels} latent channels: both must be equal."
             )
+        self.autoencoder, self.latent_factor = self.codec.vae, self.codec.factor
+        side = self.preferred_size
+        self.preferred_size = None if side is None else side * self.latent_factor
 
     @property
     def channels(self) -> int:
@@ -186,13 +191,8 @@ class LatentPrior(PixelPrior):
     def multiple_of(self) -> int:
         return self.codec.factor * super().multiple_of
 
-    @property
-    def preferred_size(self) -> int | None:
-        side = super().preferred_size
-        return None if side is None else self.codec.factor * side
-
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LatentPrior:
-        """Move the model and its autoencoder, in place; returns this prior."""
+        """Move the model and its autoencoder in place. Returns this prior."""
         super().to(device, dtype)
         if device is not None:
             self.codec.vae.to(device)

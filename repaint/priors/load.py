@@ -1,10 +1,11 @@
-"""From a name, a folder, a Hub id or a live diffusers pipeline to a Prior: decided by configs, never by names."""
+"""Load a prior from a bundled name, a folder, a Hub id or a diffusers pipeline. Only configs decide its class."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
-from repaint.checks import nearest
+from repaint.checks import nearest, shown
 from repaint.errors import PriorError
 from repaint.priors.dit import DiTPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
-from repaint.priors.guided import fixed_heads, set_heads
+from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
@@ -29,24 +31,34 @@ __all__ = ["BUNDLED", "bundled", "load", "prior_from_components", "prior_from_pi
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 
+# diffusers and transformers patch torch's modules while they load, for all threads.
+_LOADING = threading.Lock()
+
 
 def bundled() -> list[str]:
-    """Names of the priors that ship with the package, sorted."""
+    """Return the names of the priors that ship with the package, sorted.
+
+    >>> "emoji" in bundled()
+    True
+    """
     return sorted(path.parent.name for path in BUNDLED.glob("*/model_index.json"))
 
 
 def load(
     name: str | Path, *, torch_dtype: torch.dtype = torch.float32, variant: str | None = None, **hub: Any
 ) -> Prior:
-    """Load a prior.
+    """Load a prior. Threads may call this at the same time; they load one after the other.
+
+    >>> load("textures").class_names[0]
+    'brick'
 
     Args:
-        name: a bundled name, a folder in diffusers layout, or a Hub id like "google/ddpm-celebahq-256".
-        torch_dtype: the model's floating type; x and all noise arithmetic stay in float32.
-        variant: file variant, "fp16" for instance, as in diffusers.
+        name: a bundled name, a folder in diffusers layout, or a Hub id such as "google/ddpm-celebahq-256".
+        torch_dtype: floating type of the model; x and all noise arithmetic stay in float32.
+        variant: variant of the weight files, such as "fp16", as in diffusers.
         **hub: passed to `DiffusionPipeline.download` for Hub ids (revision, token, cache_dir, local_files_only).
     Raises:
-        PriorError: no such prior, an unreachable Hub, a folder without what a prior needs, or an unsupported model.
+        PriorError: an unknown name, an unreachable Hub, an incomplete or unsafe folder, or an unsupported model.
     """
     if str(name) in bundled():
         folder = BUNDLED / str(name)
@@ -56,18 +68,19 @@ def load(
         folder = _download(str(name), variant, hub)
     else:
         raise PriorError(
-            f"No prior {str(name)!r}: it is no folder, no Hub id (owner/name), and bundled are {', '.join(bundled())}."
+            f"prior={str(name)!r} must be a folder, a Hub id (owner/name) or one of {', '.join(bundled())}."
             f"{nearest(str(name), bundled())}"
         )
-    return _from_folder(folder, torch_dtype, variant)
+    with _LOADING, _PrivateRandomness():
+        return _from_folder(folder, torch_dtype, variant)
 
 
 def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior:
-    """A prior around a live diffusers pipeline, whose components are shared, not copied.
+    """Return a prior around a diffusers pipeline, whose components are shared, not copied.
 
     Args:
         pipe: the pipeline.
-        labels: class number to class name; None takes the pipeline's own `id2label`.
+        labels: class number to class name. None: the pipeline's `id2label`.
     Raises:
         PriorError: see `prior_from_components`.
     """
@@ -76,7 +89,7 @@ def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior
 
 
 def _by_number(labels: Any) -> dict[int, str]:
-    """Class number to its names, from the reverse, which is all that a DiTPipeline keeps of its id2label."""
+    """Return class number -> names, from the name -> number mapping that a DiTPipeline keeps of its id2label."""
     names: dict[int, list[str]] = {}
     for name, number in (labels or {}).items():
         names.setdefault(number, []).append(name)
@@ -86,14 +99,14 @@ def _by_number(labels: Any) -> dict[int, str]:
 def prior_from_components(
     components: Mapping[str, Any], labels: Mapping[Any, str] | None = None, pipe: Any = None
 ) -> Prior:
-    """A prior around the parts of a diffusers pipeline; they are shared, not copied.
+    """Return a prior around the parts of a diffusers pipeline, which are shared, not copied.
 
     Args:
-        components: name to module, as in `DiffusionPipeline.components`; other entries than those used are ignored.
+        components: name to module, as in `DiffusionPipeline.components`. Unused entries are ignored.
         labels: class number to class name, as in a pipeline's `id2label`.
-        pipe: the pipeline itself; text-conditioned priors need it, for its prompts.
+        pipe: the pipeline itself, which text-conditioned priors need to encode prompts.
     Raises:
-        PriorError: no scheduler, an inpainting UNet, or a model class without a prior here.
+        PriorError: no scheduler, an inpainting UNet, or an unsupported model class.
     """
     kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
     unet = components.get("unet")
@@ -106,12 +119,12 @@ def prior_from_components(
     if family is DiTPrior:
         return DiTPrior(components["transformer"], scheduler, components[_space(kinds)], _class_names(labels))
     if pipe is None:
-        raise PriorError(f"A {family.__name__} needs the pipeline that encodes its prompts. Pass the whole pipeline.")
+        raise PriorError(f"pipe must be given for a {family.__name__} (it encodes the prompts).")
     prior: Prior = family(pipe)
     return prior
 
 
-BY_PARTS = (PixelPrior, LatentPrior, DiTPrior)  # the others wrap a whole pipeline, for its prompts
+BY_PARTS = (PixelPrior, LatentPrior, DiTPrior)  # the others wrap a whole pipeline, which encodes their prompts
 DENOISERS: dict[str, Any] = {
     "DiTTransformer2DModel": DiTPrior,
     "SD3Transformer2DModel": StableDiffusion3Prior,
@@ -125,16 +138,16 @@ SUPPORTED = (
 
 
 def _family(kinds: Mapping[str, str], in_channels: int | None) -> Any:
-    """The class of prior that serves a pipeline, by the classes of its parts: gigabytes need not be read to say no."""
+    """Return the class of prior for a pipeline from the class names of its parts, before any weights are read."""
     if "scheduler" not in kinds:
-        raise PriorError("This pipeline has no scheduler: its noise levels are unknown. Add a scheduler to it.")
+        raise PriorError("This pipeline has no scheduler, so its noise levels are unknown. Add a scheduler to it.")
     denoiser = kinds.get("unet") or kinds.get("transformer")
     if denoiser is None:
-        raise PriorError(f"This pipeline has no UNet, only {', '.join(kinds)}: supported are {SUPPORTED}.")
+        raise PriorError(f"This pipeline has no denoiser, only {', '.join(kinds)}. Supported are {SUPPORTED}.")
     if in_channels == 9:
         raise PriorError(
-            "A UNet with 9 input channels was trained for inpainting and takes the mask as input: it belongs to "
-            "diffusers' StableDiffusionInpaintPipeline (or its XL form). Here, use the ordinary text-to-image model."
+            "UNets with 9 input channels are not supported: they are trained for inpainting and take the mask as "
+            "input. Use the ordinary text-to-image model, or diffusers' StableDiffusionInpaintPipeline."
         )
     space = kinds.get(_space(kinds))
     if denoiser == "UNet2DModel" and (space is None or space in AUTOENCODERS):
@@ -142,11 +155,11 @@ def _family(kinds: Mapping[str, str], in_channels: int | None) -> Any:
     if denoiser in DENOISERS and space in AUTOENCODERS:
         return DENOISERS[denoiser]
     where = f"over {space}" if space else "in pixel space"
-    raise PriorError(f"{denoiser} {where} is not supported: supported are {SUPPORTED}.")
+    raise PriorError(f"A {denoiser} {where} is not supported. Supported are {SUPPORTED}.")
 
 
 def _space(kinds: Mapping[str, str]) -> str:
-    """The name of the part that is the autoencoder; "" where there is none."""
+    """Return the name of the part that is the autoencoder, or "" where there is none."""
     return next((name for name in ("vae", "vqvae", "movq") if name in kinds), "")
 
 
@@ -155,7 +168,7 @@ def _class_names(labels: Any) -> dict[int, str]:
         return {int(number): str(name) for number, name in (labels or {}).items()}
     except (AttributeError, ValueError) as error:
         raise PriorError(
-            f"id2label is {labels!r}: it maps class numbers to names. Correct it in model_index.json."
+            f"id2label={shown(labels)} must map class numbers to names (correct it in model_index.json)."
         ) from error
 
 
@@ -165,25 +178,25 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
         index = json.loads(index_file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PriorError(
-            f"{folder} has no model_index.json: a prior's folder is what a diffusers pipeline saves with "
-            "save_pretrained. Save the whole pipeline, not the UNet alone."
+            f"{folder} has no model_index.json. Save the whole diffusers pipeline there with save_pretrained, not only "
+            "its UNet."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise PriorError(f"Cannot read {index_file}: {error}. Download or save it again.") from error
+        raise PriorError(f"{index_file}: cannot be read ({error}). Download or save it again.") from error
     if not isinstance(index, dict):
-        raise PriorError(f"{index_file} holds a {type(index).__name__}: it maps parts to classes. Save it again.")
+        raise PriorError(f"{index_file} must map parts to classes (it contains a {type(index).__name__}).")
     check_folder(folder, index)
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2}
-    kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # a part that was left out is [null, null]
-    older = kinds.get("transformer") == "Transformer2DModel"  # as the published DiT still calls it
-    if older and _config(folder, "transformer").get("norm_type") == "ada_norm_zero":
+    kinds = {name: str(cls) for name, (_, cls) in entries.items() if cls}  # an empty part is [null, null]
+    old_name = kinds.get("transformer") == "Transformer2DModel"  # the class name in the published DiT folders
+    if old_name and _config(folder, "transformer").get("norm_type") == "ada_norm_zero":
         kinds["transformer"] = "DiTTransformer2DModel"
     family = _family(kinds, _config(folder, "unet").get("in_channels"))
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     if not pickles_are_safe():
         model["use_safetensors"] = True
     names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
-    lean = family not in BY_PARTS  # gigabytes: not first in float32
+    lean = family not in BY_PARTS  # these models are large, so no float32 copy is made first
     parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
     parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
     if family in BY_PARTS:
@@ -195,13 +208,13 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
 def _load_pipeline(
     folder: Path, name: Any, kinds: Mapping[str, str], parts: Mapping[str, Any], model: Mapping[str, Any]
 ) -> Any:
-    """A whole pipeline of diffusers' own, for its prompts; `parts` are loaded already."""
+    """Load a whole diffusers pipeline, which encodes prompts, around parts that are already loaded."""
     import diffusers
 
     cls: Any = getattr(diffusers, str(name), None)
     if not is_kind_of(cls, diffusers.DiffusionPipeline):
-        raise PriorError(f"{folder} wants the pipeline {name}, which is none of diffusers' own. Only those are run.")
-    # A part that was left out is None, and nothing is checked for what may be seen.
+        raise PriorError(f"{folder}: _class_name={name} must be a pipeline of this diffusers. Update diffusers.")
+    # Empty parts are None, and no safety checker is loaded.
     takes = inspect.signature(cls.__init__).parameters.values()
     wanted = {entry.name for entry in takes if entry.default is entry.empty and entry.name != "self"}
     absent = dict.fromkeys(wanted - set(kinds) | wanted & {"safety_checker"})
@@ -211,82 +224,130 @@ def _load_pipeline(
         **{part: _load_part(folder, part, kind, "transformers", **model) for part, kind in encoders.items()},
     }
     try:
-        with _quiet(), _quiet("transformers"), torch.random.fork_rng(devices=[]):
+        with _quiet("diffusers"), _quiet("transformers"):
             return cls.from_pretrained(folder, local_files_only=True, **model, **absent, **parts)
     except Exception as error:  # as in _load_part
-        raise PriorError(f"Cannot load {folder}: {_one_line(error)}. Save or download it again.") from error
+        raise PriorError(f"{folder}: cannot be loaded ({_one_line(error)}). Save or download it again.") from error
 
 
 def _config(folder: Path, name: str) -> Mapping[str, Any]:
-    """A part's config; empty where it cannot be read, which loading then tells."""
+    """Return a part's config, or an empty one where it cannot be read; loading then raises the error."""
     config = read_json(_part_folder(folder, name) / "config.json")
     return config if isinstance(config, dict) else {}
 
 
 def _part_folder(folder: Path, name: str) -> Path:
-    """A part's own subfolder, or the root, where older pipelines have it."""
+    """Return a part's subfolder or, as in older pipelines, the root."""
     return folder / name if (folder / name).is_dir() else folder
 
 
 def _load_part(folder: Path, name: str, kind: str, library: str = "diffusers", **options: Any) -> Any:
-    """One part by its class name in diffusers or transformers; `options` are those of models."""
+    """Load one part by its class name in diffusers or transformers. Only models have `options`."""
     package: Any = import_module(library)
     where = _part_folder(folder, name)
     cls: Any = getattr(package, kind, None)
     if cls is None:
-        raise PriorError(f"{folder} wants {library}.{kind} as {name}, which this {library} lacks. Update {library}.")
+        raise PriorError(f"{folder}: {name}={library}.{kind} must be a class of this {library}. Update {library}.")
     model = "PreTrainedModel" if library == "transformers" else "ModelMixin" if options else "SchedulerMixin"
     if not is_kind_of(cls, getattr(package, model)):
-        raise PriorError(f"{folder} wants {library}.{kind} as {name}, which is none. Save the pipeline again.")
+        raise PriorError(f"{folder}: {name}={library}.{kind} must be a {model}. Save the pipeline again.")
     heads = fixed_heads(_config(folder, name)) if options and library == "diffusers" else None
     if heads:
         options["attention_head_dim"] = 1
     if library == "transformers" and not any(where.glob(f"*.{options['variant']}.*")):
-        options["variant"] = None  # not every part is there in half precision
+        options["variant"] = None  # a part without this variant
     try:
-        with _quiet(library), torch.random.fork_rng(devices=[]):  # some versions initialise at random first
+        with _quiet(library):
             if not options:
                 return cls.from_pretrained(where, local_files_only=True)
             part, found = cls.from_pretrained(where, local_files_only=True, output_loading_info=True, **options)
     except Exception as error:  # diffusers raises OSError, ValueError, KeyError, SafetensorError, ... for damaged files
-        raise PriorError(f"Cannot load {name} from {where}: {_one_line(error)}. Save or download it again.") from error
+        raise PriorError(
+            f"{where}: {name} cannot be loaded ({_one_line(error)}). Save or download it again."
+        ) from error
     if missing := found["missing_keys"]:
         raise PriorError(
-            f"The weights in {where} lack {len(missing)} tensors of their {kind}, such as {min(missing)}: these would "
-            "be random. Save or download them again."
+            f"{where}: the weights lack {len(missing)} tensors of their {kind}, such as {min(missing)}. Save or "
+            "download them again."
         )
     if heads:
         set_heads(part, heads)
     return part
 
 
+class _PrivateRandomness(TorchFunctionMode):
+    """Let this thread initialise weights without drawing from torch's global generator.
+
+    The loaded weights replace the random ones. `torch.random.fork_rng` would also restore the global generator, but
+    other threads could draw from it in the meantime.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generator = torch.Generator()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _RANDOM and kwargs.get("generator") is None:
+            device = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.empty(0).device
+            if device.type == "cpu":
+                kwargs = {**kwargs, "generator": self._generator}
+        return func(*args, **kwargs)
+
+
+_RANDOM = {"normal_", "uniform_", "random_", "bernoulli_", "exponential_", "normal", "rand", "randn", "randint"}
+
+
+class _Silence:
+    """Silence the log and progress bars of a library while any thread loads with it.
+
+    The libraries log the same errors that they raise.
+    """
+
+    def __init__(self, library: str) -> None:
+        self._library, self._lock, self._threads = library, threading.Lock(), 0
+        self._verbosity, self._bars = 0, True
+
+    def __enter__(self) -> None:
+        logging: Any = import_module(f"{self._library}.utils.logging")
+        with self._lock:
+            self._threads += 1
+            if self._threads == 1:
+                self._verbosity, self._bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+                logging.set_verbosity(logging.CRITICAL)
+                logging.disable_progress_bar()
+
+    def __exit__(self, *_error: object) -> None:
+        logging: Any = import_module(f"{self._library}.utils.logging")
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                logging.set_verbosity(self._verbosity)
+                if self._bars:
+                    logging.enable_progress_bar()
+
+
+_SILENCES = {library: _Silence(library) for library in ("diffusers", "transformers")}
+
+
 @contextmanager
-def _quiet(library: str = "diffusers") -> Iterator[None]:
-    """A library logs what its exceptions then say again: a failure is told once. No bars, no renamed arguments."""
-    logging: Any = import_module(f"{library}.utils.logging")
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch_dtype, which newer releases call dtype
-            yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
+def _quiet(library: str) -> Iterator[None]:
+    """Silence a library's log, its progress bars, and its warnings of renamed arguments."""
+    with _SILENCES[library], warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch_dtype, which newer releases call dtype
+        yield
 
 
 def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
     from diffusers import DiffusionPipeline
 
     try:
-        with _quiet():
+        with _SILENCES["diffusers"]:
             return Path(DiffusionPipeline.download(name, variant=variant, **hub))
     except Exception as error:  # the Hub client's errors have no common base class across its versions
         raise PriorError(
-            f"Cannot fetch {name!r} from the Hugging Face Hub: {_one_line(error)}. Check the name and the "
-            f"network, or download it elsewhere and pass its folder; offline, {', '.join(bundled())} always works."
+            f"{name!r} cannot be downloaded from the Hugging Face Hub ({_one_line(error)}). Check the name and the "
+            f"network, or pass a folder. Without a network, use {' or '.join(bundled())}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The one small protocol between models and the sampler."""
+"""Helpers for the networks inside priors: their size, their floating type, and compiling them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repaint.checks import shown
+from repaint.checks import is_integer, shown
 from repaint.errors import PriorError
 from repaint.sampling.prior import Prior
 
@@ -17,52 +17,58 @@ __all__ = ["compile_network", "floating_type", "network_of", "side_of"]
 
 
 def side_of(config: Mapping[str, Any]) -> int | None:
-    """The longer side of the samples that a denoiser was trained on, in its own cells; None where it does not say.
+    """Return the longer side of a denoiser's training samples, in its own cells, or None where its config has none.
+
+    >>> side_of({"sample_size": [32, 64]})
+    64
 
     Raises:
-        PriorError: a config that says what is no size.
+        PriorError: the config's sample_size is not one or more positive integers.
     """
     size = config.get("sample_size")
     if size is None:
         return None
     sides = size if isinstance(size, (list, tuple)) else [size]
-    if not sides or not all(isinstance(side, int) and 1 <= side < 2**31 for side in sides):
-        raise PriorError(f"A network's sample_size is {shown(size)}: it is a side, or two, from 1. Correct its config.")
+    if not sides or not all(is_integer(side) and 1 <= side < 2**31 for side in sides):
+        raise PriorError(
+            f"sample_size={shown(size)} must be one or two integers of at least 1 (correct the network's config)."
+        )
     return int(max(sides))
 
 
 def network_of(prior: Prior) -> nn.Module:
-    """The denoiser of a prior: its `model`, or its `unet`.
+    """Return the denoiser of a prior.
 
     Raises:
         PriorError: a prior without a network, such as a Gaussian mixture.
     """
-    for name in ("model", "unet"):
-        network = getattr(prior, name, None)
-        if isinstance(network, nn.Module):
-            return network
-    raise PriorError(
-        f"A {type(prior).__name__} has no network, neither as `model` nor as `unet`: there is nothing to compile or to "
-        "time. Use a prior around one."
-    )
+    if prior.network is None:
+        raise PriorError(
+            f"A {type(prior).__name__} has no network to compile or time. Use a prior around a network, or set its "
+            "`network` attribute."
+        )
+    return prior.network
 
 
 def floating_type(network: nn.Module) -> torch.dtype:
-    """The type that a network takes, as its own `dtype` says, which looks at all of its layers at each question."""
+    """Return the floating type that a network takes.
+
+    The network's own `dtype` attribute looks at all of its layers at each access, so only the first weight is read.
+    """
     stored = next(network.parameters()).dtype
-    # Weights stored in eight bits are cast layer by layer: only the network knows to what.
+    # Weights stored in eight bits are cast layer by layer, to a type that only the network knows.
     return stored if stored.itemsize > 1 else network.dtype  # type: ignore[return-value]
 
 
 def compile_network(network: nn.Module, **options: Any) -> None:
-    """Compile a network in place for the shapes that it meets; it runs as it was, with one warning, where that fails.
+    """Compile a network in place, for each shape of its input. Where compiling fails, warn once and run uncompiled.
 
-    On CUDA its kernels are recorded as CUDA graphs, for at small batches the host is slower than the GPU. Whatever goes
-    wrong on the way is only then taken for the compiler's fault if the network itself runs.
+    On CUDA its kernels are recorded as CUDA graphs, because at small batches launching them takes longer than running
+    them. An error is attributed to the compiler only if the uncompiled network then runs without one.
 
     Args:
-        network: its attributes, weights and hooks stay.
-        **options: of `torch.compile`, in place of dynamic=False and, on CUDA, mode="reduce-overhead".
+        network: keeps its attributes, weights and hooks.
+        **options: passed to `torch.compile`; the defaults are dynamic=False and, on CUDA, mode="reduce-overhead".
     """
     parameter = next(network.parameters(), None)
     if parameter is not None and parameter.is_cuda and "options" not in options:
@@ -76,14 +82,14 @@ def compile_network(network: nn.Module, **options: Any) -> None:
             if compiled is None:
                 compiled = torch.compile(plain, **{"dynamic": False, **options})
             if "mode" in options:
-                # What the call before gave may be overwritten.
+                # Allows the output of the previous call to be overwritten.
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return compiled(*args, **kwargs)
-        except Exception as error:  # compilers raise what they like
+        except Exception as error:  # compilers raise errors of any class
             output = plain(*args, **kwargs)
             network._compiled_call_impl = None
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            warnings.warn(f"{type(network).__name__} runs uncompiled, as it could not be: {reason}", stacklevel=2)
+            warnings.warn(f"{type(network).__name__} runs uncompiled because compiling failed: {reason}", stacklevel=2)
             return output
 
     network._compiled_call_impl = call

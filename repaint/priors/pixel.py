@@ -5,21 +5,20 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repaint.checks import nearest
+from repaint.checks import is_integer, nearest, shown
 from repaint.errors import PriorError
 from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule, Spacing
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
-from repaint.sampling.prior import Conditions, each_of
+from repaint.sampling.prior import Conditions, PriorDefaults, each_of
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel
@@ -29,26 +28,28 @@ __all__ = ["PixelPrior"]
 SHAPES = re.compile(r"\b(shapes?|sizes?|channels|dimensions?)\b")
 
 
-class PixelPrior:
-    """A `UNet2DModel` whose samples are images: variance-preserving, flow-matching or variance-exploding.
+class PixelPrior(PriorDefaults):
+    """Wrap a `UNet2DModel` whose samples are images: variance-preserving, flow-matching or variance-exploding.
 
-    Prediction type, clipping, noise levels, preconditioning and learned variance are read from the two configs; nothing
-    is guessed from names.
+    Prediction type, clipping, noise levels, preconditioning and learned variance are read from the configs of the model
+    and the scheduler.
 
     Args:
-        unet: the model; its dtype may be half, x stays in float32.
+        unet: the model. It may be in half precision; x stays in float32.
         scheduler: any scheduler with the noise path that the model was trained on.
-        class_names: names of the classes 0 ... n - 1. A model with one class more than names has a null class, the
-            last, and then takes classifier-free guidance.
-        preconditioning: how the network is scaled, for variance-exploding models whose scheduler does not say; None
-            reads it from the scheduler. See `repaint.priors.preconditioning`.
+        class_names: names of the classes 0 ... n - 1. If the model has exactly one class more than names, the last is
+            a null class, which enables classifier-free guidance.
+        preconditioning: how the network is scaled, for variance-exploding models whose scheduler does not determine it.
+            None: read from the scheduler. See `repaint.priors.preconditioning`.
     Raises:
-        PriorError: a UNet whose channels or clock cannot belong to such a prior, or an unknown variance-exploding
+        PriorError: channels or a time embedding that do not fit such a prior, or an unknown variance-exploding
             scheduler.
     """
 
-    default_guidance_scale = 1.0  # where a class is asked for
-    memory_format = torch.channels_last  # convolutions over whole images take 3 to 17 % less time, on a CPU
+    serves: tuple[str, ...] = ("class_labels", "guidance_scale", "guidance_interval")
+    network: Any
+    default_guidance_scale = 1.0  # where class labels are given
+    memory_format = torch.channels_last  # on a CPU, convolutions over whole images take 3 to 17 % less time
 
     def __init__(
         self,
@@ -60,18 +61,24 @@ class PixelPrior:
         config = unet.config
         if config.out_channels not in (config.in_channels, 2 * config.in_channels):
             raise PriorError(
-                f"A {type(unet).__name__} with {config.in_channels} channels in and {config.out_channels} out: a pixel "
-                "prior predicts as many channels as it sees, or twice as many with a learned variance. Check the "
-                "checkpoint."
+                f"A {type(unet).__name__} with {config.in_channels} channels in and {config.out_channels} out is not "
+                "supported: it must return as many channels as it takes, or twice as many with a learned variance."
             )
         self.preconditioning = preconditioning or preconditioning_of(scheduler)
         self._check_preconditioning(config, scheduler)
-        self.unet = unet.eval()
+        self.network = unet.eval()
         self.scheduler = scheduler
         self.class_names = dict(class_names or {})
+        self.num_classes = int(config.get("num_class_embeds") or 0)
+        self.preferred_size = side_of(config)
         self._clip = Clip.from_config(scheduler.config)
         self._labels: Int[Tensor, " b"] | None = None
         self._guidance_scale, self._guides_at = 1.0, Conditions().guides_at
+
+    @property
+    def unet(self) -> Any:
+        """The model; the same object as `network`."""
+        return self.network
 
     @property
     def channels(self) -> int:
@@ -82,11 +89,6 @@ class PixelPrior:
         return int(2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @property
-    def preferred_size(self) -> int | None:
-        """Side in pixels of the images that the model was trained on; None where its config does not say."""
-        return side_of(self.unet.config)
-
-    @property
     def device(self) -> torch.device:
         return torch.device(self.unet.device)
 
@@ -95,18 +97,13 @@ class PixelPrior:
         return torch.float64 if floating_type(self.unet) == torch.float64 else torch.float32
 
     @property
-    def num_classes(self) -> int:
-        """Classes that the model embeds, a null class among them; 0 for an unconditional model."""
-        return int(self.unet.config.num_class_embeds or 0)
-
-    @property
     def null_class(self) -> int | None:
-        """The label that means "no class"; None where the model was not trained with one."""
+        """The label that means "no class", or None where the model was not trained with one."""
         named = len(self.class_names)
         return named if named and self.num_classes == named + 1 else None
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PixelPrior:
-        """Move the model, in place; returns this prior."""
+        """Move the model in place. Returns this prior."""
         if device is not None:
             self.unet.to(device)
         if dtype is not None:
@@ -114,22 +111,26 @@ class PixelPrior:
         return self
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
-        """The scheduler's noise levels."""
+        """Return the scheduler's noise levels; see `Prior.schedule`."""
         return NoiseSchedule.from_scheduler(self.scheduler, steps, spacing)
 
     def conditioned(self, count: int, conditions: Conditions) -> PixelPrior:
-        """This prior for `count` images of given classes; see `Prior.conditioned`."""
-        served = "class_labels", "guidance_scale", "guidance_interval"
-        conditions.refuse_beyond(served, "a prior without a text encoder")
-        usual = 1.0 if conditions.class_labels is None else self.default_guidance_scale
-        scale = usual if conditions.guidance_scale is None else float(conditions.guidance_scale)
+        """Return this prior for `count` images of given classes; see `Prior.conditioned`.
+
+        Raises:
+            PriorError: an unknown or missing class, a negative guidance scale, guidance without a null class, or a
+                prompt.
+        """
+        conditions.refuse_beyond(self.serves, "a prior without a text encoder")
+        default = 1.0 if conditions.class_labels is None else self.default_guidance_scale
+        scale = default if conditions.guidance_scale is None else float(conditions.guidance_scale)
         if not scale >= 0:
-            raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
+            raise PriorError(f"guidance_scale={scale:g} must be at least 0 (1 disables guidance).")
         conditions.guides_at(CLEAN)
         labels = self._label_numbers(count, conditions.class_labels)
         if scale != 1 and (conditions.class_labels is None or self.null_class is None):
-            lack = "class_labels" if self.null_class is not None else "a null class in the model"
-            raise PriorError(f"guidance_scale {scale} without {lack}: guidance needs both. Leave guidance_scale out.")
+            why = "no class_labels are given" if self.null_class is not None else "this model has no null class"
+            raise PriorError(f"guidance_scale={scale:g} must be left out or 1: {why}.")
         bound = copy.copy(self)
         bound._guidance_scale, bound._guides_at = scale, conditions.guides_at
         bound._labels = None if labels is None else torch.tensor(labels, device=self.device)
@@ -138,15 +139,15 @@ class PixelPrior:
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`."""
         scales = self.preconditioning.at(level)
-        seen = x if scales.c_in == 1 else scales.c_in * x
+        scaled = x if scales.c_in == 1 else scales.c_in * x
         labels, variance, unguided = self._labels, None, None
         if labels is None or self._guidance_scale == 1 or not self._guides_at(level):
-            output = self._forward(seen, scales.c_noise, labels)
+            output = self._forward(scaled, scales.c_noise, labels)
         else:
             null = torch.full_like(labels, self.null_class or 0)
-            both = self._forward(torch.cat([seen, seen]), scales.c_noise, torch.cat([null, labels]))
+            both = self._forward(torch.cat([scaled, scaled]), scales.c_noise, torch.cat([null, labels]))
             without, output = both.chunk(2)
-            # The prediction alone is guided; a learned variance stays that of the class: beyond it there is none.
+            # Only the prediction is guided. Extrapolating a learned variance could make it negative.
             c = self.unet.config.in_channels
             guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
             unguided = weighted((scales.c_skip, x), (scales.c_out, output[:, :c]))
@@ -161,66 +162,64 @@ class PixelPrior:
         self, x: Float[Tensor, "b c h w"], clock: float, labels: Int[Tensor, " b"] | None
     ) -> Float[Tensor, "b c2 h w"]:
         t = torch.full((len(x),), clock, dtype=x.dtype, device=x.device)
-        seen = x.to(floating_type(self.unet), memory_format=self.memory_format)
+        cast = x.to(floating_type(self.unet), memory_format=self.memory_format)
         try:
-            output: Tensor = self.unet(seen, t, class_labels=labels, return_dict=False)[0]
+            output: Tensor = self.unet(cast, t, class_labels=labels, return_dict=False)[0]
         except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
-            # diffusers takes any config, and stumbles over a wrong value only here; so does torch over shapes.
-            # A device that fails, or is full, is another thing.
+            # diffusers accepts any config, so a wrong value fails only here, as a wrong shape does in torch.
+            # Errors of the device and of its memory are not caught.
             if isinstance(error, RuntimeError) and not (type(error) is RuntimeError and SHAPES.search(str(error))):
                 raise
             raise PriorError(
-                f"The {type(self.unet).__name__} cannot run ({' '.join(repr(error).split())}): its config does not fit "
-                "it. Save or download the model again."
+                f"The {type(self.unet).__name__} fails because its config does not fit its weights or images "
+                f"({' '.join(repr(error).split())}). Save or download the model again."
             ) from error
         return output.to(x.dtype, memory_format=torch.contiguous_format)
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"]]:
-        """The image in the range that the model was trained on: [-1, 1], or [0, 1] for score-SDE models."""
+        """Scale the image to the model's training range: [-1, 1], or [0, 1] for score-SDE models."""
         low = self.preconditioning.low
         return (1 - low) / 2 * image + (1 + low) / 2, known
 
     def decode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The inverse of `encode`."""
+        """Scale a sample back to [-1, 1], the inverse of `encode`."""
         low = self.preconditioning.low
         return (x - (1 + low) / 2) / ((1 - low) / 2)
 
     def _check_preconditioning(self, config: Any, scheduler: Any) -> None:
-        """Refuse a network that cannot be what its preconditioning says."""
+        """Raise an error for a network that contradicts its preconditioning."""
         if isinstance(self.preconditioning, Plain):
             return
         kind, name = type(self.preconditioning).__name__, type(scheduler).__name__
         family = NoiseSchedule.from_scheduler(scheduler, 1).family
         if family != "VE":
             raise PriorError(
-                f"preconditioning {kind} with a {name} ({family}): it is for variance-exploding levels, alpha = 1. "
-                "Leave it out, or pass such a scheduler."
+                f"preconditioning={kind} must be left out with a {name} ({family}): it applies only to "
+                "variance-exploding schedulers, whose alpha is 1."
             )
         if config.out_channels != config.in_channels:
             raise PriorError(
-                f"A UNet with {config.in_channels} channels in and {config.out_channels} out and a {name}: "
-                "variance-exploding models have no learned variance. Check the checkpoint."
+                f"A UNet with {config.in_channels} channels in and {config.out_channels} out does not fit a {name}: "
+                "variance-exploding models have no learned variance."
             )
         if config.get("time_embedding_type") == "fourier" and isinstance(self.preconditioning, (EDM, Consistency)):
             raise PriorError(
-                f"A UNet with a Fourier time embedding and a {name}: it takes the logarithm of its clock itself, and "
-                "this clock is one. Use the ScoreSdeVeScheduler that it was trained with."
+                f"A UNet with a Fourier time embedding does not fit a {name}: both take the logarithm of the noise "
+                "level. Use the ScoreSdeVeScheduler that the UNet was trained with."
             )
 
     def _label_numbers(self, count: int, labels: Any) -> list[int] | None:
         if not self.num_classes:
             if labels is not None:
-                raise PriorError(
-                    f"class_labels {labels!r} for an unconditional model: it has no classes. Leave them out."
-                )
+                raise PriorError(f"class_labels={shown(labels)} must be left out: this model is unconditional.")
             return None
         if labels is None:
             if self.null_class is None:
                 raise PriorError(
-                    f"This model draws one of {self.num_classes} classes and has no null class: pass class_labels=, "
-                    f"a number from 0 to {self.num_classes - 1}."
+                    f"class_labels must be given as numbers from 0 to {self.num_classes - 1} (this model has no null "
+                    "class)."
                 )
             return [self.null_class] * count
         return [self._label_number(label) for label in each_of("class_labels", labels, count)]
@@ -228,23 +227,23 @@ class PixelPrior:
     def _label_number(self, label: Any) -> int:
         if isinstance(label, str):
             return self._named(label)
-        if not isinstance(label, Integral) or not 0 <= int(label) < self.num_classes:
-            raise PriorError(
-                f"Class {label!r}: this model's classes are 0 to {self.num_classes - 1}. Choose one of them."
-            )
+        if not is_integer(label) or not 0 <= label < self.num_classes:
+            raise PriorError(f"class_labels: {shown(label)} must be a class from 0 to {self.num_classes - 1}.")
         return int(label)
 
     def _named(self, label: str) -> int:
-        """The class of that name, or with it among its comma-separated names, as those of ImageNet have them."""
+        """Return the class of that name. ImageNet's classes have several names, separated by commas: each is found."""
         numbers: dict[str, set[int]] = {}
         for number, names in self.class_names.items():
             for name in (names, *names.split(",")):
                 numbers.setdefault(name.strip(), set()).add(number)
         found = sorted(numbers.get(label, ()))
         if len(found) > 1:
-            raise PriorError(f"Class {label!r} is one of {', '.join(map(str, found))}: pass the number.")
+            raise PriorError(
+                f"class_labels: {label!r} names several classes ({', '.join(map(str, found))}). Pass a number."
+            )
         if not found:
             listed = ", ".join(list(self.class_names.values())[:20]) or f"numbers from 0 to {self.num_classes - 1}"
             more = f", and {len(self.class_names) - 20} more" if len(self.class_names) > 20 else ""
-            raise PriorError(f"No class {label!r}: there are {listed}{more}.{nearest(label, numbers)}")
+            raise PriorError(f"class_labels: {label!r} must be one of {listed}{more}.{nearest(label, numbers)}")
         return found[0]

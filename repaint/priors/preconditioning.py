@@ -1,14 +1,14 @@
 """How a network F becomes a denoiser: D(x; level) = c_skip x + c_out F(c_in x; c_noise).
 
-| class       | c_in | c_skip                      | c_out             | c_noise       | D is        | images in |
+| class       | c_in | c_skip                      | c_out             | c_noise       | D           | images in |
 |-------------|------|-----------------------------|-------------------|---------------|-------------|-----------|
-| Plain       | 1    | 0                           | 1                 | t             | as told     | [-1, 1]   |
+| Plain       | 1    | 0                           | 1                 | t             | from config | [-1, 1]   |
 | EDM         | 1/r  | d^2 / r^2                   | +- sigma d / r    | ln(sigma) / 4 | E[x0|x]     | [-1, 1]   |
 | ScoreVE     | 1    | 1                           | sigma^2           | sigma         | E[x0|x]     | [0, 1]    |
 | Consistency | 1/r  | d^2 / ((sigma - s)^2 + d^2) | (sigma - s) d / r | 250 ln(sigma) | a clean x   | [-1, 1]   |
 
-with d = sigma_data, s = sigma_min, r = sqrt(sigma^2 + d^2). Plain is every VP and flow model: the network itself is
-what its scheduler says. The other three are variance-exploding: alpha = 1.
+with d = sigma_data, s = sigma_min, r = sqrt(sigma^2 + d^2). Plain covers all VP and flow models, whose network predicts
+what the scheduler's config states. The other three are variance-exploding: alpha = 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "Scales", "ScoreVE"
 
 @dataclass(frozen=True)
 class Scales:
-    """The four numbers of one level, named as in Karras et al. 2022 (arXiv 2206.00364), eq. 7."""
+    """The four coefficients of one level, named as in Karras et al. 2022 (arXiv 2206.00364), eq. 7."""
 
     c_in: float
     c_skip: float
@@ -38,26 +38,26 @@ class Scales:
 
 @runtime_checkable
 class Preconditioning(Protocol):
-    """A rule for the scales of a level. Write your own with these three members."""
+    """The rule for the scales of a level. Any object with these three members is accepted."""
 
     @property
     def predicts(self) -> str:
-        """What D is: a key of `prediction.PARAMETRISATIONS`."""
+        """What D predicts: a key of `prediction.PARAMETRISATIONS`."""
         ...
 
     @property
     def low(self) -> float:
-        """Black, in the images that the network was trained on; white is 1."""
+        """The value of black in the network's training images; white is 1."""
         ...
 
     def at(self, level: Level) -> Scales:
-        """The scales of a level with sigma > 0."""
+        """Return the scales of a level with sigma > 0."""
         ...
 
 
 @dataclass(frozen=True)
 class Plain:
-    """None: the network sees x and the clock t, and predicts what the scheduler's config says.
+    """No preconditioning: the network takes x and the timestep t, and predicts what the scheduler's config states.
 
     Attributes:
         predicts: the scheduler's `prediction_type`.
@@ -72,7 +72,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class EDM:
-    """Input, output and target of unit variance at every noise level.
+    """Scale input, output and target to unit variance at every noise level.
 
     Attributes:
         sigma_data: standard deviation of the data, > 0.
@@ -92,8 +92,8 @@ class EDM:
     def __post_init__(self) -> None:
         if self.prediction_type not in _EDM_SIGNS:
             raise PriorError(
-                f"Prediction type {self.prediction_type!r} of an EDM model: it is one of {', '.join(_EDM_SIGNS)}."
-                f"{nearest(self.prediction_type, _EDM_SIGNS)} Correct prediction_type in the scheduler's config."
+                f"prediction_type={self.prediction_type!r} must be one of {', '.join(_EDM_SIGNS)} for an EDM model "
+                f"(correct the scheduler's config).{nearest(self.prediction_type, _EDM_SIGNS)}"
             )
 
     def at(self, level: Level) -> Scales:
@@ -111,11 +111,11 @@ _EDM_SIGNS = {"epsilon": 1, "v_prediction": -1}
 
 @dataclass(frozen=True)
 class ScoreVE:
-    """The network is the score, the gradient of log p(x) with respect to x, so that D = x + sigma^2 score.
+    """The network predicts the score, the gradient of log p(x) with respect to x: D = x + sigma^2 score.
 
-    NCSN++ (a `UNet2DModel` with Fourier time embedding) divides its output by sigma itself. Its images lie in [0, 1]:
-    so does what diffusers' ScoreSdeVePipeline returns, without a shift. (KarrasVePipeline drives the same networks with
-    levels of images in [-1, 1], and a scheduler of its own, which is not read here.)
+    NCSN++ (a `UNet2DModel` with Fourier time embedding) divides its output by sigma itself. Its images lie in [0, 1],
+    as does the output of diffusers' ScoreSdeVePipeline. (KarrasVePipeline runs the same networks at levels for images
+    in [-1, 1], with its own scheduler, which is not supported here.)
 
     Source:
         Song et al. 2021 (arXiv 2011.13456), eq. 7 and 9; Tweedie's formula (Efron 2011, J. Am. Stat. Assoc. 106).
@@ -130,11 +130,11 @@ class ScoreVE:
 
 @dataclass(frozen=True)
 class Consistency:
-    """D is x itself at the cleanest level, sigma_min, and the end of the deterministic path through x at every other.
+    """D maps x to the clean end of the deterministic path through x; at the cleanest level, sigma_min, D(x) = x.
 
-    That end is a sample, not the mean that steps between noise levels are made for: they would leave too much variance.
-    The walk of the paper's own sampling (Alg. 1, and Alg. 4 for inpainting) goes down to level 0 and renoises:
-    `JumpSchedule.from_levels([40, 0, 20, 0, 10, 0])`.
+    That end is a sample and not the mean that steps between noise levels assume, so such steps leave too much variance.
+    The paper's sampling (Alg. 1, and Alg. 4 for inpainting) goes down to level 0 and renoises, as
+    `JumpSchedule.from_levels([40, 0, 20, 0, 10, 0])` does.
 
     Attributes:
         sigma_data: standard deviation of the data, > 0.
@@ -162,7 +162,7 @@ def _edm(config: Mapping[str, Any]) -> EDM:
     return EDM(config_number(config, "sigma_data", None, 1e-6), str(config["prediction_type"]))
 
 
-# Scheduler class -> what its models are. Keys alone do not tell: others have the same with another clock or scale.
+# Scheduler class -> preconditioning. Config keys do not suffice: other classes use the same ones with other scales.
 _VARIANCE_EXPLODING: dict[str, Callable[[Mapping[str, Any]], Preconditioning]] = {
     "EDMEulerScheduler": _edm,
     "EDMDPMSolverMultistepScheduler": _edm,
@@ -174,23 +174,22 @@ _VARIANCE_EXPLODING: dict[str, Callable[[Mapping[str, Any]], Preconditioning]] =
 
 
 def preconditioning_of(scheduler: Any) -> Preconditioning:
-    """What a scheduler says of the networks that it is used with.
+    """Return the preconditioning of the networks that a scheduler is used with.
 
     Args:
         scheduler: a diffusers scheduler.
     Raises:
-        PriorError: a variance-exploding scheduler of another class than those above.
+        PriorError: a variance-exploding scheduler whose class is not known here.
     """
     family = NoiseSchedule.from_scheduler(scheduler, 1).family
     if family != "VE":
-        # Flow schedulers have no such key in their config: there is one thing that their models predict.
+        # Flow schedulers have no such key in their config, because all flow models predict the velocity.
         default = "flow_prediction" if family == "flow" else "epsilon"
         return Plain(str(scheduler.config.get("prediction_type", default)))
     name = type(scheduler).__name__
     if name not in _VARIANCE_EXPLODING:
         raise PriorError(
-            f"A {name} (variance-exploding) does not say what its network sees and predicts: known are "
-            f"{', '.join(_VARIANCE_EXPLODING)}. Use the one that the model was trained with; for a UNet2DModel you "
-            "may pass preconditioning= to PixelPrior."
+            f"The variance-exploding scheduler {name} is not supported. Use one of {', '.join(_VARIANCE_EXPLODING)} "
+            "that the model was trained with or, for a UNet2DModel, pass preconditioning= to PixelPrior."
         )
     return _VARIANCE_EXPLODING[name](scheduler.config)

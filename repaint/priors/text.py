@@ -1,6 +1,6 @@
-"""Text-conditioned latent priors: Stable Diffusion 1.x, 2.x and XL, around a live diffusers pipeline.
+"""Text-conditioned latent priors: Stable Diffusion 1.x, 2.x and XL, around a diffusers pipeline.
 
-The pipeline is wrapped, not rebuilt: its prompt encoding, LoRA weights, slicing and offloading work as they do there.
+The pipeline is wrapped, so its prompt encoding, LoRA weights, slicing and offloading work as in diffusers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repaint.checks import shown
 from repaint.errors import PriorError
 from repaint.priors.latent import LatentCodec
 from repaint.priors.networks import floating_type, side_of
@@ -23,7 +24,7 @@ from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule, Spacing
 from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
-from repaint.sampling.prior import Conditions, each_of
+from repaint.sampling.prior import Conditions, PriorDefaults, each_of
 
 __all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "warn_of_cut"]
 
@@ -32,13 +33,13 @@ NEGATIVES = ("negative_prompt", "negative_prompt_embeds")
 POOLED = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 
 
-class PromptPrior(ABC):
-    """What all text-conditioned priors share: a pipeline, its autoencoder, and prompts per image.
+class PromptPrior(PriorDefaults, ABC):
+    """The base of all text-conditioned priors: a pipeline, its autoencoder, and prompts per image.
 
     Args:
-        pipe: a live diffusers pipeline with `encode_prompt`, a `vae` and a `scheduler`.
+        pipeline: a diffusers pipeline with `encode_prompt`, a `vae` and a `scheduler`.
     Raises:
-        PriorError: a pipeline without prompts, or a denoiser of other latents than the autoencoder's.
+        PriorError: a pipeline without prompts, or a denoiser whose channels differ from those of the latents.
     """
 
     default_guidance_scale = 1.0
@@ -52,30 +53,33 @@ class PromptPrior(ABC):
     )
     cells_per_token = 1
 
-    def __init__(self, pipe: Any) -> None:
-        if not hasattr(pipe, "encode_prompt"):
+    def __init__(self, pipeline: Any) -> None:
+        if not hasattr(pipeline, "encode_prompt"):
             raise PriorError(
-                f"A {type(pipe).__name__} has no encode_prompt, so that its prompts cannot be read. "
-                "Use the text-to-image pipeline of the model."
+                f"A {type(pipeline).__name__} cannot encode prompts (it has no encode_prompt). Use the text-to-image "
+                "pipeline of the model."
             )
-        self.pipe = pipe
-        self.codec = LatentCodec(pipe.vae)
+        self.pipeline = pipeline
+        self.codec = LatentCodec(pipeline.vae)
+        self.autoencoder, self.latent_factor = self.codec.vae, self.codec.factor
+        side = side_of(self.network.config)
+        self.preferred_size = None if side is None else side * self.latent_factor
         self._conditions = Conditions()
         self._embeds: dict[str, Any] = {}
-        self._alone: dict[str, Any] = {}  # those with the prompt, without those of no prompt
+        self._alone: dict[str, Any] = {}  # the part of them that carries the prompt
         self._guidance_scale = 1.0
-        channels, expected = int(self.model.config.in_channels), self.codec.latent_channels * self.cells_per_token
+        channels, expected = int(self.network.config.in_channels), self.codec.latent_channels * self.cells_per_token
         if channels != expected:
             raise PriorError(
-                f"A {type(self.model).__name__} with {channels} channels in, where its {type(pipe.vae).__name__}'s "
-                f"latents give {expected}: it wants more than a noisy image. Use the ordinary text-to-image model."
+                f"A {type(self.network).__name__} with {channels} channels in is not supported: the latents of its "
+                f"{type(pipeline.vae).__name__} have {expected}. Use the ordinary text-to-image model."
             )
-        self.model.eval()
+        self.network.eval()
 
     @property
     @abstractmethod
-    def model(self) -> Any:
-        """The denoiser."""
+    def network(self) -> Any:  # type: ignore[override]
+        """The denoiser, read from the pipeline at each access because users may replace it there."""
 
     @property
     def channels(self) -> int:
@@ -83,18 +87,12 @@ class PromptPrior(ABC):
 
     @property
     def multiple_of(self) -> int:
-        """The autoencoder's factor: the denoiser takes latents of any size."""
+        """The autoencoder's factor, because the denoiser takes latents of any size."""
         return self.codec.factor
 
     @property
-    def preferred_size(self) -> int | None:
-        """Side in pixels of the images that the model was trained on; None where its config does not say."""
-        side = side_of(self.model.config)
-        return None if side is None else self.codec.factor * side
-
-    @property
     def device(self) -> torch.device:
-        return torch.device(self.pipe._execution_device)
+        return torch.device(self.pipeline._execution_device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,31 +100,35 @@ class PromptPrior(ABC):
 
     @property
     def guides(self) -> bool:
-        """Whether each call runs with and without the prompt."""
+        """Whether each call runs both with and without the prompt."""
         return self._guidance_scale != 1
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PromptPrior:
-        """Move the whole pipeline, in place; returns this prior."""
+        """Move the whole pipeline in place. Returns this prior."""
         if device is not None:
-            self.pipe.to(device)
+            self.pipeline.to(device)
         if dtype is not None:
-            self.pipe.to(dtype)
+            self.pipeline.to(dtype)
         return self
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
-        """The scheduler's noise levels."""
-        return NoiseSchedule.from_scheduler(self.pipe.scheduler, steps, spacing)
+        """Return the scheduler's noise levels; see `Prior.schedule`."""
+        return NoiseSchedule.from_scheduler(self.pipeline.scheduler, steps, spacing)
 
     def conditioned(self, count: int, conditions: Conditions) -> PromptPrior:
-        """This prior for `count` images with their prompts; see `Prior.conditioned`."""
+        """Return this prior for `count` images with their prompts; see `Prior.conditioned`.
+
+        Raises:
+            PriorError: no prompt, guidance_scale or guidance_rescale out of range, or class labels.
+        """
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")
         self._check_embeds(conditions)
         scale = self.default_guidance_scale if conditions.guidance_scale is None else float(conditions.guidance_scale)
         if not 0 <= scale < math.inf:
-            raise PriorError(f"guidance_scale {scale}: it is 0 or more, and 1 is no guidance. Raise it.")
+            raise PriorError(f"guidance_scale={scale:g} must be finite and at least 0 (1 disables guidance).")
         rescale = conditions.guidance_rescale
         if rescale is not None and not 0 <= rescale <= 1:
-            raise PriorError(f"guidance_rescale {rescale}: it lies in [0, 1], and 0 is none. Choose one there.")
+            raise PriorError(f"guidance_rescale={rescale:g} must be from 0 to 1 (0 disables rescaling).")
         bound = copy.copy(self)
         bound._conditions = conditions
         conditions.guides_at(CLEAN)
@@ -142,24 +144,24 @@ class PromptPrior(ABC):
     def _check_embeds(self, conditions: Conditions) -> None:
         if (conditions.prompt is None) == (conditions.prompt_embeds is None):
             raise PriorError(
-                "A text-conditioned prior needs a prompt or prompt_embeds, one of the two. "
-                "Pass prompt='' to fill without a description."
+                "A text-conditioned prior needs either prompt or prompt_embeds. Pass prompt='' to fill without a "
+                "description."
             )
         for sort in ("prompt_embeds", "negative_prompt_embeds"):
             embeds, pooled = getattr(conditions, sort), getattr(conditions, sort.replace("prompt", "pooled_prompt"))
             wanted = embeds is not None and POOLED[0] in self.serves
             if (pooled is not None) != wanted:
                 name = sort.replace("prompt", "pooled_prompt")
-                raise PriorError(f"{sort} and {name} for this prior: it takes both or neither. Pass both.")
+                raise PriorError(f"{sort} and {name} must be given together for this prior.")
 
-    def _ask(
+    def _guided(
         self, x: Float[Tensor, "b c h w"], level: Level, model: Callable[..., Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """(the guided output, that with the prompt alone), or the output and None where nothing guides.
+        """Return (guided output, output with the prompt alone), or (output, None) where nothing guides.
 
         Args:
-            x: what the model sees.
-            level: its level.
+            x: the model's input.
+            level: level of x.
             model: called with x and the prompts' keyword arguments, with and without the prompt in one batch.
         """
         if not (self.guides and self._conditions.guides_at(level)):
@@ -172,7 +174,7 @@ class PromptPrior(ABC):
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
-        """The denoiser's keyword arguments that carry the prompts; without the prompt first, where it guides."""
+        """Return the denoiser's keyword arguments for the prompts. With guidance, those without a prompt come first."""
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
@@ -181,55 +183,60 @@ class PromptPrior(ABC):
         return self.codec.encode(image, known)
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """See `LatentCodec.decode`; afterwards an offloaded pipeline's parts go back to the CPU."""
+        """See `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
         image = self.codec.decode(x)
-        self.pipe.maybe_free_model_hooks()
+        self.pipeline.maybe_free_model_hooks()
         return image
 
 
 class StableDiffusionPrior(PromptPrior):
-    """Stable Diffusion 1.x, 2.x and XL: a `UNet2DConditionModel` with classifier-free guidance.
+    """Wrap Stable Diffusion 1.x, 2.x or XL: a `UNet2DConditionModel` with classifier-free guidance.
 
-    Epsilon and v, with betas or preconditioned as EDM (as Playground 2.5 and CosXL are).
+    The model predicts noise or v, with betas or with EDM preconditioning (as in Playground 2.5 and CosXL).
+
+    Args:
+        pipeline: see `PromptPrior`.
+    Raises:
+        PriorError: see `PromptPrior`; a consistency model, a refiner, or an unsupported scheduler.
     """
 
     default_guidance_scale = 7.5
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
-        config = pipe.unet.config
-        if config.get("time_cond_proj_dim") is not None or pipe.config.get("requires_aesthetics_score"):
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
+        config = pipeline.unet.config
+        if config.get("time_cond_proj_dim") is not None or pipeline.config.get("requires_aesthetics_score"):
             raise PriorError(
-                "A consistency model's or a refiner's UNet takes more than a prompt and is not supported. "
-                "Use the base model that it belongs to."
+                "Consistency models and refiners are not supported, because their UNets need more inputs than a "
+                "prompt. Use the base model."
             )
-        self.preconditioning = preconditioning_of(pipe.scheduler)
-        flows = NoiseSchedule.from_scheduler(pipe.scheduler, 1).family == "flow"
+        self.preconditioning = preconditioning_of(pipeline.scheduler)
+        flows = NoiseSchedule.from_scheduler(pipeline.scheduler, 1).family == "flow"
         if flows or not isinstance(self.preconditioning, (Plain, EDM)):
             raise PriorError(
-                f"A UNet2DConditionModel with a {type(pipe.scheduler).__name__} is not supported: such models predict "
-                "noise or v, with betas (DDIM, Euler, DPM-Solver, ...) or as EDM. Use the scheduler of its training."
+                f"A UNet2DConditionModel with a {type(pipeline.scheduler).__name__} is not supported. Use the "
+                "scheduler that it was trained with: one with betas (DDIM, Euler, DPM-Solver, ...) or EDM levels."
             )
-        self._clip = Clip.from_config(pipe.scheduler.config)
+        self._clip = Clip.from_config(pipeline.scheduler.config)
         self._is_xl = config.get("addition_embed_type") == "text_time"
         if not self._is_xl:
             self.serves = tuple(name for name in self.serves if name not in POOLED)
 
     @property
-    def model(self) -> Any:
-        return self.pipe.unet
+    def network(self) -> Any:
+        return self.pipeline.unet
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`; with and without the prompt in one batched forward."""
+        """See `Prior.denoise`. Runs with and without the prompt in one batch."""
         scales = self.preconditioning.at(level)
-        seen = x if scales.c_in == 1 else scales.c_in * x
+        scaled = x if scales.c_in == 1 else scales.c_in * x
 
-        def model(seen: Tensor, embeds: dict[str, Any]) -> Tensor:
-            t = torch.full((len(seen),), scales.c_noise, device=x.device)
-            output: Tensor = self.model(seen.to(floating_type(self.model)), t, **embeds, return_dict=False)[0]
+        def model(scaled: Tensor, embeds: dict[str, Any]) -> Tensor:
+            t = torch.full((len(scaled),), scales.c_noise, device=x.device)
+            output: Tensor = self.network(scaled.to(floating_type(self.network)), t, **embeds, return_dict=False)[0]
             return output.to(x.dtype)
 
-        output, unguided = self._ask(seen, level, model)
+        output, unguided = self._guided(scaled, level, model)
         output = weighted((scales.c_skip, x), (scales.c_out, output))
         if unguided is not None:
             unguided = weighted((scales.c_skip, x), (scales.c_out, unguided))
@@ -239,9 +246,9 @@ class StableDiffusionPrior(PromptPrior):
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
         if prompts is not None:
-            warn_of_cut(self.pipe.tokenizer, prompts + (negatives or []))
+            warn_of_cut(self.pipeline.tokenizer, prompts + (negatives or []))
         options = given(conditions, "prompt_embeds", "negative_prompt_embeds", *(POOLED if self._is_xl else ()))
-        positive, without, *pooled = self.pipe.encode_prompt(
+        positive, without, *pooled = self.pipeline.encode_prompt(
             prompts,
             device=self.device,
             num_images_per_prompt=1,
@@ -253,20 +260,27 @@ class StableDiffusionPrior(PromptPrior):
         embeds: dict[str, Any] = {"encoder_hidden_states": torch.cat([without, positive]) if self.guides else positive}
         if self._is_xl:
             if conditions.size is None:
-                raise PriorError("Stable Diffusion XL is told the image size: pass Conditions(size=(height, width)).")
+                raise PriorError("size must be given for Stable Diffusion XL: Conditions(size=(height, width)).")
             height, width = conditions.size
             # Original size, crop corner, target size (arXiv 2307.01952, Sec. 2.2).
-            told = torch.tensor([[height, width, 0, 0, height, width]], dtype=positive.dtype, device=positive.device)
+            sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=positive.dtype, device=positive.device)
             embeds["added_cond_kwargs"] = {
                 "text_embeds": torch.cat([pooled[1], pooled[0]]) if self.guides else pooled[0],
-                "time_ids": told.repeat(len(embeds["encoder_hidden_states"]), 1),
+                "time_ids": sizes.repeat(len(embeds["encoder_hidden_states"]), 1),
             }
         return embeds
 
 
 def guide(without: Tensor, with_prompt: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
-    """Classifier-free guidance, and optionally a rescaling to the conditional prediction's own standard deviation.
+    """Apply classifier-free guidance, and optionally rescale to the conditional prediction's standard deviation.
 
+    >>> guide(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0]), scale=3.0)
+    tensor([3., 1.])
+
+    Args:
+        without, with_prompt: (B, C, H, W) predictions without and with the prompt.
+        scale: guidance scale, at least 0; 1 returns `with_prompt`.
+        rescale: share of the rescaled result, in [0, 1].
     Source:
         Ho & Salimans 2022 (arXiv 2207.12598), eq. 6; Lin et al. 2023 (arXiv 2305.08891), eq. 15-16.
     """
@@ -279,43 +293,43 @@ def guide(without: Tensor, with_prompt: Tensor, scale: float, rescale: float = 0
 
 
 def second_half(embeds: dict[str, Any]) -> dict[str, Any]:
-    """Of keyword arguments for two batches in one, nested or not, those of the second."""
+    """Return the second half of the batch of each keyword argument, nested dicts included."""
     return {
         name: second_half(value) if isinstance(value, dict) else value.chunk(2)[1] for name, value in embeds.items()
     }
 
 
 def texts_of(name: str, value: str | Sequence[str], count: int) -> list[str]:
-    """One text per image from one for all, or one for each."""
+    """Return one text per image, from one text for all or a list with one for each."""
     each = each_of(name, value, count)
     for text in each:
         if not isinstance(text, str):
-            raise PriorError(f"{name} {text!r}: it is a text, or a list with one for each image. Correct it.")
+            raise PriorError(f"{name}={shown(text)} must be a text, or a list with one text for each image.")
     return each
 
 
 def given(conditions: Conditions, *names: str) -> dict[str, Any]:
-    """Those conditions as keyword arguments."""
+    """Return the named conditions as keyword arguments."""
     return {name: getattr(conditions, name) for name in names}
 
 
 def check_count(embeds: Tensor, count: int) -> None:
-    """Refuse ready-made embeddings of another number than the images."""
+    """Raise an error for prompt embeddings of another number than the images."""
     if len(embeds) != count:
-        raise PriorError(f"prompt_embeds for {len(embeds)} images, and there are {count}: give one for each.")
+        raise PriorError(f"prompt_embeds has {len(embeds)} rows for {count} images. Pass one row for each image.")
 
 
 def warn_of_cut(tokenizer: Any, prompts: Sequence[str], limit: int | None = None) -> None:
-    """Warn of prompts longer than the tokenizer's window, naming what is cut.
+    """Warn if a prompt is longer than the tokenizer's window, and show the part that is cut off.
 
     Args:
-        tokenizer: one of transformers.
+        tokenizer: a tokenizer of transformers.
         prompts: the texts.
         limit: the window in tokens; default the tokenizer's own.
     """
     limit = int(limit or tokenizer.model_max_length)
     for prompt in dict.fromkeys(prompts):
-        ids = tokenizer(prompt, truncation=True, max_length=10**6).input_ids  # no limit; without one it logs a warning
+        ids = tokenizer(prompt, truncation=True, max_length=10**6).input_ids  # without a limit it logs a warning
         if len(ids) > limit:
             lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
-            warnings.warn(f"The prompt is longer than {limit} tokens: {lost!r} was cut off. Shorten it.", stacklevel=4)
+            warnings.warn(f"The prompt is longer than {limit} tokens: {lost!r} is cut off. Shorten it.", stacklevel=4)

@@ -1,16 +1,17 @@
-"""The one protocol between models and the sampler."""
+"""The protocol between models and the sampler, and the conditions that a model may take."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from repaint.checks import shown
 from repaint.errors import InputError, PriorError
@@ -18,23 +19,28 @@ from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule, Spacing
 from repaint.sampling.prediction import Prediction
 
-__all__ = ["Conditions", "Prior", "each_of"]
+__all__ = ["Conditions", "Prior", "PriorDefaults", "each_of"]
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a caller asks of a conditional prior; None is nothing asked.
+    """The conditions of one batch, for a conditional prior. None: not given.
+
+    >>> Conditions(prompt=["a cat", "a dog"], guidance_scale=3.0).split(2)[1].prompt
+    'a dog'
 
     Attributes:
         class_labels: a class number or name for all images, or one for each.
         prompt, negative_prompt: a text for all images, or one for each.
-        prompt_embeds, negative_prompt_embeds: (B, tokens, width) ready-made embeddings instead of texts.
-        pooled_prompt_embeds, negative_pooled_prompt_embeds: (B, width), for models that want them too.
-        guidance_scale: weight of classifier-free guidance (arXiv 2207.12598): 1 is none, 0 ignores the condition.
-        guidance_rescale: share in [0, 1] of the guided prediction's std that is put back to the conditional one's.
-        guidance_interval: (low, high) of sigma / alpha, between which guidance acts; elsewhere the condition alone is
-            asked, at half the cost (Kynkäänniemi et al. 2024, arXiv 2404.07724).
-        size: (height, width) of the padded images in pixels; told by the pipeline, not asked by a caller.
+        prompt_embeds, negative_prompt_embeds: (B, tokens, width) embeddings in place of texts.
+        pooled_prompt_embeds, negative_pooled_prompt_embeds: (B, width), for models that also take them.
+        guidance_scale: weight of classifier-free guidance (arXiv 2207.12598), at least 0: 1 disables guidance, 0
+            ignores the condition.
+        guidance_rescale: share in [0, 1] by which the std of the guided prediction is moved to that of the conditional
+            one (arXiv 2305.08891).
+        guidance_interval: (low, high) of sigma / alpha in which guidance acts. Elsewhere only the conditional
+            prediction is computed, at half the cost (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+        size: (height, width) of the padded images in pixels. The pipeline sets it.
     """
 
     class_labels: int | str | Sequence[int | str] | None = None
@@ -50,38 +56,37 @@ class Conditions:
     size: tuple[int, int] | None = None
 
     def refuse_beyond(self, served: Sequence[str], prior: str) -> None:
-        """Refuse what a prior does not serve.
+        """Raise an error for a condition that a prior does not take.
 
         Args:
-            served: names of the attributes that it serves.
-            prior: what the error calls it.
+            served: names of the conditions that it takes, such as its `Prior.serves`. `size` is always allowed.
+            prior: what the error calls the prior.
         Raises:
-            PriorError: another attribute was asked for.
+            PriorError: another condition was given.
         """
-        asked = [entry.name for entry in fields(self) if getattr(self, entry.name) is not None]
-        for name in asked:
+        for name in (entry.name for entry in fields(self) if getattr(self, entry.name) is not None):
             if name not in (*served, "size"):
-                takes = ", ".join(served) or "no conditions"
-                raise PriorError(f"{name} for {prior}: it takes {takes}. Leave {name} out.")
+                takes = f"only {', '.join(served)}" if served else "no conditions"
+                raise PriorError(f"{name} must be left out: {prior} takes {takes}.")
 
     def guides_at(self, level: Level) -> bool:
-        """Whether a level lies in the guidance interval.
+        """Return whether a level lies in the guidance interval.
 
         Raises:
-            PriorError: an interval that is none.
+            PriorError: the interval is empty or begins below 0.
         """
         if self.guidance_interval is None:
             return True
         low, high = self.guidance_interval
         if not 0 <= low < high:
             raise PriorError(
-                f"guidance_interval ({low}, {high}): it goes from a sigma / alpha of 0 or more up to a larger one, "
-                "such as (0.3, 5). Leave it out to guide everywhere."
+                f"guidance_interval=({low}, {high}) must be two values of sigma / alpha with 0 <= low < high "
+                "(such as (0.3, 5); None guides at every level)."
             )
         return low <= math.exp(-level.log_snr) <= high if level.alpha > 0 else math.isinf(high)
 
     def split(self, count: int) -> list[Conditions]:
-        """What is asked for each of `count` images; what was given once serves them all.
+        """Return the conditions of each of `count` images. A single value applies to all of them.
 
         Raises:
             InputError: a list of another length.
@@ -93,7 +98,12 @@ class Conditions:
 
     @classmethod
     def join(cls, each: Sequence[Conditions], size: tuple[int, int] | None) -> Conditions:
-        """The inverse of `split`, for those images of one padded size that share a batch."""
+        """Return the conditions of a batch from those of its images. The inverse of `split`.
+
+        Args:
+            each: one entry per image.
+            size: (height, width) of the padded images in pixels, the same for all.
+        """
         joined: dict[str, Any] = {}
         for name in PER_IMAGE:
             values = [getattr(one, name) for one in each]
@@ -114,37 +124,54 @@ PER_IMAGE = (
 
 
 def each_of(name: str, value: Any, count: int) -> list[Any]:
-    """One value per image from one for all or one for each.
+    """Return one value per image, from one value for all or a list with one for each.
 
+    >>> each_of("prompt", "a cat", 2)
+    ['a cat', 'a cat']
+
+    Args:
+        name: the argument, for the error.
+        value: one value, or a list or tensor of `count`.
+        count: number of images.
     Raises:
-        InputError: a list of another length.
+        InputError: not a value nor a list, or a list of another length.
     """
     if isinstance(value, (Integral, str)):
         return [value] * count
     try:
         values = list(value)
     except TypeError as error:
-        raise InputError(f"{name} {shown(value)}: give one for all images, or a list with one for each.") from error
+        raise InputError(f"{name}={shown(value)} must be one value for all images or a list with one for each.") from (
+            error
+        )
     if isinstance(value, Tensor) and len(values) == 1:
         return values * count
     if len(values) != count:
-        what = f"{name.replace('_', ' ')}{'s' if name.endswith('prompt') else ''}"
-        raise InputError(f"{len(values)} {what} for {count} images: give one for all, or one for each.")
+        raise InputError(f"{name} has {len(values)} values for {count} images. Pass one for all, or one for each.")
     return values
 
 
 @runtime_checkable
 class Prior(Protocol):
-    """A diffusion model over samples x of some space, and the way between images and that space.
+    """A diffusion model over samples x, and the maps between images and samples.
 
-    A prior may also have `preferred_size`, the side in pixels of the images that it was trained on: larger images are
-    then cropped around their holes.
+    Subclass `PriorDefaults` to write a prior: it supplies the attributes that have a default here.
 
     Attributes:
         channels: channels of the images that `encode` takes.
-        multiple_of: height and width of those images must be multiples of this; the pipeline pads.
-        device: where `denoise` wants x.
-        dtype: the floating type of x, float32 or float64; a model in half precision casts inside.
+        multiple_of: height and width of the padded images are multiples of this number of pixels.
+        device: device on which `denoise` takes x.
+        dtype: floating type of x, float32 or float64. A model in half precision casts internally.
+        preferred_size: side in pixels of the images that the model was trained on. Larger images are cropped around
+            their holes. Default None: no such size.
+        latent_factor: pixels per latent cell, along each side. Default 1: samples are pixels.
+        serves: names of the attributes of `Conditions` that `conditioned` accepts. Default ().
+        network: the denoiser. Default None: not a network.
+        autoencoder: maps images to latents. Default None: samples are pixels.
+        pipeline: the diffusers pipeline that the prior wraps. Default None.
+        class_names: class number to name. Default {}.
+        num_classes: number of classes that the model embeds, including a null class. Default 0: unconditional.
+        default_schedule: name of the preset that is used where the caller gives none. Default "fast".
     """
 
     @property
@@ -159,32 +186,82 @@ class Prior(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
+    @property
+    def preferred_size(self) -> int | None: ...
+
+    @property
+    def latent_factor(self) -> int: ...
+
+    @property
+    def serves(self) -> tuple[str, ...]: ...
+
+    @property
+    def network(self) -> nn.Module | None: ...
+
+    @property
+    def autoencoder(self) -> nn.Module | None: ...
+
+    @property
+    def pipeline(self) -> Any: ...
+
+    @property
+    def class_names(self) -> Mapping[int, str]: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def default_schedule(self) -> str: ...
+
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
-        """The grid of `steps` noise levels that `denoise` understands."""
+        """Return `steps` noise levels that `denoise` accepts, and the clean level 0."""
         ...
 
     def conditioned(self, count: int, conditions: Conditions) -> Prior:
-        """This prior for a batch of `count` images under these conditions; the model is shared, not copied.
+        """Return this prior for a batch of `count` images under these conditions. The model is shared, not copied.
 
         Raises:
-            PriorError: a condition that this prior does not take, or lacks.
+            PriorError: a condition that this prior does not take, or a missing one that it needs.
         """
         ...
 
     def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
-        """What the model makes of x at a level of its own schedule. Draws no random numbers."""
+        """Return the model's prediction for x at a level of its own schedule. Draws no random numbers."""
         ...
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
-        """(x0, known) in the model's space from an image in [-1, 1]; nothing may depend on unknown pixels."""
+        """Return (x0, known) in the model's space from an image in [-1, 1]. Unknown pixels never affect the result."""
         ...
 
     def decode(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c h w"]:
-        """An image in [-1, 1] from a clean sample."""
+        """Return an image in [-1, 1] from a clean sample."""
         ...
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Prior:
-        """Move the model; returns this prior."""
+        """Move the model in place. Returns this prior."""
         ...
+
+
+class PriorDefaults:
+    """Defaults for the optional attributes of `Prior`, to be inherited by every prior.
+
+    Set what differs as an attribute of the class or of the instance. Still to be defined: channels, multiple_of,
+    device, dtype, schedule, conditioned, denoise, encode, decode and to. See examples/custom_prior.py.
+
+    >>> class MyPrior(PriorDefaults):
+    ...     preferred_size = 64
+    >>> MyPrior().preferred_size, MyPrior().latent_factor, MyPrior().serves
+    (64, 1, ())
+    """
+
+    preferred_size: int | None = None
+    latent_factor: int = 1
+    serves: tuple[str, ...] = ()
+    network: nn.Module | None = None
+    autoencoder: nn.Module | None = None
+    pipeline: Any = None
+    class_names: Mapping[int, str] = MappingProxyType({})
+    num_classes: int = 0
+    default_schedule: str = "fast"

@@ -21,7 +21,6 @@ from PIL import Image
 from repaint.errors import InputError, RepaintError
 from repaint.pipeline import RePaintPipeline
 from repaint.plan import window_seed
-from repaint.priors.text import PromptPrior
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import seeds_for
@@ -129,10 +128,8 @@ class _Stopped(Exception):
 
 def takes(prior: Prior) -> dict[str, Any]:
     """What a prior can be told: whether a prompt, and the names or numbers of its classes."""
-    names = getattr(prior, "class_names", {})
-    count = getattr(prior, "num_classes", None) or 0
-    classes = list(names.values()) or [str(number) for number in range(count)]
-    return {"prompt": isinstance(prior, PromptPrior), "classes": classes}
+    classes = list(prior.class_names.values()) or [str(number) for number in range(prior.num_classes)]
+    return {"prompt": "prompt" in prior.serves, "classes": classes}
 
 
 class Runner:

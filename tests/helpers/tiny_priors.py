@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,12 +9,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.pixel import PixelPrior
-from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Prediction
-from repaint.sampling.prior import Conditions
 
-__all__ = ["TINY_NCSNPP", "PixelByPixel", "tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
+__all__ = ["TINY_NCSNPP", "tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
 
 # What makes a UNet2DModel the NCSN++ of google/ncsnpp-celebahq-256, in small.
 TINY_NCSNPP: dict[str, Any] = {
@@ -61,38 +56,3 @@ def tiny_pipe(
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-@dataclass
-class PixelByPixel:
-    """The exact denoiser of independent pixels of mean 0 and variance 1/4: microseconds a call, at any size."""
-
-    channels: int = 3
-    multiple_of: int = 1
-    preferred_size: int | None = None
-    dtype: torch.dtype = torch.float32
-    scheduler: Any = None
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def schedule(self, steps: int, spacing: Any = None) -> NoiseSchedule:
-        return NoiseSchedule.from_scheduler(self.scheduler or {"beta_schedule": "linear"}, steps, spacing)
-
-    def conditioned(self, count: int, conditions: Conditions) -> PixelByPixel:
-        conditions.refuse_beyond((), "independent pixels")
-        return self
-
-    def denoise(self, x: torch.Tensor, level: Level) -> Prediction:
-        x0_hat = 0.25 * level.alpha / (0.25 * level.alpha**2 + level.sigma**2) * x
-        return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma)
-
-    def encode(self, image: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return image, known
-
-    def decode(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-    def to(self, device: Any = None, dtype: Any = None) -> PixelByPixel:
-        return self

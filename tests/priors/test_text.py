@@ -252,7 +252,7 @@ def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Call
         )
     )
     shown: list[int] = []
-    prior.model.register_forward_hook(lambda *call: shown.append(len(call[2][0])))
+    prior.network.register_forward_hook(lambda *call: shown.append(len(call[2][0])))
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     seen = set()
     for level in prior.schedule(6).levels[1:]:
@@ -346,7 +346,7 @@ def test_folders_load(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[st
 def test_torch_dtype_reaches_every_part(tmp_path: Path, name: str) -> None:
     """If this fails, half of a large model stays in float32, and does not fit."""
     TEXT[name](tmp_path / "tokens").save_pretrained(tmp_path / "saved")
-    pipe = load(tmp_path / "saved", torch_dtype=torch.bfloat16).pipe  # type: ignore[attr-defined]
+    pipe = load(tmp_path / "saved", torch_dtype=torch.bfloat16).pipeline  # type: ignore[attr-defined]
     models = {part for part, model in pipe.components.items() if isinstance(model, torch.nn.Module)}
     assert models >= {"vae", "text_encoder"}
     assert {getattr(pipe, part).dtype for part in models} == {torch.bfloat16}
@@ -355,7 +355,7 @@ def test_torch_dtype_reaches_every_part(tmp_path: Path, name: str) -> None:
 def test_variants(tmp_path: Path) -> None:
     """If this fails, folders that hold fp16 files only cannot be used."""
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved", variant="fp16")
-    assert load(tmp_path / "saved", variant="fp16").pipe.text_encoder.dtype == torch.float32  # type: ignore[attr-defined]
+    assert load(tmp_path / "saved", variant="fp16").pipeline.text_encoder.dtype == torch.float32  # type: ignore[attr-defined]
     with pytest.raises(PriorError, match=r"Cannot load (unet|vae) from"):
         load(tmp_path / "saved")
 
@@ -365,7 +365,7 @@ def test_a_variant_of_some_parts_alone(tmp_path: Path) -> None:
     pipe = tiny_sd(tmp_path / "tokens")
     pipe.save_pretrained(tmp_path / "saved", variant="fp16")
     (tmp_path / "saved/text_encoder/model.fp16.safetensors").rename(tmp_path / "saved/text_encoder/model.safetensors")
-    encoder = load(tmp_path / "saved", variant="fp16").pipe.text_encoder  # type: ignore[attr-defined]
+    encoder = load(tmp_path / "saved", variant="fp16").pipeline.text_encoder  # type: ignore[attr-defined]
     for (name, ours), theirs in zip(encoder.named_parameters(), pipe.text_encoder.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
 
@@ -409,7 +409,7 @@ def test_safety_checkers_are_not_loaded(tmp_path: Path) -> None:
     parts["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     index.write_text(json.dumps(parts))
     prior = load(tmp_path / "saved")
-    assert prior.pipe.safety_checker is None  # type: ignore[attr-defined]
+    assert prior.pipeline.safety_checker is None  # type: ignore[attr-defined]
 
 
 def test_code_of_strangers_is_not_run(tmp_path: Path) -> None:
@@ -591,7 +591,7 @@ def test_missing_half_precision_operators(tmp_path: Path, monkeypatch: pytest.Mo
     def lacking(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
 
-    monkeypatch.setattr(wrapped.prior.pipe.unet, "forward", lacking)  # type: ignore[attr-defined]
+    monkeypatch.setattr(wrapped.prior.pipeline.unet, "forward", lacking)  # type: ignore[attr-defined]
     with pytest.raises(PriorError, match=r"float16 cannot be used .*slow_conv2d_cpu.*torch_dtype=torch\.bfloat16 or"):
         wrapped(photo(), hole(), prompt="a", schedule=WALK)
 

@@ -24,13 +24,13 @@ from repaint.priors.windowed import Windowed
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
-from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.prior import Conditions, Prior, PriorDefaults
 from repaint.sampling.schedule import JumpSchedule
 
 TWO = JumpSchedule.from_levels([2, 1, 0])
 
 
-class Pointwise:
+class Pointwise(PriorDefaults):
     """Shrinks every pixel by itself: the exact denoiser of independent standard normal pixels."""
 
     channels, multiple_of, device, dtype = 3, 1, torch.device("cpu"), torch.float64
@@ -152,7 +152,7 @@ def test_text_priors_are_told_the_windows_size(tmp_path: Path) -> None:
         assert side is not None
         told: list[Any] = []
         hook = lambda _m, _a, kwargs: told.append(kwargs.get("added_cond_kwargs"))  # noqa: E731, B023
-        prior.model.register_forward_pre_hook(hook, with_kwargs=True)
+        prior.network.register_forward_pre_hook(hook, with_kwargs=True)
         cells = side // prior.codec.factor
         asked = Conditions(prompt=["a cat", "a dog"], size=(2 * side, side))
         x = noise(2, 4, 2 * cells, cells).float()

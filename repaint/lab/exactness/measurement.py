@@ -23,6 +23,7 @@ from repaint.lab.exactness.peers import diffusers_repaint, ding, lanpaint
 from repaint.lab.exactness.problems import Problem
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
 from repaint.sampling.method import Method
 from repaint.sampling.prediction import Prediction, from_output
@@ -92,8 +93,7 @@ def _sampled(
     return last.x.to(problem.x0), last.model_calls
 
 
-@Prior.register  # from Python 3.12 on what __getattr__ finds does not count
-class Rounded:
+class Rounded(PriorWrapper):
     """An exact prior behind the interface of a network of `dtype`: what goes in and what comes out is rounded.
 
     x and the arithmetic around the network stay in float32, or in float64 for float64, as with learned priors. The
@@ -101,11 +101,12 @@ class Rounded:
     """
 
     def __init__(self, prior: GaussianMixturePrior, dtype: torch.dtype) -> None:
-        self.prior, self.rounding = prior, dtype
-        self.dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        super().__init__(prior)
+        self.rounding = dtype
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.prior, name)
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if self.rounding == torch.float64 else torch.float32
 
     def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
         """What the prior says of the rounded x, its noise rounded."""

@@ -247,7 +247,7 @@ def diffusers_fill(
         raise InputError(
             f"No task {task!r} of diffusers here: it is one of {', '.join(DIFFUSERS)}.{nearest(task, DIFFUSERS)}"
         )
-    inner = getattr(pipe.prior, "pipe", None)
+    inner = pipe.prior.pipeline
     if not isinstance(inner, diffusers.StableDiffusionPipeline):
         raise PriorError(
             f"A {type(pipe.prior).__name__} without a StableDiffusionPipeline: {DIFFUSERS[task]} cannot be built from "

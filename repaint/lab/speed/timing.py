@@ -111,7 +111,7 @@ def contestants(
     pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
     hole = np.zeros((size, size), dtype=bool)
     hole[size // 4 : -(size // 4), size // 4 : -(size // 4)] = True
-    text: dict[str, Any] = {"prompt": prompt, "guidance_scale": guidance_scale} if hasattr(pipe.prior, "pipe") else {}
+    text: dict[str, Any] = {"prompt": prompt, "guidance_scale": guidance_scale} if pipe.prior.pipeline else {}
     ways: Contestants = {
         "repaint": lambda: pipe(pictures, hole, schedule=method, generator=0, output_type="pt", **text)
     }
@@ -155,8 +155,7 @@ def _diffusers_repaint(
 
 def _networks(prior: Prior) -> list[nn.Module]:
     """Denoiser, autoencoder's halves and text encoders."""
-    pipe = getattr(prior, "pipe", None)
-    vae = getattr(getattr(prior, "codec", None), "vae", None)
+    pipe, vae = prior.pipeline, prior.autoencoder
     texts = [getattr(pipe, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
     found = [network_of(prior), getattr(vae, "encoder", None), getattr(vae, "decoder", None), *texts]
     return [network for network in found if isinstance(network, nn.Module)]

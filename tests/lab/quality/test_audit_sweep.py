@@ -107,11 +107,11 @@ def test_the_weights_are_shared_and_the_scheduler_is_not(
     )
     fill = diffusers_fill(pipe, prompt="a", steps=STEPS)
     inner: Any = pipe.prior
-    before = dict(vars(inner.pipe.scheduler))
+    before = dict(vars(inner.pipeline.scheduler))
     fill(IMAGE, HOLE, 0.5, 0)
-    assert built["unet"] is inner.pipe.unet
-    assert built["vae"] is inner.pipe.vae
-    assert vars(inner.pipe.scheduler) == before
+    assert built["unet"] is inner.pipeline.unet
+    assert built["vae"] is inner.pipeline.vae
+    assert vars(inner.pipeline.scheduler) == before
 
 
 @pytest.mark.parametrize("steps", [1, 4, 49])

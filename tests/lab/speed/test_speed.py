@@ -24,6 +24,7 @@ from repaint.sampling.levels import Level
 from repaint.sampling.method import as_method
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output
+from repaint.sampling.prior import PriorDefaults
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import SamplerState
@@ -34,7 +35,7 @@ WALK = JumpSchedule.paper(8, 3, 2)
 BETAS = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": 1000}
 
 
-class Trivial:
+class Trivial(PriorDefaults):
     """A prior whose network is one product; from `broken` on, NaN."""
 
     channels, multiple_of, device, dtype = 3, 1, torch.device("cpu"), torch.float32

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repaint.errors import InputError, PriorError
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.guided import Anatomy, GuidedCheckpoint, Settings, convert
+from repaint.priors.guided_diffusion import Anatomy, GuidedCheckpoint, Settings, convert
 from repaint.priors.load import load
 from repaint.priors.pixel import PixelPrior
 from repaint.sampling.noise import NoiseSchedule

@@ -1,13 +1,13 @@
-"""OpenAI's guided-diffusion checkpoints (.pt) as diffusers' `UNet2DModel`, with the scheduler that belongs to them.
+"""Convert OpenAI's guided-diffusion checkpoints (.pt) to diffusers' `UNet2DModel` and its scheduler.
 
-Both compute the same, so tensors need only new names, and the queries, keys and values of attention to be taken apart;
-every tensor must find its place. `tests/guided_reference.py` is the network as its papers describe it, and the one made
-here agrees with it to the rounding of float64.
+Both classes compute the same function. Tensors are renamed, and the queries, keys and values of attention are split;
+every tensor must be used. `tests/helpers/guided_reference.py` computes the network as its papers describe it, and the
+converted network agrees with it to float64 rounding.
 """
 
 from __future__ import annotations
 
-import pickle  # for its error alone # nosec B403
+import pickle  # only for its exception class # nosec B403
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,56 +18,59 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from repaint.checks import is_integer
 from repaint.errors import PriorError
 from repaint.files import atomic_folder
-from repaint.priors.guided_anatomy import BETAS, Anatomy, Settings, State, some
+from repaint.priors.guided_layout import BETAS, Layout, Settings, State, first_few
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.safe_folder import check_pickle
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
 
-__all__ = ["Anatomy", "GuidedCheckpoint", "Settings", "convert", "fixed_heads", "set_heads"]
+__all__ = ["GuidedCheckpoint", "Layout", "Settings", "convert", "fixed_heads", "set_heads"]
 
 
 @dataclass(frozen=True)
 class GuidedCheckpoint:
-    """A checkpoint, understood.
+    """A checkpoint with the layout and settings of its UNet.
 
     Attributes:
-        state: its tensors by guided-diffusion's names.
-        anatomy, settings: what they tell, and what they do not.
+        state: tensors by their names in guided-diffusion.
+        layout: the part of the architecture that the tensors show.
+        settings: the part that they do not show.
     """
 
     state: State
-    anatomy: Anatomy
+    layout: Layout
     settings: Settings
 
     @classmethod
-    def read(cls, path: str | Path, told: Settings | None = None) -> GuidedCheckpoint:
-        """Read a .pt file; code that it may bring is not run.
+    def read(cls, path: str | Path, settings: Settings | None = None) -> GuidedCheckpoint:
+        """Read a .pt file. Code inside it is never run.
 
         Args:
-            path: a state dict as `torch.save` writes it.
-            told: what its tensors do not tell; may be left out for the published models.
+            path: a state dict written by `torch.save`.
+            settings: the settings that the tensors do not show; not needed for the published models.
         Raises:
-            PriorError: see `Anatomy.read` and `Settings.completed`; no such file, or one that is more than tensors.
+            PriorError: see `Layout.read` and `Settings.completed`; or a missing file, or one with other objects than
+                tensors.
         """
         state = _load(Path(path))
-        anatomy = Anatomy.read(state)
-        return cls(state, anatomy, (told or Settings()).completed(anatomy))
+        layout = Layout.read(state)
+        return cls(state, layout, (settings or Settings()).completed(layout))
 
     def unet(self, torch_dtype: torch.dtype = torch.float32) -> UNet2DModel:
-        """The same network in diffusers' class.
+        """Return the network as diffusers' class.
 
         Raises:
-            PriorError: a tensor that is missing, left over, or of another shape.
+            PriorError: a tensor that is missing, unused, or of another shape.
         """
         from diffusers import UNet2DModel
 
         with torch.device("meta"):
             unet = UNet2DModel(**self._unet_config())
-        targets, places = unet.state_dict(), _places(self.anatomy)
+        targets, places = unet.state_dict(), _places(self.layout)
         sources = {}
         for name in targets:
             module, _, leaf = name.rpartition(".")
@@ -81,65 +84,68 @@ class GuidedCheckpoint:
         return unet.eval()
 
     def scheduler(self) -> DDPMScheduler:
-        """Its noise levels; fewer than 1000 are spaced evenly with both ends (arXiv 2102.09672, Sec. 4)."""
+        """Return the scheduler of its noise levels.
+
+        Fewer than 1000 steps are spaced evenly and include both ends (arXiv 2102.09672, Sec. 4).
+        """
         from diffusers import DDPMScheduler
 
         return DDPMScheduler(
             beta_schedule=BETAS[str(self.settings.noise_schedule)],
-            variance_type="learned_range" if self.anatomy.out_channels > self.anatomy.in_channels else "fixed_large",
+            variance_type="learned_range" if self.layout.out_channels > self.layout.in_channels else "fixed_large",
             clip_sample=True,
             timestep_spacing="linspace",
         )
 
     def prior(self, torch_dtype: torch.dtype = torch.float32) -> PixelPrior:
-        """A prior around both; classes go by number, for their names are not in the checkpoint."""
+        """Return a prior of both. Classes have numbers only, because the checkpoint holds no names."""
         return PixelPrior(self.unet(torch_dtype), self.scheduler())
 
     @property
     def parameters(self) -> int:
-        """Weights of the network."""
+        """Number of weights of the network."""
         return sum(tensor.numel() for tensor in self.state.values())
 
     @property
     def head_width(self) -> int | None:
-        """Channels of an attention head; None where they differ between levels."""
-        found = {width // self.settings.heads_of(width) for width in self.anatomy.attention_widths}
+        """Channels of an attention head, or None where they differ between levels."""
+        found = {width // self.settings.heads_of(width) for width in self.layout.attention_widths}
         return found.pop() if len(found) == 1 else None
 
     def _unet_config(self) -> dict[str, Any]:
-        anatomy = self.anatomy
+        layout = self.layout
         plain = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
-        plain = plain if anatomy.resnet_resampling else ("DownBlock2D", "UpBlock2D")
-        down = ["AttnDownBlock2D" if attends else plain[0] for attends in anatomy.attention]
-        up = ["AttnUpBlock2D" if attends else plain[1] for attends in reversed(anatomy.attention)]
-        resampling = "resnet" if anatomy.resnet_resampling else "conv"
+        plain = plain if layout.resnet_resampling else ("DownBlock2D", "UpBlock2D")
+        down = ["AttnDownBlock2D" if attends else plain[0] for attends in layout.attention]
+        up = ["AttnUpBlock2D" if attends else plain[1] for attends in reversed(layout.attention)]
+        resampling = "resnet" if layout.resnet_resampling else "conv"
         return {
-            # The published models end at 8 x 8. Only diffusers' own pipelines read it, for the size they draw.
-            "sample_size": 8 * 2 ** (len(anatomy.widths) - 1),
-            "in_channels": anatomy.in_channels,
-            "out_channels": anatomy.out_channels,
-            "block_out_channels": anatomy.widths,
-            "layers_per_block": anatomy.layers,
+            # The published models end at 8 x 8. diffusers' own pipelines read this size, and Prior.preferred_size does.
+            "sample_size": 8 * 2 ** (len(layout.widths) - 1),
+            "in_channels": layout.in_channels,
+            "out_channels": layout.out_channels,
+            "block_out_channels": layout.widths,
+            "layers_per_block": layout.layers,
             "down_block_types": tuple(down),
             "up_block_types": tuple(up),
             "downsample_type": resampling,
             "upsample_type": resampling,
-            "resnet_time_scale_shift": "scale_shift" if anatomy.scale_shift else "default",
+            "resnet_time_scale_shift": "scale_shift" if layout.scale_shift else "default",
             "attention_head_dim": self.head_width or 1,
-            "attn_norm_num_groups": 32,  # else the attention at the bottom has no normalisation
-            "num_class_embeds": anatomy.classes or None,
+            "attn_norm_num_groups": 32,  # without it, the attention at the bottom has no normalisation
+            "num_class_embeds": layout.classes or None,
         }
 
     def _fitted(self, name: str, source: str, shape: torch.Size) -> Tensor:
-        """A tensor of the checkpoint as one of the UNet: 1x1 convolutions become linear, qkv is taken apart."""
+        """Return a tensor of the checkpoint in the UNet's shape: 1 x 1 convolutions become linear, qkv is split."""
         tensor = self.state[source]
         part = next((i for i, each in enumerate(QKV) if f".{each}." in name), None)
         flat = tensor.flatten(1) if len(shape) == 2 and tensor.ndim > 2 else tensor
         wanted = shape if part is None else (3 * shape[0], *shape[1:])
         if flat.shape != wanted:
             raise PriorError(
-                f"{source} is {_by(tensor.shape)}: in a UNet with {self.anatomy} it is {_by(wanted)}. "
-                "The checkpoint is of another model, or damaged."
+                f"{source} has shape {_by(tensor.shape)} but must be {_by(wanted)} in a UNet with {self.layout}. "
+                "The checkpoint is damaged or of another model."
             )
         if part is None:
             return flat
@@ -148,7 +154,7 @@ class GuidedCheckpoint:
         return flat.reshape(*order, *flat.shape[1:])[:, part].flatten(0, 1)
 
 
-# Modules of diffusers: those of guided-diffusion.
+# Module in diffusers -> module in guided-diffusion.
 ENDS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -172,45 +178,45 @@ QKV = ("to_q", "to_k", "to_v")
 def convert(
     path: str | Path,
     folder: str | Path,
-    told: Settings | None = None,
+    settings: Settings | None = None,
     *,
     torch_dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
 ) -> GuidedCheckpoint:
-    """Write a checkpoint as a folder that `RePaintPipeline.from_pretrained` and diffusers' `DDPMPipeline` load.
+    """Convert a checkpoint to a folder that `RePaintPipeline.from_pretrained` and diffusers' `DDPMPipeline` load.
 
-    A model with the same number of heads on levels of different widths (the published 128 x 128) is the exception:
-    no config of diffusers says so, its own classes refuse the folder, and `RePaintPipeline` alone loads it.
+    Models with the same number of heads on levels of different widths (the published 128 x 128) load only in
+    `RePaintPipeline`: diffusers' config cannot express them.
 
     Args:
-        path, told: see `GuidedCheckpoint.read`.
-        folder: where the prior goes, whole or not at all.
-        torch_dtype: the type of the weights in it.
-        overwrite: replace a prior that is there.
+        path, settings: see `GuidedCheckpoint.read`.
+        folder: the folder to write. It is written completely or not at all.
+        torch_dtype: floating type of the written weights.
+        overwrite: whether to replace an existing prior.
     Raises:
-        InputError: a folder that exists or cannot be written.
+        InputError: the folder exists or cannot be written.
         PriorError: see `GuidedCheckpoint.read` and `GuidedCheckpoint.unet`.
     """
     from diffusers import DDPMPipeline
 
     with atomic_folder(folder, replaces="model_index.json" if overwrite else None) as draft:
-        checkpoint = GuidedCheckpoint.read(path, told)
+        checkpoint = GuidedCheckpoint.read(path, settings)
         DDPMPipeline(checkpoint.unet(torch_dtype), checkpoint.scheduler()).save_pretrained(draft)
     return checkpoint
 
 
 def fixed_heads(config: Mapping[str, Any]) -> int | None:
-    """The number of heads on every level, where a UNet's config was saved by `convert` and says so."""
-    told = config.get("attention_head_dim")
-    heads = told.get("heads") if isinstance(told, Mapping) else None
-    return heads if isinstance(heads, int) and heads > 0 else None
+    """Return the number of heads on every level that `convert` saved in a UNet's config, or None."""
+    saved = config.get("attention_head_dim")
+    heads = saved.get("heads") if isinstance(saved, Mapping) else None
+    return int(heads) if is_integer(heads) and heads > 0 else None
 
 
 def set_heads(unet: UNet2DModel, heads: int) -> None:
-    """The same number of attention heads on every level, in place; heads then are wider where the level is.
+    """Set the same number of attention heads on every level, in place. Heads are then wider on wider levels.
 
-    diffusers' own config has one width of heads for all levels. A mapping in its place makes its classes stop on this
-    UNet's config, which they would otherwise read as another network.
+    diffusers' config has one head width for all levels. The mapping written in its place makes diffusers' own classes
+    raise an error instead of building another network from this config.
     """
     from diffusers.models.attention_processor import Attention
 
@@ -221,19 +227,19 @@ def set_heads(unet: UNet2DModel, heads: int) -> None:
     unet.register_to_config(attention_head_dim={"heads": heads})
 
 
-def _places(anatomy: Anatomy) -> dict[str, str]:
-    """Module of the UNet2DModel -> module of the checkpoint, for all that may have tensors."""
+def _places(layout: Layout) -> dict[str, str]:
+    """Return module of the UNet2DModel -> module of the checkpoint, for all modules that may have tensors."""
     return ENDS | {
         f"{ours}.{part}": f"{theirs}.{place}"
-        for ours, theirs, parts in _blocks(anatomy)
+        for ours, theirs, parts in _blocks(layout)
         for part, place in parts.items()
     }
 
 
-def _blocks(anatomy: Anatomy) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """(block of the UNet2DModel, block of the checkpoint, what is in them)."""
-    depth = anatomy.layers + 1
-    for level, attends in enumerate(anatomy.attention):
+def _blocks(layout: Layout) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield (block of the UNet2DModel, block of the checkpoint, their modules)."""
+    depth = layout.layers + 1
+    for level, attends in enumerate(layout.attention):
         for layer in range(depth - 1):
             block = f"input_blocks.{depth * level + layer + 1}"
             yield f"down_blocks.{level}.resnets.{layer}", f"{block}.0", RESIDUAL
@@ -243,7 +249,7 @@ def _blocks(anatomy: Anatomy) -> Iterator[tuple[str, str, dict[str, str]]]:
     yield "mid_block.resnets.0", "middle_block.0", RESIDUAL
     yield "mid_block.attentions.0", "middle_block.1", ATTENTION
     yield "mid_block.resnets.1", "middle_block.2", RESIDUAL
-    for level, attends in enumerate(reversed(anatomy.attention)):
+    for level, attends in enumerate(reversed(layout.attention)):
         for layer in range(depth):
             block = f"output_blocks.{depth * level + layer}"
             yield f"up_blocks.{level}.resnets.{layer}", f"{block}.0", RESIDUAL
@@ -256,25 +262,25 @@ def _load(path: Path) -> State:
     check_pickle(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an old pickle protocol, where the error says more
+            warnings.simplefilter("ignore", UserWarning)  # old pickle protocols; the error below says more
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise PriorError(f"Cannot read {path}: {error}. Check the path.") from error
+        raise PriorError(f"{path}: cannot be read ({error}). Check the path.") from error
     except pickle.UnpicklingError as error:
-        brought = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"brings Python objects ({brought[1]})" if brought else "is damaged or brings Python objects"
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"contains Python objects ({found[1]})" if found else "is damaged or contains Python objects"
         raise PriorError(
-            f"{path} {what}: only tensors are read, for other objects can run any code. Get the plain state dict; or, "
-            "where you trust its source, load it with weights_only=False and torch.save the dict of its tensors alone."
+            f"{path} {what}; only tensors are read, because other objects can run code. Get the plain state dict or, "
+            "if you trust the file, load it with weights_only=False and torch.save only the dict of its tensors."
         ) from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
-        raise PriorError(f"{path} is no whole checkpoint of torch.save ({error!r:.100}). Download it again.") from error
+        raise PriorError(f"{path}: not a complete torch.save file ({error!r:.100}). Download it again.") from error
     named = isinstance(content, dict)
     if not named or not all(isinstance(name, str) and isinstance(part, Tensor) for name, part in content.items()):
-        inside = f"a dict with {some(map(str, content))}" if named else f"a {type(content).__name__}"
+        inside = f"a dict with {first_few(map(str, content))}" if named else f"a {type(content).__name__}"
         raise PriorError(
-            f"{path} holds {inside}: a guided-diffusion checkpoint is a dict from names to tensors. torch.save that "
-            "part of it alone."
+            f"{path} contains {inside} instead of a dict from names to tensors. torch.save only the state dict of the "
+            "UNet."
         )
     return dict(content)
 
@@ -282,11 +288,10 @@ def _load(path: Path) -> State:
 def _check_names(state: State, wanted: set[str]) -> None:
     missing, extra = wanted - set(state), set(state) - wanted
     if missing or extra:
-        lacks = f"lacks {some(sorted(missing))}" if missing else ""
-        has = f"has no use for {some(sorted(extra))}" if extra else ""
+        lacks = f"lacks {first_few(sorted(missing))}" if missing else ""
+        has = f"has unknown tensors {first_few(sorted(extra))}" if extra else ""
         raise PriorError(
-            f"The checkpoint's UNet {' and '.join(filter(None, (lacks, has)))}: every tensor must find its place. "
-            "It is of another model, or damaged."
+            f"The checkpoint {' and '.join(filter(None, (lacks, has)))}. It is damaged or of another model."
         )
 
 
