@@ -150,9 +150,7 @@ class Plan:
                 f"{nearest(output_type, get_args(OutputType))}"
             )
         _check_rim(prior, latent_margin, blend_rim, output_type)
-        method = as_method(
-            schedule or getattr(prior, "default_schedule", "fast"), merge=merge, solver=solver, corrector=corrector
-        )
+        method = as_method(schedule or prior.default_schedule, merge=merge, solver=solver, corrector=corrector)
         method = _weakened(method, strength)
         asked = _conditions(conditions)
         pictures, cropping = read_images(image), as_crop(crop)
@@ -346,7 +344,7 @@ def _cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prio
 
 def _window_size(crop: Crop | None, prior: Prior) -> int | None:
     """Side in pixels of windows where no hole needs more; None where nothing is cropped."""
-    return None if crop is None else crop.size or getattr(prior, "preferred_size", None)
+    return None if crop is None else crop.size or prior.preferred_size
 
 
 def _conditions(given: Mapping[str, Any]) -> Conditions:
@@ -369,10 +367,7 @@ def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputT
     Raises:
         InputError: such values.
     """
-    if (
-        whole_number("latent_margin", margin, 0, hint="cells of the latent grid")
-        and getattr(prior, "codec", None) is None
-    ):
+    if whole_number("latent_margin", margin, 0, hint="cells of the latent grid") and prior.latent_factor == 1:
         raise InputError(
             f"latent_margin={margin} needs a latent prior, and {type(prior).__name__} works on pixels. Leave it out; "
             "repaint.pictures.masks.grow enlarges a hole."
