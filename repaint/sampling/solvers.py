@@ -134,19 +134,38 @@ def extrapolated(prediction: Prediction, src: Level, dst: Level, share: float, c
 class Multistep:
     """DPM-Solver++(2M): second order from the x0_hat of the step before; first order where there is none.
 
+    With h = log-SNR of `dst` minus that of `src`, and D = x0_hat extrapolated to the middle of the step:
+
+        x_dst = (sigma_dst / sigma_src) e^(-eta h) x_src + alpha_dst (1 - e^(-(1 + eta) h)) D
+                + sigma_dst sqrt(1 - e^(-2 eta h)) z
+
+    Attributes:
+        eta: >= 0; 0 is the deterministic solver of the ODE, 1 the solver of the SDE.
     Source:
-        Lu et al. 2022 (arXiv 2211.01095), Alg. 2.
+        Lu et al. 2022 (arXiv 2211.01095), Alg. 2 (eta = 0) and App. E, SDE-DPM-Solver++(2M) (eta = 1).
     """
+
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta < math.inf:
+            raise InputError(f"multistep(eta={self.eta}) must be at least 0 (0 is the ODE, 1 the SDE).")
 
     def step(
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
     ) -> tuple[Batch, Carry]:
         if dst.sigma == 0:
             return dst.alpha * prediction.x0_hat, {}
-        h = dst.log_snr - src.log_snr
+        h = dst.log_snr - src.log_snr  # infinite at alpha = 0, where the step is exactly that of x0_hat and new noise
         x0_hat, after = extrapolated(prediction, src, dst, 0.5, carry)
-        # At alpha = 0 h is infinite and the step is exactly DDIM's.
-        return weighted((dst.sigma / src.sigma, x), (-dst.alpha * math.expm1(-h), x0_hat)), after
+        forgotten = math.exp(-self.eta * h) if self.eta > 0 else 1.0
+        terms = [
+            (dst.sigma / src.sigma * forgotten, x),
+            (-dst.alpha * math.expm1(-(1 + self.eta) * h), x0_hat),
+        ]
+        if self.eta > 0:
+            terms.append((dst.sigma * math.sqrt(-math.expm1(-2 * self.eta * h)), draws.z))
+        return weighted(*terms), after
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,39 @@ def test_multistep_is_dpm_solver_pp_2m_of_diffusers(kind: str, float64: Any) -> 
             torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+def test_the_stochastic_multistep_is_sde_dpm_solver_pp_2m_of_diffusers(float64: Any) -> None:
+    """If this fails, `multistep(1)` is not SDE-DPM-Solver++(2M)."""
+    steps = 20
+    with float64():
+        scheduler = DPMSolverMultistepScheduler(
+            algorithm_type="sde-dpmsolver++", solver_order=2, solver_type="midpoint", prediction_type="epsilon"
+        )
+        grid = NoiseSchedule.from_scheduler(scheduler, steps, "linspace")
+        timesteps = [int(level.t) for level in grid.levels[:0:-1]]
+        scheduler.set_timesteps(timesteps=timesteps)
+        x, carry = normal(0), {}
+        for i, t in enumerate(timesteps[:-1]):  # its last step, to t = 0, is of first order
+            src, dst = grid[steps - i], grid[steps - i - 1]
+            output, z = network(x, t), normal(50 + i)
+            ours, carry = Multistep(1.0).step(x, from_output("epsilon", output, x, src), src, dst, Given(z), carry)
+            x = scheduler.step(output, t, x, variance_noise=z).prev_sample
+            torch.testing.assert_close(ours, x, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 3.0])
+def test_multistep_keeps_the_variance_of_pure_noise(eta: float) -> None:
+    """If this fails, the noise that a stochastic step adds does not replace what it takes away.
+
+    For data that are 0, x = sigma z: the gain of x and that of the new noise must add up to sigma^2 at the target.
+    """
+    src, dst = Level(0.6, 0.8, 0), Level(0.8, 0.6, 0)
+    prediction = Prediction(torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    of_x = float(Multistep(eta).step(one, prediction, src, dst, Given(zero), {})[0])
+    of_z = float(Multistep(eta).step(zero, prediction, src, dst, Given(one), {})[0])
+    assert (of_x * src.sigma) ** 2 + of_z**2 == pytest.approx(dst.sigma**2, rel=1e-12)
+
+
 def family(name: str) -> Callable[[float], Level]:
     """Levels of a family by their lambda = log(alpha / sigma)."""
 
@@ -316,6 +349,7 @@ def test_averaged_draws_are_used_in_two_steps(part: Any) -> None:
         (lambda: DDPM("tiny"), r"ddpm\(variance=tiny\) must be small, large or learned"),  # type: ignore[arg-type]
         (lambda: Refresh(1.5), r"refresh\(extrapolate=1.5\) must be in \[0, 1\]"),
         (lambda: Refresh(noise="pink"), r"refresh\(noise=pink\) must be fresh or averaged"),  # type: ignore[arg-type]
+        (lambda: Multistep(-0.1), r"multistep\(eta=-0.1\) must be at least 0"),
         (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
         (lambda: Langevin(0), r"langevin\(iterations=0\) must be an integer of at least 1"),
         (lambda: Langevin(h=0.0), r"langevin\(h=0.0\) must be above 0 and at most 1000"),
