@@ -175,10 +175,8 @@ def main() -> None:
     *_, last = filler.run(filler.start(repeated, known.expand(args.samples, -1, -1, -1), seeds))
     filled = last.x
     error = (filled.mean(0) - truth[0])[~known[0]].square().mean().sqrt()
-    print(
     spread = filled.std(0)[~known[0]].mean()
     print(f"{filler.method.model_calls} calls: the mean misses the truth by {error:.3f} (rms), spread {spread:.3f}")
-    )
 
     from matplotlib.figure import Figure
 
