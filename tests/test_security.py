@@ -114,7 +114,7 @@ def test_a_pickle_in_a_folder_is_never_run(ddpm: Path, mark: Path, name: str, fo
     """If this fails, a stranger's weights run a stranger's code."""
     (ddpm / WEIGHTS).unlink()
     plant(ddpm / name, mark, form)
-    refused(PriorError, r"^Cannot load unet from ", lambda: load(ddpm), mark)
+    refused(PriorError, r"unet cannot be loaded ", lambda: load(ddpm), mark)
     runs(ddpm / name, mark, form)
 
 
@@ -125,7 +125,7 @@ def test_a_pickled_text_encoder_is_never_run(sd: Path, mark: Path, form: str) ->
     """If this fails, the part that transformers loads is the way in."""
     next((sd / "text_encoder").glob("*.safetensors")).unlink()
     plant(sd / "text_encoder" / "pytorch_model.bin", mark, form)
-    refused(PriorError, r"^Cannot load ", lambda: load(sd), mark)
+    refused(PriorError, r"cannot be loaded", lambda: load(sd), mark)
 
 
 @pytest.mark.usefixtures("pickles")
@@ -155,7 +155,7 @@ def test_no_pickle_where_torch_is_too_old(
     load(ddpm)  # the safetensors beside it
     load(sd)
     (ddpm / WEIGHTS).unlink()
-    told = r"is a pickle, and torch 2\.9\.1\+cpu can be made to run code by one .*: from 2\.10 on it cannot\. Update"
+    told = r"is a pickle, and torch 2\.9\.1\+cpu may run code inside it .*\. Update torch to 2\.10 or newer"
     refused(PriorError, told, lambda: load(ddpm), mark)
     refused(PriorError, told, lambda: GuidedCheckpoint.read(tmp_path / "model.pt"), mark)
     for version in ("2.10.0", "2.15.0+cu130", "3.0.0a0+git1"):
@@ -199,10 +199,10 @@ def auto_class(folder: Path) -> None:
 
 AUTO = {"auto_map": {"AutoModel": "evil.Evil"}}
 ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "class of a file": (in_index(_class_name=["pipeline", "Evil"]), r"wants the pipeline \['pipeline', 'Evil'\]"),
-    "custom pipeline": (in_index(custom_pipeline="pipeline"), r"model_index\.json asks for code of its own \(custom_p"),
-    "no pipeline": (in_index(_class_name="AutoModel"), r"wants the pipeline AutoModel, which is none of diffusers'"),
-    "a module": (in_index(_class_name="utils"), r"wants the pipeline utils, which is none of diffusers'"),
+    "class of a file": (in_index(_class_name=["pipeline", "Evil"]), r"_class_name=\['pipeline', 'Evil'\] must be"),
+    "custom pipeline": (in_index(custom_pipeline="pipeline"), r"model_index\.json names custom code \(custom_p"),
+    "no pipeline": (in_index(_class_name="AutoModel"), r"_class_name=AutoModel must be a pipeline of this diffusers"),
+    "a module": (in_index(_class_name="utils"), r"_class_name=utils must be a pipeline of this diffusers"),
     "file of the scheduler": (in_index(scheduler=["evil", "Evil"]), r"wants evil\.Evil as scheduler: only diffusers"),
     "file of the encoder": (in_index(text_encoder=["evil", "Evil"]), r"wants evil\.Evil as text_encoder: only"),
     "module of Python": (in_index(text_encoder=["os", "system"]), r"wants os\.system as text_encoder: only"),
@@ -210,13 +210,13 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a pipeline within": (nested_pipeline, r"wants diffusers\.DiffusionPipeline as scheduler, which is none"),
     "a function": (in_index(scheduler=["diffusers", "logging"]), r"wants diffusers\.logging as scheduler"),
     "automatic class": (auto_class, r"wants transformers\.AutoModel as text_encoder, which would look for code"),
-    "auto_map": (in_config("text_encoder/config.json", **AUTO), r"config\.json asks for code of its own \(auto_map\)"),
+    "auto_map": (in_config("text_encoder/config.json", **AUTO), r"config\.json names custom code \(auto_map\)"),
     "auto_map within": (in_config("text_encoder/config.json", text_config=AUTO), r"code of its own \(auto_map\)"),
     "auto_map of tokens": (in_config("tokenizer/tokenizer_config.json", **AUTO), r"tokenizer_config\.json asks for"),
-    "auto_map of the UNet": (in_config("unet/config.json", **AUTO), r"unet.config\.json asks for code"),
+    "auto_map of the UNet": (in_config("unet/config.json", **AUTO), r"unet.config\.json names custom code"),
     "a kernel of the Hub": (
         in_config("text_encoder/config.json", attn_implementation="owner/evil"),
-        r"asks for code of its own \(attn_implementation\)",
+        r"names custom code \(attn_implementation\)",
     ),
 }
 
@@ -276,7 +276,7 @@ def test_shards_lie_beside_their_index(ddpm: Path, mark: Path, shard: str) -> No
     (ddpm / WEIGHTS).rename(ddpm / "stolen.safetensors")
     index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, shard)}
     (ddpm / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
-    refused(PriorError, r"index\.json takes weights from '.*': they lie beside it", lambda: load(ddpm), mark)
+    refused(PriorError, r"index\.json: weight file '.*' must be in the same folder", lambda: load(ddpm), mark)
 
 
 # --- Numbers that lie
@@ -306,7 +306,7 @@ LIES = {
 def test_headers_that_lie(ddpm: Path, tmp_path: Path, mark: Path, lie: str) -> None:
     """If this fails, a few bytes in a file's head allocate the machine's memory, or give a traceback."""
     (ddpm / WEIGHTS).write_bytes(LIES[lie])
-    refused(PriorError, r"^Cannot load unet", lambda: load(ddpm), mark)
+    refused(PriorError, r"unet cannot be loaded", lambda: load(ddpm), mark)
     refused(StateError, r"^Cannot read the state", lambda: SamplerState.load(ddpm / WEIGHTS), mark)
 
 

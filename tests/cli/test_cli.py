@@ -124,11 +124,11 @@ BAD = [
     ({"--schedule": "typo.yaml"}, "typo.yaml: unknown key 'stepps': allowed are "),
     ({"--schedule": "typo.yaml"}, "Did you mean 'steps'?"),
     ({"--schedule": "broken.yaml"}, "broken.yaml is not YAML: "),
-    ({"--prior": "texture"}, "No prior 'texture': it is no folder"),
-    ({"--prior": "."}, ". has no model_index.json: "),
-    ({"--class": "cta"}, "No class 'cta': there are cat, dog. Did you mean 'cat'?"),
-    ({"--class": "9"}, "Class 9: this model's classes are 0 to 2."),
-    ({"--guidance-scale": "2"}, "guidance_scale 2.0 without class_labels: guidance needs both."),
+    ({"--prior": "texture"}, "prior='texture' must be a folder"),
+    ({"--prior": "."}, ". has no model_index.json. "),
+    ({"--class": "cta"}, "'cta' must be one of cat, dog. Did you mean 'cat'?"),
+    ({"--class": "9"}, "class_labels: 9 must be a class from 0 to 2."),
+    ({"--guidance-scale": "2"}, "guidance_scale=2 must be left out or 1: no class_labels are given."),
     ({"--latent-margin": "1"}, "latent_margin 1 for a PixelPrior: it has no autoencoder"),
     ({"--feather": "-1"}, "feather -1.0: it is a width in pixels from 0"),
     ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
@@ -136,7 +136,7 @@ BAD = [
     ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
     ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
     ({"--dtype": "float8"}, "--dtype float8: it is one of float32, bfloat16, float16. Choose one."),
-    ({"--device": "gpu"}, "Device 'gpu': PyTorch cannot use it here."),
+    ({"--device": "gpu"}, "device='gpu' must be a device that PyTorch can use on this computer"),
     ({"--seed": "-1"}, "Seed -1: seeds lie in [0, 4294967295]"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
     ({"--sede": "1"}, "No such option"),
@@ -162,7 +162,7 @@ def test_cuda_where_there_is_none(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, --device cuda on a laptop gives a traceback out of PyTorch."""
     before = contents(folder)
     done = run(*command({"--device": "cuda"}, prior))
-    check_refused(done, folder, before, "Device 'cuda': PyTorch cannot use it here. Use 'cpu', or")
+    check_refused(done, folder, before, "device='cuda' must be a device that PyTorch can use on this computer")
 
 
 def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPa
     tiny_folder_pipeline().save_pretrained(broken)
     (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     before = contents(folder)
-    check_refused(run(*command({}, broken)), folder, before, "Cannot load unet from ")
+    check_refused(run(*command({}, broken)), folder, before, "unet cannot be loaded")
 
 
 def test_a_full_disk(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repaint.errors import InputError, PriorError
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.guided_diffusion import Anatomy, GuidedCheckpoint, Settings, convert
+from repaint.priors.guided_diffusion import GuidedCheckpoint, Layout, Settings, convert
 from repaint.priors.load import load
 from repaint.priors.pixel import PixelPrior
 from repaint.sampling.noise import NoiseSchedule
@@ -31,10 +31,10 @@ def settings(flags: Flags, noise_schedule: str = "linear") -> Settings:
     return Settings(noise_schedule, flags.head_channels, flags.heads, flags.new_attention_order)
 
 
-def understood(state: State, told: Settings | None = None) -> GuidedCheckpoint:
+def understood(state: State, given: Settings | None = None) -> GuidedCheckpoint:
     """What `GuidedCheckpoint.read` makes of a file with that state."""
-    anatomy = Anatomy.read(state)
-    return GuidedCheckpoint(state, anatomy, (told or Settings()).completed(anatomy))
+    layout = Layout.read(state)
+    return GuidedCheckpoint(state, layout, (given or Settings()).completed(layout))
 
 
 def saved(folder: Path, flags: Flags) -> Path:
@@ -112,7 +112,7 @@ def test_a_prior_by_class_denoises_with_the_class() -> None:
     assert torch.allclose(found.x0_hat, x0, atol=1e-10)
     assert found.variance is not None
     assert torch.allclose(found.variance, (v + 1) / 2, atol=1e-10)
-    with pytest.raises(PriorError, match=r"draws one of 5 classes and has no null class: pass class_labels="):
+    with pytest.raises(PriorError, match=r"class_labels must be given as numbers from 0 to 4 \(this model has no null class\)"):
         prior.conditioned(2, Conditions())
 
 
@@ -188,11 +188,11 @@ def test_other_models_need_their_flags() -> None:
     with pytest.raises(PriorError) as caught:
         understood(random_state(Flags()))
     assert str(caught.value) == (
-        "None of the published models has 1 residual block on each of 3 levels, of 32, 64, 64 channels; attention at "
-        "1/2, 1/4 of the size; unconditional; learned variance, and the tensors of others do not tell noise_schedule, "
-        "new_attention_order, head_channels (or heads). Pass them as the model was trained."
+        "Settings are missing: noise_schedule, new_attention_order, head_channels (or heads). Pass those that the model "
+        "was trained with; they cannot be read from its tensors, and no published model has 1 residual block on each "
+        "of 3 levels, of 32, 64, 64 channels; attention at 1/2, 1/4 of the size; unconditional; learned variance."
     )
-    with pytest.raises(PriorError, match=r"do not tell new_attention_order\. Pass"):
+    with pytest.raises(PriorError, match=r"missing: new_attention_order\. Pass"):
         understood(random_state(Flags()), Settings("linear", 16))
 
 
@@ -205,19 +205,19 @@ def test_told_settings_go_before_the_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("given", "message"),
     [
-        (Settings("linear", 16, 4, True), r"heads 4 and head_channels 16: each gives the other\. Pass one of them"),
-        (Settings("linaer", 16, None, True), r"'linaer': known are linear, cosine\. Did you mean 'linear'\?"),
-        (Settings("linear", 24, None, True), r"head_channels 24 for attention over 64 channels: it must divide them"),
-        (Settings("linear", None, 3, True), r"heads 3 for attention over 64 channels: it must divide them"),
-        (Settings("linear", 0, None, True), r"head_channels 0 for attention over 64 channels: it must divide them"),
+        (Settings("linear", 16, 4, True), r"heads=4 and head_channels=16 exclude each other\. Pass one of them"),
+        (Settings("linaer", 16, None, True), r"noise_schedule='linaer' must be one of linear, cosine\. Did you mean 'linear'\?"),
+        (Settings("linear", 24, None, True), r"head_channels=24 must divide the 64 channels"),
+        (Settings("linear", None, 3, True), r"heads=3 must divide the 64 channels"),
+        (Settings("linear", 0, None, True), r"head_channels=0 must divide the 64 channels"),
     ],
 )
-def test_settings_that_cannot_be(told: Settings, message: str) -> None:
+def test_invalid_settings(given: Settings, message: str) -> None:
     """If this fails, a slip in the flags gives a traceback, or another network."""
     with pytest.raises(PriorError, match=message):
-        understood(random_state(Flags()), told)
+        understood(random_state(Flags()), given)
 
 
 # --- Checkpoints that do not fit
@@ -256,32 +256,32 @@ def changed(state: State, change: str) -> State:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("missing", r"UNet lacks middle_block\.1\.proj_out\.bias: every tensor must find its place\. It is of another"),
-        ("many missing", r"lacks input_blocks\.1\.0\.emb_layers\.1\.bias, (\S+, ){3}\S+ and 5 more: every tensor"),
-        ("extra", r"UNet has no use for input_blocks\.9\.0\.weight: every tensor must find its place"),
-        ("both", r"lacks output_blocks\.0\.1\.qkv\.weight and has no use for output_blocks\.0\.1\.kqv\.weight: every"),
+        ("missing", r"The checkpoint lacks middle_block\.1\.proj_out\.bias\. It is damaged or of another model"),
+        ("many missing", r"lacks input_blocks\.1\.0\.emb_layers\.1\.bias, (\S+, ){3}\S+ and 5 more\. It is"),
+        ("extra", r"The checkpoint has unknown tensors input_blocks\.9\.0\.weight\. It is"),
+        ("both", r"lacks output_blocks\.0\.1\.qkv\.weight and has unknown tensors output_blocks\.0\.1\.kqv\.weight\. It"),
         (
             "shape",
-            r"output_blocks\.2\.0\.in_layers\.2\.weight is 64 x 128 x 1 x 1: in a UNet with .* it is 64 x 128 x 3 x",
+            r"output_blocks\.2\.0\.in_layers\.2\.weight has shape 64 x 128 x 1 x 1 but must be 64 x 128 x 3 x 3 in a",
         ),
-        ("qkv", r"middle_block\.1\.qkv\.weight is 128 x 64 x 1: in a UNet with .* it is 192 x 64\. The checkpoint is"),
+        ("qkv", r"middle_block\.1\.qkv\.weight has shape 128 x 64 x 1 but must be 192 x 64 in a UNet with"),
         (
             "classifier",
-            r"This is a classifier: it has input_blocks and no output_blocks\. A prior is a diffusion model",
+            r"This checkpoint is a classifier: it has input_blocks but no output_blocks\. Convert the diffusion",
         ),
         (
             "prefix",
-            r"No tensor named output_blocks\.\*, but module\.\S+, .* and \d+ more: this is no checkpoint of guided",
+            r"This is not a guided-diffusion checkpoint: .* output_blocks\.\*, but module\.\S+, .* and \d+ more\.",
         ),
-        ("empty", r"No tensor named output_blocks\.\*, but nothing: this is no checkpoint of guided-diffusion"),
+        ("empty", r"not a guided-diffusion checkpoint: no tensor is named output_blocks\.\*, but nothing\."),
         (
             "no input",
-            r"The checkpoint lacks input_blocks\.0\.0\.weight, a weight of every such UNet\. Download it again",
+            r"input_blocks\.0\.0\.weight, a weight of every guided-diffusion UNet, is missing from the checkpoint",
         ),
-        ("flat input", r"The checkpoint has 1 axes in input_blocks\.0\.0\.weight, a weight of every such UNet"),
+        ("flat input", r"input_blocks\.0\.0\.weight, a weight of .* UNet, has only 1 axes\. Download"),
         (
             "uneven",
-            r"5 blocks on the way up, of which those numbered \[1, 3\] end a level: a UNet2DModel has the same num",
+            r"of its 5 upward blocks, those numbered \[1, 3\] end a level, but a UNet2DModel needs the same num",
         ),
     ],
 )
@@ -299,15 +299,15 @@ def test_checkpoints_that_do_not_fit(change: str, message: str) -> None:
             Flags(image_channels=6),
             "",
             (),
-            r"takes 6 channels: a prior's images have 1 or 3, while an upsampler takes a sm",
+            r"its UNet takes 6 channels, but images have 1 or 3 \(upsamplers also take a small image\)",
         ),
         (
             Flags(),
             "time_embed.0.weight",
             (128, 64),
-            r"time embedding of 64 channels over a first level of 32, as in the",
+            r"its time embedding has 64 channels and its first level 32 \(as in the",
         ),
-        (Flags(channels=48), "", (), r"Levels of \(48, 96, 96\) channels: guided-diffusion normalises in 32 groups"),
+        (Flags(channels=48), "", (), r"its levels have \(48, 96, 96\) channels, but guided-diffusion normalises in 32"),
     ],
 )
 def test_networks_that_diffusers_cannot_express(flags: Flags, name: str, shape: tuple[int, ...], message: str) -> None:
@@ -321,24 +321,24 @@ def test_networks_that_diffusers_cannot_express(flags: Flags, name: str, shape: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"Cannot read .*model\.pt: .*No such file.*\. Check the path\."),
-        (b"", r"model\.pt is no whole checkpoint of torch\.save \(EOFError\(.*\)\)\. Download it again\."),
-        (b"hello world", r"model\.pt is no whole checkpoint of torch\.save \(KeyError\(.*\)\)\. Download it again\."),
-        (b"\x07" * 999, r"model\.pt is damaged or brings Python objects: only tensors are read"),
+        (None, r"model\.pt: cannot be read \(.*No such file.*\)\. Check the path\."),
+        (b"", r"model\.pt: not a complete torch\.save file \(EOFError\(.*\)\)\. Download it again\."),
+        (b"hello world", r"model\.pt: not a complete torch\.save file \(KeyError\(.*\)\)\. Download it again\."),
+        (b"\x07" * 999, r"model\.pt is damaged or contains Python objects; only tensors are read"),
         (
             {"a": argparse.Namespace()},
-            r"brings Python objects \(argparse\.Namespace\): only tensors are read, for other "
-            r"objects can run any code\. Get the plain state dict; or, where you trust its source, load it wit",
+            r"contains Python objects \(argparse\.Namespace\); only tensors are read, because other objects can run "
+            r"code\. Get the plain state dict or, if you trust the file, load it with weights_only=False",
         ),
         (
             {"ema": {"out.2.weight": torch.zeros(1)}, "step": 3},
-            r"holds a dict with ema, step: a guided-diffusion checkpoi",
+            r"contains a dict with ema, step instead of a dict from names to tensors",
         ),
         (
             [torch.zeros(1)],
-            r"holds a list: a guided-diffusion checkpoint is a dict from names to tensors\. torch\.save th",
+            r"contains a list instead of a dict from names to tensors\. torch\.save only the state dict",
         ),
-        ({3: torch.zeros(1)}, r"holds a dict with 3: a guided-diffusion checkpoint is a dict from names to tensors"),
+        ({3: torch.zeros(1)}, r"contains a dict with 3 instead of a dict from names to tensors"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -358,7 +358,7 @@ def test_a_cut_download(tmp_path: Path) -> None:
     """If this fails, an interrupted download gives a traceback out of torch."""
     path = saved(tmp_path, Flags())
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(PriorError, match=r"model\.pt is no whole checkpoint of torch\.save \(RuntimeError"):
+    with pytest.raises(PriorError, match=r"model\.pt: not a complete torch\.save file \(RuntimeError"):
         GuidedCheckpoint.read(path)
 
 
@@ -445,14 +445,14 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path, folder = saved(tmp_path, flags), tmp_path / "prior"
     bad = tmp_path / "bad.pt"
     torch.save({"out.2.weight": torch.zeros(1)}, bad)
-    with pytest.raises(PriorError, match="No tensor named output_blocks"):
+    with pytest.raises(PriorError, match="no tensor is named output_blocks"):
         convert(bad, folder)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.pt", "model.pt"]
     convert(path, folder, settings(flags))
     (folder / "note.txt").write_text("mine")
     with pytest.raises(InputError, match=r"Cannot write .*prior: it exists\. Remove it, choose another name, or allow"):
         convert(path, folder, settings(flags))
-    with pytest.raises(PriorError, match="No tensor named output_blocks"):
+    with pytest.raises(PriorError, match="no tensor is named output_blocks"):
         convert(bad, folder, overwrite=True)
     assert (folder / "note.txt").exists()
     convert(path, folder, settings(flags, "cosine"), overwrite=True)

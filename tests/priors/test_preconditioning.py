@@ -387,8 +387,8 @@ def test_schedulers_that_do_not_say_are_refused(cls: Any) -> None:
     """If this fails, a model is guessed at by keys that several kinds share, and its holes are filled with haze."""
     message = (
         rf"A {cls.__name__} \(variance-exploding\) does not say what its network sees and predicts: known are "
-        r"EDMEulerScheduler, EDMDPMSolverMultistepScheduler, ScoreSdeVeScheduler, CMStochasticIterativeScheduler\. "
-        r"Use the one that the model was trained with; for a UNet2DModel you may pass preconditioning= to PixelPrior\."
+        r"EDMEulerScheduler, EDMDPMSolverMultistepScheduler, ScoreSdeVeScheduler, CMStochasticIterativeScheduler "
+        r"that the model was trained with or, for a UNet2DModel, pass preconditioning= to PixelPrior\."
     )
     with pytest.raises(PriorError, match=message):
         PixelPrior(tiny_unet(), cls())
@@ -401,25 +401,25 @@ def test_schedulers_that_do_not_say_are_refused(cls: Any) -> None:
             {},
             EDMDPMSolverMultistepScheduler(prediction_type="sample"),
             None,
-            r"Prediction type 'sample' of an EDM model: it is one of epsilon, v_prediction\. Correct prediction_type",
+            r"prediction_type='sample' must be one of epsilon, v_prediction for an EDM model \(correct the",
         ),
         (
             {"out_channels": 6},
             EDMEulerScheduler(),
             None,
-            r"3 channels in and 6 out and a EDMEulerScheduler: variance-exploding models have no learned variance",
+            r"3 channels in and 6 out does not fit a EDMEulerScheduler: .* have no learned variance",
         ),
         (
             TINY_NCSNPP,
             EDMEulerScheduler(),
             None,
-            r"Fourier time embedding and a EDMEulerScheduler: it takes the logarithm of its clock itself.* ScoreSde",
+            r"Fourier time embedding does not fit a EDMEulerScheduler: both take the logarithm .* ScoreSde",
         ),
         (
             {},
             DDPMScheduler(),
             EDM(),
-            r"preconditioning EDM with a DDPMScheduler \(VP\): it is for variance-exploding levels, alpha = 1\. Leave",
+            r"preconditioning=EDM must be left out with a DDPMScheduler \(VP\): it applies only to variance-expl",
         ),
     ],
     ids=["prediction type", "learned variance", "fourier", "VP"],

@@ -271,7 +271,7 @@ def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Call
 def test_an_interval_that_is_none(tmp_path: Path, interval: tuple[float, float]) -> None:
     """If this fails, a swapped interval switches guidance off without a word."""
     prior = wrap(tiny_sd(tmp_path)).prior
-    with pytest.raises(PriorError, match=r"guidance_interval .* goes from a sigma / alpha of 0 or more up"):
+    with pytest.raises(PriorError, match=r"guidance_interval=.* must be two values of sigma / alpha with 0 <= low < high"):
         prior.conditioned(1, Conditions(prompt="", guidance_interval=interval))
 
 
@@ -302,10 +302,10 @@ def test_ready_made_embeddings(tmp_path: Path, name: str) -> None:
     two = {name: torch.cat([value, value]) for name, value in embeds.items()}
     again = wrapped(photo(count=2), hole(), schedule=WALK, generator=0, output_type="np", **two).images
     assert np.array_equal(results[0], again)
-    with pytest.raises(InputError, match=r"3 prompt embeds for 2 images: give one for all, or one for each"):
+    with pytest.raises(InputError, match=r"prompt_embeds has 3 values for 2 images\. Pass one for all, or one for each"):
         wrapped(photo(count=2), hole(), schedule=WALK, prompt_embeds=torch.cat([made[0]] * 3))
     if name != "sd1":
-        with pytest.raises(PriorError, match=r"prompt_embeds and pooled_prompt_embeds for this prior: it takes both"):
+        with pytest.raises(PriorError, match=r"prompt_embeds and pooled_prompt_embeds must be given together"):
             wrapped(photo(), hole(), schedule=WALK, prompt_embeds=made[0])
 
 
@@ -356,7 +356,7 @@ def test_variants(tmp_path: Path) -> None:
     """If this fails, folders that hold fp16 files only cannot be used."""
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved", variant="fp16")
     assert load(tmp_path / "saved", variant="fp16").pipeline.text_encoder.dtype == torch.float32  # type: ignore[attr-defined]
-    with pytest.raises(PriorError, match=r"Cannot load (unet|vae) from"):
+    with pytest.raises(PriorError, match=r"(unet|vae) cannot be loaded"):
         load(tmp_path / "saved")
 
 
@@ -377,7 +377,7 @@ def test_incomplete_weights_are_refused(tmp_path: Path, part: str) -> None:
     (path,) = (tmp_path / "saved" / part).glob("*.safetensors")
     weights = load_file(path)
     save_file(dict(list(weights.items())[1:]), path, metadata={"format": "pt"})
-    with pytest.raises(PriorError, match=rf"lack 1 tensors of their .*these would be|Cannot load {part} from"):
+    with pytest.raises(PriorError, match=rf"lack 1 tensors of their|{part} cannot be loaded"):
         load(tmp_path / "saved")
 
 
@@ -386,7 +386,7 @@ def test_weights_under_names_of_another_release_are_refused(tmp_path: Path) -> N
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
     (path,) = (tmp_path / "saved" / "text_encoder").glob("*.safetensors")
     save_file({f"other.{name}": weight for name, weight in load_file(path).items()}, path, metadata={"format": "pt"})
-    with pytest.raises(PriorError, match=r"lack \d+ tensors of their CLIPTextModel, such as .*these would be random"):
+    with pytest.raises(PriorError, match=r"lack \d+ tensors of their CLIPTextModel, such as "):
         load(tmp_path / "saved")
 
 
@@ -412,7 +412,7 @@ def test_safety_checkers_are_not_loaded(tmp_path: Path) -> None:
     assert prior.pipeline.safety_checker is None  # type: ignore[attr-defined]
 
 
-def test_code_of_strangers_is_not_run(tmp_path: Path) -> None:
+def test_code_in_a_folder_is_not_run(tmp_path: Path) -> None:
     """If this fails, loading a prior runs a program that came with it."""
     import json
 
@@ -422,7 +422,7 @@ def test_code_of_strangers_is_not_run(tmp_path: Path) -> None:
     index = tmp_path / "saved" / "model_index.json"
     for name in (["pipeline", "Own"], "Own"):
         index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": name}))
-        with pytest.raises(PriorError, match=r"wants the pipeline .*Own.*, which is none of diffusers' own"):
+        with pytest.raises(PriorError, match=r"_class_name=.*Own.* must be .* diffusers"):
             load(tmp_path / "saved")
     assert not mark.exists()
 
@@ -473,7 +473,7 @@ def test_guidance_rescale_keeps_the_conditional_std() -> None:
 def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
     """If this fails, the end of a long prompt is lost and nobody is told which words."""
     prior = wrap(tiny_sd(tmp_path)).prior
-    with pytest.warns(UserWarning, match=r"The prompt is longer than 77 tokens: 't a cat' was cut off\. Shorten it"):
+    with pytest.warns(UserWarning, match=r"The prompt is longer than 77 tokens: 't a cat' is cut off\. Shorten it"):
         prior.conditioned(1, Conditions(prompt=LONG.strip(), size=(16, 16)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -483,16 +483,16 @@ def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, r"needs a prompt or prompt_embeds, one of the two\. Pass prompt='' to fill without a description"),
-        ({"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)}, r"needs a prompt or prompt_embeds, one of the two"),
-        ({"prompt": [7]}, r"prompt 7: it is a text, or a list with one for each image\. Correct it"),
-        ({"prompt": ["a", "b"]}, r"2 prompts for 1 images: give one for all, or one for each"),
-        ({"prompt": "a", "negative_prompt": ["a", "b"]}, r"2 negative prompts for 1 images: give one for all"),
-        ({"prompt": "a", "guidance_scale": -1.0}, r"guidance_scale -1\.0: it is 0 or more, and 1 is no guidance"),
-        ({"prompt": "a", "guidance_scale": float("nan")}, r"guidance_scale nan: it is 0 or more"),
-        ({"prompt": "a", "guidance_rescale": 1.5}, r"guidance_rescale 1\.5: it lies in \[0, 1\], and 0 is none"),
-        ({"prompt": "a", "class_labels": 1}, r"class_labels for a text-conditioned prior: it takes prompt, prompt_em"),
-        ({"prompt": "a", "pooled_prompt_embeds": torch.zeros(1, 8)}, r"pooled_prompt_embeds for a text-conditioned"),
+        ({}, r"needs either prompt or prompt_embeds\. Pass prompt='' to fill without a description"),
+        ({"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)}, r"needs either prompt or prompt_embeds"),
+        ({"prompt": [7]}, r"prompt=7 must be a text, or a list with one text for each image"),
+        ({"prompt": ["a", "b"]}, r"prompt has 2 values for 1 images\. Pass one for all, or one for each"),
+        ({"prompt": "a", "negative_prompt": ["a", "b"]}, r"negative_prompt has 2 values for 1 images\. Pass one for all"),
+        ({"prompt": "a", "guidance_scale": -1.0}, r"guidance_scale=-1 must be finite and at least 0 \(1 disables guidance\)\."),
+        ({"prompt": "a", "guidance_scale": float("nan")}, r"guidance_scale=nan must be finite and at least 0"),
+        ({"prompt": "a", "guidance_rescale": 1.5}, r"guidance_rescale=1\.5 must be from 0 to 1 \(0 disables rescaling\)"),
+        ({"prompt": "a", "class_labels": 1}, r"class_labels must be left out: a text-conditioned prior takes only prompt"),
+        ({"prompt": "a", "pooled_prompt_embeds": torch.zeros(1, 8)}, r"pooled_prompt_embeds must be left out"),
     ],
 )
 def test_wrong_conditions(unchecked: None, tmp_path: Path, asked: dict[str, Any], message: str) -> None:
@@ -503,38 +503,38 @@ def test_wrong_conditions(unchecked: None, tmp_path: Path, asked: dict[str, Any]
 
 def test_flux_takes_no_negative_prompt(tmp_path: Path) -> None:
     """If this fails, a negative prompt, or a scale that the model never sees, is dropped without a word."""
-    with pytest.raises(PriorError, match=r"negative_prompt for a text-conditioned prior: it takes prompt, prompt_emb"):
+    with pytest.raises(PriorError, match=r"negative_prompt must be left out: a text-conditioned prior takes only prompt"):
         wrap(tiny_flux(tmp_path))(photo(), hole(), prompt="a", negative_prompt="b", schedule=WALK)
-    with pytest.raises(PriorError, match=r"guidance_scale for a text-conditioned prior"):
+    with pytest.raises(PriorError, match=r"guidance_scale must be left out: a text-conditioned prior"):
         wrap(tiny_flux(tmp_path, guidance_embeds=False))(photo(), hole(), prompt="a", guidance_scale=2.0, schedule=WALK)
 
 
 def test_models_that_want_more_than_a_prompt(tmp_path: Path) -> None:
     """If this fails, a model that expects an image, a scale or a score as input gets noise in its place."""
-    with pytest.raises(PriorError, match=r"with 8 channels in, where its AutoencoderKL's latents give 4"):
+    with pytest.raises(PriorError, match=r"with 8 channels in is not supported: the latents of its AutoencoderKL have 4"):
         wrap(tiny_sd(tmp_path, in_channels=8))
-    with pytest.raises(PriorError, match=r"A UNet with 9 input channels was trained for inpainting"):
+    with pytest.raises(PriorError, match=r"UNets with 9 input channels are not supported: they are trained for inpainting"):
         wrap(tiny_sd(tmp_path, in_channels=9))
-    with pytest.raises(PriorError, match=r"A consistency model's or a refiner's UNet takes more than a prompt"):
+    with pytest.raises(PriorError, match=r"Consistency models and refiners are not supported"):
         wrap(tiny_sd(tmp_path, time_cond_proj_dim=4))
     for scheduler in (ScoreSdeVeScheduler(), CMStochasticIterativeScheduler(), FlowMatchEulerDiscreteScheduler()):
         other = tiny_sdxl(tmp_path)
         other.scheduler = scheduler
         name = type(scheduler).__name__
         with pytest.raises(
-            PriorError, match=rf"UNet2DConditionModel with a {name} is not supported: .* or as EDM\. Use"
+            PriorError, match=rf"UNet2DConditionModel with a {name} is not supported\. Use the scheduler .* EDM levels"
         ):
             wrap(other)
     silent = SimpleNamespace(components=tiny_sd(tmp_path).components, config={})
-    with pytest.raises(PriorError, match=r"A SimpleNamespace has no encode_prompt, so that its prompts cannot be read"):
+    with pytest.raises(PriorError, match=r"A SimpleNamespace cannot encode prompts \(it has no encode_prompt\)"):
         RePaintPipeline.from_pipe(silent)
 
 
 def test_the_image_size_must_be_told(tmp_path: Path) -> None:
     """If this fails, SDXL is told a wrong size, or a shifted schedule falls back to another one."""
-    with pytest.raises(PriorError, match=r"Stable Diffusion XL is told the image size: pass Conditions\(size="):
+    with pytest.raises(PriorError, match=r"size must be given for Stable Diffusion XL: Conditions\(size="):
         wrap(tiny_sdxl(tmp_path)).prior.conditioned(1, Conditions(prompt="a"))
-    with pytest.raises(PriorError, match=r"noise levels depend on the image size: pass Conditions\(size="):
+    with pytest.raises(PriorError, match=r"size must be given, because this prior's noise levels depend on it: Conditions\(size="):
         wrap(tiny_flux(tmp_path)).prior.schedule(4)
 
 
@@ -580,7 +580,7 @@ def test_offloading_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pipe.vae.use_slicing
     from helpers.tiny_priors import tiny_pipe
 
-    with pytest.raises(InputError, match=r"A PixelPrior wraps no diffusers pipeline that could offload its parts"):
+    with pytest.raises(InputError, match=r"A PixelPrior cannot be offloaded, because it does not wrap a diffusers pipeline"):
         tiny_pipe().enable_model_cpu_offload()
 
 
@@ -592,7 +592,7 @@ def test_missing_half_precision_operators(tmp_path: Path, monkeypatch: pytest.Mo
         raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
 
     monkeypatch.setattr(wrapped.prior.pipeline.unet, "forward", lacking)  # type: ignore[attr-defined]
-    with pytest.raises(PriorError, match=r"float16 cannot be used .*slow_conv2d_cpu.*torch_dtype=torch\.bfloat16 or"):
+    with pytest.raises(PriorError, match=r"cannot compute in float16 .*slow_conv2d_cpu.*torch_dtype=torch\.bfloat16 or"):
         wrapped(photo(), hole(), prompt="a", schedule=WALK)
 
 
@@ -629,4 +629,4 @@ def test_the_command_takes_prompts(
     assert not np.array_equal(*results)
     capsys.readouterr()
     assert run() == 2
-    assert "needs a prompt or prompt_embeds" in capsys.readouterr().err
+    assert "needs either prompt or prompt_embeds" in capsys.readouterr().err

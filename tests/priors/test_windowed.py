@@ -197,21 +197,18 @@ def test_a_prior_of_one_size_fills_larger_holes() -> None:
     result = pipe(image, white, class_labels=3, schedule=TWO, generator=0, output_type="np").images[0]
     assert np.array_equal(result[~white], image[~white])
     assert not np.array_equal(result[white], image[white])
-    with pytest.raises(PriorError, match=r"this DiT draws 16 x 16"):
+    with pytest.raises(PriorError, match=r"this DiT supports only 16 x 16"):
         pipe(image, white, class_labels=3, schedule=TWO, crop="off")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"size": 7}, r"Windows of 7 pixels for a prior that takes multiples of 2: give a multiple\."),
-        ({"size": 0}, r"Windows of 0 pixels for a prior"),
-        (
-            {"size": 8, "overlap": 8},
-            r"Windows of 8 pixels with overlap 8 in batches of 8: the overlap lies in",
-        ),
-        ({"size": 8, "overlap": -1}, r"with overlap -1"),
-        ({"size": 8, "overlap": 2, "batch": 0}, r"in batches of 0"),
+        ({"size": 7}, r"size=7 must be a multiple of 2 pixels"),
+        ({"size": 0}, r"size=0 must be an integer of at least 1"),
+        ({"size": 8, "overlap": 8}, r"overlap=8 must be an integer from 0 to 7 \(less than the window size\)\."),
+        ({"size": 8, "overlap": -1}, r"overlap=-1 must be an integer from 0 to 7"),
+        ({"size": 8, "overlap": 2, "batch": 0}, r"batch=0 must be an integer of at least 1"),
     ],
 )
 def test_what_windows_refuse(wrong: dict[str, int], message: str) -> None:
