@@ -1,4 +1,4 @@
-"""The library's version: results carry it."""
+"""The version of the library, recorded in results."""
 
 __all__ = ["__version__"]
 

@@ -194,7 +194,7 @@ REFUSED: list[tuple[list[object], str]] = [
     (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard 3/2: it is i/n with i from 1 to n"),
     (["photos", "masks", "--out", "out", "--class", "cat"], "class_labels"),
     (["photos", "masks", "--out", "out", "--latent-margin", "2"], "latent_margin=2 needs a latent prior"),
-    (["photos", "masks", "--out", "out", "--seed", "-1"], "Seed -1: seeds lie in"),
+    (["photos", "masks", "--out", "out", "--seed", "-1"], "seed=-1 must be an integer from 0 to"),
     (["photos", "masks", "--out", "out", "--batch-size", "0"], "Invalid value for '--batch-size'"),
     (["photos", "empty", "--out", "out"], "empty holds no picture"),
     (["photos", "few", "--out", "out"], "photos/p1.png has no mask in few (7 such)"),

@@ -1,4 +1,4 @@
-"""Guidance by the gradient of log p(y | x)."""
+"""Classifier guidance: shifting a prediction by the gradient of log p(y | x)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ Batch = Float[Tensor, "b *shape"]
 def guided(prediction: Prediction, x: Batch, level: Level, gradient: Batch) -> Prediction:
     """Shift a prediction by the gradient of log p(y | x) with respect to x (classifier guidance).
 
-    eps_hat <- eps_hat - sigma * gradient, and x0_hat follows. At alpha = 0 x says nothing about y: left unchanged.
+    eps_hat <- eps_hat - sigma * gradient, and x0_hat = (x - sigma eps_hat) / alpha. At alpha = 0, x carries no
+    information about y, and the prediction is returned unchanged.
+
+    Args:
+        prediction: the prediction for x.
+        x: (B, ...) the noisy sample.
+        level: noise level of x.
+        gradient: (B, ...) of log p(y | x), already multiplied by the guidance scale.
 
     Source:
         Dhariwal & Nichol 2021 (arXiv 2105.05233), Alg. 2, for any Gaussian path.

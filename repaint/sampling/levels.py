@@ -1,4 +1,15 @@
-"""The noise path that every model family shares: x_t = alpha_t * x0 + sigma_t * eps, eps ~ N(0, I)."""
+"""Noise levels, and the Gaussian algebra between them.
+
+Every model family follows one noise path, x_t = alpha_t * x0 + sigma_t * eps with eps ~ N(0, I):
+
+| family | alpha      | sigma        | models                                        |
+|--------|------------|--------------|-----------------------------------------------|
+| VP     | sqrt(abar) | sqrt(1-abar) | DDPM, guided-diffusion, Stable Diffusion, LDM |
+| VE     | 1          | sigma        | score-SDE VE, EDM, consistency models         |
+| flow   | 1 - s      | s            | rectified flow: SD 3, Flux                    |
+
+The sampler uses only (alpha, sigma), in float64, so one implementation serves all three families.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +28,7 @@ class Level:
     Attributes:
         alpha: gain of x0, >= 0, unitless.
         sigma: standard deviation of the noise, >= 0.
-        t: the clock the model was trained with; opaque to all but priors (VP: timestep index, VE: sigma, flow: 1000 s).
+        t: the model's own time variable, used only by priors (VP: timestep index, VE: sigma, flow: 1000 s).
     """
 
     alpha: float
@@ -26,7 +37,7 @@ class Level:
 
     @property
     def log_snr(self) -> float:
-        """lambda = log(alpha / sigma), half the log signal-to-noise ratio; infinite at the ends."""
+        """lambda = log(alpha / sigma), half the log signal-to-noise ratio: inf when clean, -inf for pure noise."""
         if self.sigma == 0:
             return math.inf
         return math.log(self.alpha / self.sigma) if self.alpha > 0 else -math.inf
@@ -36,28 +47,31 @@ CLEAN = Level(alpha=1.0, sigma=0.0, t=0.0)
 
 
 def renoise_scales(src: Level, dst: Level) -> tuple[float, float]:
-    """Gain and noise std that carry x from `src` up to the noisier `dst`, in one draw however far.
+    """Compute the gain and noise std that carry x from `src` up to the noisier `dst` in one draw.
 
     x_dst = gain * x_src + std * eps,  gain = alpha_dst / alpha_src,  std^2 = sigma_dst^2 - gain^2 sigma_src^2.
 
     Args:
         src: level of x now.
-        dst: target level, noisier than `src` or equal to it.
+        dst: target level, at least as noisy as `src`.
     Returns:
         (gain, std), float64 scalars.
     Raises:
-        NoiseLevelError: `dst` is cleaner than `src`.
+        NoiseLevelError: `dst` is cleaner than `src`, or `src` is pure noise (alpha = 0) and `dst` differs from it.
     Source:
         Lugmayr et al. 2022 (arXiv 2201.09865), Alg. 1 line 10, for any Gaussian path.
+
+    >>> renoise_scales(Level(alpha=1.0, sigma=3.0, t=0), Level(alpha=1.0, sigma=5.0, t=1))
+    (1.0, 4.0)
     """
     if src.alpha == 0:
         if dst.alpha == 0 and dst.sigma == src.sigma:
             return 1.0, 0.0
-        raise NoiseLevelError(f"Renoising from alpha = 0 to {dst}: pure noise has nothing to carry up. Start lower.")
+        raise NoiseLevelError(f"Cannot renoise from alpha=0 to {dst}: pure noise contains no signal.")
     gain = dst.alpha / src.alpha
     variance = dst.sigma**2 - (gain * src.sigma) ** 2
     if variance < -1e-12 * dst.sigma**2 or gain > 1 + 1e-12:
-        raise NoiseLevelError(f"Renoising from {src} to {dst}: the target is cleaner. Renoise up, denoise down.")
+        raise NoiseLevelError(f"Cannot renoise from {src} to {dst}: the target must be at least as noisy.")
     return gain, math.sqrt(max(variance, 0.0))
 
 
@@ -68,7 +82,7 @@ class Posterior:
     Attributes:
         x0_gain, x_gain: coefficients of the mean.
         small_std: std of the exact posterior ("beta tilde").
-        large_std: std of the forward step src <- dst ("beta"), the upper bound for data of unit variance.
+        large_std: std of the forward step from dst to src ("beta"), the upper bound for data of unit variance.
     """
 
     x0_gain: float
@@ -78,15 +92,18 @@ class Posterior:
 
 
 def posterior(src: Level, dst: Level) -> Posterior:
-    """Coefficients of the reverse step from `src` down to the cleaner `dst`.
+    """Compute the coefficients of the reverse step from `src` down to the cleaner `dst`.
 
     Raises:
         NoiseLevelError: `dst` is noisier than `src`.
     Source:
         Ho et al. 2020 (arXiv 2006.11239), eq. 6-7, written in (alpha, sigma) so that it holds for VP, VE and flow.
+
+    >>> posterior(Level(alpha=1.0, sigma=2.0, t=1), Level(alpha=1.0, sigma=1.0, t=0)).x_gain
+    0.25
     """
     if dst.sigma == 0:
-        # The exact limit: a clean target is x0 itself.
+        # The exact limit: x at a clean target is x0 itself.
         return Posterior(x0_gain=dst.alpha, x_gain=0.0, small_std=0.0, large_std=src.sigma)
     gain, std = renoise_scales(dst, src)
     shrink = (dst.sigma / src.sigma) ** 2

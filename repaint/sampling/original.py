@@ -1,4 +1,4 @@
-"""Configuration files of the original RePaint, .yml: the walk in them, as one of our YAML files."""
+"""Conversion of the original RePaint's .yml configuration files to presets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NESTED = ("jump2_length", "jump2_n_sample", "jump3_length", "jump3_n_sample")
 
 
 class _Jumps(BaseModel):
-    """`schedule_jump_params`. What stands for nothing at 1 may only be 1: no paper says what else it does."""
+    """`schedule_jump_params`. The parameters in NESTED and n_sample must be 1: no paper defines other values."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,11 +41,11 @@ class _Original(BaseModel):
 
 
 class Converted(NamedTuple):
-    """What a file gave.
+    """The result of a conversion.
 
     Attributes:
-        text: YAML in the form of `schedules/`.
-        left_out: the file's keys that are no part of a walk: model, data, program.
+        text: YAML in the format of `schedules/`.
+        left_out: keys of the file that do not describe the walk (model, data, program).
     """
 
     text: str
@@ -53,15 +53,16 @@ class Converted(NamedTuple):
 
 
 def convert(path: str | Path) -> Converted:
-    """Read the walk of a configuration of the original RePaint.
+    """Convert a configuration file of the original RePaint to a preset.
 
-    T = t_T levels spaced evenly over training's steps, j = jump_length, r = jump_n_sample, the known part drawn anew
-    at each step, ancestral steps: `schedules/paper.yaml` with the file's numbers.
+    The result is `schedules/paper.yaml` with the file's numbers: T = t_T levels spaced evenly over the training
+    steps, j = jump_length, r = jump_n_sample.
 
     Source:
         Lugmayr et al. 2022 (arXiv 2201.09865), Sec. 4.2 and 5.1.
     Raises:
-        ScheduleError: it cannot be read, has no `schedule_jump_params`, or asks for what has no published meaning.
+        ScheduleError: the file cannot be read, lacks `schedule_jump_params`, or uses a parameter without a
+            published definition.
     """
     path = Path(path)
     read = config.parse(
@@ -76,13 +77,13 @@ def convert(path: str | Path) -> Converted:
     for key in ("n_sample", *NESTED):
         if getattr(jumps, key) != 1:
             raise ScheduleError(
-                f"{path}: {key} is {shown(getattr(jumps, key))}: only 1 has a published meaning. "
-                "Write the walk you mean with 'jumps:', which nest, or 'levels:'."
+                f"{path}: {key}={shown(getattr(jumps, key))} must be 1 (other values have no published definition). "
+                "Write the walk as a preset with 'jumps' or 'levels' instead."
             )
     if read.timestep_respacing not in (None, "", jumps.t_T, str(jumps.t_T)):
         raise ScheduleError(
-            f"{path}: timestep_respacing {shown(read.timestep_respacing)} beside t_T {jumps.t_T}: the walk must cover "
-            "the steps that there are. Make them equal."
+            f"{path}: timestep_respacing={shown(read.timestep_respacing)} must equal t_T={jumps.t_T} (the walk covers "
+            "every step)."
         )
     content: dict[str, Any] = {
         "about": f"The walk of {path.name}.",

@@ -1,6 +1,6 @@
-"""From whatever a model outputs to the one pair the sampler uses: (x0_hat, eps_hat), with x = alpha x0 + sigma eps.
+"""Conversion of a model's output to the pair the sampler uses: (x0_hat, eps_hat), with x = alpha x0 + sigma eps.
 
-The four parametrisations are views of the same pair (alpha, sigma of any Gaussian path):
+The four parametrisations (alpha and sigma of any Gaussian path):
 
     epsilon       e         x0 = (x - sigma e) / alpha
     v_prediction  v = alpha eps - sigma x0
@@ -33,14 +33,14 @@ Batch = Float[Tensor, "b *shape"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a denoiser says about x at a level.
+    """A denoiser's prediction for x at a level.
 
     Attributes:
         x0_hat: (B, ...) the expected clean sample.
-        eps_hat: (B, ...) the noise that goes with it: x = alpha x0_hat + sigma eps_hat, always.
-        variance: (B, ...) in [0, 1] for models with learned variance: where between the posterior variance (0) and
-            the forward one (1) it lies, in the log domain. None for all others.
-        unguided: (B, ...) eps_hat before classifier-free guidance extrapolated it. None where nothing did.
+        eps_hat: (B, ...) the matching noise: x = alpha x0_hat + sigma eps_hat always holds.
+        variance: (B, ...) in [0, 1] for models with learned variance: the position between the posterior variance (0)
+            and the forward variance (1), in the log domain. None for other models.
+        unguided: (B, ...) eps_hat before classifier-free guidance extrapolated it. None without guidance.
     """
 
     x0_hat: Batch
@@ -50,12 +50,12 @@ class Prediction:
 
     @property
     def known_eps(self) -> Batch:
-        """The noise that the model sees in the known part. Guidance exaggerates, and what is known needs none of it."""
+        """The noise to use for the known part: the unguided one, since guidance exaggerates eps_hat."""
         return self.eps_hat if self.unguided is None else self.unguided
 
 
 class _FromX0(Prediction):
-    """A prediction whose eps_hat is worked out where something reads it: most steps with a fixed noise do not."""
+    """A prediction that computes eps_hat on first use; most steps with fixed noise never use it."""
 
     def __init__(self, x0_hat: Batch, x: Batch, level: Level, variance: Batch | None, unguided: Batch | None) -> None:
         vars(self).update(x0_hat=x0_hat, variance=variance, unguided=unguided, _x=x, _level=level)
@@ -69,13 +69,16 @@ class _FromX0(Prediction):
 
 @dataclass(frozen=True)
 class Clip:
-    """How x0_hat is kept in the range of the data. eps_hat is then derived again, so that both still explain x.
+    """Clipping of x0_hat to the range of the data. eps_hat is derived again afterwards, so that both still explain x.
 
     Attributes:
         limit: static clipping to [-limit, limit].
         quantile: dynamic thresholding instead (Saharia et al. 2022, arXiv 2205.11487, Sec. 2.3): each image is
-            clamped to s, this quantile of its |x0_hat|, and divided by s, with s in [1, max_value]; None is static.
+            clamped to s, this quantile of |x0_hat|, and divided by s, with s in [1, max_value]; None: static.
         max_value: upper bound of s.
+
+    >>> Clip(limit=1.0)(torch.tensor([[-3.0, 0.5]])).tolist()
+    [[-1.0, 0.5]]
     """
 
     limit: float = 1.0
@@ -84,10 +87,10 @@ class Clip:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Clip | None:
-        """What a scheduler's config asks for (thresholding, clip_sample, clip_denoised); None where for nothing.
+        """Read the clipping of a scheduler's config (thresholding, clip_sample, clip_denoised); None: no clipping.
 
         Raises:
-            NoiseLevelError: a value that no range can have.
+            NoiseLevelError: a range limit that is not a number or is out of range.
         """
         if config.get("thresholding"):
             return cls(
@@ -96,7 +99,7 @@ class Clip:
             )
         if config.get("clip_sample"):
             return cls(limit=config_number(config, "clip_sample_range", 1.0, 1e-6))
-        return cls() if config.get("clip_denoised") else None  # consistency models' name for it
+        return cls() if config.get("clip_denoised") else None  # the key of consistency models
 
     def __call__(self, x0_hat: Batch) -> Batch:
         if self.quantile is None:
@@ -109,7 +112,7 @@ class Clip:
 def _x0_from_epsilon(e: Batch, x: Batch, level: Level) -> Batch:
     if level.alpha == 0:
         raise NoiseLevelError(
-            "An epsilon prediction at alpha = 0 (zero terminal SNR): pure noise determines no x0. "
+            "alpha must be above 0 for epsilon predictions (zero terminal SNR leaves x0 undetermined). "
             "Use a scheduler without rescale_betas_zero_snr, or a model that predicts v or x0."
         )
     return torch.sub(x, e, alpha=level.sigma).div_(level.alpha)
@@ -146,29 +149,33 @@ def from_output(
     variance: Batch | None = None,
     unguided: Batch | None = None,
 ) -> Prediction:
-    """A model's output as a Prediction.
+    """Convert a model's output to a Prediction.
 
     Args:
         kind: the model's `prediction_type`, a key of PARAMETRISATIONS.
-        output: (B, ...) what the model returned, without its variance channels.
-        x: (B, ...) the noisy sample that it saw.
-        level: its noise level; sigma > 0.
+        output: (B, ...) the model's output, without variance channels.
+        x: (B, ...) the noisy sample that the model received.
+        level: noise level of x; sigma > 0.
         clip: range limit of x0_hat, or None.
-        variance: passed on, see `Prediction`.
-        unguided: (B, ...) the conditional output alone, where `output` was made from it by classifier-free guidance.
+        variance: stored in the Prediction.
+        unguided: (B, ...) the conditional output, if `output` is the result of classifier-free guidance.
     Raises:
         PriorError: an unknown kind.
         NoiseLevelError: an epsilon prediction at alpha = 0.
+
+    >>> level, x = Level(alpha=0.6, sigma=0.8, t=500), torch.tensor([[1.0]])
+    >>> prediction = from_output("sample", torch.tensor([[1.0]]), x, level)
+    >>> round(prediction.eps_hat.item(), 4)
+    0.5
     """
     if kind not in PARAMETRISATIONS:
         raise PriorError(
-            f"Prediction type {kind!r}: known are {', '.join(PARAMETRISATIONS)}.{nearest(kind, PARAMETRISATIONS)} "
-            "Correct prediction_type in the scheduler's config."
+            f"prediction_type={kind!r} must be one of {', '.join(PARAMETRISATIONS)}.{nearest(kind, PARAMETRISATIONS)}"
         )
     plain = None if unguided is None else from_output(kind, unguided, x, level, clip=clip).eps_hat
     x0_hat = PARAMETRISATIONS[kind](output, x, level)
     if clip is None and kind == "epsilon":
-        # eps as predicted: no rounding through x0 where sigma is small
+        # keep eps as predicted: a round trip through x0 loses digits when sigma is small
         return Prediction(x0_hat, output, variance, plain)
     if clip is not None:
         x0_hat = clip(x0_hat)
@@ -176,17 +183,24 @@ def from_output(
 
 
 def split_variance(output: Float[Tensor, "b c2 *space"]) -> tuple[Tensor, Tensor]:
-    """Split a learned-variance output of 2 C channels into (prediction, variance mix in [0, 1]).
+    """Split a learned-variance output of 2 C channels into (prediction, position between the variances).
 
-    The second half is in [-1, 1]; (v + 1) / 2 interpolates log variances (Nichol & Dhariwal 2021, arXiv 2102.09672,
-    eq. 15). A value outside is left as it is, as in the source.
+    The second half v is nominally in [-1, 1]; (v + 1) / 2 interpolates log variances. As in the source, values outside
+    [-1, 1] are kept.
+
+    Source:
+        Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 15.
     """
     prediction, v = output.chunk(2, dim=1)
     return prediction, (v + 1) / 2
 
 
 def weighted(*terms: tuple[float, Batch]) -> Batch:
-    """The sum of gain * tensor as one new tensor, with no other memory; a gain of 0 leaves its tensor out."""
+    """Sum gain * tensor into one new tensor, without temporaries; terms with gain 0 are skipped.
+
+    >>> weighted((2.0, torch.tensor([1.0])), (-0.5, torch.tensor([4.0]))).tolist()
+    [0.0]
+    """
     (gain, tensor), *rest = [term for term in terms if term[0] != 0] or terms[:1]
     total = gain * tensor
     for gain, tensor in rest:

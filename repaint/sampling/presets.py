@@ -1,14 +1,15 @@
-"""The YAML files of `schedules/`: where they are, what they may say, and one clear error where they are wrong.
+"""The YAML presets of `schedules/`: finding, reading and checking them.
 
-A preset is data about a whole method. This file reads and checks it; `schedule.py` and `method.py` give it meaning.
+A preset describes a whole method. This module reads it; `schedule.py` and `method.py` build objects from it.
 """
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from repaint import yaml_files as config
 from repaint.checks import nearest, shown
@@ -17,36 +18,44 @@ from repaint.errors import ScheduleError
 __all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read", "read_yaml"]
 
 
+def _plain(value: object) -> object:
+    """Convert any integer type to int, which is the only one pydantic accepts."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+Integer = Annotated[int, BeforeValidator(_plain)]
+
+
 class JumpRule(BaseModel):
-    """Resample at some levels: after the step that reaches level k, renoise up and denoise again.
+    """Resample at a set of levels: after the step that reaches level k, renoise up and denoise again.
 
     Attributes:
         jump_length: how many levels a jump goes up (the paper's j).
-        jump_n_sample: how often each piece is sampled in all (the paper's r); 1 means no jump.
-        start_resampling: the highest level k that jumps; None is the highest that the paper allows, steps - j - 1.
+        jump_n_sample: how many times each stretch is sampled in total (the paper's r); 1 makes no jump.
+        start_resampling: the highest level k that jumps; None: the highest the paper allows, steps - j - 1.
         stop_resampling: the lowest level k that jumps.
-        every: distance between levels that jump, counted up from `stop_resampling`; None is jump_length.
+        every: distance between levels that jump, counted up from `stop_resampling`; None: jump_length.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    jump_length: int = Field(ge=1)
-    jump_n_sample: int = Field(ge=1)
-    start_resampling: int | None = Field(default=None, ge=0)
-    stop_resampling: int = Field(default=0, ge=0)
-    every: int | None = Field(default=None, ge=1)
+    jump_length: Integer = Field(ge=1)
+    jump_n_sample: Integer = Field(ge=1)
+    start_resampling: Integer | None = Field(default=None, ge=0)
+    stop_resampling: Integer = Field(default=0, ge=0)
+    every: Integer | None = Field(default=None, ge=1)
 
     def anchors(self, steps: int) -> range:
-        """The levels k after which this rule jumps, on a grid of `steps` levels."""
+        """List the levels k after which this rule jumps, on a grid of `steps` levels."""
         top = steps - self.jump_length - 1
         high = top if self.start_resampling is None else min(top, self.start_resampling)
         return range(self.stop_resampling, high + 1, self.every or self.jump_length)
 
 
 class Counts(BaseModel):
-    """What a walk costs; recomputed and compared whenever a preset is read."""
+    """The cost of a walk, as a preset states it; `Method` checks it against the walk."""
 
-    # pydantic before 2.10 warns of any name that begins as its own methods do
+    # pydantic before 2.10 warns about field names that start with model_
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     transitions: int
@@ -55,16 +64,16 @@ class Counts(BaseModel):
 
 
 class Preset(BaseModel):
-    """One YAML file. `jumps` (rules) or `levels` (the whole walk), not both; neither is a straight descent."""
+    """The content of one YAML file. Give `jumps` (rules) or `levels` (the whole walk); neither is a plain descent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: str = ""
     source: str = ""
-    steps: int = Field(ge=1)
+    steps: Integer = Field(ge=1)
     spacing: str | None = None
     jumps: tuple[JumpRule, ...] = ()
-    levels: tuple[int, ...] | None = None
+    levels: tuple[Integer, ...] | None = None
     merge: str = "fresh"
     solver: str = "ddpm"
     corrector: str | None = None
@@ -73,27 +82,27 @@ class Preset(BaseModel):
 
 
 def folder() -> Path:
-    """`schedules/`: inside the package when it was installed from a wheel, beside it in a source checkout.
+    """Find the `schedules/` folder: inside an installed package, or beside it in a source checkout.
 
     Raises:
-        ScheduleError: there is none: the installation is incomplete.
+        ScheduleError: the folder is missing, so the installation is incomplete.
     """
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "schedules", package.parent / "schedules"):
         if (candidate / "paper.yaml").is_file():
             return candidate
     raise ScheduleError(
-        f"No presets beside {package}: the installation is incomplete. Reinstall repaint, or pass a YAML file's path."
+        f"{package}: the schedules folder is missing. Reinstall repaint, or pass the path of a YAML file."
     )
 
 
 def available() -> list[str]:
-    """Names of the presets that ship, sorted."""
+    """List the names of the bundled presets, sorted."""
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
 def read(name_or_path: str | Path) -> tuple[str, Preset]:
-    """A preset by name or by a YAML file's path: (its name, its content).
+    """Read a preset by name, or by the path of a YAML file, as (name, content).
 
     Raises:
         ScheduleError: no such preset or file, or a file that is not a valid preset.
@@ -102,24 +111,24 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
     if path.suffix.lower() not in {".yaml", ".yml"}:
         if str(name_or_path) not in available():
             raise ScheduleError(
-                f"No preset {shown(str(name_or_path))}: there are {', '.join(available())}."
-                f"{nearest(str(name_or_path), available())} A file of your own is named by its path, ending in .yaml."
+                f"preset={shown(str(name_or_path))} must be one of {', '.join(available())}, or a path ending in .yaml."
+                f"{nearest(str(name_or_path), available())}"
             )
         path = folder() / f"{name_or_path}.yaml"
     return path.stem, parse(config.read_text(path, ScheduleError), str(path))
 
 
 def read_yaml(path: str | Path) -> tuple[str, Preset]:
-    """A preset by a YAML file's path alone.
+    """Read a preset by the path of a YAML file.
 
     Raises:
-        ScheduleError: a bare name, or a file that is missing or no preset.
+        ScheduleError: the path does not end in .yaml or .yml, or the file is missing or not a valid preset.
     """
     if Path(path).suffix.lower() not in {".yaml", ".yml"}:
-        raise ScheduleError(f"{path} does not end in .yaml or .yml: rename it, or use from_preset for a preset's name.")
+        raise ScheduleError(f"path={path} must end in .yaml or .yml (use from_preset for the name of a preset).")
     return read(path)
 
 
 def parse(text: str, origin: str) -> Preset:
-    """Check YAML text as a preset; `origin` names it in errors."""
+    """Parse and check the YAML text of a preset; `origin` names it in errors."""
     return config.parse(text, origin, Preset, ScheduleError, what="a preset", begin="steps: 50")

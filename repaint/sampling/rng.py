@@ -1,30 +1,29 @@
 """Randomness as a value: one stream of normal draws per image.
 
-A result must not depend on the batch it was computed in, on an interruption, or on any global state. So every image
-owns a stream that starts at its seed, and a stream is immutable: `draw` returns the noise and the stream that follows.
+A result must not depend on the batch it is computed in, on interruptions, or on global state. So every image has its
+own stream, starting at its seed. Streams are immutable: `draw` returns the noise and the advanced streams.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from repaint.checks import shown
+from repaint.checks import is_integer, shown, whole_number
 from repaint.errors import InputError
 
 __all__ = ["MAX_SEED", "Draws", "NoiseStreams", "Seedable", "seeds_for"]
 
-# PyTorch's CPU generator uses the low 32 bits of a seed: larger seeds would silently repeat smaller ones.
+# PyTorch's CPU generator uses only the low 32 bits of a seed, so larger seeds would repeat smaller ones.
 MAX_SEED = 2**32 - 1
 
-Seedable = int | torch.Generator | Sequence[int] | Sequence[torch.Generator] | None
+Seedable = SupportsIndex | torch.Generator | Iterable[SupportsIndex] | Iterable[torch.Generator] | None
 
 
 @dataclass(frozen=True)
@@ -39,58 +38,64 @@ class NoiseStreams:
 
     @classmethod
     def from_seeds(cls, seeds: Sequence[int]) -> NoiseStreams:
-        """Streams that start at these seeds, each in [0, 2**32)."""
+        """Start one stream per seed, each in [0, 2**32)."""
         return cls(torch.stack([torch.Generator().manual_seed(seed).get_state() for seed in seeds]))
 
     def draw(
         self, shape: torch.Size, dtype: torch.dtype, *, pinned: bool = False
     ) -> tuple[Float[Tensor, "b *shape"], NoiseStreams]:
-        """Standard normal noise, each image from its own stream, and the streams after it.
+        """Draw standard normal noise, each image from its own stream, and return the streams after it.
 
         Args:
-            shape: (B, ...); B is the number of streams, or a multiple of it: then each stream serves as many
-                consecutive samples, which makes large populations cheap.
-            dtype: float32 or float64. Lower precisions draw float32 first, so that a seed means one image.
-            pinned: in page-locked memory, from which a copy to a GPU does not hold up the host.
+            shape: (B, ...); B is the number of streams or a multiple of it. With a multiple, each stream serves that
+                many consecutive samples, which makes large populations cheap.
+            dtype: float32 or float64. For half precision draw float32 and cast, so that a seed gives one image.
+            pinned: allocate in page-locked memory, so that the copy to a GPU is asynchronous.
         Returns:
-            Noise on the CPU, where a seed gives the same numbers whatever device the model runs on.
+            Noise on the CPU, so that a seed gives the same numbers on every device, and the advanced streams.
         """
         noise = torch.empty(shape, dtype=dtype, pin_memory=pinned)
         states = []
         for state, own in zip(self.states, noise.chunk(len(self.states)), strict=True):
             generator = torch.Generator()
-            generator.set_state(state.clone())  # a row that is a view crashed PyTorch 2.15's set_state
+            generator.set_state(state.clone())  # PyTorch 2.15's set_state crashes on a view
             own.normal_(generator=generator)
             states.append(generator.get_state())
         return noise, NoiseStreams(torch.stack(states))
 
 
 def seeds_for(count: int, generator: Seedable) -> list[int]:
-    """One seed per image from what a caller may pass as `generator`.
+    """Convert the `generator` argument to one seed per image.
 
-    An int s gives s, s + 1, ..., so that image i of a batch is the image that seed s + i gives alone. A
-    `torch.Generator` is drawn from once per image (and advances, as callers of diffusers expect). A list names the
-    seed or generator of each image. None takes fresh entropy from the operating system.
-
+    Args:
+        count: the number of images.
+        generator: an integer s gives s, s + 1, ..., so that image i equals the single image of seed s + i.
+            A `torch.Generator` is drawn from once per image and advances, as in diffusers. A list gives the seed or
+            generator of each image. None uses entropy from the operating system.
     Raises:
-        InputError: a seed outside [0, 2**32), or a list of another length.
+        InputError: a seed outside [0, 2**32), or a list whose length is not `count`.
+
+    >>> seeds_for(3, 7)
+    [7, 8, 9]
+    >>> seeds_for(2, [5, 1])
+    [5, 1]
     """
     if generator is None:
         return [secrets.randbelow(MAX_SEED + 1) for _ in range(count)]
     if isinstance(generator, torch.Generator):
         return [_seed_from(generator) for _ in range(count)]
-    if isinstance(generator, (int, Integral)):
-        return [_checked(int(generator) + i) for i in range(count)]
+    if is_integer(generator):
+        return [_checked(int(generator) + i) for i in range(count)]  # type: ignore[arg-type]
     try:
-        each: list[Any] = list(generator)
+        each: list[Any] = list(generator)  # type: ignore[arg-type]
     except TypeError as error:
         raise InputError(
-            f"Seed {shown(generator)}: it is an int, a torch.Generator, or a list of these. Pass one."
+            f"generator={shown(generator)} must be an integer, a torch.Generator, or a list of these."
         ) from error
     if len(each) != count:
         raise InputError(
-            f"{len(each)} generators or seeds for {count} images: there must be one each. "
-            "Pass a list of that length, or one int: image i then takes seed + i."
+            f"generator has {len(each)} entries but must have one per image, {count} (or be one integer: image i uses "
+            "seed + i)."
         )
     return [_seed_from(g) if isinstance(g, torch.Generator) else _checked(g) for g in each]
 
@@ -99,12 +104,8 @@ def _seed_from(generator: torch.Generator) -> int:
     return int(torch.randint(MAX_SEED + 1, (), generator=generator, device=generator.device))
 
 
-def _checked(seed: int) -> int:
-    if not isinstance(seed, Integral) or not 0 <= seed <= MAX_SEED:
-        raise InputError(
-            f"Seed {shown(seed)}: seeds lie in [0, {MAX_SEED}], since larger ones repeat. Choose one of these."
-        )
-    return int(seed)
+def _checked(seed: object) -> int:
+    return whole_number("seed", seed, 0, MAX_SEED, hint="PyTorch repeats larger seeds")
 
 
 class Draws:

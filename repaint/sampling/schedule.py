@@ -1,20 +1,20 @@
-"""The walk over noise levels as pure data: where it goes, in what order, and what it costs, before anything runs.
+"""The walk over noise levels as data: its order and its cost are known before anything runs.
 
 A walk is a list of levels that ends at 0 (clean). A step down costs one model call; a step up ("renoise") costs one
-draw of noise. The paper's parameters, nested jumps, windows and hand-written lists all become such a list.
+draw of noise. The paper's parameters, nested jumps, windows and hand-written lists all compile to such a list.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from repaint.checks import shown
+from repaint.checks import is_integer, shown, whole_number
 from repaint.errors import ScheduleError
 from repaint.sampling import presets
 from repaint.sampling.presets import JumpRule
@@ -24,76 +24,98 @@ if TYPE_CHECKING:
 
 __all__ = ["JumpRule", "JumpSchedule"]
 
-MAX_TRANSITIONS = 1_000_000  # nested rules multiply; beyond this a walk is a mistake, not a plan
+MAX_TRANSITIONS = 1_000_000  # nested rules multiply; a longer walk is a mistake
 
 
 @dataclass(frozen=True)
 class JumpSchedule:
     """A walk over the levels 0 (clean) ... steps (noisiest).
 
+    Any integer type is accepted, such as numpy.int64, and stored as int.
+
     Attributes:
-        levels: every level visited, in order; ends at 0. Jumps made from rules go up level by level, as the paper
+        levels: every level visited, in order; ends at 0. Walks made from rules go up level by level, as the paper
             counts them; the sampler still makes each jump in one draw (see `moves`).
-        steps: the number of the grid's noisiest level.
+        steps: the index of the grid's noisiest level.
     Raises:
-        ScheduleError: the walk is empty, leaves 0 ... steps, stands still, or does not end clean.
+        ScheduleError: the walk has fewer than two levels, leaves 0 ... steps, repeats a level, or does not end at 0.
     """
 
     levels: tuple[int, ...]
     steps: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int):
-            raise ScheduleError(f"{shown(self.steps)} steps: they are a whole number. Give the noisiest level's.")
-        if len(self.levels) < 2:
-            raise ScheduleError(f"A walk of {len(self.levels)} levels: it needs two at least. Begin at the noisiest.")
-        for level in self.levels:
-            if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= self.steps:
-                raise ScheduleError(
-                    f"Level {shown(level)} in a walk over 0 ... {self.steps}: it leaves the grid. Stay inside."
-                )
-        for src, dst in self.transitions:
+        steps = whole_number("steps", self.steps, 1, error=ScheduleError)
+        levels = tuple(
+            level if type(level) is int and 0 <= level <= steps else _checked_level(i, level, steps)
+            for i, level in enumerate(self.levels)
+        )
+        if len(levels) < 2:
+            raise ScheduleError(f"levels={levels} must have at least 2 entries (the start, and 0 at the end).")
+        for i, (src, dst) in enumerate(pairwise(levels), start=1):
             if src == dst:
-                raise ScheduleError(f"The walk stands still at level {src}: each move must go up or down. Remove one.")
-        if self.levels[-1] != 0:
-            raise ScheduleError(f"The walk ends at level {self.levels[-1]}: a result must be clean. End it with 0.")
+                raise ScheduleError(f"levels[{i}]={dst} must differ from the level before it.")
+        if levels[-1] != 0:
+            raise ScheduleError(f"levels[-1]={levels[-1]} must be 0 (a walk ends at the clean level).")
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "levels", levels)
 
     @classmethod
     def paper(
-        cls, steps: int = 250, jump_length: int = 10, jump_n_sample: int = 10, start_resampling: int | None = None
+        cls,
+        steps: SupportsIndex = 250,
+        jump_length: SupportsIndex = 10,
+        jump_n_sample: SupportsIndex = 10,
+        start_resampling: SupportsIndex | None = None,
     ) -> JumpSchedule:
-        """RePaint's own walk: T = steps, j = jump_length, r = jump_n_sample.
+        """Build the walk of the RePaint paper: T = steps, j = jump_length, r = jump_n_sample.
 
         After the step that reaches level k = 0, j, 2j, ... < T - j, renoise by j levels and denoise again, r - 1 times.
-        `start_resampling` limits that to k <= start_resampling.
+        `start_resampling` limits this to k <= start_resampling.
 
+        Raises:
+            ScheduleError: a value out of range, or no level to jump from.
         Source:
             Lugmayr et al. 2022 (arXiv 2201.09865), Sec. 4.2.
+
+        >>> walk = JumpSchedule.paper(steps=4, jump_length=2, jump_n_sample=2)
+        >>> walk.levels, walk.model_calls
+        ((4, 3, 2, 1, 0, 1, 2, 1, 0), 6)
         """
-        rule = _rule(jump_length=jump_length, jump_n_sample=jump_n_sample, start_resampling=start_resampling)
+        rule = JumpRule(
+            jump_length=whole_number("jump_length", jump_length, 1, error=ScheduleError),
+            jump_n_sample=whole_number("jump_n_sample", jump_n_sample, 1, error=ScheduleError),
+            start_resampling=None
+            if start_resampling is None
+            else whole_number("start_resampling", start_resampling, 0, error=ScheduleError),
+        )
         return cls.from_rules(steps, [rule])
 
     @classmethod
-    def from_rules(cls, steps: int, rules: Iterable[JumpRule]) -> JumpSchedule:
-        """A descent with any number of jump rules at once.
+    def from_rules(cls, steps: SupportsIndex, rules: Iterable[JumpRule]) -> JumpSchedule:
+        """Build a descent with any number of jump rules.
 
-        Longer jumps enclose shorter ones: after a jump, all shorter rules begin anew, so the stretch below it is
+        Longer jumps enclose shorter ones: after a jump, all shorter rules start over, so the stretch below it is
         resampled in full each time.
 
         Args:
-            steps: number of the noisiest level.
+            steps: the index of the noisiest level, from 1.
             rules: see `JumpRule`.
         Raises:
             ScheduleError: a rule that would never jump, or a walk of more than a million transitions.
+
+        >>> late = JumpRule(jump_length=1, jump_n_sample=3, start_resampling=0)
+        >>> JumpSchedule.from_rules(3, [late]).levels
+        (3, 2, 1, 0, 1, 0, 1, 0)
         """
         rules = sorted(rules, key=lambda rule: -rule.jump_length)
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ScheduleError(f"{shown(steps)} steps: a walk has one step at least. Give a whole number from 1.")
+        steps = whole_number("steps", steps, 1, error=ScheduleError)
         for rule in rules:
-            if rule.jump_n_sample > 1 and not rule.anchors(steps):
+            anchors_of = rule.anchors(steps)
+            if rule.jump_n_sample > 1 and not anchors_of:
                 raise ScheduleError(
-                    f"A jump of {rule.jump_length} levels from {rule.start_resampling} down to {rule.stop_resampling} "
-                    f"never happens in {steps} steps: jumps start below level steps - jump_length. Shorten it."
+                    f"jump_length={rule.jump_length} must allow a jump within steps={steps} (jumps start at levels "
+                    f"{anchors_of.start} to {anchors_of.stop - 1}, which is empty)."
                 )
         anchors = [rule.anchors(steps) for rule in rules]
         made: list[Counter[int]] = [Counter() for _ in rules]  # jumps from each level
@@ -110,49 +132,57 @@ class JumpSchedule:
                     break
             if len(levels) - 1 > MAX_TRANSITIONS:
                 raise ScheduleError(
-                    f"These {len(rules)} nested rules make a walk of over {MAX_TRANSITIONS} transitions: that would "
-                    "not end in a lifetime. Lower jump_n_sample or widen `every`."
+                    f"The walk must have at most {MAX_TRANSITIONS} transitions (steps={steps}, {len(rules)} jump "
+                    "rules). Lower steps or jump_n_sample, or raise every."
                 )
         return cls(tuple(levels), steps)
 
     @classmethod
-    def from_levels(cls, levels: Sequence[int], steps: int | None = None) -> JumpSchedule:
-        """A walk written by hand: the levels to visit, in order, ending at 0.
+    def from_levels(cls, levels: Iterable[SupportsIndex], steps: SupportsIndex | None = None) -> JumpSchedule:
+        """Build a walk from a list of the levels to visit, in order, ending at 0.
 
-        A drop of several levels is one model call. `steps` is the grid's noisiest level; None: the highest visited.
+        A drop of several levels is one model call.
+
+        Args:
+            levels: integers in [0, steps], such as a list or a numpy array.
+            steps: the index of the grid's noisiest level; None: the highest level visited.
+
+        >>> walk = JumpSchedule.from_levels([10, 5, 7, 0], steps=20)
+        >>> walk.transitions, walk.model_calls
+        (((10, 5), (5, 7), (7, 0)), 2)
         """
-        levels = tuple(levels)
-        return cls(
-            levels, max((level for level in levels if isinstance(level, int)), default=0) if steps is None else steps
-        )
+        visited: tuple[Any, ...] = tuple(levels)
+        if steps is None:
+            steps = max([1, *(int(level) for level in visited if is_integer(level))])
+        return cls(visited, whole_number("steps", steps, 1, error=ScheduleError))
 
     @classmethod
     def from_preset(cls, name: str) -> JumpSchedule:
-        """The walk of a preset in `schedules/`; `Method.from_preset` gives the whole method."""
+        """Read the walk of a preset in `schedules/`; `Method.from_preset` reads the whole method."""
         return cls.from_content(presets.read(name)[1])
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> JumpSchedule:
-        """The walk of a YAML file in the form of those in `schedules/`."""
+        """Read the walk of a YAML file in the format of `schedules/`."""
         return cls.from_content(presets.read_yaml(path)[1])
 
     @classmethod
     def from_content(cls, preset: presets.Preset) -> JumpSchedule:
-        """The walk that a checked preset describes; `Method` compares its stated counts."""
+        """Build the walk of a parsed preset. `Method` checks the counts that the preset states."""
         if preset.levels is not None and preset.jumps:
-            raise ScheduleError("Both 'jumps' and 'levels' are given: a walk has one description. Remove one of them.")
+            raise ScheduleError("A preset must give 'jumps' or 'levels', not both. Remove one of them.")
         if preset.levels is not None:
             return cls.from_levels(preset.levels, preset.steps)
         return cls.from_rules(preset.steps, preset.jumps)
 
     @property
     def transitions(self) -> tuple[tuple[int, int], ...]:
-        """Consecutive pairs (src, dst) of `levels`."""
+        """The consecutive pairs (src, dst) of `levels`."""
         return tuple(pairwise(self.levels))
 
     @property
     def moves(self) -> tuple[tuple[int, int], ...]:
-        """The transitions as the sampler makes them: a run of renoises is one jump, in one draw."""
+        """The transitions as the sampler makes them: consecutive renoises are one jump, in one draw."""
         moves: list[tuple[int, int]] = []
         for src, dst in self.transitions:
             if moves and src < dst and moves[-1][0] < moves[-1][1]:
@@ -163,34 +193,33 @@ class JumpSchedule:
 
     @property
     def model_calls(self) -> int:
-        """Denoiser calls per image: one for each transition down."""
+        """The denoiser calls per image: one for each transition down."""
         return sum(src > dst for src, dst in self.transitions)
 
     @property
     def renoises(self) -> int:
-        """Levels renoised, counted one by one as the paper does."""
+        """The number of levels renoised, counted one by one as in the paper."""
         return sum(dst - src for src, dst in self.transitions if dst > src)
 
     def __len__(self) -> int:
         """The number of transitions."""
         return len(self.levels) - 1
 
-    def capped(self, level: int) -> JumpSchedule:
-        """The same walk begun at `level`: what lies before is left out and no later jump goes above.
+    def capped(self, level: SupportsIndex) -> JumpSchedule:
+        """Start the same walk at `level`: drop everything before its first visit, and jump no higher.
 
         Raises:
             ScheduleError: the walk never visits this level, or it is 0.
         """
-        if not isinstance(level, int) or level not in self.levels or level == 0:
-            raise ScheduleError(
-                f"The walk never stands at level {shown(level)} with work left: begin at one it visits."
-            )
-        below = [min(visited, level) for visited in self.levels[self.levels.index(level) :]]
+        if not is_integer(level) or level not in self.levels or level == 0:
+            raise ScheduleError(f"level={shown(level)} must be a level above 0 that the walk visits.")
+        start = int(level)
+        below = [min(visited, start) for visited in self.levels[self.levels.index(start) :]]
         kept = [below[0], *(dst for src, dst in pairwise(below) if src != dst)]
         return JumpSchedule(tuple(kept), self.steps)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw level over transition, as the paper draws it; returns the matplotlib axes."""
+        """Plot level against transition, as in the paper, and return the matplotlib axes."""
         if ax is None:
             import matplotlib.pyplot as plt
 
@@ -204,7 +233,7 @@ class JumpSchedule:
         return ax
 
     def _repr_png_(self) -> bytes:
-        """The plot, for notebooks."""
+        """Render the plot as PNG for notebooks."""
         from matplotlib.figure import Figure
 
         figure, file = Figure(figsize=(8, 3), layout="constrained"), BytesIO()
@@ -213,11 +242,5 @@ class JumpSchedule:
         return file.getvalue()
 
 
-def _rule(**values: int | None) -> JumpRule:
-    """A JumpRule from Python arguments, with this library's error where they are wrong."""
-    try:
-        return JumpRule.model_validate(values)
-    except ValueError as error:
-        raise ScheduleError(
-            f"Jump rule {shown(values)}: lengths and counts are whole numbers from 1. Correct them."
-        ) from error
+def _checked_level(i: int, level: object, steps: int) -> int:
+    return whole_number(f"levels[{i}]", level, 0, steps, error=ScheduleError)

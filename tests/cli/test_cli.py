@@ -118,7 +118,7 @@ BAD = [
     ({"mask": "none.png"}, "No file none.png: an image path must exist."),
     ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
     ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
-    ({"--schedule": "papr"}, "No preset 'papr': there are "),
+    ({"--schedule": "papr"}, "preset='papr' must be one of "),
     ({"--schedule": "papr"}, "Did you mean 'paper'?"),
     ({"--schedule": "none.yaml"}, "Cannot read none.yaml: "),
     ({"--schedule": "typo.yaml"}, "typo.yaml: unknown key 'stepps': allowed are "),
@@ -137,7 +137,7 @@ BAD = [
     ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
     ({"--dtype": "float8"}, "--dtype float8: it is one of float32, bfloat16, float16. Choose one."),
     ({"--device": "gpu"}, "device='gpu' must be a device that PyTorch can use on this computer"),
-    ({"--seed": "-1"}, "Seed -1: seeds lie in [0, 4294967295]"),
+    ({"--seed": "-1"}, "seed=-1 must be an integer from 0 to 4294967295"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
     ({"--sede": "1"}, "No such option"),
     ({"--out": None}, "Missing option '--out'"),
@@ -231,7 +231,7 @@ def test_schedule_show(run: Run, folder: Path) -> None:
         ("typo.yaml", "unknown key 'stepps': allowed are about, source, steps"),
         ("broken.yaml", "is not YAML: "),
         ("none.yaml", "Cannot read none.yaml: "),
-        ("photo.png", "No preset 'photo.png': "),
+        ("photo.png", "preset='photo.png' must be one of "),
     ],
 )
 def test_schedule_errors(run: Run, folder: Path, name: str, message: str) -> None:

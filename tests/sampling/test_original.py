@@ -1,4 +1,4 @@
-"""Configurations of the original RePaint, read as schedules."""
+"""Conversion of the original RePaint's configuration files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CONF: dict[str, Any] = {
 
 def conf(folder: Path, jumps: dict[str, Any] | None = None, **more: Any) -> Path:
     path = folder / "conf.yml"
-    told = CONF | {"schedule_jump_params": CONF["schedule_jump_params"] | (jumps or {})} | more
-    path.write_text(yaml.safe_dump({key: value for key, value in told.items() if value is not ...}))
+    content = CONF | {"schedule_jump_params": CONF["schedule_jump_params"] | (jumps or {})} | more
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not ...}))
     return path
 
 
@@ -36,7 +36,7 @@ def method(path: Path, folder: Path) -> Method:
 
 
 def test_the_papers_configuration_is_the_paper_preset(tmp_path: Path) -> None:
-    """If this fails, whoever moves here from the original gets another walk than the paper's."""
+    """If this fails, the original's configuration converts to another method than `paper`."""
     mine, paper = method(conf(tmp_path), tmp_path), Method.from_preset("paper")
     assert (mine.schedule, mine.merge, mine.solver, mine.corrector, mine.spacing) == (
         (paper.schedule, paper.merge, paper.solver, paper.corrector, paper.spacing)
@@ -55,26 +55,28 @@ def test_the_papers_configuration_is_the_paper_preset(tmp_path: Path) -> None:
         ({"jump2_length": 1, "jump3_n_sample": 1}, {}, 2410),
     ],
 )
-def test_its_numbers_are_read(tmp_path: Path, jumps: dict[str, Any], more: dict[str, Any], calls: int) -> None:
-    """If this fails, a number of the file is passed over, and the walk costs something else."""
+def test_numbers_are_read(tmp_path: Path, jumps: dict[str, Any], more: dict[str, Any], calls: int) -> None:
+    """If this fails, a number of the file is ignored, and the walk has another cost."""
     assert method(conf(tmp_path, jumps, **more), tmp_path).model_calls == calls
 
 
 @pytest.mark.parametrize(
     ("jumps", "more", "message"),
     [
-        ({"n_sample": 2}, {}, "n_sample is 2: only 1 has a published meaning"),
-        ({"jump2_length": 3}, {}, "jump2_length is 3: only 1 has a published meaning"),
+        ({"n_sample": 2}, {}, "n_sample=2 must be 1 (other values have no published definition)"),
+        ({"jump2_length": 3}, {}, "jump2_length=3 must be 1 (other"),
         ({"jump_lenght": 3}, {}, "unknown key 'schedule_jump_params.jump_lenght'"),
         ({"t_T": 0}, {}, "schedule_jump_params.t_T is 0"),
         ({"jump_length": "ten"}, {}, "schedule_jump_params.jump_length is 'ten'"),
-        ({}, {"timestep_respacing": "100"}, "timestep_respacing '100' beside t_T 250"),
-        ({}, {"timestep_respacing": "ddim250"}, "timestep_respacing 'ddim250' beside t_T 250"),
+        ({}, {"timestep_respacing": "100"}, "timestep_respacing='100' must equal t_T=250"),
+        ({}, {"timestep_respacing": "ddim250"}, "timestep_respacing='ddim250' must equal t_T=250"),
         ({}, {"schedule_jump_params": ...}, "key 'schedule_jump_params' is missing"),
     ],
 )
-def test_what_it_refuses(tmp_path: Path, jumps: dict[str, Any], more: dict[str, Any], message: str) -> None:
-    """If this fails, a setting that means nothing here is dropped without a word."""
+def test_unsupported_settings_are_refused(
+    tmp_path: Path, jumps: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
+    """If this fails, an unsupported setting is dropped silently."""
     path = conf(tmp_path, jumps, **more)
     with pytest.raises(ScheduleError) as caught:
         convert(path)

@@ -1,9 +1,10 @@
-"""Seeds and streams: one per image, whatever the batch."""
+"""Seeds and noise streams: one per image, independent of the batch."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,13 +15,19 @@ from repaint.sampling.rng import MAX_SEED, NoiseStreams, seeds_for
 
 
 def test_an_int_counts_up() -> None:
-    """If this fails, image i of a batch is not the image that seed + i gives alone."""
+    """If this fails, image i of a batch differs from the single image of seed + i."""
     assert seeds_for(3, 7) == [7, 8, 9]
-    assert seeds_for(1, 9) == [9]
 
 
-def test_a_list_names_each() -> None:
-    """If this fails, a list of seeds or generators is not one per image."""
+def test_seeds_of_any_integer_type() -> None:
+    """If this fails, seeds from numpy are refused, or results carry seeds that JSON cannot store."""
+    found = [*seeds_for(2, np.int64(7)), *seeds_for(2, np.arange(2)), *seeds_for(2, [np.uint32(5), 6])]
+    assert found == [7, 8, 0, 1, 5, 6]
+    assert {type(seed) for seed in found} == {int}
+
+
+def test_a_list_gives_one_seed_per_image() -> None:
+    """If this fails, a list of seeds or generators is not used one per image."""
     assert seeds_for(2, [5, 5]) == [5, 5]
     generators = [torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)]
     first, second = seeds_for(2, generators)
@@ -28,7 +35,7 @@ def test_a_list_names_each() -> None:
 
 
 def test_a_generator_advances() -> None:
-    """If this fails, a caller who passes one generator twice, as with diffusers, gets the same image twice."""
+    """If this fails, two calls with one generator give the same image twice, unlike in diffusers."""
     generator = torch.Generator().manual_seed(0)
     first, again = seeds_for(2, generator), seeds_for(2, generator)
     assert len({*first, *again}) == 4
@@ -36,32 +43,36 @@ def test_a_generator_advances() -> None:
     assert all(0 <= seed <= MAX_SEED for seed in first)
 
 
-def test_nothing_is_fresh_entropy() -> None:
-    """If this fails, runs without a seed all give one image, or draw from (and disturb) PyTorch's global generator."""
+def test_none_uses_fresh_entropy() -> None:
+    """If this fails, runs without a seed repeat one image, or advance PyTorch's global generator."""
     state = torch.get_rng_state()
     assert len({*seeds_for(4, None), *seeds_for(4, None)}) == 8  # 2^32 values: a collision in 10^8 runs
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("count", "generator", "message"),
     [
-        (1, -1, r"Seed -1: seeds lie in \[0, 4294967295\]"),
-        (1, 2**32, r"Seed 4294967296: .*since larger ones repeat"),
-        (2, MAX_SEED, r"Seed 4294967296"),  # the second image's
-        (1, [2**32], r"Seed 4294967296"),
-        (3, [1, 2], r"2 generators or seeds for 3 images: there must be one each.*image i then takes seed \+ i"),
-        (1, [], r"0 generators or seeds for 1 images"),
+        (1, -1, r"^seed=-1 must be an integer from 0 to 4294967295 \(PyTorch repeats larger seeds\)\.$"),
+        (1, 2**32, r"^seed=4294967296 must be an integer from 0"),
+        (2, MAX_SEED, r"^seed=4294967296 must be"),  # the second image's
+        (1, [2**32], r"^seed=4294967296 must be"),
+        (3, [1, 2], r"^generator has 2 entries but must have one per image, 3 \(.*image i uses seed \+ i\)\.$"),
+        (1, [], r"^generator has 0 entries but must have one per image, 1"),
+        (1, True, r"^generator=True must be an integer, a torch\.Generator, or a list"),
+        (1, [True], r"^seed=True must be an integer"),
+        (1, 1.5, r"^generator=1\.5 must be an integer"),
     ],
 )
-def test_seeds_that_cannot_be_are_refused(count: int, generator: Any, message: str) -> None:
-    """If this fails, two different seeds give one image, or an image has none."""
+def test_invalid_seeds_are_refused(count: int, generator: Any, message: str) -> None:
+    """If this fails, two different seeds give one image, or an image has no seed."""
     with pytest.raises(InputError, match=message):
         seeds_for(count, generator)
 
 
 def test_larger_seeds_do_repeat() -> None:
-    """If this fails, PyTorch uses all 64 bits now, and MAX_SEED may grow."""
+    """If this fails, PyTorch now uses all 64 bits of a seed, and MAX_SEED can be raised."""
     streams = NoiseStreams.from_seeds([5])
     assert torch.equal(torch.Generator().manual_seed(2**32 + 5).get_state()[8:], streams.states[0][8:])
 
@@ -71,7 +82,7 @@ def test_larger_seeds_do_repeat() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_streams_do_not_depend_on_their_batch(dtype: torch.dtype) -> None:
-    """If this fails, an image's noise changes with its neighbours."""
+    """If this fails, an image's noise depends on the rest of the batch."""
     together, streams = NoiseStreams.from_seeds([1, 2, 3]), []
     for _ in range(3):
         noise, together = together.draw(torch.Size([3, 2, 5]), dtype)
@@ -85,7 +96,7 @@ def test_streams_do_not_depend_on_their_batch(dtype: torch.dtype) -> None:
 
 
 def test_drawing_changes_nothing_in_place() -> None:
-    """If this fails, a kept state's randomness moves on without it."""
+    """If this fails, drawing from a stream changes a saved state."""
     streams = NoiseStreams.from_seeds([1])
     before = streams.states.clone()
     first, after = streams.draw(torch.Size([1, 4]), torch.float64)
@@ -103,7 +114,7 @@ def test_one_stream_may_serve_a_population() -> None:
 
 
 def test_noise_is_standard_normal() -> None:
-    """If this fails, every noise level is off by one factor."""
+    """If this fails, the noise of every level has the wrong mean or scale."""
     noise, _ = NoiseStreams.from_seeds([0]).draw(torch.Size([1, 1_000_000]), torch.float64)
     assert abs(float(noise.mean())) < 4e-3  # four standard errors
     assert abs(float(noise.std()) - 1) < 4e-3 / 2**0.5

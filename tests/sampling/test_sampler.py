@@ -624,5 +624,5 @@ def test_walks_may_go_up_to_pure_noise() -> None:
     sampler = Sampler(prior, as_method(JumpSchedule.from_levels([4, 3, 2, 4, 0])))
     assert sampler.grid[4].alpha == 0
     assert last(sampler.run(sampler.start(*problem(1), seeds=[1]))).level == 0  # up to pure noise and down again
-    with pytest.raises(NoiseLevelError, match="pure noise has nothing to carry up"):
+    with pytest.raises(NoiseLevelError, match="pure noise contains no signal"):
         renoise_scales(sampler.grid[4], CLEAN)

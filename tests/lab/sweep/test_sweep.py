@@ -528,7 +528,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"masks": ["empty"]}, "empty holds no picture"),
     ({"masks": ["few/a.png"]}, r"few/a\.png on pictures/d\.png: mask_image is 16 x 16 and its image 12 x 20"),
     ({"images": ["pictures/a.png"], "masks": ["black.png"]}, r"black\.png leaves no hole in pictures/a\.png: white is"),
-    ({"schedules": ["papr"]}, r"No preset 'papr': there are .*Did you mean 'paper'\?"),
+    ({"schedules": ["papr"]}, r"preset='papr' must be one of .*Did you mean 'paper'\?"),
     ({"schedules": ["none.yaml"]}, r"Cannot read .*none\.yaml: "),
     ({"schedules": [{"name": "x", "stepps": 3}]}, r"unknown key 'schedules\.0\.stepps': .*Did you mean 'steps'\?"),
     (
