@@ -105,6 +105,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         source = target.relative_to(ROOT).as_posix()
         inside = target.is_relative_to(DOCS)
         uri = target.relative_to(DOCS).as_posix() if inside else PAGES.get(source, f"files/{source}")
+        if uri.endswith(".md") and not files.get_file_from_path(uri):
+            uri += ".txt"  # copied as a text file, not rendered
         if not files.get_file_from_path(uri):
             files.append(File.generated(config, uri, abs_src_path=str(target)))
         return f"[{text}]({relpath(uri, Path(here).parent.as_posix())}{'#' + anchor if anchor else ''})"
