@@ -27,13 +27,18 @@ PAGES = {  # file in the repository -> page of the site
 }
 SOURCES = {page: ROOT / source for source, page in PAGES.items()}
 NOT_LISTED = {"cli", "studio"}  # documented by their help texts and docs/studio.md
-FIRST = ("pipeline", "errors")  # modules that lead their page
+FIRST = ("pipeline", "errors", "sampler", "schedule", "method")  # modules that lead their page
+
+
+def order(path: Path) -> tuple[int, str]:
+    """Modules of `FIRST` in that order, then the others by name."""
+    return FIRST.index(path.stem) if path.stem in FIRST else len(FIRST), path.as_posix()
 
 
 def modules() -> dict[str, list[str]]:
     """Public modules by page of the reference: a module is public if it defines `__all__`."""
     pages: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "repaint").rglob("*.py"), key=lambda path: (path.stem not in FIRST, path.as_posix())):
+    for path in sorted((ROOT / "repaint").rglob("*.py"), key=order):
         parts = path.relative_to(ROOT).with_suffix("").parts
         if parts[1] in NOT_LISTED or parts[-1] == "__init__":
             continue
