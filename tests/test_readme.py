@@ -113,6 +113,9 @@ def check_parses(arguments: list[str]) -> None:
     while getattr(context.command, "commands", None) and (rest := [*context._protected_args, *context.args]):
         name, command, rest = context.command.resolve_command(context, rest)
         context = command.make_context(name, rest, parent=context, resilient_parsing=True)
+    options = {name for option in context.command.params for name in (*option.opts, *option.secondary_opts)}
+    given = {word.split("=")[0] for word in arguments if word.startswith("--")}
+    assert given <= options | {"--help"}, f"unknown: {given - options}"
 
 
 def test_ci_runs_the_two_commands() -> None:
