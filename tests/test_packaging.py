@@ -1,4 +1,4 @@
-"""What is installed: presets and priors are found from a wheel, an editable install and a checkout, from any folder."""
+"""Packaging: presets and priors are found from a wheel, an editable install and a checkout, in any working folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
 PRESETS = sorted(path.stem for path in (ROOT / "schedules").glob("*.yaml"))
 
-# What the project promises to stand on.
+# The dependencies that every install must declare.
 MISSION = {"torch", "diffusers", "transformers", "accelerate", "lpips", "numpy", "pillow", "scikit-image"}
 
 PROBE = """
@@ -38,7 +38,7 @@ print(json.dumps({"file": repaint.__file__, "presets": presets.available(), "bun
 
 
 def probe(python: Path | str, cwd: Path, path: Path | None = None) -> dict[str, object]:
-    """What a fresh interpreter finds, with one folder on its path, or none."""
+    """Run `PROBE` in a new interpreter, with `path` on its path if given, and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
@@ -51,16 +51,16 @@ def probe(python: Path | str, cwd: Path, path: Path | None = None) -> dict[str, 
 
 
 def check(found: dict[str, object], home: Path) -> None:
-    """The package under `home`, all presets, and the prior with its weights."""
+    """Check that the package lies under `home` and finds all presets and the weights of a bundled prior."""
     assert Path(str(found["file"])).is_relative_to(home)
     assert found["presets"] == PRESETS
     bundled = found["bundled"]
     assert isinstance(bundled, dict)
-    assert bundled["textures"] > 2**20, "the weights are there, not the config alone"
+    assert bundled["textures"] > 2**20, "config found, weights missing"
 
 
 def dependencies() -> dict[str, set[str]]:
-    """Distribution names of each table of pyproject.toml; "" is what every install takes."""
+    """Return the distribution names of each extra in pyproject.toml; "" holds the required ones."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -71,7 +71,7 @@ def dependencies() -> dict[str, set[str]]:
 
 
 def imports() -> dict[str, set[str]]:
-    """Top-level packages that the files of repaint/ import, anywhere in them: package to files."""
+    """Return the top-level packages that repaint/ imports, each with the files that import it."""
     found: dict[str, set[str]] = {}
     for path in (ROOT / "repaint").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -84,7 +84,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, presets are looked for in the working folder: nothing runs outside the checkout."""
+    """If this fails, presets are searched in the working folder, and nothing runs outside the checkout."""
     monkeypatch.chdir(tmp_path)
     assert presets.folder() == ROOT / "schedules"
     assert presets.available() == PRESETS
@@ -92,20 +92,20 @@ def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a package without its presets gives an empty list, or a traceback."""
+    """If this fails, a package without its presets returns an empty list, or raises a traceback."""
     monkeypatch.setattr(presets, "__file__", str(tmp_path / "repaint" / "sampling" / "presets.py"))
     with pytest.raises(repaint.RepaintError, match=r"the schedules folder is missing\. Reinstall repaint"):
         presets.folder()
 
 
 def test_promised_dependencies_are_declared() -> None:
-    """If this fails, the package no longer installs what the project says it stands on."""
+    """If this fails, an install lacks a dependency that the project promises."""
     assert dependencies()[""] >= MISSION
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell what distribution skimage is of")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs importlib.metadata of Python 3.11")
 def test_every_import_is_declared() -> None:
-    """If this fails, a fresh install breaks at the import of a package that only this machine happened to have."""
+    """If this fails, a fresh install breaks at the import of a package that pyproject.toml does not declare."""
     declared = dependencies()
     distributions = importlib.metadata.packages_distributions()
     optional = {"studio": declared["app"]}  # folders and files that need an extra
@@ -118,24 +118,24 @@ def test_every_import_is_declared() -> None:
             assert names & allowed, f"repaint/{file} imports {package}: declare one of {names} in pyproject.toml"
 
 
-def test_the_walk_sees_imports() -> None:
-    """If this fails, the test above sees nothing and passes always."""
+def test_imports_are_found() -> None:
+    """If this fails, the test above checks nothing."""
     assert {"PIL", "torch", "yaml", "skimage"} <= set(imports())
     assert "masks.py" in imports()["scipy"], "imported inside a function"
 
 
 def test_the_version_is_one() -> None:
-    """If this fails, the package says another version than the one that is installed."""
+    """If this fails, `repaint.__version__` differs from the version in pyproject.toml."""
     assert f'version = "{repaint.__version__}"' in PYPROJECT.read_text(encoding="utf-8")
 
 
 def test_the_supported_versions_are_the_declared_ones() -> None:
-    """If this fails, the README promises versions that an install refuses, or hides some that it takes."""
+    """If this fails, the documentation states other version bounds than pyproject.toml."""
     text = PYPROJECT.read_text(encoding="utf-8")
     least = dict(re.findall(r'"([\w-]+)>=([\d.]+)', text)) | {
         "Python": re.findall(r'requires-python = ">=(.*)"', text)[0]
     }
-    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Supported versions")[1].split("##")[0]
+    table = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8").split("## ")[0]
     for name in ("Python", "torch", "diffusers", "transformers"):
         assert re.search(rf"^\| {name} \| {re.escape(least[name])}(;| \|)", table, re.MULTILINE), name
     newest = re.findall(r"^\| Python .* (\S+) \|$", table, re.MULTILINE)[0]
@@ -143,12 +143,12 @@ def test_the_supported_versions_are_the_declared_ones() -> None:
 
 
 def test_a_checkout_on_the_path(tmp_path: Path) -> None:
-    """If this fails, a clone cannot be used without installing it."""
+    """If this fails, a clone cannot be used without installation."""
     check(probe(sys.executable, tmp_path, ROOT), ROOT / "repaint")
 
 
 def build(out: Path, *options: str) -> None:
-    """The archives of this checkout, in a folder; the backend is fetched unless it is here."""
+    """Build the archives of this checkout into `out`, with the installed backend if there is one."""
     isolation = ["--no-isolation"] if find_spec("hatchling") else []
     subprocess.run(
         [sys.executable, "-m", "build", *options, *isolation, "--outdir", out, ROOT], check=True, timeout=600
@@ -157,7 +157,7 @@ def build(out: Path, *options: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(wheel, sdist): the sdist is built from the checkout and the wheel from the sdist, as a release does."""
+    """Build the sdist from the checkout and the wheel from the sdist, as a release does. Returns (wheel, sdist)."""
     pytest.importorskip("build")
     out = tmp_path_factory.mktemp("dist")
     build(out)
@@ -167,7 +167,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.slow
 def test_the_archives(built: tuple[Path, Path]) -> None:
-    """If this fails, a release lacks presets, weights or typing, or carries caches and runs of this machine."""
+    """If this fails, a release lacks presets or weights, or contains caches and training runs."""
     wheel, sdist = built
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     with tarfile.open(sdist) as archive:
@@ -186,7 +186,7 @@ def test_the_archives(built: tuple[Path, Path]) -> None:
 
 @pytest.mark.slow
 def test_the_sdist_loses_nothing(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """If this fails, a wheel built from the sdist, as distributions of Linux do, is not the one from the checkout."""
+    """If this fails, a wheel built from the sdist differs from one built from the checkout."""
     build(tmp_path, "--wheel")
     (direct,) = tmp_path.glob("*.whl")
     from_checkout, from_sdist = (
@@ -197,7 +197,7 @@ def test_the_sdist_loses_nothing(built: tuple[Path, Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_wheel_install(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """If this fails, `pip install repaint` gives a package that finds neither its presets nor its prior."""
+    """If this fails, an installed wheel finds neither its presets nor its prior."""
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, built[0]]
     subprocess.run(pip, check=True, timeout=300)
@@ -205,20 +205,20 @@ def test_a_wheel_install(built: tuple[Path, Path], tmp_path: Path) -> None:
     doctor = [sys.executable, "-m", "repaint", "doctor", "--json"]
     done = subprocess.run(doctor, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(target)}, stdout=subprocess.PIPE)
     states = {finding["part"]: finding["state"] for finding in json.loads(done.stdout)["findings"]}
-    assert states["self-test"] == "ok", "a hole is filled with what the wheel holds"
+    assert states["self-test"] == "ok", "the wheel cannot fill a hole"
 
 
 @pytest.mark.slow
 def test_an_editable_install(tmp_path: Path) -> None:
-    """If this fails, `pip install -e .` finds no presets, which lie outside the package there."""
+    """If this fails, `pip install -e .` finds no presets, which lie outside the package in a checkout."""
     if not (find_spec("hatchling") and find_spec("editables")):
         pytest.skip("needs hatchling and editables")
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     home = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
     python = Path(sysconfig.get_path("scripts", "venv", home)) / "python"
     site = Path(sysconfig.get_path("purelib", "venv", home))
-    # Our packages, as a path alone: .pth files in there, and so an editable install of this checkout, stay unread.
-    # The presets that such an install copies there (hatchling's force-include) are a folder `repaint` without code.
+    # Add the site-packages of this environment as a plain path: .pth files in it are then ignored, and with them an
+    # editable install of this checkout. The presets that hatchling copies there form a folder `repaint` without code.
     (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-build-isolation"]
     with pytest.raises(AssertionError, match=r"No module named 'repaint'|unknown location"):

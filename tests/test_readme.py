@@ -1,27 +1,40 @@
-"""The README's programs and commands, run as they stand there."""
+"""The README and the pages of docs/: their programs, commands, tables and links."""
+
+from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
+import yaml
+from helpers.tiny_latents import tiny_sd
+from helpers.tiny_priors import tiny_folder_pipeline
 from PIL import Image
 
-from repaint import cli
+from repaint import JumpSchedule, Method, RePaintPipeline, cli
+from repaint.sampling import presets
 
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TESTED = [*PAGES, ROOT / "examples" / "cluster" / "README.md"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def ids(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """A folder with the photo.png and mask.png that the README speaks of."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with photo.png and mask.png, as the pages assume."""
     monkeypatch.chdir(tmp_path)
     photo = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     mask = np.zeros((16, 24), np.uint8)
@@ -31,92 +44,144 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def needs_the_hub(block: str) -> bool:
-    """Whether a program names a model of the Hub, owner/name."""
-    return re.search(r'"[\w.-]+/[\w.-]+"', block) is not None
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace models of the Hub by tiny ones of the same kind, and CUDA by the CPU."""
+    original = RePaintPipeline.from_pretrained
+
+    def load(name: str, **options: Any) -> RePaintPipeline:
+        if "/" not in name:
+            return original(name, **options)
+        tiny = tiny_sd(tmp_path / "tokens") if "stable-diffusion" in name else tiny_folder_pipeline()
+        pipe = RePaintPipeline.from_pipe(tiny)
+        monkeypatch.setattr(pipe, "to", lambda *_: pipe)
+        return pipe
+
+    monkeypatch.setattr(RePaintPipeline, "from_pretrained", load)
 
 
-def test_its_prompt_program_runs_with_a_model_of_that_kind(folder, monkeypatch):
-    """If this fails, the program with a prompt does not run even where its model is at hand."""
-    import diffusers
-    from helpers.tiny_latents import tiny_sd
-
-    program = next(block for block in blocks("python") if "prompt=" in block)
-    tiny = tiny_sd(folder / "tokens")
-    monkeypatch.setattr(tiny, "to", lambda *_: tiny)
-    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "from_pretrained", lambda *_: tiny)
-    exec(program, {})
-    before, after, hole = (np.asarray(Image.open(name)) for name in ("photo.png", "filled.png", "mask.png"))
+def check_filled(image: str, result: str, mask: str) -> None:
+    """Kept pixels are equal and pixels of the hole are not."""
+    before, after, hole = (np.asarray(Image.open(name)) for name in (image, result, mask))
     assert np.array_equal(before[hole == 0], after[hole == 0])
     assert not np.array_equal(before[hole == 255], after[hole == 255])
 
 
-def test_its_programs_run_one_after_the_other(folder, capsys):
-    """If this fails, a newcomer's first paste ends in a traceback."""
-    programs = [block for block in blocks("python") if not needs_the_hub(block)]
-    assert len(programs) == 4
-    names: dict[str, object] = {}
-    for program in programs:
-        exec(program, names)
-        names.setdefault("image", "photo.png")
-        names.setdefault("mask", "mask.png")
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=ids)
+def test_python_programs_run(page: Path, folder: Path, hub: None) -> None:
+    """If this fails, the first program that a reader pastes from this page ends in a traceback."""
+    names: dict[str, Any] = {"image": "photo.png", "mask": "mask.png"}
+    for program in blocks(page, "python"):
+        exec(compile(program.replace('"paper"', '"fast"'), str(page), "exec"), names)  # fewer calls
+    if (folder / "filled.png").exists():
+        check_filled("photo.png", "filled.png", "mask.png")
+
+
+def test_first_program_prints_what_its_comment_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, the README's first program fills no hole or states the wrong cost."""
+    exec(blocks(README, "python")[0], {})
     assert capsys.readouterr().out == "25 [0]\n"
-    before, after, hole = (np.asarray(Image.open(name)) for name in ("photo.png", "filled.png", "mask.png"))
-    assert np.array_equal(before[hole == 0], after[hole == 0])
-    assert not np.array_equal(before[hole == 255], after[hole == 255])
-    assert len(names["more"]) == 3
+    check_filled("photo.png", "filled.png", "mask.png")
 
 
-def test_its_hub_program_is_the_same_call():
-    """If this fails, the program for the Hub is no longer the one that is tested offline."""
-    local, hub = (block for block in blocks("python")[:2])
-    calls = [re.search(r"out = pipe\((.*)\)", block).group(1) for block in (local, hub)]
-    assert [call.split("schedule")[0].split(",")[1] for call in calls] == [' "mask.png"', ' "mask.png"']
-    compile(hub, "README.md", "exec")
+def commands() -> list[tuple[str, str]]:
+    """(page, command) of each shell command that is shown in a block or in backticks."""
+    found = []
+    for page in TESTED:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        shown = re.findall(r"^(?: {4})?((?:repaint|pytest|python|accelerate launch -m repaint) .*)$", text, re.MULTILINE)
+        shown += re.findall(r"`((?:repaint|pytest|python) [^`]*)`", text)
+        found += [(ids(page), " ".join(command.split("#")[0].split())) for command in shown]
+    return sorted(set(found))
 
 
-def test_its_schedule_commands_run(folder, monkeypatch, capsys):
-    """If this fails, a command of the README does not exist or has other options."""
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("repaint schedule")]
-    assert len(lines) == 3
-    for line in lines:
-        monkeypatch.setattr("sys.argv", shlex.split(line))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code in (0, None), line
-    assert (folder / "walk.png").stat().st_size > 10_000
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_commands_exist(page: str, command: str) -> None:
+    """If this fails, a page shows a command, an option or a file that does not exist."""
+    words = shlex.split(command.removeprefix("accelerate launch -m "))
+    if words[0] == "repaint":
+        check_parses(words[1:])
+    else:
+        for word in words:
+            if word.endswith(".py") and "/" in word:
+                assert (ROOT / word).is_file(), word
 
 
-def test_its_table_of_schedules_states_the_true_costs():
-    """If this fails, a preset was changed and the README was not."""
-    from repaint import Method
-    from repaint.sampling import presets
+def check_parses(arguments: list[str]) -> None:
+    """Parse a command line with the real options, without running it. Arguments may be left out."""
+    context: Any = typer.main.get_command(cli.app).make_context("repaint", arguments, resilient_parsing=True)
+    while getattr(context.command, "commands", None) and (rest := [*context._protected_args, *context.args]):
+        name, command, rest = context.command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context, resilient_parsing=True)
+    options = {name for option in context.command.params for name in (*option.opts, *option.secondary_opts)}
+    given = {word.split("=")[0] for word in arguments if word.startswith("--")}
+    assert given <= options | {"--help"}, f"unknown: {given - options}"
 
-    rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| .* \| (\d+) \|$", README, flags=re.MULTILINE)
+
+def test_ci_runs_the_two_commands() -> None:
+    """If this fails, CI no longer finds the README's two commands, or runs others."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    found = re.findall(r"sed -n 's/(\^pip install .*?)/&/p' README\.md", script)
+    assert len(found) == 2
+    lines = [re.findall(pattern.rstrip("/"), README.read_text(encoding="utf-8"), re.MULTILINE) for pattern in found]
+    assert [len(line) for line in lines] == [1, 1]
+    assert "\n".join(line[0] for line in lines) + "\n" == blocks(README, "bash")[0]
+
+
+def test_readme_is_short() -> None:
+    """If this fails, the README is longer or shorter than its form allows: move text to docs/."""
+    assert 850 <= len(README.read_text(encoding="utf-8").split()) <= 950
+
+
+def test_each_measured_row_has_its_command() -> None:
+    """If this fails, the README states a figure that a reader cannot reproduce."""
+    section = README.read_text(encoding="utf-8").split("## Why it is different")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    assert 1 <= len(rows) <= 8
+    for row in rows:
+        assert re.search(r"\| `(repaint|pytest|python) [^`]+` \|$", row), row
+
+
+def test_table_of_schedules_states_the_true_costs() -> None:
+    """If this fails, a preset was added or changed and its documentation was not."""
+    text = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| .* \| (\d+) \|$", text, flags=re.MULTILINE)
     stated = {name: int(calls) for names, calls in rows for name in re.findall(r"`([\w-]+)`", names)}
     assert stated == {name: Method.from_preset(name).model_calls for name in presets.available()}
 
 
-def test_its_promises_are_held_by_tests_that_exist():
-    """If this fails, the README promises something that no test holds."""
-    section = README.split("## Promises")[1].split("\n## ")[0]
-    rows = [line.split(" | ")[1] for line in section.splitlines() if line.startswith("|") and "tests/test_" in line]
+def test_example_preset_is_accepted(tmp_path: Path) -> None:
+    """If this fails, the YAML file that the documentation shows is refused."""
+    (program,) = blocks(ROOT / "docs" / "schedules.md", "yaml")
+    (tmp_path / "mine.yaml").write_text(program, encoding="utf-8")
+    assert JumpSchedule.from_yaml(tmp_path / "mine.yaml").steps == yaml.safe_load(program)["steps"]
+
+
+def test_promises_are_held_by_tests_that_exist() -> None:
+    """If this fails, the documentation promises something that no test checks."""
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("|") and "tests/" in line]
     assert len(rows) == 15
     for row in rows:
-        text = ""
-        for file, name in re.findall(r"`(?:(tests/\w+\.py)::)?(test_\w+)`", row):
-            text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8") if file else text
-            assert f"def {name}(" in text, name
+        file = ""
+        for path, name in re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)`", row):
+            file = path or file
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), (file, name)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
-def test_links_lead_somewhere(page: str) -> None:
-    """If this fails, a picture is missing or a link of the documentation is dead."""
-    path = ROOT / page
-    found = re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", TESTED, ids=ids)
+def test_links_resolve(page: Path) -> None:
+    """If this fails, an image is missing or a link of the documentation is dead."""
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     for target, _, anchor in (link.partition("#") for link in found if "://" not in link):
-        other = (path.parent / target).resolve() if target else path
+        other = (page.parent / target).resolve() if target else page
         assert other.exists(), target
         if anchor:
             heads = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), flags=re.MULTILINE)
             assert anchor in [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads], anchor
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """If this fails, a page of docs/ cannot be reached in the site."""
+    named = set(re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= named

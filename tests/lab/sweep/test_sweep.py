@@ -724,14 +724,14 @@ def test_the_experiments_are_those_of_the_sources() -> None:
     assert sizes == [size for size in (32, 64, 128, 256) for _ in range(3)]
 
 
-def test_the_grid_in_the_readme(tmp_path: Path) -> None:
+def test_the_grid_in_the_documentation(tmp_path: Path) -> None:
     """If this fails, the first sweep that somebody pastes is refused."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "grid.yaml").write_text(readme.split("```yaml\n")[1].split("```")[0])
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(tmp_path / "photos" / "photo.png")
     assert len(read_grid(tmp_path / "grid.yaml").cells) == 2 * 2 * 2 * 2 * 3
-    (line,) = [line for line in readme.splitlines() if line.startswith("repaint sweep")]
+    (line,) = [line for line in page.splitlines() if line.startswith("repaint sweep")]
     assert (ROOT / line.split()[2]).is_file()
 
 
