@@ -99,7 +99,7 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
         ScheduleError: no such preset or file, or a file that is not a valid preset.
     """
     path = Path(name_or_path)
-    if path.suffix.lower() not in {".yaml", ".yml"}:
+    if not config.is_yaml(path):
         if str(name_or_path) not in available():
             raise ScheduleError(
                 f"No preset {shown(str(name_or_path))}: there are {', '.join(available())}."
@@ -115,7 +115,7 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
     Raises:
         ScheduleError: a bare name, or a file that is missing or no preset.
     """
-    if Path(path).suffix.lower() not in {".yaml", ".yml"}:
+    if not config.is_yaml(path):
         raise ScheduleError(f"{path} does not end in .yaml or .yml: rename it, or use from_preset for a preset's name.")
     return read(path)
 
