@@ -1,4 +1,4 @@
-"""YAML that people write, checked against a pydantic model: one clear line where it is wrong."""
+"""Reading YAML files and checking them against a pydantic model, with one clear error line."""
 
 from __future__ import annotations
 
@@ -12,49 +12,63 @@ from pydantic import BaseModel, ValidationError
 from repaint.checks import nearest, shown
 from repaint.errors import RepaintError
 
-__all__ = ["parse", "read_text"]
+__all__ = ["SUFFIXES", "is_yaml", "parse", "read_text"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MAX_DEPTH = 32  # a sweep takes 6
+SUFFIXES = (".yaml", ".yml")
+MAX_DEPTH = 32  # the deepest file of the library, a sweep, has 6 levels
+
+
+def is_yaml(path: str | Path) -> bool:
+    """Test whether a path ends in .yaml or .yml, in any case.
+
+    >>> is_yaml("schedules/fast.yaml"), is_yaml("FACE.YML"), is_yaml("fast")
+    (True, True, False)
+    """
+    return Path(path).suffix.lower() in SUFFIXES
 
 
 def read_text(path: Path, error: type[RepaintError]) -> str:
-    """The text of a file that somebody named.
+    """Read the text of a file.
 
+    Args:
+        path: the file.
+        error: the class to raise.
     Raises:
-        error: it is missing, a folder, not readable or not text.
+        error: the file is missing, a folder, not readable or not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as problem:  # a name with a null character, bytes that are no text
+    except (OSError, ValueError) as problem:  # ValueError: a null character in the path, or bytes that are not UTF-8
         raise error(f"Cannot read {path}: {problem}. Give the path of a YAML text file.") from problem
 
 
 def parse(text: str, origin: str, model: type[Model], error: type[RepaintError], *, what: str, begin: str) -> Model:
-    """Check YAML text as a model.
+    """Parse YAML text and check it against a model.
 
     Args:
         text: the YAML.
-        origin: names it in errors.
-        model: forbids extra keys, so that a typo is never read as a default.
+        origin: names the text in errors, usually the file's path.
+        model: a pydantic model that forbids extra keys, so that a misspelled key is an error.
         error: the class to raise.
-        what: what the text is called in errors, "a preset".
-        begin: how one begins, "steps: 50".
+        what: names the kind of content in errors, such as "a preset".
+        begin: an example of a first line, such as "steps: 50".
     Raises:
-        error: no YAML, aliases or deep nesting (either can take all memory), no mapping, or what the model refuses: an
-            unknown key (the nearest right one is named), a missing one, or a wrong value.
+        error: the text is not YAML or not a mapping, has a duplicate key, aliases or deep nesting, or does not match
+            the model: an unknown key (the nearest valid one is named), a missing key or a wrong value.
     """
     try:
         _check_bounded(text, origin, error)
+        _check_unique(yaml.compose(text, Loader=yaml.SafeLoader), origin, error)
         data = yaml.safe_load(text)
     except error:
         raise
-    except Exception as problem:  # a tag such as !!int raises whatever its text makes it stumble over
+    except Exception as problem:  # PyYAML raises many types, for example ValueError for a malformed !!int
         detail = _brief(str(problem)) or type(problem).__name__
-        raise error(f"{origin} is not YAML: {detail}. Mend that line.") from problem
+        raise error(f"{origin} is not YAML: {detail}. Correct that line.") from problem
     if not isinstance(data, dict):
-        raise error(f"{origin} holds {type(data).__name__}: {what} is a mapping. Begin with '{begin}'.")
+        raise error(f"{origin} holds {type(data).__name__}: {what} must be a mapping. Begin with '{begin}'.")
     try:
         return model.model_validate(data)
     except ValidationError as problem:
@@ -62,16 +76,35 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
 
 
 def _check_bounded(text: str, origin: str, error: type[RepaintError]) -> None:
-    """Refuse what is small as text and endless as data, before any data is made."""
+    """Reject YAML bombs (aliases, deep nesting) before any data is built."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise error(
-                f"{origin} has the alias *{_brief(str(event.anchor))}: none is followed. Write out what it means."
-            )
+            alias = _brief(str(event.anchor))
+            raise error(f"{origin} has the alias *{alias}, which is not supported. Write out the value.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise error(f"{origin} is nested more than {MAX_DEPTH} deep: nothing here takes as much. Flatten it.")
+            raise error(f"{origin} is nested more than {MAX_DEPTH} levels deep. Flatten it.")
+
+
+def _check_unique(node: yaml.Node | None, origin: str, error: type[RepaintError], path: str = "") -> None:
+    """Reject a mapping with a duplicate key, at any depth; PyYAML would silently use the last value."""
+    if isinstance(node, yaml.SequenceNode):
+        for place, entry in enumerate(node.value):
+            _check_unique(entry, origin, error, f"{path}{place}.")
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[tuple[str, str], int] = {}
+    for key, value in node.value:
+        name, line = f"{path}?", key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode):
+            name = f"{path}{_brief(key.value)}"
+            if (key.tag, key.value) in lines:
+                first = lines[key.tag, key.value]
+                where = f"twice on line {line}" if first == line else f"on lines {first} and {line}"
+                raise error(f"{origin}: key {name!r} appears {where}. Remove one of them.")
+            lines[key.tag, key.value] = line
+        _check_unique(value, origin, error, f"{name}.")
 
 
 def _brief(text: str) -> str:
@@ -79,7 +112,7 @@ def _brief(text: str) -> str:
 
 
 def _first_problem(error: ValidationError, root: type[BaseModel]) -> str:
-    """One of pydantic's findings as one sentence: an unknown key first, for a typo is also a key that is missing."""
+    """Describe one of pydantic's findings; unknown keys first, because a misspelled key also counts as missing."""
     problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     where, model = _located(root, problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -93,7 +126,7 @@ def _first_problem(error: ValidationError, root: type[BaseModel]) -> str:
 
 
 def _located(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
-    """A finding's place as dotted keys, and the innermost model around it. A union's tags stand in parentheses."""
+    """Convert pydantic's location to dotted keys and the innermost model; pydantic puts union tags in parentheses."""
     model = root
     for part in loc[:-1]:
         if isinstance(part, str) and part in model.model_fields:
@@ -102,7 +135,7 @@ def _located(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ty
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a type is made of: `Rule` in `tuple[Rule, ...]` or `Rule | None`."""
-    if get_args(annotation):  # asked first: to Python 3.10 list[int] is a type too
+    """Find the model inside a type: `Rule` in `tuple[Rule, ...]` or `Rule | None`."""
+    if get_args(annotation):  # checked first: Python 3.10 treats list[int] as a type, too
         return next((found for found in map(_model_in, get_args(annotation)) if found), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

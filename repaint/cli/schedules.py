@@ -89,8 +89,9 @@ def schedule_import(
     """
     from repaint.files import atomic_path, check_place
     from repaint.sampling.original import convert
+    from repaint.yaml_files import is_yaml
 
-    if out_file.suffix.lower() not in {".yaml", ".yml"}:
+    if not is_yaml(out_file):
         raise InputError(f"Cannot write {out_file}: a schedule ends in .yaml or .yml. Rename it.")
     if out_file.exists() and conf.exists() and out_file.samefile(conf):
         raise InputError(f"--out {out_file} is the file that is read: it would be lost. Give another name.")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from repaint import yaml_files as config
+from repaint import yaml_files
 from repaint.checks import nearest, shown
 from repaint.errors import ScheduleError
 
@@ -108,14 +108,14 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
         ScheduleError: no such preset or file, or a file that is not a valid preset.
     """
     path = Path(name_or_path)
-    if path.suffix.lower() not in {".yaml", ".yml"}:
+    if not yaml_files.is_yaml(path):
         if str(name_or_path) not in available():
             raise ScheduleError(
                 f"preset={shown(str(name_or_path))} must be one of {', '.join(available())}, or a path ending in .yaml."
                 f"{nearest(str(name_or_path), available())}"
             )
         path = folder() / f"{name_or_path}.yaml"
-    return path.stem, parse(config.read_text(path, ScheduleError), str(path))
+    return path.stem, parse(yaml_files.read_text(path, ScheduleError), str(path))
 
 
 def read_yaml(path: str | Path) -> tuple[str, Preset]:
@@ -124,11 +124,11 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
     Raises:
         ScheduleError: the path does not end in .yaml or .yml, or the file is missing or not a valid preset.
     """
-    if Path(path).suffix.lower() not in {".yaml", ".yml"}:
+    if not yaml_files.is_yaml(path):
         raise ScheduleError(f"path={path} must end in .yaml or .yml (use from_preset for the name of a preset).")
     return read(path)
 
 
 def parse(text: str, origin: str) -> Preset:
     """Parse and check the YAML text of a preset; `origin` names it in errors."""
-    return config.parse(text, origin, Preset, ScheduleError, what="a preset", begin="steps: 50")
+    return yaml_files.parse(text, origin, Preset, ScheduleError, what="a preset", begin="steps: 50")

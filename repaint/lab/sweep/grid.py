@@ -148,7 +148,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         InputError: whatever is wrong with it, in one line that begins with the file.
     """
-    if path.suffix.lower() not in {".yaml", ".yml"}:
+    if not config.is_yaml(path):
         raise InputError(f"{path} does not end in .yaml or .yml: a sweep is a YAML file. Give its path.")
     text = config.read_text(path, InputError)
     said = config.parse(text, str(path), SweepConfig, InputError, what="a sweep", begin="images: [textures:brick]")
@@ -236,4 +236,4 @@ def _methods(said: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]
 def _preset(entry: str | InlineSchedule, home: Path) -> tuple[str, presets.Preset]:
     if isinstance(entry, InlineSchedule):
         return entry.name, entry
-    return presets.read(home / entry if entry.endswith((".yaml", ".yml")) else entry)
+    return presets.read(home / entry if config.is_yaml(entry) else entry)

@@ -575,7 +575,10 @@ def test_files_that_are_no_config(tmp_path: Path) -> None:
         read_grid(tmp_path / "none.yaml")
     with pytest.raises(InputError, match=r"grid\.json does not end in \.yaml or \.yml: a sweep is a YAML file"):
         read_grid(tmp_path / "grid.json")
-    for text, message in (("images: [", "is not YAML: "), ("- a", r"holds list: a sweep is a mapping\. Begin with")):
+    for text, message in (
+        ("images: [", "is not YAML: "),
+        ("- a", r"holds list: a sweep must be a mapping\. Begin with"),
+    ):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(InputError, match=message):
             read_grid(tmp_path / "bad.yaml")
