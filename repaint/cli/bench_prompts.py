@@ -9,6 +9,7 @@ from rich.table import Table
 
 from repaint.cli.console import calls_bar, out, print_json
 from repaint.cli.options import AsJson, DType, PriorName, chosen, torch_dtype
+from repaint.threads import set_threads
 
 __all__ = ["prompts"]
 

@@ -141,7 +141,7 @@ def _threads() -> Finding:
     found = f"{many} threads take {all_of_them / one:.2g} times as long as 1"
     if all_of_them < SLOW * one:
         return Finding("devices", "threads", "ok", found)
-    cure = "Other programs may use the cores. Pass --threads 1 to commands, or set OMP_NUM_THREADS=1"
+    cure = "Other programs use the cores; commands then pick 1 thread, in Python call torch.set_num_threads(1)"
     return Finding("devices", "threads", "slow", found, cure)
 
 

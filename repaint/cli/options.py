@@ -10,6 +10,7 @@ import typer.core
 
 from repaint.checks import nearest
 from repaint.errors import InputError
+from repaint.threads import parse_threads
 
 __all__ = [
     "AsJson",
@@ -28,8 +29,7 @@ T = TypeVar("T")
 
 def _check_threads(text: str) -> str:
     """Refuse a wrong --threads before any work."""
-    if text != "auto" and not (text.isascii() and text.isdecimal() and int(text) >= 1):
-        raise InputError(f"--threads {text} must be a whole number of at least 1, or auto.")
+    parse_threads(text)
     return text
 
 

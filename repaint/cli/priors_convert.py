@@ -44,8 +44,6 @@ def priors_convert(
     )
     lines = [f"{found.layout}; {found.parameters / 1e6:.1f} M parameters.", f"{found.settings}."]
     if found.head_width is None:
-        lines.append(
-            "The width of its heads differs between levels: repaint loads this folder, diffusers alone cannot."
-        )
+        lines.append("The width of its heads differs between levels: repaint loads this folder, diffusers cannot.")
     report = {"checkpoint": str(checkpoint), "out": str(out_folder), "parameters": found.parameters, "half": half}
     tell(report | vars(found.layout) | vars(found.settings), as_json, "\n".join([*lines, f"Prior: {out_folder}"]))

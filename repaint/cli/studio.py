@@ -15,13 +15,11 @@ __all__ = ["studio"]
 
 
 def studio(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; any but this machine needs --password.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address; one open to others needs --password.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Port. Default: the first free one from 7860.")] = None,
     prior: Annotated[
         str | None,
-        typer.Option(help="Bundled name, folder or Hub id to offer first; the bundled priors are always offered."),
+        typer.Option(help="Folder or Hub id to offer besides the bundled priors."),
     ] = None,
     password: Annotated[
         str | None, typer.Option(help="Password of the user 'repaint'.", envvar="REPAINT_PASSWORD")

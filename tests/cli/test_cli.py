@@ -53,6 +53,14 @@ def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
     assert {path.name for path in folder.iterdir()} - {"out.png"} == set(contents(folder)) - {"out.png"}
 
 
+def test_threads(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, --threads does not reach PyTorch."""
+    torch.set_num_threads(2)
+    common = ["--out", "out.png", "--prior", prior, "--schedule", "two.yaml"]
+    assert run("inpaint", "photo.png", "mask.png", *common, "--threads", 1).status == 0
+    assert torch.get_num_threads() == 1
+
+
 def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, scripts that read --json break, or an option is dropped on the way to the library."""
 
@@ -139,6 +147,7 @@ BAD = [
     ({"--device": "gpu"}, "Device 'gpu': PyTorch cannot use it here."),
     ({"--seed": "-1"}, "Seed -1: seeds lie in [0, 4294967295]"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
+    ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
     ({"--sede": "1"}, "No such option"),
     ({"--out": None}, "Missing option '--out'"),
 ]
@@ -395,7 +404,8 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
     told = ("--noise-schedule", "linear", "--heads", 4, "--no-new-attention-order")
     done = run("priors", "convert", "model.pt", "--out", "mine", *told)
     assert (
-        "\nThe width of its heads differs between levels: repaint loads this folder, diffusers alone cannot.\n" in done.out
+        "\nThe width of its heads differs between levels: repaint loads this folder, diffusers alone cannot.\n"
+        in done.out
     )
 
 
