@@ -37,10 +37,11 @@ def file(
         save_plot(heatmaps({result.name: found}), heatmap)
     lines = [f"{result}: none of {found.kept} kept pixels changed."]
     if found.max_change > 0:
+        profile = found.profile
         lines = [
             f"{result}: {round(found.changed * found.kept)} of {found.kept} kept pixels changed ({found.changed:.1%}).",
             f"MSE {found.mse:.4g}, largest change {found.max_change:g}.",
-            f"Mean change {found.profile[0]:.3g} at 1 pixel from the hole, {found.profile[-1]:.3g} at {len(found.profile)}.",
+            f"Mean change {profile[0]:.3g} at 1 pixel from the hole, {profile[-1]:.3g} at {len(profile)}.",
         ]
     about = {"result": str(result), "image": str(image), "mask": str(mask)}
     tell(about | found.as_dict(), as_json, "\n".join(lines))

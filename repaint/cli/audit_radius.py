@@ -17,7 +17,7 @@ from repaint.cli.audit_comparison import (
     fillers,
     test_image,
 )
-from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed
+from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads
 
 __all__ = ["radius"]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from repaint.cli.bench_prompts import prompts
 from repaint.cli.bench_speed import speed
 from repaint.cli.console import calls_bar, out, print_json, say
-from repaint.cli.options import AsJson, DType, PriorName, Seed, group_with_default, torch_dtype
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, group_with_default, torch_dtype
 from repaint.threads import set_threads
 
 __all__ = ["bench_app"]

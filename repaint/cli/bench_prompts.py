@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import calls_bar, out, print_json
-from repaint.cli.options import AsJson, DType, PriorName, chosen, torch_dtype
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
 __all__ = ["prompts"]
@@ -29,7 +29,7 @@ def prompts(
     threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the effect of the prompt: fill glyphs with the right, an empty and a wrong prompt, with paired 95 % intervals.
+    """Compare glyphs filled with the right, an empty and a wrong prompt, with paired 95 % intervals.
 
     The first schedule is also compared with each other one, under the first prompt.
 
