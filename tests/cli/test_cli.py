@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, LDMPipeline
 from helpers.guided_reference import Flags, random_state
-from helpers.shell import PHOTO, WHITE, Run, check_refused, contents
+from helpers.shell import PHOTO, WHITE, Run, check_refused, contents, folder, run
 from helpers.tiny_latents import tiny_sd, tiny_vae
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
 from PIL import Image
@@ -22,7 +22,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import bundled
 from repaint.sampling import presets
 
-WHITE[3:8, 4:11] = True
+__all__ = ["folder", "run"]  # fixtures
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ __all__ = ["PHOTO", "WHITE", "Result", "Run", "check_refused", "contents", "fold
 
 
 WHITE = np.zeros((12, 14), bool)
+WHITE[3:8, 4:11] = True
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)
 
