@@ -11,14 +11,23 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from repaint.cli import priors, schedules
-from repaint.cli.audit import audit_app
-from repaint.cli.common import err, say
+from repaint.cli.audit_files import file
+from repaint.cli.audit_radius import radius
+from repaint.cli.audit_strength import strength
+from repaint.cli.bench import bench_app
+from repaint.cli.console import err, say
+from repaint.cli.demo import demo
 from repaint.cli.doctor import doctor
 from repaint.cli.exactness import exactness
-from repaint.cli.fill import demo, mask
 from repaint.cli.inpaint import inpaint
-from repaint.cli.measure import bench_app
+from repaint.cli.mask import mask
+from repaint.cli.options import group_with_default
+from repaint.cli.priors_convert import priors_convert
+from repaint.cli.priors_list import priors_list
+from repaint.cli.schedule_import import schedule_import
+from repaint.cli.schedule_list import schedule_list
+from repaint.cli.schedule_plot import schedule_plot
+from repaint.cli.schedule_show import schedule_show
 from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
 from repaint.errors import RepaintError
@@ -31,10 +40,29 @@ app = typer.Typer(
 )
 for command in (demo, inpaint, mask, exactness, sweep, doctor, studio):
     app.command()(command)
-app.add_typer(audit_app, name="audit")
+
+audit = typer.Typer(
+    cls=group_with_default("file"),
+    no_args_is_help=True,
+    help="Show what changed outside the hole: repaint audit RESULT IMAGE MASK. The default subcommand is file.",
+)
+for command in (file, strength, radius):
+    audit.command()(command)
+
+schedules = typer.Typer(no_args_is_help=True, help="List, show, plot and import resampling schedules.")
+schedules.command("list")(schedule_list)
+schedules.command("show")(schedule_show)
+schedules.command("plot")(schedule_plot)
+schedules.command("import")(schedule_import)
+
+priors = typer.Typer(no_args_is_help=True, help="List the bundled priors and convert others.")
+priors.command("list")(priors_list)
+priors.command("convert")(priors_convert)
+
+app.add_typer(audit, name="audit")
 app.add_typer(bench_app, name="bench")
-app.add_typer(schedules.app, name="schedule")
-app.add_typer(priors.app, name="priors")
+app.add_typer(schedules, name="schedule")
+app.add_typer(priors, name="priors")
 
 
 def _version(show: bool | None) -> None:

@@ -1,4 +1,4 @@
-"""repaint doctor: is everything here that this package needs, and does it work?"""
+"""repaint doctor: check the installation."""
 
 from __future__ import annotations
 
@@ -15,38 +15,46 @@ from packaging.requirements import Requirement
 from rich.markup import escape
 from rich.table import Table
 
-from repaint.cli.common import AsJson, out, print_json, say
+from repaint.cli.console import out, print_json, say
+from repaint.cli.options import AsJson
 from repaint.errors import RepaintError
+from repaint.threads import trial_seconds
 
 __all__ = ["Finding", "doctor", "findings"]
 
 EXTRAS = ("app", "notebooks")
-SIGNS = {"ok": "[green]ok[/green]", "missing": "[yellow]missing[/yellow]", "broken": "[red]broken[/red]"}
+SLOW = 2  # many threads that take this many times the time of one are reported
+SIGNS = {
+    "ok": "[green]ok[/green]",
+    "missing": "[yellow]missing[/yellow]",
+    "slow": "[yellow]slow[/yellow]",
+    "broken": "[red]broken[/red]",
+}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
+    """A line of the report.
 
     Attributes:
         part: "packages", "extras", "devices", "priors", "weights" or "self-test".
-        name: of what was looked at.
-        state: "ok"; "missing", which something optional may be; or "broken".
+        name: name of the package, device, prior, ...
+        state: "ok", "missing" (optional parts only), "slow" or "broken".
         found: version, size or result.
-        cure: what to do about it, "" where nothing.
+        cure: what to do about it, or "".
     """
 
     part: str
     name: str
-    state: Literal["ok", "missing", "broken"]
+    state: Literal["ok", "missing", "slow", "broken"]
     found: str
     cure: str = ""
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Is everything here that repaint needs? Versions, devices, priors, weights, extras, and a self-test of a second.
+    """Check versions, devices, threads, priors, weights and extras, and fill a small hole.
 
-    The exit status is 1 if something is broken; what is optional may be missing.
+    The exit status is 1 if something is broken. Optional parts may be missing.
 
     Example: repaint doctor
 
@@ -68,10 +76,11 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def findings() -> Iterator[Finding]:
-    """Everything that `repaint doctor` looks at."""
+    """Check each part of the installation."""
     yield Finding("packages", "python", "ok", f"{platform.python_version()} on {platform.system()}")
     yield from _packages()
     yield from _devices()
+    yield _threads()
     yield from _priors()
     yield from _weights()
     yield _self_test()
@@ -82,14 +91,14 @@ def _healthy(found: list[Finding]) -> bool:
 
 
 def _packages() -> Iterator[Finding]:
-    """Every dependency against the bounds that the installed package states; extras may be missing."""
+    """Compare each dependency with the bounds of the installed package. Extras may be missing."""
     for extra in ("", *EXTRAS):
         for text in metadata.requires("repaint") or []:
             need = Requirement(text)
             if need.marker is not None and not need.marker.evaluate({"extra": extra}):
                 continue
             if extra and (need.marker is None or need.marker.evaluate({"extra": ""})):
-                continue  # what every installation has
+                continue  # a required package
             part, install = ("extras", f"repaint[{extra}]") if extra else ("packages", f"{need.name}{need.specifier}")
             cure = f"pip install '{install}'"
             try:
@@ -115,10 +124,25 @@ def _devices() -> Iterator[Finding]:
             kinds = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
             yield Finding("devices", f"cuda:{i}", "ok", f"{its.name}, {its.total_memory / 2**30:.0f} GiB; {kinds}")
     else:
-        built = f"PyTorch has CUDA {torch.version.cuda} and sees no GPU" if torch.version.cuda else "not in PyTorch"
+        built = f"PyTorch has CUDA {torch.version.cuda} but finds no GPU" if torch.version.cuda else "not in PyTorch"
         yield Finding("devices", "cuda", "missing", built)
     mps = torch.backends.mps.is_available()
-    yield Finding("devices", "mps", "ok" if mps else "missing", "Apple's GPU" if mps else "no GPU of Apple's")
+    yield Finding("devices", "mps", "ok" if mps else "missing", "Apple GPU" if mps else "no Apple GPU")
+
+
+def _threads() -> Finding:
+    """Compare one thread with many; beside another program that uses the cores, many can be far slower."""
+    import torch
+
+    many = torch.get_num_threads() if torch.get_num_threads() > 1 else os.cpu_count() or 1
+    if many == 1:
+        return Finding("devices", "threads", "ok", "1 core")
+    one, all_of_them = trial_seconds(1), trial_seconds(many)
+    found = f"{many} threads take {all_of_them / one:.2g} times as long as 1"
+    if all_of_them < SLOW * one:
+        return Finding("devices", "threads", "ok", found)
+    cure = "Other programs use the cores; commands then pick 1 thread, in Python call torch.set_num_threads(1)"
+    return Finding("devices", "threads", "slow", found, cure)
 
 
 def _priors() -> Iterator[Finding]:
@@ -132,12 +156,12 @@ def _priors() -> Iterator[Finding]:
         except (OSError, ValueError) as error:
             yield Finding("priors", name, "broken", str(error), "Reinstall repaint")
             continue
-        if size < 0.1:  # a checkout without its large files has pointers of some hundred bytes
-            yield Finding("priors", name, "broken", "weights are not there", "Reinstall repaint, or run git lfs pull")
+        if size < 0.1:  # without Git LFS, a checkout has pointers of a few hundred bytes
+            yield Finding("priors", name, "broken", "weights are missing", "Reinstall repaint, or run git lfs pull")
         else:
             yield Finding("priors", name, "ok", f"{size:.1f} MiB")
     if not bundled():
-        yield Finding("priors", "bundled", "broken", "none is there", "Reinstall repaint")
+        yield Finding("priors", "bundled", "broken", "no prior found", "Reinstall repaint")
 
 
 def _weights() -> Iterator[Finding]:
@@ -148,11 +172,11 @@ def _weights() -> Iterator[Finding]:
         if file.is_file():
             yield Finding("weights", f"LPIPS {net}", "ok", f"{file.stat().st_size / 2**20:.0f} MiB")
         else:
-            yield Finding("weights", f"LPIPS {net}", "missing", "its backbone was not fetched", command)
+            yield Finding("weights", f"LPIPS {net}", "missing", "backbone not downloaded", command)
 
 
 def _self_test() -> Finding:
-    """A hole of 8 x 8 pixels under the smallest walk there is: is it filled, and is the rest as it was?"""
+    """Fill a hole of 8 x 8 pixels in three steps; check that it changed and that kept pixels did not."""
     import numpy as np
 
     from repaint.pipeline import RePaintPipeline

@@ -1,4 +1,4 @@
-"""repaint exactness."""
+"""repaint exactness: the error of samplers where the posterior is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.common import AsJson, chosen, out, print_json, progress_bar, torch_dtype
+from repaint.cli.console import out, print_json, progress_bar
+from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
+from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.lab.exactness.measurement import Peer, Standing, Way
@@ -20,30 +22,32 @@ PRESETS = ["none", "predicted", "corrected", "quick", "paper", "fast", "balanced
 
 def exactness(
     schedule: Annotated[
-        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Without it, eight presets.")
+        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: eight presets.")
     ] = None,
     peer: Annotated[
-        list[str] | None, typer.Option(help="Other methods; may be repeated. Without it, and any schedule, all.")
+        list[str] | None,
+        typer.Option(help="Method of another library; may be repeated. Default without --schedule: all."),
     ] = None,
     family: Annotated[
-        list[str] | None, typer.Option(help="separated, overlapping, fields; may be repeated. All without it.")
+        list[str] | None, typer.Option(help="separated, overlapping or fields; may be repeated. Default: all.")
     ] = None,
-    problems_seed: Annotated[int, typer.Option(help="Another seed draws other problems of the same kinds.")] = 0,
-    problem_sets: Annotated[int, typer.Option(help="Sets of problems, from consecutive seeds.", min=1)] = 1,
+    problems_seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
+    problem_sets: Annotated[int, typer.Option(help="Number of sets of problems, from consecutive seeds.", min=1)] = 1,
     dtype: Annotated[
-        list[str] | None, typer.Option(help="Round as networks of this type do: float32, ...; may be repeated.")
+        list[str] | None, typer.Option(help="Round predictions to this type: float32, ...; may be repeated.")
     ] = None,
-    count: Annotated[int, typer.Option(help="Samples of each problem, from 64.", min=64)] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of the samples, from 0.", min=0)] = 0,
-    report: Annotated[Path | None, typer.Option(help="Also write every row, JSON.")] = None,
+    count: Annotated[int, typer.Option(help="Samples of each problem, at least 64.", min=64)] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the samples, at least 0.", min=0)] = 0,
+    report: Annotated[Path | None, typer.Option(help="Also write all rows to a JSON file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also plot error over calls: .png, .svg or .pdf.")] = None,
+    threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """How exact is a sampler? Gaussian mixtures whose posterior is known, filled by every method.
+    """Measure the error of samplers on Gaussian mixtures whose posterior is known.
 
-    error is the energy distance to exact samples, over the mean distance of two samples of the prior in the hole;
-    sliced the sliced Wasserstein distance over the same; modes the total variation of the components' shares. A star
-    marks the Pareto front: no other is as cheap and better.
+    error: energy distance to exact samples, divided by the mean distance of two samples of the prior in the hole.
+    sliced: sliced Wasserstein distance, divided by the same. modes: total variation of the component weights. A star
+    marks the Pareto front of error and model calls.
 
     Example: repaint exactness --schedule balanced --schedule paper --family fields
     """
@@ -67,6 +71,7 @@ def exactness(
     ways: dict[str, Way] = {FLOOR: exact, **dict(ours), **peers}
     calls = sum(method.model_calls for method in methods) * len(kinds) + sum(its.model_calls for its in peers.values())
     some = [problem for number in range(problem_sets) for problem in problems(problems_seed + number, families)]
+    set_threads(threads)
     with progress_bar(f"filling {len(some)} problems", calls * len(some), "calls") as advance:
         rows = measure(some, ways, count=count, seed=seed, on_done=advance)
     found = standings(rows)

@@ -12,22 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from repaint.cli.common import (
-    AsJson,
-    DType,
-    PriorName,
-    ScheduleName,
-    Seed,
-    calls_bar,
-    err,
-    print_json,
-    progress_bar,
-    say,
-    tell,
-    together,
-    torch_dtype,
-)
+from repaint.cli.console import calls_bar, err, print_json, progress_bar, say, tell, together
+from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads, torch_dtype
 from repaint.errors import InputError
+from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.folders import Outcome
@@ -38,44 +26,58 @@ __all__ = ["inpaint"]
 
 
 def inpaint(
-    images: Annotated[list[Path], typer.Argument(help="The image; or a folder of images, a pattern, or several.")],
+    images: Annotated[list[Path], typer.Argument(help="An image, several images, a pattern, or a folder of images.")],
     mask: Annotated[
-        Path, typer.Argument(help="White is repainted. For many images one for all, or a folder of masks.")
+        Path, typer.Argument(help="Mask; white is repainted. For many images: one mask for all, or a folder of masks.")
     ],
     out_path: Annotated[
-        Path, typer.Option("--out", help="The result, whose suffix names the format; for many images their folder.")
+        Path,
+        typer.Option(
+            "--out", help="Result file, whose suffix sets the format; for many images, the folder of results."
+        ),
     ],
     prior: PriorName = "textures",
     schedule: ScheduleName = "fast",
-    prompt: Annotated[str | None, typer.Option(help="What to draw, for text-conditioned priors.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What not to draw, for such priors.")] = None,
-    class_label: Annotated[str | None, typer.Option("--class", help="Class name or number, for such priors.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text prompt, for text-conditioned priors.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Text to avoid, for text-conditioned priors.")] = None,
+    class_label: Annotated[
+        str | None, typer.Option("--class", help="Class name or number, for class-conditioned priors.")
+    ] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
-    latent_margin: Annotated[int, typer.Option(help="Latent cells around the hole to paint too, for such priors.")] = 0,
-    feather: Annotated[
-        float, typer.Option(help="Pixels of the hole that meet the kept ones, for latent priors.")
+    latent_margin: Annotated[
+        int, typer.Option(help="Width in latent cells by which the hole grows, for latent priors.")
+    ] = 0,
+    blend_rim: Annotated[
+        float, typer.Option(help="Width in pixels of the rim of the hole that is blended into the kept pixels.")
     ] = 0.0,
-    crop: Annotated[bool, typer.Option(help="Windows around the holes of an image too large for the prior.")] = True,
+    crop: Annotated[
+        bool, typer.Option(help="Cut windows around the holes of an image that is too large for the prior.")
+    ] = True,
     seed: Seed = 0,
     branch: Annotated[
         Path | None,
-        typer.Option(help="Of one: go on from this saved state, with noise of this seed, by the schedule."),
+        typer.Option(help="Single image: continue from this saved state with the schedule and new noise of the seed."),
     ] = None,
-    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="The mask's white is kept, not repainted.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is the best there is.")] = "auto",
+    keep_mask: Annotated[
+        bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")] = "auto",
     dtype: DType = "float32",
-    batch_size: Annotated[int, typer.Option(help="Of many: images of one size filled at once.", min=1)] = 8,
-    shard: Annotated[str | None, typer.Option(help="Of many: i/n, the i-th of n parts, for job arrays.")] = None,
+    threads: Threads = "auto",
+    batch_size: Annotated[int, typer.Option(help="Many images: number of images of one size in a batch.", min=1)] = 8,
+    shard: Annotated[
+        str | None, typer.Option(help="Many images: i/n fills the i-th of n parts, for job arrays.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Of many: remove what other settings made in the folder.")
+        bool, typer.Option("--overwrite", help="Many images: remove the results of other settings from --out.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill the hole of an image, or of many. Kept pixels come out bit-equal.
+    """Fill the holes of one or many images. Kept pixels stay bit-equal.
 
-    A folder of masks goes with the images by name, whatever the suffixes. Killed or ended, the work goes on where it
-    was when the same command is given again. A file that cannot be used is named, the others are filled, and the exit
-    status is 2. To use many processes or GPUs: accelerate launch -m repaint inpaint FOLDER ...
+    Masks in a folder are matched to images by name without suffix. An interrupted run resumes when the same command is
+    given again. A file that cannot be used is reported, the others are filled, and the exit status is 2. To use several
+    processes or GPUs: accelerate launch -m repaint inpaint FOLDER ...
 
     Example: repaint inpaint photo.png mask.png --out filled.png --schedule fast
 
@@ -94,26 +96,28 @@ def inpaint(
         "class_labels": labels,
         "guidance_scale": guidance_scale,
         "latent_margin": latent_margin,
-        "feather": feather,
+        "blend_rim": blend_rim,
         "crop": "auto" if crop else "off",
     }
-    load = _Loader(prior, model_type, device, method)
+    load = _Loader(prior, model_type, device, threads, method)
     if is_one_file(images, mask):
         if shard or overwrite:
-            raise InputError(f"{'--shard' if shard else '--overwrite'} for one image: it is for many. Leave it out.")
+            raise InputError(
+                f"{'--shard' if shard else '--overwrite'} needs many images, but one is given. Leave it out."
+            )
         _one(images[0], mask, out_path, load, options, seed, branch, keep_mask, as_json)
         return
     if branch is not None:
-        raise InputError("--branch for many images: a state belongs to one. Fill that one by itself.")
+        raise InputError("--branch needs a single image, but many are given. Pass the image of the saved state.")
     settings = {"dtype": dtype, "seed": seed, "keep_mask": keep_mask, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
 
 
 class _Loader:
-    """What fills: loaded after everything else was checked."""
+    """Loads the pipeline, after all other arguments were checked."""
 
-    def __init__(self, prior: str, model_type: Any, device: str, method: Method) -> None:
-        self.prior, self.model_type, self.device, self.method = prior, model_type, device, method
+    def __init__(self, prior: str, model_type: Any, device: str, threads: str, method: Method) -> None:
+        self.prior, self.model_type, self.device, self.threads, self.method = prior, model_type, device, threads, method
 
     def __call__(self, device: Any = None) -> RePaintPipeline:
         from repaint.pipeline import RePaintPipeline
@@ -124,6 +128,7 @@ class _Loader:
             from accelerate import PartialState
 
             device = PartialState().device
+        set_threads(self.threads)
         pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type).to(str(device))
         pipe.set_progress_bar_config(disable=True)
         return pipe
@@ -203,7 +208,7 @@ def _many(
     settings = {"repaint": __version__, "prior": load.prior, "method": described, **settings}
     todo = tasks(images, masks, out, settings["seed"])
     check_settings(out, settings, overwrite=overwrite)
-    # A process that is done waits for the slowest: the usual half hour would end the job.
+    # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
     state = PartialState(cpu=load.device == "cpu", timeout=timedelta(days=30))
     mine = share_of(batches(todo, batch_size), shard, state.process_index, state.num_processes)
     pipe = load(state.device)
@@ -227,7 +232,7 @@ def _many(
     if state.is_main_process:
         _tell(out, settings, outcomes, as_json)
     state.destroy_process_group()
-    if any(outcome.status == "failed" for outcome in outcomes):  # here, so that no process ends while others work
+    if any(outcome.status == "failed" for outcome in outcomes):  # only now, so that no process exits while others work
         raise typer.Exit(2)
 
 
@@ -247,4 +252,4 @@ def _say_aside(text: str) -> None:
 
 
 def _nowhere(_more: int) -> None:
-    """Progress of a process that shows none."""
+    """Ignore progress, in the processes that show no bar."""

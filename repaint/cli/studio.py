@@ -6,26 +6,30 @@ from typing import Annotated
 
 import typer
 
-from repaint.cli.common import DType, say, torch_dtype
+from repaint.cli.console import say
+from repaint.cli.options import DType, Threads, torch_dtype
 from repaint.errors import InputError
+from repaint.threads import set_threads
 
 __all__ = ["studio"]
 
 
 def studio(
-    host: Annotated[str, typer.Option(help="Where to listen; elsewhere than here it needs --password.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="The first free one from 7860 without it.")] = None,
+    host: Annotated[str, typer.Option(help="Address; one open to others needs --password.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port. Default: the first free one from 7860.")] = None,
     prior: Annotated[
-        str | None, typer.Option(help="Folder or Hub id beside the bundled ones, or one of these.")
+        str | None,
+        typer.Option(help="Folder or Hub id to offer besides the bundled priors."),
     ] = None,
     password: Annotated[
-        str | None, typer.Option(help="Asked of the user 'repaint'.", envvar="REPAINT_PASSWORD")
+        str | None, typer.Option(help="Password of the user 'repaint'.", envvar="REPAINT_PASSWORD")
     ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser, too.")] = True,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     dtype: DType = "float32",
+    threads: Threads = "auto",
 ) -> None:
-    """Paint masks, watch runs, branch them and audit them in a browser, on this machine.
+    """Serve a browser app to paint masks, and to watch, branch and audit runs.
 
     Example: repaint studio --prior textures
     """
@@ -41,8 +45,9 @@ def studio(
     def load(name: str) -> RePaintPipeline:
         return RePaintPipeline.from_pretrained(name, torch_dtype=kind).to(device)
 
+    set_threads(threads)
     if prior is not None:
-        load(prior)  # a wrong name is told before a page opens
+        load(prior)  # report a wrong name before a page opens
     app, does, address = serve(
         load,
         [prior] if prior else [],

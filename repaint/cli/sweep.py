@@ -1,4 +1,4 @@
-"""repaint sweep."""
+"""repaint sweep: fill a grid of images, masks, schedules and seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from repaint.cli.common import AsJson, calls_bar, chosen, err, out, print_json, say, together, torch_dtype
+from repaint.cli.console import calls_bar, err, out, print_json, say, together
+from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
+from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.lab.sweep.grid import Grid
@@ -45,12 +47,13 @@ def sweep(
     ] = None,
     over: Annotated[str, typer.Option(help="The plot's axis, a word as in --by; --by tells its curves.")] = "schedule",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto is where accelerate puts the process.")] = "auto",
+    threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Fill every cell of a grid - images, masks, schedules, methods, seeds - and append a row for each.
+    """Fill each cell of a grid of images, masks, schedules, methods and seeds, and append a row for it.
 
-    Killed or ended, it goes on where it was when the same command is given again. To spread it over processes or
-    GPUs: accelerate launch -m repaint sweep CONFIG --out FILE. All write to the one file.
+    An interrupted sweep resumes when the same command is given again. To use several processes or GPUs: accelerate
+    launch -m repaint sweep CONFIG --out FILE. All processes write to the same file.
 
     Example: repaint sweep examples/sweeps/ddpm-ddim.yaml --out rows.jsonl --limit 6
     """
@@ -63,7 +66,7 @@ def sweep(
     from repaint.lab.sweep.sweep_plot import sweep_plot
     from repaint.measure.plots import check_plot, save_plot
 
-    # Another word is refused before hours of work.
+    # Refuse wrong words before hours of work.
     summary([], by)
     drawn = list(dict.fromkeys(measure or DRAWN))
     for name in drawn:
@@ -76,11 +79,12 @@ def sweep(
     dtype = torch_dtype(grid.config.dtype)
     rows = Rows(out_file, {cell.key: cell.config for cell in grid.cells})
     cells = spread(grid.cells, limit)
-    # A process that is done waits for the slowest: the usual half hour would end the job.
+    # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
     mine = share_of(batches(cells, grid.config.batch), shard, state.process_index, state.num_processes)
     todo = [batch for batch in mine if any(cell.key not in rows.found for cell in batch)]
     if todo:
+        set_threads(threads)
         _run(grid, todo, rows, str(state.device) if device == "auto" else device, dtype, state.is_main_process)
     with together("The rows"):
         state.wait_for_everyone()

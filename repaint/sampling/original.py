@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from repaint import yaml_files as config
+from repaint import yaml_files
 from repaint.checks import shown
 from repaint.errors import ScheduleError
 
@@ -65,8 +65,8 @@ def convert(path: str | Path) -> Converted:
             published definition.
     """
     path = Path(path)
-    read = config.parse(
-        config.read_text(path, ScheduleError),
+    read = yaml_files.parse(
+        yaml_files.read_text(path, ScheduleError),
         str(path),
         _Original,
         ScheduleError,

@@ -151,7 +151,7 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
             page.start = gr.Number(label="window: highest level that jumps", value=None, precision=0, min_width=160)
             page.stop = gr.Number(label="window: lowest level that jumps", value=0, precision=0, min_width=160)
         page.guidance = gr.Number(label="Guidance scale, 0 is the prior's usual one", value=0, minimum=0)
-        page.feather = gr.Number(label="Feather: pixels of the hole that meet the rim", value=0, minimum=0)
+        page.blend_rim = gr.Number(label="Blended rim of the hole, pixels", value=0, minimum=0)
     page.cost = gr.HTML(elem_id="cost")
 
 
@@ -222,7 +222,7 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     page.prior.change(does.abilities, page.prior, told, **quiet).success(**plan)
     gr.on([its.change for its in (page.seeds, *schedule)], **plan)
 
-    asked = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.feather]
+    asked = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.blend_rim]
     page.run.click(
         does.start, [*asked, page.seed, page.seeds, *schedule], [page.runs, page.remembered], api_name="start"
     )

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ class Handlers:
     @told
     def start(self, *values: Any) -> tuple[Any, str]:
         """Everything on the page -> (the list of runs with the new one chosen, its id for the browser to remember)."""
-        photo, canvas, prior, prompt, class_label, guidance, feather, seed, seeds, *settings = values
+        photo, canvas, prior, prompt, class_label, guidance, blend_rim, seed, seeds, *settings = values
         photo = self._photo(photo)
         method, preset = _method(*settings)
         able = takes(self.runner.pipe(prior).prior)
@@ -157,7 +158,7 @@ class Handlers:
             _seeds(seed, seeds),
             preset,
             conditions,
-            float(feather or 0),
+            float(blend_rim or 0),
         )
         return self._listed(self.runner.submit(job))
 
@@ -274,9 +275,7 @@ class Handlers:
         method = continuation(run.job.method, state.position, kind, int(length or 0), int(times or 0))
         job = run.job
         origin = Origin(run.id, index, state.position, state)
-        return Job(
-            job.photo, job.hole, job.prior, method, _seeds(seed, seeds), None, job.conditions, job.feather, origin, kind
-        )
+        return replace(job, method=method, seeds=_seeds(seed, seeds), preset=None, origin=origin, kind=kind)
 
     @told
     def branch_cost(self, *values: Any) -> str:

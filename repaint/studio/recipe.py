@@ -75,7 +75,7 @@ def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str
         "negative-prompt": asked.get("negative_prompt"),
         "class": asked.get("class_labels"),
         "guidance-scale": asked.get("guidance_scale"),
-        "feather": job.feather or None,
+        "blend-rim": job.blend_rim or None,
         "device": device,
         "dtype": dtype,
     }

@@ -61,7 +61,7 @@ class Job:
         seeds: one result each, made one by one so that each is what its seed gives alone.
         preset: the method's name in `schedules/`; None for a walk of one's own.
         conditions: prompt, negative_prompt, class_labels, guidance_scale: those given.
-        feather: see `RePaintPipeline.__call__`.
+        blend_rim: see `RePaintPipeline.__call__`.
         origin: of a branch.
         kind: of a branch, what it does.
     """
@@ -73,7 +73,7 @@ class Job:
     seeds: tuple[int, ...]
     preset: str | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    feather: float = 0.0
+    blend_rim: float = 0.0
     origin: Origin | None = None
     kind: str = ""
 
@@ -319,7 +319,7 @@ class Runner:
         job, pipe = run.job, self.pipe(run.job.prior)
         follow = _Follower(run, pipe)
         given: dict[str, Any] = dict(
-            schedule=job.method, feather=job.feather, callback_on_step_end=follow, **job.conditions
+            schedule=job.method, blend_rim=job.blend_rim, callback_on_step_end=follow, **job.conditions
         )
         if job.origin is None:
             out = pipe(job.photo.image, job.mask, generator=seed, **given)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, LDMPipeline
 from helpers.guided_reference import Flags, random_state
-from helpers.shell import PHOTO, WHITE, Run, check_refused, contents
+from helpers.shell import PHOTO, WHITE, Run, check_refused, contents, folder, run
 from helpers.tiny_latents import tiny_sd, tiny_vae
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
 from PIL import Image
@@ -22,7 +22,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import bundled
 from repaint.sampling import presets
 
-WHITE[3:8, 4:11] = True
+__all__ = ["folder", "run"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,14 @@ def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
     assert np.array_equal(result[~WHITE], PHOTO[~WHITE])
     assert not np.array_equal(result[WHITE], PHOTO[WHITE])
     assert {path.name for path in folder.iterdir()} - {"out.png"} == set(contents(folder)) - {"out.png"}
+
+
+def test_threads(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, --threads does not reach PyTorch."""
+    torch.set_num_threads(2)
+    common = ["--out", "out.png", "--prior", prior, "--schedule", "two.yaml"]
+    assert run("inpaint", "photo.png", "mask.png", *common, "--threads", 1).status == 0
+    assert torch.get_num_threads() == 1
 
 
 def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
@@ -86,11 +94,11 @@ def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
 
 
 def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
-    """If this fails, a margin or a feather is dropped on the way to the library."""
+    """If this fails, a margin or a blended rim is dropped on the way to the library."""
     tiny = tmp_path / "latent"
     LDMPipeline(tiny_vae("VQModel"), tiny_unet(in_channels=4, out_channels=4), DDIMScheduler()).save_pretrained(tiny)
     results = []
-    for options in ([], ["--feather", 2], ["--latent-margin", 1]):
+    for options in ([], ["--blend-rim", 2], ["--latent-margin", 1]):
         common = ["--out", "out.png", "--prior", tiny, "--schedule", "two.yaml"]
         done = run("inpaint", "photo.png", "mask.png", *common, *options)
         assert done.status == 0, done.err
@@ -129,16 +137,17 @@ BAD = [
     ({"--class": "cta"}, "'cta' must be one of cat, dog. Did you mean 'cat'?"),
     ({"--class": "9"}, "class_labels: 9 must be a class from 0 to 2."),
     ({"--guidance-scale": "2"}, "guidance_scale=2 must be left out or 1: no class_labels are given."),
-    ({"--latent-margin": "1"}, "latent_margin 1 for a PixelPrior: it has no autoencoder"),
-    ({"--feather": "-1"}, "feather -1.0: it is a width in pixels from 0"),
+    ({"--latent-margin": "1"}, "latent_margin=1 needs a latent prior"),
+    ({"--blend-rim": "-1"}, "blend_rim=-1.0 must be a width in pixels of at least 0 (0 disables it)."),
     ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
     ({"--out": "out.xyz"}, "Cannot write out.xyz: the suffix must be one of .png, "),
     ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
     ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
-    ({"--dtype": "float8"}, "--dtype float8: it is one of float32, bfloat16, float16. Choose one."),
+    ({"--dtype": "float8"}, "--dtype float8 must be one of float32, bfloat16, float16."),
     ({"--device": "gpu"}, "device='gpu' must be a device that PyTorch can use on this computer"),
     ({"--seed": "-1"}, "seed=-1 must be an integer from 0 to 4294967295"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
+    ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
     ({"--sede": "1"}, "No such option"),
     ({"--out": None}, "Missing option '--out'"),
 ]
@@ -255,13 +264,13 @@ def test_schedule_import(run: Run, folder: Path) -> None:
     done = run("schedule", "import", "conf.yml", "--out", "mine.yaml")
     assert (done.status, done.err) == (0, "")
     assert (
-        done.out == "8 transitions, 6 model calls. Schedule: mine.yaml\nNo part of a schedule, left out: model_path\n"
+        done.out == "8 transitions, 6 model calls. Schedule: mine.yaml\nLeft out, not part of a schedule: model_path\n"
     )
     assert json.loads(run("schedule", "show", "mine.yaml", "--json").out)["levels"] == [4, 3, 2, 1, 0, 1, 2, 1, 0]
     for arguments, message in [
-        (("conf.yml", "--out", "mine.txt"), "Cannot write mine.txt: a schedule ends in .yaml or .yml."),
+        (("conf.yml", "--out", "mine.txt"), "--out mine.txt must end in .yaml or .yml."),
         (("conf.yml", "--out", "none/mine.yaml"), "Cannot write none/mine.yaml: no folder none."),
-        (("conf.yml", "--out", "conf.yml"), "--out conf.yml is the file that is read: it would be lost."),
+        (("conf.yml", "--out", "conf.yml"), "--out conf.yml must differ from the configuration that is read."),
         (("two.yaml", "--out", "b.yaml"), "two.yaml: key 'schedule_jump_params' is missing."),
         (("none.yml", "--out", "b.yaml"), "Cannot read none.yml: "),
     ]:
@@ -300,10 +309,10 @@ def test_mask(run: Run, folder: Path) -> None:
     ("arguments", "message"),
     [
         (["bax"], "No mask 'bax': there are alternating_lines, box, "),
-        (["box", "--size", "20"], "--size 20: it is WIDTHxHEIGHT in pixels, such as 256x256."),
-        (["box", "--size", "0x5"], "--size 0x5: it is WIDTHxHEIGHT in pixels, such as 256x256."),
-        (["box", "--size", "99999x99999"], "--size 99999x99999: PIL would not read more than 89478485 pixels."),
-        (["box", "--option", "share"], "--option share: write name=value, such as radius=0.3."),
+        (["box", "--size", "20"], "--size 20 must be WIDTHxHEIGHT in pixels, such as 256x256."),
+        (["box", "--size", "0x5"], "--size 0x5 must be WIDTHxHEIGHT in pixels, such as 256x256."),
+        (["box", "--size", "99999x99999"], "--size 99999x99999 must have at most 89478485 pixels ("),
+        (["box", "--option", "share"], "--option share must be name=value, such as radius=0.3."),
         (["box", "--option", "shar=1"], "Mask box has no option 'shar': it takes share, top, left, h, w."),
         (["box", "--option", "share=2"], "share is 2: it must lie in (0, 1]. Give a fraction"),
         (["box", "--option", "share=half"], "Mask box(share='half') cannot be drawn ("),
@@ -395,7 +404,8 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
     told = ("--noise-schedule", "linear", "--heads", 4, "--no-new-attention-order")
     done = run("priors", "convert", "model.pt", "--out", "mine", *told)
     assert (
-        "\nIts heads differ in width between levels: repaint loads this folder, diffusers alone cannot.\n" in done.out
+        "\nThe width of its heads differs between levels: repaint loads this folder, diffusers alone cannot.\n"
+        in done.out
     )
 
 
@@ -516,11 +526,11 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
     table = run(*asked).out
     assert "right - wrong" in table
     for wrong, message in {
-        ("--part", "test"): "--part test: it is one of train, held_out.",
-        ("--hole", "mouht"): "--hole mouht: it is one of mouth, half, box. Choose one. Did you mean 'mouth'?",
-        ("--prompt", "left"): "--prompt left: it is one of right, empty, wrong.",
+        ("--part", "test"): "--part test must be one of train, held_out.",
+        ("--hole", "mouht"): "--hole mouht must be one of mouth, half, box. Did you mean 'mouth'?",
+        ("--prompt", "left"): "--prompt left must be one of right, empty, wrong.",
         ("--glyphs", 141): "141 glyphs: there are 140 in this part. Ask for 1 to 140.",
-        ("--dtype", "float8"): "--dtype float8: it is one of float32, bfloat16, float16.",
+        ("--dtype", "float8"): "--dtype float8 must be one of float32, bfloat16, float16.",
     }.items():
         result = run(*asked, *wrong)
         assert result.status == 2

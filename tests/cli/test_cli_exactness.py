@@ -47,10 +47,10 @@ def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--schedule", "balancd"], "Did you mean 'balanced'?"),
-        (["--peer", "lanpaint"], "--peer lanpaint: it is one of lanpaint 20 x 5"),
+        (["--peer", "lanpaint"], "--peer lanpaint must be one of lanpaint 20 x 5"),
         (
             ["--family", "field"],
-            "--family field: it is one of separated, overlapping, fields. Choose one. Did you mean",
+            "--family field must be one of separated, overlapping, fields. Did you mean",
         ),
         (["--count", "8"], "Invalid value for '--count'"),
         (["--problems-seed", "-1"], "Seed -1 of the problems"),

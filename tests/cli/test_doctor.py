@@ -92,6 +92,21 @@ def test_a_self_test_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         assert (doctor._self_test().state, doctor._self_test().found) == ("broken", message)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "state", "found"),
+    [({1: 1.0, 4: 30.0}, "slow", "4 threads take 30 times as long as 1"), ({1: 2.0, 4: 1.0}, "ok", "0.5 times")],
+)
+def test_slow_threads(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], state: str, found: str) -> None:
+    """If this fails, threads that are far slower than one pass without a warning."""
+    doctor = importlib.import_module("repaint.cli.doctor")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    monkeypatch.setattr(doctor, "trial_seconds", seconds.__getitem__)
+    finding = doctor._threads()
+    assert finding.state == state
+    assert found in finding.found
+    assert bool(finding.cure) == (state == "slow")
+
+
 def test_lpips_backbones() -> None:
     """If this fails, the doctor's command fetches another file than the one that LPIPS reads."""
     for net in metrics.LPIPS_NETS:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from repaint import cli
@@ -17,6 +18,7 @@ __all__ = ["PHOTO", "WHITE", "Result", "Run", "check_refused", "contents", "fold
 
 
 WHITE = np.zeros((12, 14), bool)
+WHITE[3:8, 4:11] = True
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)
 
@@ -31,8 +33,9 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Calls the entry point in this process, as the installed command does."""
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Call the entry point in this process, as the installed command does, and restore PyTorch's threads."""
+    threads = torch.get_num_threads()
 
     def call(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["repaint", *map(str, arguments)])
@@ -41,12 +44,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         assert left.value.code is None or isinstance(left.value.code, int)
         return Result(left.value.code or 0, *capsys.readouterr())
 
-    return call
+    yield call
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with an image, its mask, a short schedule, and many things that are wrong."""
+    """A working folder with an image, its mask, a short schedule, and faulty files."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(PHOTO).save("photo.png")
     Image.fromarray(WHITE).save("mask.png")
@@ -67,7 +71,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def check_refused(result: Result, folder: Path, before: dict[str, bytes], message: str) -> None:
-    """One line on stderr that names the matter, status 2, nothing on stdout, nothing written."""
+    """Assert one line on stderr with the message, status 2, nothing on stdout, and nothing written."""
     assert result.status == 2
     assert result.out == ""
     assert result.err.startswith("repaint: ")

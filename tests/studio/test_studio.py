@@ -336,7 +336,7 @@ def test_a_recipe_makes_the_same_bytes(way: str, tmp_path: Path, monkeypatch: py
     fast = Method.from_preset("fast")
     asked = job(prior="textures", conditions={"class_labels": "grass", "guidance_scale": 1.5})
     if way == "preset":
-        its = finished(runner, replace(asked, method=fast, preset="fast", feather=1.0))
+        its = finished(runner, replace(asked, method=fast, preset="fast", blend_rim=1.0))
     else:
         own = replace(fast, schedule=JumpSchedule.paper(5, 2, 2), corrector=None)
         its = finished(runner, replace(asked, method=own))

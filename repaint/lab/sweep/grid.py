@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from repaint import yaml_files as config
+from repaint import yaml_files
 from repaint.errors import InputError, RepaintError
 from repaint.lab.sweep.sources import ImageEntry, MaskEntry, Source, Strict, images_of, masks_of
 from repaint.priors.load import bundled
@@ -148,10 +148,10 @@ def read_grid(path: Path) -> Grid:
     Raises:
         InputError: whatever is wrong with it, in one line that begins with the file.
     """
-    if not config.is_yaml(path):
+    if not yaml_files.is_yaml(path):
         raise InputError(f"{path} does not end in .yaml or .yml: a sweep is a YAML file. Give its path.")
-    text = config.read_text(path, InputError)
-    said = config.parse(text, str(path), SweepConfig, InputError, what="a sweep", begin="images: [textures:brick]")
+    text = yaml_files.read_text(path, InputError)
+    said = yaml_files.parse(text, str(path), SweepConfig, InputError, what="a sweep", begin="images: [textures:brick]")
     try:
         cells = tuple(_cells(said, path.parent))
         _check_different(cells)
@@ -236,4 +236,4 @@ def _methods(said: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]
 def _preset(entry: str | InlineSchedule, home: Path) -> tuple[str, presets.Preset]:
     if isinstance(entry, InlineSchedule):
         return entry.name, entry
-    return presets.read(home / entry if config.is_yaml(entry) else entry)
+    return presets.read(home / entry if yaml_files.is_yaml(entry) else entry)

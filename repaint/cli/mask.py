@@ -1,4 +1,4 @@
-"""repaint demo and mask."""
+"""repaint mask: draw a benchmark mask."""
 
 from __future__ import annotations
 
@@ -9,42 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from repaint.cli.common import ScheduleName, Seed, calls_bar, out, say
+from repaint.cli.console import say
 from repaint.errors import InputError
 
-__all__ = ["demo", "mask"]
-
-
-def demo(
-    out_file: Annotated[Path, typer.Option("--out", help="Where the strip goes, a PNG.")] = Path("repaint-demo.png"),
-    schedule: ScheduleName = "predicted",
-    seed: Seed = 0,
-) -> None:
-    """Fill holes in parts of photographs that the bundled prior never saw, and write a before/after strip.
-
-    Example: repaint demo --out strip.png
-    """
-    from repaint.cli.demo_strip import run
-    from repaint.pictures.encoding import check_writable
-    from repaint.pictures.images import save_image
-    from repaint.sampling.method import as_method
-
-    check_writable(out_file, "RGB")
-    method = as_method(schedule)
-    with calls_bar(f"filling 5 holes with {method.name}", method.model_calls) as step:
-        strip, calls = run(method, seed, step)
-    save_image(strip, out_file)
-    line = f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}"
-    out.print(line, highlight=False, markup=False, soft_wrap=True)
+__all__ = ["mask"]
 
 
 def mask(
     kind: Annotated[str, typer.Argument(help="box, circle, half, expand, alternating_lines, super_resolve, ...")],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")],
-    out_file: Annotated[Path, typer.Option("--out", help="Where the mask goes, an 8-bit image.")],
+    out_file: Annotated[Path, typer.Option("--out", help="The mask to write, an 8-bit image.")],
     option: Annotated[list[str] | None, typer.Option(help="name=value for the generator, e.g. radius=0.3")] = None,
-    seed: Annotated[int | None, typer.Option(help="For the random ones.", min=0)] = None,
-    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="White is kept, not repainted.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random kinds.", min=0)] = None,
+    keep_mask: Annotated[bool, typer.Option("--keep-mask", help="White is kept instead of repainted.")] = False,
 ) -> None:
     """Draw a benchmark mask; white is repainted.
 
@@ -60,9 +37,9 @@ def mask(
     check_writable(out_file, "L")
     width, x, height = size.partition("x")
     if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise InputError(f"--size {size}: it is WIDTHxHEIGHT in pixels, such as 256x256.")
+        raise InputError(f"--size {size} must be WIDTHxHEIGHT in pixels, such as 256x256.")
     if int(width) * int(height) > (Image.MAX_IMAGE_PIXELS or math.inf):
-        raise InputError(f"--size {size}: PIL would not read more than {Image.MAX_IMAGE_PIXELS} pixels. Choose less.")
+        raise InputError(f"--size {size} must have at most {Image.MAX_IMAGE_PIXELS} pixels (the limit of PIL).")
     options = dict(_named_value(text) for text in option or [])
     if seed is not None:
         options["seed"] = seed
@@ -75,7 +52,7 @@ def mask(
 def _named_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"--option {text}: write name=value, such as radius=0.3.")
+        raise InputError(f"--option {text} must be name=value, such as radius=0.3.")
     try:
         return name, json.loads(value)
     except ValueError:

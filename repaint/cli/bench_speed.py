@@ -1,4 +1,4 @@
-"""repaint bench speed: how much of the time is not the model's."""
+"""repaint bench speed: the time spent outside the model."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.common import AsJson, DType, out, print_json, progress_bar, say, torch_dtype
+from repaint.cli.console import out, print_json, progress_bar, say
+from repaint.cli.options import AsJson, DType, Threads, torch_dtype
+from repaint.threads import set_threads
 
 __all__ = ["speed"]
 
 
 def speed(
-    prior: Annotated[str, typer.Option(help="Bundled name, folder or Hub id; random is a UNet of random weights.")] = (
-        "random"
-    ),
+    prior: Annotated[
+        str, typer.Option(help="Bundled name, folder or Hub id; random is a UNet with random weights.")
+    ] = ("random"),
     size: Annotated[int, typer.Option(help="Side of the square pictures, in pixels.", min=8)] = 64,
-    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1)] = 1,
+    batch: Annotated[int, typer.Option(help="Pictures in a batch.", min=1)] = 1,
     dtype: DType = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
-    rounds: Annotated[int, typer.Option(help="Measured runs of each way, in turns.", min=1)] = 5,
-    steps: Annotated[int, typer.Option(help="T of the walk.", min=2)] = 25,
-    jump_length: Annotated[int, typer.Option(help="Its j.", min=1)] = 5,
-    jump_n_sample: Annotated[int, typer.Option(help="Its r.", min=1)] = 3,
-    threads: Annotated[int | None, typer.Option(help="Of PyTorch on the CPU; its own choice without.", min=1)] = None,
+    rounds: Annotated[int, typer.Option(help="Measured runs of each, in turns.", min=1)] = 5,
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=2)] = 25,
+    jump_length: Annotated[int, typer.Option(help="Length of a jump, in steps.", min=1)] = 5,
+    jump_n_sample: Annotated[int, typer.Option(help="Passes through each stretch.", min=1)] = 3,
+    threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """How much of the time is not the model's? The network alone, this library and diffusers, in turns.
+    """Measure the time spent outside the model: the network alone, this library and diffusers, in turns.
 
     Example: repaint bench speed --prior emoji --rounds 3
     """
@@ -40,8 +42,7 @@ def speed(
     from repaint.sampling.schedule import JumpSchedule
 
     kind = torch_dtype(dtype)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if prior == "random":
         pipe = RePaintPipeline(random_prior(size, kind))
     else:

@@ -1,0 +1,71 @@
+"""repaint bench prompts: the effect of the prompt."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from repaint.cli.console import calls_bar, out, print_json
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
+from repaint.threads import set_threads
+
+__all__ = ["prompts"]
+
+
+def prompts(
+    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    part: Annotated[str, typer.Option(help="train or held_out glyphs.")] = "train",
+    hole: Annotated[list[str] | None, typer.Option(help="mouth, half or box; may be repeated. Default: all.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="right, empty or wrong; may be repeated. Default: all.")
+    ] = None,
+    glyphs: Annotated[int, typer.Option(help="Number of glyphs, evenly spread.", min=2)] = 100,
+    seeds: Annotated[int, typer.Option(help="Results per glyph and hole.", min=1)] = 4,
+    guidance_scale: Annotated[float, typer.Option(help="Weight of classifier-free guidance.")] = 3.0,
+    prior: PriorName = "emoji",
+    dtype: DType = "float32",
+    threads: Threads = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Compare glyphs filled with the right, an empty and a wrong prompt, with paired 95 % intervals.
+
+    The first schedule is also compared with each other one, under the first prompt.
+
+    Example: repaint bench prompts --part held_out --hole mouth --glyphs 20
+    """
+    from repaint.lab.quality.cases import glyph_holes
+    from repaint.lab.quality.prompts import MASKS, PROMPTS, compare_prompts
+    from repaint.pictures.samples import Part
+    from repaint.pipeline import RePaintPipeline
+    from repaint.sampling.method import as_method
+
+    parts: dict[str, Part] = {"train": "train", "held_out": "held_out"}
+    where = chosen("--part", part, parts)
+    masks = {name: chosen("--hole", name, MASKS) for name in hole or MASKS}
+    holes = {name: glyph_holes(mask, where, glyphs) for name, mask in masks.items()}
+    kinds = list({name: chosen("--prompt", name, PROMPTS) for name in prompt or PROMPTS})
+    methods = {method.name: method for method in map(as_method, schedule or ["predicted"])}
+    set_threads(threads)
+    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
+    pipe.set_progress_bar_config(disable=True)
+    batch = max(64, seeds)
+    rounds = len(holes) * len(kinds) * -(-glyphs // (batch // seeds))
+    total = rounds * sum(method.model_calls for method in methods.values())
+    with calls_bar(f"{glyphs} glyphs, {len(holes)} holes, {seeds} seeds", total) as step:
+        study = compare_prompts(
+            pipe, holes, kinds, methods, guidance_scale=guidance_scale, seeds=seeds, batch=batch, on_call=step
+        )
+    if as_json:
+        print_json(study.as_dict())
+        return
+    table = Table("hole", "schedule", "prompt", "PSNR", "SSIM", "diversity", "model calls")
+    for (what, name, kind), its in study.scored.items():
+        means = f"{its.psnr.mean():.2f}", f"{its.ssim.mean():.4f}", f"{its.diversity.mean():.4f}"
+        table.add_row(what, name, kind, *means, str(its.model_calls))
+    out.print(table)
+    table = Table("hole", "difference", "PSNR, dB", "SSIM")
+    for (what, title), (by_psnr, by_ssim) in study.differences().items():
+        table.add_row(what, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
+    out.print(table)

@@ -1,0 +1,92 @@
+"""Output of the commands: consoles, progress bars, text and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from repaint.errors import RepaintError
+
+if TYPE_CHECKING:
+    from repaint.pipeline import StepCallback
+    from repaint.sampling.state import SamplerState
+
+__all__ = ["calls_bar", "err", "out", "print_json", "progress_bar", "say", "tell", "together"]
+
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)
+
+
+@contextmanager
+def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar of units done of units planned; yields a function that adds units."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
+    bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err)
+    task = bar.add_task(title, total=total)
+    bar.start()
+    try:
+        yield lambda more: bar.update(task, advance=more)
+    except BaseException:
+        # Print the error alone: no unfinished bar, and no empty line of bar.stop().
+        bar.live.transient = True
+        bar.live.stop()
+        raise
+    bar.stop()
+
+
+@contextmanager
+def calls_bar(title: str, total: int, inherited: int = 0) -> Iterator[StepCallback]:
+    """A progress bar of model calls done of model calls planned, as a pipeline callback.
+
+    Args:
+        inherited: model calls already made by the state that the run starts from.
+    """
+    with progress_bar(title, total, "calls") as advance:
+        before = inherited
+
+        def step(_pipe: object, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+            nonlocal before
+            state: SamplerState = kwargs["state"]
+            advance(state.model_calls - (inherited if moves == 1 else before))
+            before = state.model_calls
+
+        yield step
+
+
+@contextmanager
+def together(kept: str) -> Iterator[None]:
+    """Report the death of another process while the processes of a job wait for one another.
+
+    Args:
+        kept: name of the work that is safe so far.
+    Raises:
+        RepaintError: another process has died, which closes the connection.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise RepaintError(
+            f"Another process of this job ended early ({said}). {kept} so far are saved: read its output, and run the "
+            "same command again."
+        ) from error
+
+
+def print_json(data: Any) -> None:
+    """Print JSON without colours or wrapping."""
+    print(json.dumps(data, indent=2))
+
+
+def tell(data: dict[str, Any], as_json: bool, text: str) -> None:
+    if as_json:
+        print_json(data)
+    else:
+        say(text)
+
+
+def say(text: str) -> None:
+    out.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,34 @@
+"""repaint schedule show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from repaint.cli.console import tell
+from repaint.cli.options import AsJson
+from repaint.sampling import presets
+
+__all__ = ["schedule_show"]
+
+
+def schedule_show(
+    name: Annotated[str, typer.Argument(help="Preset name or YAML file.")], as_json: AsJson = False
+) -> None:
+    """Show a schedule: its settings, source and cost.
+
+    Example: repaint schedule show paper
+    """
+    from repaint.sampling.method import as_method
+
+    method = as_method(name)
+    lines = [method.name, method.about, f"source: {method.source}"]
+    lines += [f"{key}: {value}" for key, value in method.describe().items() if key != "name" and value is not None]
+    measured = presets.read(name)[1].measured
+    lines += [f"measured, {key}: {value}" for key, value in measured.items()]
+    tell(
+        method.describe() | {"measured": measured, "levels": list(method.schedule.levels)},
+        as_json,
+        "\n".join(line for line in lines if line),
+    )
