@@ -1,13 +1,13 @@
 """Every error this library raises on purpose. Catch `RepaintError` to catch them all.
 
-    RepaintError (ValueError)
-    ├── InputError         an image, mask, argument or file that cannot be used
-    ├── ScheduleError      a walk or preset that is malformed, leaves its range or does not end clean
-    ├── NoiseLevelError    a noise schedule or a pair of levels that cannot be used
-    ├── PriorError         a model that cannot be loaded or does not fit
-    │   └── OutOfMemory    a batch that does not fit into memory
-    ├── StateError         a saved state that is damaged or belongs to another run
-    └── NonFiniteError     the model or the sampler produced NaN or infinity
+RepaintError (ValueError)
+├── InputError         an image, mask, argument or file that cannot be used
+├── ScheduleError      a walk or preset that is malformed, leaves its range or does not end clean
+├── NoiseLevelError    a noise schedule or a pair of levels that cannot be used
+├── PriorError         a model that cannot be loaded or does not fit
+│   └── OutOfMemory    a batch that does not fit into memory
+├── StateError         a saved state that is damaged or belongs to another run
+└── NonFiniteError     the model or the sampler produced NaN or infinity
 """
 
 from __future__ import annotations

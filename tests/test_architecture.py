@@ -17,7 +17,8 @@ ROOT = Path(repaint.__file__).parent
 
 # From the ground up. A wing imports wings below it and never one above; entries of one line may not import each other.
 STAIR = [
-    ["version", "errors", "checks"],
+    ["version", "errors"],
+    ["checks"],
     ["files", "threads", "yaml_files"],
     ["pictures", "sampling"],
     ["priors", "measure"],

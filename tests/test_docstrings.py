@@ -93,7 +93,9 @@ class Finder(doctest.DocTestFinder):
         return module is not None and getattr(object, "__module__", module.__name__) == module.__name__
 
 
-EXAMPLES = {test.name: test for module in modules() for test in Finder(exclude_empty=True).find(module) if test.examples}
+EXAMPLES = {
+    test.name: test for module in modules() for test in Finder(exclude_empty=True).find(module) if test.examples
+}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

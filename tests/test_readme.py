@@ -89,7 +89,9 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in TESTED:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        shown = re.findall(r"^(?: {4})?((?:repaint|pytest|python|accelerate launch -m repaint) .*)$", text, re.MULTILINE)
+        shown = re.findall(
+            r"^(?: {4})?((?:repaint|pytest|python|accelerate launch -m repaint) .*)$", text, re.MULTILINE
+        )
         shown += re.findall(r"`((?:repaint|pytest|python) [^`]*)`", text)
         found += [(ids(page), " ".join(command.split("#")[0].split())) for command in shown]
     return sorted(set(found))

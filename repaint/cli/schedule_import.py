@@ -11,6 +11,7 @@ from repaint.cli.console import say
 from repaint.errors import InputError
 from repaint.sampling import presets
 from repaint.sampling.method import Method
+from repaint.yaml_files import is_yaml
 
 __all__ = ["schedule_import"]
 

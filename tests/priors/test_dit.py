@@ -168,7 +168,9 @@ def test_smaller_images_are_padded() -> None:
 @pytest.mark.parametrize(("size", "padded"), [((17, 16), "32 x 16"), ((32, 32), "32 x 32")])
 def test_larger_images_are_refused(size: tuple[int, int], padded: str) -> None:
     """If this fails, DiT draws at positions it was never trained for, or takes an oblong image for a square."""
-    with pytest.raises(PriorError, match=rf"padded image has {padded} pixels, .* supports only 16 x 16\. Leave crop at 'auto'"):
+    with pytest.raises(
+        PriorError, match=rf"padded image has {padded} pixels, .* supports only 16 x 16\. Leave crop at 'auto'"
+    ):
         quiet(dit())(photo(size=size), hole(size), class_labels=3, schedule=WALK, crop="off")
 
 
@@ -190,9 +192,7 @@ def test_names_of_classes() -> None:
         assert prior._label_number(name) == number
     with pytest.raises(PriorError, match=r"'crane' names several classes \(1, 2\)\. Pass a number\."):
         prior._label_number("crane")
-    with pytest.raises(
-        PriorError, match=r"'tensh' must be one of tench, Tinca tinca, crane, .*Did you mean 'tench'"
-    ):
+    with pytest.raises(PriorError, match=r"'tensh' must be one of tench, Tinca tinca, crane, .*Did you mean 'tench'"):
         prior._label_number("tensh")
     with pytest.raises(PriorError, match=r"'x' must be one of 0, 1, .*19, and 980 more\."):
         dit({number: str(number) for number in range(1000)})._label_number("x")
@@ -221,7 +221,5 @@ def test_latents_that_do_not_fit() -> None:
         PriorError, match=r"A DiTTransformer2DModel with 3 channels in does not fit a AutoencoderKL with 4"
     ):
         dit(in_channels=3, out_channels=6)
-    with pytest.raises(
-        PriorError, match=r"A DiTTransformer2DModel with 4 channels in and 5 out is not supported"
-    ):
+    with pytest.raises(PriorError, match=r"A DiTTransformer2DModel with 4 channels in and 5 out is not supported"):
         dit(out_channels=5)

@@ -248,7 +248,9 @@ def test_a_margin_spares_images_that_are_all_hole() -> None:
     left = widen(cells, 3)
     assert not left[0].any()
     assert int(left[1].sum()) == 25 - 16
-    with pytest.raises(InputError, match=r"latent_margin=4 must leave at least one known latent cell \(it removes all 24"):
+    with pytest.raises(
+        InputError, match=r"latent_margin=4 must leave at least one known latent cell \(it removes all 24"
+    ):
         widen(cells, 4)
 
 
@@ -347,9 +349,13 @@ def test_unsupported_models_are_named() -> None:
     from diffusers import AutoencoderKLTemporalDecoder
 
     video = AutoencoderKLTemporalDecoder.__new__(AutoencoderKLTemporalDecoder)  # its class is all that is looked at
-    with pytest.raises(PriorError, match=r"A AutoencoderKLTemporalDecoder is not a supported autoencoder\. Use .* Autoenc"):
+    with pytest.raises(
+        PriorError, match=r"A AutoencoderKLTemporalDecoder is not a supported autoencoder\. Use .* Autoenc"
+    ):
         LatentCodec(video)
-    with pytest.raises(PriorError, match=r"A UNet2DModel with 3 channels in does not fit a VQModel with 4 latent channels"):
+    with pytest.raises(
+        PriorError, match=r"A UNet2DModel with 3 channels in does not fit a VQModel with 4 latent channels"
+    ):
         LatentPrior(tiny_unet(), DDIMScheduler(), tiny_vae("VQModel"))
 
 
@@ -471,5 +477,7 @@ def test_slicing_and_tiling_pass_through() -> None:
 def test_prompts_are_refused_without_a_text_encoder() -> None:
     """If this fails, a prompt for an unconditional model is dropped without a word."""
     for pipe in (tiny_pipe(), quiet(prior("VQModel"))):
-        with pytest.raises(PriorError, match=r"prompt must be left out: a prior without a text encoder takes only class_labels"):
+        with pytest.raises(
+            PriorError, match=r"prompt must be left out: a prior without a text encoder takes only class_labels"
+        ):
             pipe(photo(), hole(), prompt="a cat", schedule=WALK)

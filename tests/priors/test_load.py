@@ -122,7 +122,9 @@ def test_variant(tmp_path: Path) -> None:
     """If this fails, fp16 variants on the Hub cannot be asked for."""
     tiny_folder_pipeline().save_pretrained(tmp_path, variant="fp16")
     assert load(tmp_path, variant="fp16").channels == 3
-    with pytest.raises(PriorError, match=r"unet: unet cannot be loaded \(.*diffusion_pytorch_model.*\)\. Save or download it"):
+    with pytest.raises(
+        PriorError, match=r"unet: unet cannot be loaded \(.*diffusion_pytorch_model.*\)\. Save or download it"
+    ):
         load(tmp_path)
 
 
@@ -233,7 +235,8 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path, folder: Path) -> None:
     """If this fails, the UNet's own folder, which people try first, gives a traceback."""
     for where in (tmp_path, folder / "unet"):
         with pytest.raises(
-            PriorError, match=r"has no model_index\.json\. Save the whole diffusers pipeline there .*, not only its UNet"
+            PriorError,
+            match=r"has no model_index\.json\. Save the whole diffusers pipeline there .*, not only its UNet",
         ):
             load(where)
 
@@ -261,8 +264,14 @@ def test_a_broken_index(folder: Path, text: str, message: str) -> None:
         ({"unet": [None, None]}, r"This pipeline has no denoiser, only scheduler\. Supported are UNet2DModel"),
         ({"unet": []}, r"This pipeline has no denoiser, only scheduler\. Supported are UNet2DModel"),
         ({"unet": None, "transformer": ["diffusers", "DiT"]}, r"A DiT in pixel space is not supported\. Supported are"),
-        ({"unet": ["diffusers", "UNet1DModel"]}, r"A UNet1DModel in pixel space is not supported\. Supported are UNet2D"),
-        ({"scheduler": ["diffusers", "NoSuchScheduler"]}, r"scheduler=diffusers\.NoSuchScheduler must be a class of this diffusers"),
+        (
+            {"unet": ["diffusers", "UNet1DModel"]},
+            r"A UNet1DModel in pixel space is not supported\. Supported are UNet2D",
+        ),
+        (
+            {"scheduler": ["diffusers", "NoSuchScheduler"]},
+            r"scheduler=diffusers\.NoSuchScheduler must be a class of this diffusers",
+        ),
         ({"scheduler": ["diffusers", "utils"]}, r"scheduler=diffusers\.utils must be a SchedulerMixin\. Save the"),
         ({"id2label": ["cat"]}, r"id2label=\['cat'\] must map class numbers to names \(correct it"),
         ({"id2label": {"cat": 0}}, r"id2label=\{'cat': 0\} must map class numbers to names \(correct it"),
@@ -314,9 +323,7 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
     """If this fails, layers that the file lacks are filled with random weights, and holes with noise."""
     weights = load_file(folder / WEIGHTS)
     save_file({k: v for k, v in weights.items() if k != "conv_in.weight"}, folder / WEIGHTS, metadata={"format": "pt"})
-    with pytest.raises(
-        PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight\. Save or"
-    ):
+    with pytest.raises(PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight\. Save or"):
         load(folder)
     weights["conv_in.weight"] = weights["conv_in.weight"][:, :2].contiguous()
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
@@ -361,7 +368,9 @@ def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
     """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
-    with pytest.raises(PriorError, match=r"A UNet2DModel with 3 channels in and 4 out is not supported: it must return as many"):
+    with pytest.raises(
+        PriorError, match=r"A UNet2DModel with 3 channels in and 4 out is not supported: it must return as many"
+    ):
         load(tmp_path)
 
 
@@ -381,7 +390,9 @@ def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
     """If this fails, a latent model is read whole before it is refused, or runs on pixels as if they were latents."""
     edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
     (folder / WEIGHTS).unlink()
-    with pytest.raises(PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported\. Supported are UNet2DM"):
+    with pytest.raises(
+        PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported\. Supported are UNet2DM"
+    ):
         load(folder)
     edit_index(folder, unet=["diffusers", "UNet2DModel"], vae=[None, None], movq=["diffusers", "AutoencoderDC"])
     with pytest.raises(PriorError, match=r"UNet2DModel over AutoencoderDC is not supported\. .*VQModel, AutoencoderT"):
