@@ -19,7 +19,8 @@ from repaint.measure.intervals import Difference, paired_difference
 from repaint.measure.metrics import diversity
 from repaint.pictures import mask_shapes
 from repaint.pictures.samples import GLYPH_SIZE
-from repaint.pipeline import RePaintPipeline, ScheduleLike
+from repaint.pipeline import RePaintPipeline
+from repaint.plan import ScheduleLike
 
 __all__ = ["MASKS", "PROMPTS", "PromptStudy", "Scored", "compare_prompts", "with_prompts"]
 

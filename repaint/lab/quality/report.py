@@ -29,7 +29,8 @@ from repaint.lab.quality.scores import (
     truth,
 )
 from repaint.measure.intervals import Difference, paired_difference
-from repaint.pipeline import RePaintPipeline, ScheduleLike
+from repaint.pipeline import RePaintPipeline
+from repaint.plan import ScheduleLike
 
 __all__ = ["Report", "bench", "check_savable", "save"]
 

@@ -21,7 +21,8 @@ from repaint.errors import InputError
 from repaint.lab.quality.cases import Hole
 from repaint.measure.metrics import diversity, lpips, psnr, rim_gradients, ssim
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
-from repaint.pipeline import RePaintPipeline, ScheduleLike, StepCallback
+from repaint.pipeline import RePaintPipeline, StepCallback
+from repaint.plan import ScheduleLike
 from repaint.sampling.prior import Conditions, Prior
 
 __all__ = ["Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
