@@ -888,3 +888,30 @@ def test_a_notebook_shows_the_images(pipe: RePaintPipeline) -> None:
     assert (kept == (1, 2, 3)).all()
     arrays = pipe(images[0], np.eye(8), schedule=JumpSchedule.paper(2, 1, 1), generator=0, output_type="np")
     assert arrays._repr_png_() is None
+
+
+# --- Arguments that do not exist
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"promt": "a cat"}, r"promt='a cat' is not an argument of the pipeline\. Did you mean 'prompt'\?"),
+        (
+            {"guidance": None, "guidance_scal": 3},
+            r"guidance_scal=3 is not an argument .* Did you mean 'guidance_scale'\?",
+        ),
+        ({"xyz": 1}, r"xyz=1 is not an argument of the pipeline\.$"),
+    ],
+)
+def test_an_unknown_argument_is_refused_by_name(given: dict[str, Any], message: str) -> None:
+    """If this fails, a misspelt argument is silently ignored."""
+    with pytest.raises(InputError, match=message):
+        tiny_pipe()(np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool), **given)
+
+
+@pytest.mark.parametrize("name", ["generator", "num_images_per_prompt", "batch_size"])
+def test_resume_refuses_what_the_state_decides(name: str) -> None:
+    """If this fails, a seed given to `resume` is silently ignored."""
+    with pytest.raises(InputError, match=rf"resume\(\) does not take {name}: the saved state decides it"):
+        tiny_pipe().resume("missing", np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool), **{name: 1})

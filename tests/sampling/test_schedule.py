@@ -327,7 +327,7 @@ def test_endless_walks_are_refused(steps: int, jumps: tuple[int, ...], monkeypat
     """If this fails, nested rules or a huge step count fill the memory."""
     monkeypatch.setattr("repaint.sampling.schedule.MAX_TRANSITIONS", 20_000)  # a million takes a second to reach
     rules = [JumpRule(jump_length=length, jump_n_sample=20) for length in jumps]
-    with pytest.raises(ScheduleError, match="^The walk must have at most 20000 transitions"):
+    with pytest.raises(ScheduleError, match=r"^The walk must have at most 20000 transitions"):
         JumpSchedule.from_rules(steps, rules)
     assert len(JumpSchedule.from_rules(20_000, [])) == 20_000  # the limit itself is allowed
 
