@@ -46,8 +46,9 @@ audit = typer.Typer(
     no_args_is_help=True,
     help="Show what changed outside the hole: repaint audit RESULT IMAGE MASK. The default subcommand is file.",
 )
-for command in (file, strength, radius):
-    audit.command()(command)
+audit.command()(file)
+audit.command()(strength)
+audit.command()(radius)
 
 schedules = typer.Typer(no_args_is_help=True, help="List, show, plot and import resampling schedules.")
 schedules.command("list")(schedule_list)
