@@ -132,19 +132,19 @@ BAD = [
     ({"--schedule": "typo.yaml"}, "typo.yaml: unknown key 'stepps': allowed are "),
     ({"--schedule": "typo.yaml"}, "Did you mean 'steps'?"),
     ({"--schedule": "broken.yaml"}, "broken.yaml is not YAML: "),
-    ({"--prior": "texture"}, "No prior 'texture': it is no folder"),
-    ({"--prior": "."}, ". has no model_index.json: "),
-    ({"--class": "cta"}, "No class 'cta': there are cat, dog. Did you mean 'cat'?"),
-    ({"--class": "9"}, "Class 9: this model's classes are 0 to 2."),
-    ({"--guidance-scale": "2"}, "guidance_scale 2.0 without class_labels: guidance needs both."),
-    ({"--latent-margin": "1"}, "latent_margin 1 for a PixelPrior: it has no autoencoder"),
+    ({"--prior": "texture"}, "prior='texture' must be a folder, a Hub id"),
+    ({"--prior": "."}, ". has no model_index.json. "),
+    ({"--class": "cta"}, "class_labels: 'cta' must be one of cat, dog. Did you mean 'cat'?"),
+    ({"--class": "9"}, "class_labels: 9 must be a class from 0 to 2."),
+    ({"--guidance-scale": "2"}, "guidance_scale=2 must be left out or 1: no class_labels are given."),
+    ({"--latent-margin": "1"}, "latent_margin=1 needs a latent prior, and PixelPrior works on pixels."),
     ({"--blend-rim": "-1"}, "blend_rim=-1.0 must be a width in pixels of at least 0 (0 disables it)."),
     ({"--out": "out"}, "Cannot write out: the suffix must be one of .png, "),
     ({"--out": "out.xyz"}, "Cannot write out.xyz: the suffix must be one of .png, "),
     ({"image": "rgba.png", "--out": "out.jpg"}, "Cannot write out.jpg: JPEG does not hold mode RGBA"),
     ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
     ({"--dtype": "float8"}, "--dtype float8 must be one of float32, bfloat16, float16."),
-    ({"--device": "gpu"}, "Device 'gpu': PyTorch cannot use it here."),
+    ({"--device": "gpu"}, "device='gpu' must be a device that PyTorch can use on this computer"),
     ({"--seed": "-1"}, "Seed -1: seeds lie in [0, 4294967295]"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
     ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
@@ -171,7 +171,7 @@ def test_cuda_where_there_is_none(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, --device cuda on a laptop gives a traceback out of PyTorch."""
     before = contents(folder)
     done = run(*command({"--device": "cuda"}, prior))
-    check_refused(done, folder, before, "Device 'cuda': PyTorch cannot use it here. Use 'cpu', or")
+    check_refused(done, folder, before, "device='cuda' must be a device that PyTorch can use on this computer")
 
 
 def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPa
     tiny_folder_pipeline().save_pretrained(broken)
     (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     before = contents(folder)
-    check_refused(run(*command({}, broken)), folder, before, "Cannot load unet from ")
+    check_refused(run(*command({}, broken)), folder, before, "unet cannot be loaded (")
 
 
 def test_a_full_disk(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,10 +403,7 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
     torch.save({name: tensor.float() for name, tensor in random_state(flags).items()}, "model.pt")
     told = ("--noise-schedule", "linear", "--heads", 4, "--no-new-attention-order")
     done = run("priors", "convert", "model.pt", "--out", "mine", *told)
-    assert (
-        "\nThe width of its heads differs between levels: repaint loads this folder, diffusers alone cannot.\n"
-        in done.out
-    )
+    assert "\nThe width of its heads differs between levels: repaint loads this folder, diffusers cannot.\n" in done.out
 
 
 @pytest.mark.usefixtures("pickles")
