@@ -410,13 +410,16 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.pt", "--out", "mine", *FLAGS], "Cannot read none.pt: "),
+        (["none.pt", "--out", "mine", *FLAGS], "none.pt: cannot be read ("),
         (["photo.png", "--out", "mine", *FLAGS], "photo.png is "),
-        (["model.pt", "--out", "mine"], "the tensors of others do not tell noise_schedule, new_attention_order, head_"),
-        (["model.pt", "--out", "mine", *FLAGS, "--heads", "4"], "heads 4 and head_channels 16: each gives the other."),
+        (
+            ["model.pt", "--out", "mine"],
+            "Settings are missing: noise_schedule, new_attention_order, head_channels (or heads).",
+        ),
+        (["model.pt", "--out", "mine", *FLAGS, "--heads", "4"], "heads=4 and head_channels=16 exclude each other."),
         (
             ["model.pt", "--out", "mine", *FLAGS, "--noise-schedule", "sine"],
-            "noise_schedule 'sine': known are linear, ",
+            "noise_schedule='sine' must be one of linear, cosine.",
         ),
         (["model.pt", "--out", "mine", *FLAGS, "--head-channels", "0"], "Invalid value for '--head-channels': "),
         (["model.pt", "--out", ".", *FLAGS], "Cannot write .: it exists. Remove it, choose another name, or allow to"),
