@@ -414,7 +414,7 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
         (["photo.png", "--out", "mine", *FLAGS], "photo.png is "),
         (
             ["model.pt", "--out", "mine"],
-            "Settings are missing: noise_schedule, new_attention_order, head_channels (or heads).",
+            "Settings are missing: noise_schedule, new_attention_order, head_",
         ),
         (["model.pt", "--out", "mine", *FLAGS, "--heads", "4"], "heads=4 and head_channels=16 exclude each other."),
         (
