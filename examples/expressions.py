@@ -38,7 +38,7 @@ def main() -> None:
             prompt=prompt,
             guidance_scale=args.guidance_scale,
             schedule="predicted",
-            feather=2,
+            blend_rim=2,
             generator=args.seed,
             output_type="np",
         )

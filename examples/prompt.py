@@ -35,7 +35,7 @@ def main() -> None:
         prompt=args.prompt,
         guidance_scale=3.0 if args.model == "emoji" else 7.5,
         schedule=JumpSchedule.paper(5, jump_n_sample=1) if args.short else "predicted",
-        feather=2,  # two pixels of the hole meet the kept ones, which an autoencoder returns a little changed
+        blend_rim=2,  # two pixels of the hole meet the kept ones, which an autoencoder returns a little changed
         generator=0,
     )
     out.images[0].save(args.out)

@@ -279,7 +279,7 @@ def test_fill(data: st.DataObject) -> None:
         "corrector": draw(st.sampled_from(CORRECTORS)),
         "crop": draw(CROPS),
         "batch_size": draw(st.sampled_from([None, "auto", 1, 2, 7])),
-        "feather": draw(st.sampled_from([0, 0, 0.5, 2, 1e9, math.inf])) if output_type != "latent" else 0,
+        "blend_rim": draw(st.sampled_from([0, 0, 0.5, 2, 1e9, math.inf])) if output_type != "latent" else 0,
         "generator": draw(st.integers(0, 2**31)),
         "strength": strength,
         "num_images_per_prompt": copies,
@@ -314,7 +314,7 @@ def test_nothing_under_the_hole_is_read(data: st.DataObject) -> None:
         "solver": draw(st.sampled_from(SOLVERS)),
         "corrector": draw(st.sampled_from(CORRECTORS)),
         "crop": draw(CROPS),
-        "feather": draw(st.sampled_from([0, 2])),
+        "blend_rim": draw(st.sampled_from([0, 2])),
         "generator": draw(st.integers(0, 2**31)),
         "output_type": "np",
     }
@@ -335,7 +335,7 @@ def test_arguments(data: st.DataObject) -> None:
     """If this fails, a number or type that no one thought of ends in a traceback, or runs for ever."""
     draw = data.draw
     odd: dict[str, st.SearchStrategy[Any]] = {
-        "feather": NUMBERS,
+        "blend_rim": NUMBERS,
         "strength": NUMBERS,
         "generator": st.one_of(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=2)),
         "batch_size": NUMBERS,

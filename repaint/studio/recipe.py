@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from repaint.pictures.images import save_image
@@ -78,6 +79,7 @@ def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str
         "blend-rim": job.blend_rim or None,
         "device": device,
         "dtype": dtype,
+        "threads": torch.get_num_threads(),  # another number can change the last bit
     }
     words = ["repaint", "inpaint", names["picture"], names["mask"], "--out", names["result"]]
     # One word each: a prompt may begin with a dash.

@@ -14,7 +14,6 @@ from PIL import Image
 
 from repaint.errors import InputError
 from repaint.lab.quality.audit_plot import audit_plot
-from repaint.measure import plots
 from repaint.measure.audit import audit_files
 
 __all__ = ["folder", "run"]  # fixtures
@@ -76,10 +75,10 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
         (["exact.png", "photo.png", "mask.png", "--heatmap", "heat.jpg"], "a plot is a .png, .svg or .pdf file"),
         (["exact.png", "photo.png", "mask.png", "--heatmap", "none/heat.png"], "no folder none"),
         (["exact.png", "photo.png"], "Missing argument"),
-        (["strength", "--image", "rgba.png"], "--image rgba.png has PIL mode RGBA: these sweeps take RGB"),
+        (["strength", "--image", "rgba.png"], "rgba.png: PIL mode RGBA is not supported here. Convert it to RGB"),
         (["strength", "--prompt", "grining face"], "Did you mean 'grinning face'?"),
         (["strength", "--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),
-        (["strength", "--fill", "inpant"], "--fill inpant: it is one of inpaint, img2img, repaint. Choose one. Did"),
+        (["strength", "--fill", "inpant"], "--fill inpant must be one of inpaint, img2img, repaint. Did"),
         (["radius", "--values", "2"], "Invalid value for '--values'"),
         (["radius", "--prior", "textures"], "without a StableDiffusionPipeline"),
     ],
@@ -138,7 +137,10 @@ def test_sixteen_bit_colour_is_refused(saved: Path) -> None:
 def test_sweeps(run: Run, folder: Path, model: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, the sweeps do not run as a command, or tell other numbers in text or plot than in JSON."""
     drawn: list[list[str]] = []
-    monkeypatch.setattr(plots, "audit_plot", lambda rows, shown: drawn.append(list(shown)) or audit_plot(rows, shown))
+    monkeypatch.setattr(
+        "repaint.lab.quality.audit_plot.audit_plot",
+        lambda rows, shown: drawn.append(list(shown)) or audit_plot(rows, shown),
+    )
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save("photo.png")
     options: list[Any] = ["--image", "photo.png", "--prompt", "a", "--prior", model, "--schedule", "two.yaml"]
     options += ["--values", 3, *(["--strength", 0.5, "--strength", 1] if what == "radius" else ["--fill", "repaint"])]

@@ -65,7 +65,7 @@ def test_it_fills_glyphs_and_keeps_the_rest() -> None:
     assert isinstance(pipe.prior, StableDiffusionPrior)
     face, hole = glyphs("held_out")["grinning face"], MASKS["mouth"]
     hidden = np.where(hole[..., None], np.uint8(0), face)
-    asked = {"prompt": "kissing face", "schedule": STRAIGHT, "generator": 0, "output_type": "np", "feather": 2}
+    asked = {"prompt": "kissing face", "schedule": STRAIGHT, "generator": 0, "output_type": "np", "blend_rim": 2}
     result, other = (pipe(image, hole, **asked).images[0] for image in (face, hidden))
     assert np.array_equal(result[~hole], face[~hole])
     assert np.array_equal(result, other)

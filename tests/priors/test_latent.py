@@ -134,7 +134,7 @@ def test_margin_and_feather_leak_nothing_and_keep_what_is_kept(kind: str) -> Non
     run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
     plain = pipe(image, mask, **run).images[0]
     results = [plain]
-    for seam in ({"feather": 3}, {"latent_margin": 1}, {"feather": 3, "latent_margin": 1}):
+    for seam in ({"blend_rim": 3}, {"latent_margin": 1}, {"blend_rim": 3, "latent_margin": 1}):
         a, b = (pipe(x, mask, **run, **seam).images[0] for x in (image, other))
         assert np.array_equal(a[mask == 0], image[mask == 0])
         assert np.array_equal(a[mask > 0], b[mask > 0])
@@ -208,7 +208,7 @@ def test_a_margin_widens_a_hole_by_that_many_cells(margin: int) -> None:
 def test_a_run_with_a_margin_is_resumed() -> None:
     """If this fails, a half-done run with a margin or a feather is lost, or goes on as another."""
     pipe, image, mask, kept = quiet(prior("VQModel")), photo(), hole(), {}
-    run: dict[str, Any] = {"schedule": WALK, "output_type": "np", "latent_margin": 1, "feather": 2}
+    run: dict[str, Any] = {"schedule": WALK, "output_type": "np", "latent_margin": 1, "blend_rim": 2}
 
     def keep(_pipe: Any, step: int, _level: int, kwargs: dict[str, Any]) -> None:
         kept[step] = kwargs["state"]
@@ -230,9 +230,9 @@ def test_what_margin_and_feather_refuse(unchecked: None) -> None:
             {"latent_margin": 9},
             r"latent_margin=9 must leave at least one known latent cell \(it removes all 100 of them\)\. Lower",
         ),
-        ({"feather": -2}, r"feather -2: it is a width in pixels from 0, and 0 is none\. Raise it"),
-        ({"feather": float("nan")}, r"feather nan: it is a width"),
-        ({"feather": 2, "output_type": "latent"}, r"feather 2 for latents: only pixels are feathered"),
+        ({"blend_rim": -2}, r"feather -2: it is a width in pixels from 0, and 0 is none\. Raise it"),
+        ({"blend_rim": float("nan")}, r"feather nan: it is a width"),
+        ({"blend_rim": 2, "output_type": "latent"}, r"feather 2 for latents: only pixels are feathered"),
     ]:
         with pytest.raises(InputError, match=message):
             pipe(photo(), hole(), schedule=WALK, generator=0, **asked)
