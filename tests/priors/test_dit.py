@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiTPipeline
+from helpers.small_inputs import edit_json, hole, photo, quiet
 from helpers.tiny_latents import tiny_dit
-from numpy.typing import NDArray
 
 from repaint.errors import PriorError
 from repaint.pipeline import RePaintPipeline
@@ -22,23 +21,8 @@ from repaint.sampling.prior import Conditions
 from repaint.sampling.schedule import JumpSchedule
 
 WALK = JumpSchedule.paper(4, 2, 2)
+SIZE = 16, 16
 NAMES = {0: "tench, Tinca tinca", 1: "crane", 2: "crane, hoist", 3: "cat"}
-
-
-def photo(seed: int = 0, size: tuple[int, int] = (16, 16)) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def hole(size: tuple[int, int] = (16, 16)) -> NDArray[np.uint8]:
-    mask = np.zeros(size, np.uint8)
-    mask[5:11, 4:10] = 255
-    return mask
-
-
-def quiet(prior: Any) -> RePaintPipeline:
-    pipe = RePaintPipeline(prior)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def dit(names: dict[int, str] | None = None, **config: Any) -> DiTPrior:
@@ -51,12 +35,8 @@ def dit(names: dict[int, str] | None = None, **config: Any) -> DiTPrior:
 def folder(tmp_path: Path) -> Path:
     """A saved pipeline whose index names the classes, as that of facebook/DiT-XL-2-256 does."""
     tiny_dit().save_pretrained(tmp_path / "dit")
-    edit(tmp_path / "dit" / "model_index.json", id2label={str(number): name for number, name in NAMES.items()})
+    edit_json(tmp_path / "dit" / "model_index.json", id2label={str(number): name for number, name in NAMES.items()})
     return tmp_path / "dit"
-
-
-def edit(path: Path, **entries: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
 # --- The numbers of diffusers
@@ -110,13 +90,13 @@ def test_the_usual_guidance_is_that_of_diffusers() -> None:
 def test_folders_load_and_keep_what_is_kept(folder: Path, older_name: bool) -> None:
     """If this fails, saved DiT pipelines cannot be used, the published ones (with the older name) among them."""
     if older_name:
-        edit(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
-        edit(folder / "transformer" / "config.json", _class_name="Transformer2DModel")
+        edit_json(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+        edit_json(folder / "transformer" / "config.json", _class_name="Transformer2DModel")
     prior = load(folder)
     assert isinstance(prior, DiTPrior)
     assert (prior.channels, prior.multiple_of, prior.num_classes, prior.null_class) == (3, 16, 1001, 1000)
     assert prior.class_names == NAMES
-    image, mask = photo(), hole()
+    image, mask = photo(size=SIZE), hole(SIZE)
     out = quiet(prior)(image, mask, class_labels="cat", schedule=WALK, generator=0)
     result = np.asarray(out.images[0])
     assert np.array_equal(result[mask == 0], image[mask == 0])
@@ -128,15 +108,15 @@ def test_folders_load_and_keep_what_is_kept(folder: Path, older_name: bool) -> N
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_dtypes(folder: Path, dtype: torch.dtype) -> None:
     """If this fails, a DiT in another precision mixes its types, or changes kept pixels."""
-    prior, image, mask = load(folder, torch_dtype=dtype), photo(), hole()
+    prior, image, mask = load(folder, torch_dtype=dtype), photo(size=SIZE), hole(SIZE)
     result = np.asarray(quiet(prior)(image, mask, class_labels=3, schedule=WALK, generator=0).images[0])
     assert np.array_equal(result[mask == 0], image[mask == 0])
 
 
 def test_nothing_leaks_from_under_the_hole() -> None:
     """If this fails, what the mask hides reaches the result: scores are worthless."""
-    image, mask, pipe = photo(), hole(), quiet(dit())
-    other = np.where(mask[..., None] > 0, photo(7), image)
+    image, mask, pipe = photo(size=SIZE), hole(SIZE), quiet(dit())
+    other = np.where(mask[..., None] > 0, photo(7, SIZE), image)
     for output in ("np", "latent"):
         a, b = (
             pipe(each, mask, class_labels=3, schedule=WALK, generator=0, output_type=output).images
@@ -147,7 +127,7 @@ def test_nothing_leaks_from_under_the_hole() -> None:
 
 def test_a_batch_of_classes() -> None:
     """If this fails, images of a batch get each other's class."""
-    pipe, mask, images = quiet(dit(NAMES)), hole(), [photo(1), photo(2)]
+    pipe, mask, images = quiet(dit(NAMES)), hole(SIZE), [photo(1, SIZE), photo(2, SIZE)]
     both = pipe(images, mask, class_labels=["cat", 207], schedule=WALK, generator=[5, 6], output_type="latent").images
     for i, label in enumerate((3, 207)):
         alone = pipe(images[i], mask, class_labels=label, schedule=WALK, generator=5 + i, output_type="latent").images
@@ -168,7 +148,9 @@ def test_smaller_images_are_padded() -> None:
 @pytest.mark.parametrize(("size", "padded"), [((17, 16), "32 x 16"), ((32, 32), "32 x 32")])
 def test_larger_images_are_refused(size: tuple[int, int], padded: str) -> None:
     """If this fails, DiT draws at positions it was never trained for, or takes an oblong image for a square."""
-    with pytest.raises(PriorError, match=rf"padded image has {padded} pixels, .* supports only 16 x 16\. Leave crop at 'auto'"):
+    with pytest.raises(
+        PriorError, match=rf"padded image has {padded} pixels, .* supports only 16 x 16\. Leave crop at 'auto'"
+    ):
         quiet(dit())(photo(size=size), hole(size), class_labels=3, schedule=WALK, crop="off")
 
 
@@ -190,9 +172,7 @@ def test_names_of_classes() -> None:
         assert prior._label_number(name) == number
     with pytest.raises(PriorError, match=r"'crane' names several classes \(1, 2\)\. Pass a number\."):
         prior._label_number("crane")
-    with pytest.raises(
-        PriorError, match=r"'tensh' must be one of tench, Tinca tinca, crane, .*Did you mean 'tench'"
-    ):
+    with pytest.raises(PriorError, match=r"'tensh' must be one of tench, Tinca tinca, crane, .*Did you mean 'tench'"):
         prior._label_number("tensh")
     with pytest.raises(PriorError, match=r"'x' must be one of 0, 1, .*19, and 980 more\."):
         dit({number: str(number) for number in range(1000)})._label_number("x")
@@ -205,8 +185,8 @@ def test_names_of_classes() -> None:
 
 def test_a_pixart_under_the_older_name(folder: Path) -> None:
     """If this fails, another transformer that was saved under the same older name is run as a DiT."""
-    edit(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
-    edit(folder / "transformer" / "config.json", norm_type="ada_norm_single")
+    edit_json(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+    edit_json(folder / "transformer" / "config.json", norm_type="ada_norm_single")
     for weights in folder.rglob("*.safetensors"):
         weights.unlink()  # gigabytes, in real ones: not to be read to say no
     with pytest.raises(
@@ -221,7 +201,5 @@ def test_latents_that_do_not_fit() -> None:
         PriorError, match=r"A DiTTransformer2DModel with 3 channels in does not fit a AutoencoderKL with 4"
     ):
         dit(in_channels=3, out_channels=6)
-    with pytest.raises(
-        PriorError, match=r"A DiTTransformer2DModel with 4 channels in and 5 out is not supported"
-    ):
+    with pytest.raises(PriorError, match=r"A DiTTransformer2DModel with 4 channels in and 5 out is not supported"):
         dit(out_channels=5)

@@ -163,13 +163,21 @@ EYE = [[[1.0, 0.0], [0.0, 1.0]]]
 @pytest.mark.parametrize(
     ("arguments", "shape", "message"),
     [
-        (([1.0, 1.0], [[0.0, 0.0]], EYE), None, r"weights and means .* \(K,\) and \(K, D\) \(given: \(2,\) and \(1, 2\)"),
+        (
+            ([1.0, 1.0], [[0.0, 0.0]], EYE),
+            None,
+            r"weights and means .* \(K,\) and \(K, D\) \(given: \(2,\) and \(1, 2\)",
+        ),
         (([1.0], [0.0], EYE), None, r"must have shapes \(K,\) and \(K, D\) \(given: \(1,\) and \(1,\)\)"),
         (([1.0], [[0.0, 0.0]], [[[1.0]]]), None, r"covariances must have shape \(1, 2, 2\) \(given: \(1, 1, 1\)"),
         (([0.0], [[0.0, 0.0]], EYE), None, r"weights=\[0\.0\] must be above 0"),
         (([math.nan], [[0.0, 0.0]], EYE), None, r"weights must be finite"),
         (([1.0], [[0.0, 0.0]], EYE), (3,), r"shape=\(3,\) must have 2 entries"),
-        (([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]]), None, r"must be positive semi-definite \(one has a negative eigenvalue\)"),
+        (
+            ([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]]),
+            None,
+            r"must be positive semi-definite \(one has a negative eigenvalue\)",
+        ),
         (([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.0, 1.0]]]), None, r"covariances must be symmetric"),
         (([1.0], [[0.0, math.nan]], EYE), None, r"means must be finite"),
     ],

@@ -112,7 +112,9 @@ def test_a_prior_by_class_denoises_with_the_class() -> None:
     assert torch.allclose(found.x0_hat, x0, atol=1e-10)
     assert found.variance is not None
     assert torch.allclose(found.variance, (v + 1) / 2, atol=1e-10)
-    with pytest.raises(PriorError, match=r"class_labels must be given as numbers from 0 to 4 \(this model has no null class\)"):
+    with pytest.raises(
+        PriorError, match=r"class_labels must be given as numbers from 0 to 4 \(this model has no null class\)"
+    ):
         prior.conditioned(2, Conditions())
 
 
@@ -208,7 +210,10 @@ def test_told_settings_go_before_the_published() -> None:
     ("given", "message"),
     [
         (Settings("linear", 16, 4, True), r"heads=4 and head_channels=16 exclude each other\. Pass one of them"),
-        (Settings("linaer", 16, None, True), r"noise_schedule='linaer' must be one of linear, cosine\. Did you mean 'linear'\?"),
+        (
+            Settings("linaer", 16, None, True),
+            r"noise_schedule='linaer' must be one of linear, cosine\. Did you mean 'linear'\?",
+        ),
         (Settings("linear", 24, None, True), r"head_channels=24 must divide the 64 channels"),
         (Settings("linear", None, 3, True), r"heads=3 must divide the 64 channels"),
         (Settings("linear", 0, None, True), r"head_channels=0 must divide the 64 channels"),
@@ -259,7 +264,10 @@ def changed(state: State, change: str) -> State:
         ("missing", r"The checkpoint lacks middle_block\.1\.proj_out\.bias\. It is damaged or of another model"),
         ("many missing", r"lacks input_blocks\.1\.0\.emb_layers\.1\.bias, (\S+, ){3}\S+ and 5 more\. It is"),
         ("extra", r"The checkpoint has unknown tensors input_blocks\.9\.0\.weight\. It is"),
-        ("both", r"lacks output_blocks\.0\.1\.qkv\.weight and has unknown tensors output_blocks\.0\.1\.kqv\.weight\. It"),
+        (
+            "both",
+            r"lacks output_blocks\.0\.1\.qkv\.weight and has unknown tensors output_blocks\.0\.1\.kqv\.weight\. It",
+        ),
         (
             "shape",
             r"output_blocks\.2\.0\.in_layers\.2\.weight has shape 64 x 128 x 1 x 1 but must be 64 x 128 x 3 x 3 in a",

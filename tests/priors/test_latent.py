@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, LDMPipeline, StableDiffusionXLPipeline
+from helpers.small_inputs import hole, photo, quiet
 from helpers.tiny_latents import AUTOENCODERS, tiny_vae
 from helpers.tiny_priors import tiny_pipe, tiny_unet
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
@@ -31,24 +31,8 @@ WALK = JumpSchedule.paper(4, 2, 2)
 SIZE = 18, 22  # 4 divides neither: the factor of the autoencoder is 2, that of the UNet 2
 
 
-def photo(seed: int = 0, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def hole() -> NDArray[np.uint8]:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[5:12, 7:16] = 255
-    return mask
-
-
 def prior(kind: str, **vae: Any) -> LatentPrior:
     return LatentPrior(tiny_unet(in_channels=4, out_channels=4), DDIMScheduler(), tiny_vae(kind, **vae))
-
-
-def quiet(prior: Any) -> RePaintPipeline:
-    pipe = RePaintPipeline(prior)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -248,7 +232,9 @@ def test_a_margin_spares_images_that_are_all_hole() -> None:
     left = widen(cells, 3)
     assert not left[0].any()
     assert int(left[1].sum()) == 25 - 16
-    with pytest.raises(InputError, match=r"latent_margin=4 must leave at least one known latent cell \(it removes all 24"):
+    with pytest.raises(
+        InputError, match=r"latent_margin=4 must leave at least one known latent cell \(it removes all 24"
+    ):
         widen(cells, 4)
 
 
@@ -347,9 +333,13 @@ def test_unsupported_models_are_named() -> None:
     from diffusers import AutoencoderKLTemporalDecoder
 
     video = AutoencoderKLTemporalDecoder.__new__(AutoencoderKLTemporalDecoder)  # its class is all that is looked at
-    with pytest.raises(PriorError, match=r"A AutoencoderKLTemporalDecoder is not a supported autoencoder\. Use .* Autoenc"):
+    with pytest.raises(
+        PriorError, match=r"A AutoencoderKLTemporalDecoder is not a supported autoencoder\. Use .* Autoenc"
+    ):
         LatentCodec(video)
-    with pytest.raises(PriorError, match=r"A UNet2DModel with 3 channels in does not fit a VQModel with 4 latent channels"):
+    with pytest.raises(
+        PriorError, match=r"A UNet2DModel with 3 channels in does not fit a VQModel with 4 latent channels"
+    ):
         LatentPrior(tiny_unet(), DDIMScheduler(), tiny_vae("VQModel"))
 
 
@@ -471,5 +461,7 @@ def test_slicing_and_tiling_pass_through() -> None:
 def test_prompts_are_refused_without_a_text_encoder() -> None:
     """If this fails, a prompt for an unconditional model is dropped without a word."""
     for pipe in (tiny_pipe(), quiet(prior("VQModel"))):
-        with pytest.raises(PriorError, match=r"prompt must be left out: a prior without a text encoder takes only class_labels"):
+        with pytest.raises(
+            PriorError, match=r"prompt must be left out: a prior without a text encoder takes only class_labels"
+        ):
             pipe(photo(), hole(), prompt="a cat", schedule=WALK)

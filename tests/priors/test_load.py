@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+import transformers
 from diffusers import (
     AutoencoderKL,
     DDIMPipeline,
@@ -24,12 +26,15 @@ from diffusers import (
     UNet2DModel,
 )
 from diffusers.utils import logging
+from helpers.small_inputs import edit_json
+from helpers.tiny_latents import tiny_sd
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
 from safetensors.torch import load_file, save_file
 
 from repaint.errors import InputError, NoiseLevelError, PriorError
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.load import bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.load import _quiet, bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.networks import network_of
 from repaint.priors.pixel import PixelPrior
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Clip
@@ -80,11 +85,6 @@ def same(a: PixelPrior, b: PixelPrior) -> bool:
     return equal and torch.allclose(output(a), output(b), atol=1e-5)
 
 
-def edit_index(folder: Path, **entries: Any) -> None:
-    path = folder / "model_index.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
-
-
 # --- What loads
 
 
@@ -122,7 +122,9 @@ def test_variant(tmp_path: Path) -> None:
     """If this fails, fp16 variants on the Hub cannot be asked for."""
     tiny_folder_pipeline().save_pretrained(tmp_path, variant="fp16")
     assert load(tmp_path, variant="fp16").channels == 3
-    with pytest.raises(PriorError, match=r"unet: unet cannot be loaded \(.*diffusion_pytorch_model.*\)\. Save or download it"):
+    with pytest.raises(
+        PriorError, match=r"unet: unet cannot be loaded \(.*diffusion_pytorch_model.*\)\. Save or download it"
+    ):
         load(tmp_path)
 
 
@@ -148,10 +150,10 @@ def test_class_names_and_null_class(tmp_path: Path) -> None:
     tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tmp_path)
     assert loaded(tmp_path).class_names == {}
     assert loaded(tmp_path).null_class is None, "three classes and no names: none of them is known to be null"
-    edit_index(tmp_path, id2label={"0": "cat", "1": "dog"})
+    edit_json(tmp_path / "model_index.json", id2label={"0": "cat", "1": "dog"})
     prior = loaded(tmp_path)
     assert (prior.class_names, prior.num_classes, prior.null_class) == ({0: "cat", 1: "dog"}, 3, 2)
-    edit_index(tmp_path, id2label={"0": "cat", "1": "dog", "2": "owl"})
+    edit_json(tmp_path / "model_index.json", id2label={"0": "cat", "1": "dog", "2": "owl"})
     assert loaded(tmp_path).null_class is None
     live = Named(tiny_unet(num_class_embeds=3), DDPMScheduler(), {0: "cat", 1: "dog"})
     assert RePaintPipeline.from_pipe(live).prior.null_class == 2  # type: ignore[attr-defined]
@@ -218,6 +220,51 @@ def test_the_bundled_prior() -> None:
     assert prior.null_class == len(prior.class_names)
 
 
+# --- What loading leaves alone
+
+
+def test_threads_load_at_the_same_time(saved: Path, tmp_path: Path) -> None:
+    """If this fails, priors loaded by the threads of a server lack weights, or logs stay silent afterwards."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "sd")
+    before = [library.logging.get_verbosity() for library in (diffusers.utils, transformers.utils)]
+    with ThreadPoolExecutor(4) as threads:
+        priors = list(threads.map(load, [saved, tmp_path / "sd"] * 4))
+    for prior in priors:
+        assert {weight.device.type for weight in network_of(prior).parameters()} == {"cpu"}
+    for prior, first in zip(priors[2:], priors * 3, strict=False):
+        pairs = zip(network_of(prior).parameters(), network_of(first).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert [library.logging.get_verbosity() for library in (diffusers.utils, transformers.utils)] == before
+
+
+def test_loading_draws_no_global_random_numbers(saved: Path, tmp_path: Path) -> None:
+    """If this fails, a program's own random numbers depend on whether it loads a prior, even in another thread."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "sd")
+    drawn: list[str] = []
+    for folder in (saved, tmp_path / "sd"):
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        with pytest.MonkeyPatch.context() as patch:
+            # A restored state would pass the last line: nothing may set it either.
+            patch.setattr(torch, "set_rng_state", lambda *_: drawn.append("set_rng_state"))
+            patch.setattr(torch.random, "set_rng_state", lambda *_: drawn.append("random.set_rng_state"))
+            load(folder)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert drawn == []
+
+
+def test_log_levels_survive_overlapping_loads() -> None:
+    """If this fails, a load that begins during another one restores the silence of the first."""
+    verbosity = logging.get_verbosity()
+    first, second = _quiet("diffusers"), _quiet("diffusers")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert logging.get_verbosity() == logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert logging.get_verbosity() == verbosity
+
+
 # --- What does not
 
 
@@ -233,7 +280,8 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path, folder: Path) -> None:
     """If this fails, the UNet's own folder, which people try first, gives a traceback."""
     for where in (tmp_path, folder / "unet"):
         with pytest.raises(
-            PriorError, match=r"has no model_index\.json\. Save the whole diffusers pipeline there .*, not only its UNet"
+            PriorError,
+            match=r"has no model_index\.json\. Save the whole diffusers pipeline there .*, not only its UNet",
         ):
             load(where)
 
@@ -261,8 +309,14 @@ def test_a_broken_index(folder: Path, text: str, message: str) -> None:
         ({"unet": [None, None]}, r"This pipeline has no denoiser, only scheduler\. Supported are UNet2DModel"),
         ({"unet": []}, r"This pipeline has no denoiser, only scheduler\. Supported are UNet2DModel"),
         ({"unet": None, "transformer": ["diffusers", "DiT"]}, r"A DiT in pixel space is not supported\. Supported are"),
-        ({"unet": ["diffusers", "UNet1DModel"]}, r"A UNet1DModel in pixel space is not supported\. Supported are UNet2D"),
-        ({"scheduler": ["diffusers", "NoSuchScheduler"]}, r"scheduler=diffusers\.NoSuchScheduler must be a class of this diffusers"),
+        (
+            {"unet": ["diffusers", "UNet1DModel"]},
+            r"A UNet1DModel in pixel space is not supported\. Supported are UNet2D",
+        ),
+        (
+            {"scheduler": ["diffusers", "NoSuchScheduler"]},
+            r"scheduler=diffusers\.NoSuchScheduler must be a class of this diffusers",
+        ),
         ({"scheduler": ["diffusers", "utils"]}, r"scheduler=diffusers\.utils must be a SchedulerMixin\. Save the"),
         ({"id2label": ["cat"]}, r"id2label=\['cat'\] must map class numbers to names \(correct it"),
         ({"id2label": {"cat": 0}}, r"id2label=\{'cat': 0\} must map class numbers to names \(correct it"),
@@ -270,7 +324,7 @@ def test_a_broken_index(folder: Path, text: str, message: str) -> None:
 )
 def test_an_index_that_names_something_else(folder: Path, entries: dict[str, Any], message: str) -> None:
     """If this fails, a pipeline of another kind gives a traceback, or a message that names no part of it."""
-    edit_index(folder, **entries)
+    edit_json(folder / "model_index.json", **entries)
     with pytest.raises(PriorError, match=message):
         load(folder)
 
@@ -286,7 +340,7 @@ def test_a_missing_scheduler_file(folder: Path) -> None:
 
 def test_an_unreadable_scheduler(folder: Path) -> None:
     """If this fails, a scheduler without noise levels is taken for linear betas."""
-    edit_index(folder, scheduler=["diffusers", "IPNDMScheduler"])
+    edit_json(folder / "model_index.json", scheduler=["diffusers", "IPNDMScheduler"])
     (folder / "scheduler" / "scheduler_config.json").write_text("{}")
     with pytest.raises(NoiseLevelError, match=r"has neither betas, nor a flow shift, nor a sigma range"):
         load(folder)
@@ -314,9 +368,7 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
     """If this fails, layers that the file lacks are filled with random weights, and holes with noise."""
     weights = load_file(folder / WEIGHTS)
     save_file({k: v for k, v in weights.items() if k != "conv_in.weight"}, folder / WEIGHTS, metadata={"format": "pt"})
-    with pytest.raises(
-        PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight\. Save or"
-    ):
+    with pytest.raises(PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight\. Save or"):
         load(folder)
     weights["conv_in.weight"] = weights["conv_in.weight"][:, :2].contiguous()
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
@@ -328,8 +380,7 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
 
 def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
     """If this fails, an edited config ends in a traceback from within torch, at the first call."""
-    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": -1}
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    edit_json(folder / "unet" / "config.json", layers_per_block=-1)
     prior = load(folder)
     message = (
         r"The UNet2DModel fails because its config does not fit .* \(RuntimeError\(.*\)\. Save or download the model ag"
@@ -350,8 +401,7 @@ def test_a_size_that_is_none(size: Any) -> None:
 @pytest.mark.parametrize("count", [10**9, 1e300, [2, 10**30]])
 def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
     """If this fails, one number in a downloaded config takes all memory, and loading never ends."""
-    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": count}
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    edit_json(folder / "unet" / "config.json", layers_per_block=count)
     with pytest.raises(
         PriorError, match=r"config\.json: layers_per_block=.* must be at most 1000 \(download the prior"
     ):
@@ -361,15 +411,18 @@ def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
     """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
-    with pytest.raises(PriorError, match=r"A UNet2DModel with 3 channels in and 4 out is not supported: it must return as many"):
+    with pytest.raises(
+        PriorError, match=r"A UNet2DModel with 3 channels in and 4 out is not supported: it must return as many"
+    ):
         load(tmp_path)
 
 
 def test_inpainting_unets_are_refused(folder: Path) -> None:
     """If this fails, users of an inpainting checkpoint are not told which pipeline it belongs to."""
-    config = json.loads((folder / "unet" / "config.json").read_text()) | {"in_channels": 9}
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
-    edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"])
+    edit_json(folder / "unet" / "config.json", in_channels=9)
+    edit_json(
+        folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"]
+    )
     (folder / WEIGHTS).unlink()  # gigabytes, in real ones: not to be read to say no
     with pytest.raises(
         PriorError, match=r"9 input channels are not supported: .* for inpainting.*StableDiffusionInpaintPipeline"
@@ -379,11 +432,18 @@ def test_inpainting_unets_are_refused(folder: Path) -> None:
 
 def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
     """If this fails, a latent model is read whole before it is refused, or runs on pixels as if they were latents."""
-    edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
+    edit_json(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
     (folder / WEIGHTS).unlink()
-    with pytest.raises(PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported\. Supported are UNet2DM"):
+    with pytest.raises(
+        PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported\. Supported are UNet2DM"
+    ):
         load(folder)
-    edit_index(folder, unet=["diffusers", "UNet2DModel"], vae=[None, None], movq=["diffusers", "AutoencoderDC"])
+    edit_json(
+        folder / "model_index.json",
+        unet=["diffusers", "UNet2DModel"],
+        vae=[None, None],
+        movq=["diffusers", "AutoencoderDC"],
+    )
     with pytest.raises(PriorError, match=r"UNet2DModel over AutoencoderDC is not supported\. .*VQModel, AutoencoderT"):
         load(folder)
 

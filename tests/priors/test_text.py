@@ -20,6 +20,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     ScoreSdeVeScheduler,
 )
+from helpers.small_inputs import hole
 from helpers.tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_vae
 from numpy.typing import NDArray
 from PIL import Image
@@ -46,12 +47,6 @@ LONG = "a cat " * 20  # one token a character
 
 def photo(seed: int = 0, count: int = 1) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
-
-
-def hole() -> NDArray[np.uint8]:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[5:12, 7:16] = 255
-    return mask
 
 
 def wrap(pipe: Any) -> RePaintPipeline:
@@ -271,7 +266,9 @@ def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Call
 def test_an_interval_that_is_none(tmp_path: Path, interval: tuple[float, float]) -> None:
     """If this fails, a swapped interval switches guidance off without a word."""
     prior = wrap(tiny_sd(tmp_path)).prior
-    with pytest.raises(PriorError, match=r"guidance_interval=.* must be two values of sigma / alpha with 0 <= low < high"):
+    with pytest.raises(
+        PriorError, match=r"guidance_interval=.* must be two values of sigma / alpha with 0 <= low < high"
+    ):
         prior.conditioned(1, Conditions(prompt="", guidance_interval=interval))
 
 
@@ -302,7 +299,9 @@ def test_ready_made_embeddings(tmp_path: Path, name: str) -> None:
     two = {name: torch.cat([value, value]) for name, value in embeds.items()}
     again = wrapped(photo(count=2), hole(), schedule=WALK, generator=0, output_type="np", **two).images
     assert np.array_equal(results[0], again)
-    with pytest.raises(InputError, match=r"prompt_embeds has 3 values for 2 images\. Pass one for all, or one for each"):
+    with pytest.raises(
+        InputError, match=r"prompt_embeds has 3 values for 2 images\. Pass one for all, or one for each"
+    ):
         wrapped(photo(count=2), hole(), schedule=WALK, prompt_embeds=torch.cat([made[0]] * 3))
     if name != "sd1":
         with pytest.raises(PriorError, match=r"prompt_embeds and pooled_prompt_embeds must be given together"):
@@ -487,11 +486,23 @@ def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
         ({"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)}, r"needs either prompt or prompt_embeds"),
         ({"prompt": [7]}, r"prompt=7 must be a text, or a list with one text for each image"),
         ({"prompt": ["a", "b"]}, r"prompt has 2 values for 1 images\. Pass one for all, or one for each"),
-        ({"prompt": "a", "negative_prompt": ["a", "b"]}, r"negative_prompt has 2 values for 1 images\. Pass one for all"),
-        ({"prompt": "a", "guidance_scale": -1.0}, r"guidance_scale=-1 must be finite and at least 0 \(1 disables guidance\)\."),
+        (
+            {"prompt": "a", "negative_prompt": ["a", "b"]},
+            r"negative_prompt has 2 values for 1 images\. Pass one for all",
+        ),
+        (
+            {"prompt": "a", "guidance_scale": -1.0},
+            r"guidance_scale=-1 must be finite and at least 0 \(1 disables guidance\)\.",
+        ),
         ({"prompt": "a", "guidance_scale": float("nan")}, r"guidance_scale=nan must be finite and at least 0"),
-        ({"prompt": "a", "guidance_rescale": 1.5}, r"guidance_rescale=1\.5 must be from 0 to 1 \(0 disables rescaling\)"),
-        ({"prompt": "a", "class_labels": 1}, r"class_labels must be left out: a text-conditioned prior takes only prompt"),
+        (
+            {"prompt": "a", "guidance_rescale": 1.5},
+            r"guidance_rescale=1\.5 must be from 0 to 1 \(0 disables rescaling\)",
+        ),
+        (
+            {"prompt": "a", "class_labels": 1},
+            r"class_labels must be left out: a text-conditioned prior takes only prompt",
+        ),
         ({"prompt": "a", "pooled_prompt_embeds": torch.zeros(1, 8)}, r"pooled_prompt_embeds must be left out"),
     ],
 )
@@ -503,7 +514,9 @@ def test_wrong_conditions(unchecked: None, tmp_path: Path, asked: dict[str, Any]
 
 def test_flux_takes_no_negative_prompt(tmp_path: Path) -> None:
     """If this fails, a negative prompt, or a scale that the model never sees, is dropped without a word."""
-    with pytest.raises(PriorError, match=r"negative_prompt must be left out: a text-conditioned prior takes only prompt"):
+    with pytest.raises(
+        PriorError, match=r"negative_prompt must be left out: a text-conditioned prior takes only prompt"
+    ):
         wrap(tiny_flux(tmp_path))(photo(), hole(), prompt="a", negative_prompt="b", schedule=WALK)
     with pytest.raises(PriorError, match=r"guidance_scale must be left out: a text-conditioned prior"):
         wrap(tiny_flux(tmp_path, guidance_embeds=False))(photo(), hole(), prompt="a", guidance_scale=2.0, schedule=WALK)
@@ -511,9 +524,13 @@ def test_flux_takes_no_negative_prompt(tmp_path: Path) -> None:
 
 def test_models_that_want_more_than_a_prompt(tmp_path: Path) -> None:
     """If this fails, a model that expects an image, a scale or a score as input gets noise in its place."""
-    with pytest.raises(PriorError, match=r"with 8 channels in is not supported: the latents of its AutoencoderKL have 4"):
+    with pytest.raises(
+        PriorError, match=r"with 8 channels in is not supported: the latents of its AutoencoderKL have 4"
+    ):
         wrap(tiny_sd(tmp_path, in_channels=8))
-    with pytest.raises(PriorError, match=r"UNets with 9 input channels are not supported: they are trained for inpainting"):
+    with pytest.raises(
+        PriorError, match=r"UNets with 9 input channels are not supported: they are trained for inpainting"
+    ):
         wrap(tiny_sd(tmp_path, in_channels=9))
     with pytest.raises(PriorError, match=r"Consistency models and refiners are not supported"):
         wrap(tiny_sd(tmp_path, time_cond_proj_dim=4))
@@ -534,7 +551,9 @@ def test_the_image_size_must_be_told(tmp_path: Path) -> None:
     """If this fails, SDXL is told a wrong size, or a shifted schedule falls back to another one."""
     with pytest.raises(PriorError, match=r"size must be given for Stable Diffusion XL: Conditions\(size="):
         wrap(tiny_sdxl(tmp_path)).prior.conditioned(1, Conditions(prompt="a"))
-    with pytest.raises(PriorError, match=r"size must be given, because this prior's noise levels depend on it: Conditions\(size="):
+    with pytest.raises(
+        PriorError, match=r"size must be given, because this prior's noise levels depend on it: Conditions\(size="
+    ):
         wrap(tiny_flux(tmp_path)).prior.schedule(4)
 
 
@@ -580,7 +599,9 @@ def test_offloading_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pipe.vae.use_slicing
     from helpers.tiny_priors import tiny_pipe
 
-    with pytest.raises(InputError, match=r"A PixelPrior cannot be offloaded, because it does not wrap a diffusers pipeline"):
+    with pytest.raises(
+        InputError, match=r"A PixelPrior cannot be offloaded, because it does not wrap a diffusers pipeline"
+    ):
         tiny_pipe().enable_model_cpu_offload()
 
 
@@ -592,7 +613,9 @@ def test_missing_half_precision_operators(tmp_path: Path, monkeypatch: pytest.Mo
         raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
 
     monkeypatch.setattr(wrapped.prior.pipeline.unet, "forward", lacking)  # type: ignore[attr-defined]
-    with pytest.raises(PriorError, match=r"cannot compute in float16 .*slow_conv2d_cpu.*torch_dtype=torch\.bfloat16 or"):
+    with pytest.raises(
+        PriorError, match=r"cannot compute in float16 .*slow_conv2d_cpu.*torch_dtype=torch\.bfloat16 or"
+    ):
         wrapped(photo(), hole(), prompt="a", schedule=WALK)
 
 
