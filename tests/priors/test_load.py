@@ -512,7 +512,7 @@ def test_plain_bin_weights_load(folder: Path, saved: Path) -> None:
 
 
 HUB_HINT = (
-    r"'nobody/no-such-model' cannot be downloaded from the Hugging Face Hub \(.*\)\. Check the name and the network, or "
+    r"'nobody/no-such-model' cannot be downloaded from the Hugging Face Hub \(.*\)\. Check the name and the network,"
     r"pass a folder\. Without a network, use .*textures"
 )
 
