@@ -1,4 +1,4 @@
-"""From a name, a folder, a Hub id or a live pipeline to a prior: by configs, and with one clear line where it fails."""
+"""Loading priors from names, folders, Hub ids and pipelines, and the errors of unusable ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DDPMPipeline's folder; not to be changed."""
+    """Return the folder of a DDPMPipeline, which tests must not change."""
     folder = tmp_path_factory.mktemp("saved")
     tiny_folder_pipeline().save_pretrained(folder)
     return folder
@@ -53,7 +53,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """Return a copy of that folder, which tests may damage."""
     return Path(shutil.copytree(saved, tmp_path / "prior"))
 
 
@@ -72,14 +72,14 @@ def loaded(where: Path) -> PixelPrior:
 
 
 def output(prior: PixelPrior) -> torch.Tensor:
-    """What a prior says about one fixed x."""
+    """Return a prior's prediction for one fixed x."""
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return prior.denoise(x, LEVEL).eps_hat
 
 
 def same(a: PixelPrior, b: PixelPrior) -> bool:
-    """The same weights and the same answer. Weights lie where their file has them: alignment changes the last bits."""
+    """Return whether weights are equal and predictions close: memory alignment may change the last bits."""
     pairs = zip(a.unet.state_dict().items(), b.unet.state_dict().items(), strict=True)
     equal = all(name == other and torch.equal(x, y) for (name, x), (other, y) in pairs)
     return equal and torch.allclose(output(a), output(b), atol=1e-5)
@@ -119,7 +119,7 @@ def test_torch_dtype(saved: Path, dtype: torch.dtype) -> None:
 
 
 def test_variant(tmp_path: Path) -> None:
-    """If this fails, fp16 variants on the Hub cannot be asked for."""
+    """If this fails, fp16 variants on the Hub cannot be loaded."""
     tiny_folder_pipeline().save_pretrained(tmp_path, variant="fp16")
     assert load(tmp_path, variant="fp16").channels == 3
     with pytest.raises(
@@ -129,7 +129,7 @@ def test_variant(tmp_path: Path) -> None:
 
 
 def test_from_pipe_shares_the_model() -> None:
-    """If this fails, wrapping a live pipeline doubles its memory, or moves on from the user's own weights."""
+    """If this fails, wrapping a live pipeline doubles its memory, or copies the user's weights."""
     live = tiny_folder_pipeline()
     pipe = RePaintPipeline.from_pipe(live)
     assert isinstance(pipe.prior, PixelPrior)
@@ -137,16 +137,16 @@ def test_from_pipe_shares_the_model() -> None:
     assert pipe.prior.scheduler is live.scheduler
 
 
-def test_from_pipe_is_told_what_a_live_pipeline_forgot() -> None:
+def test_from_pipe_takes_class_names() -> None:
     """If this fails, a class-conditional model that diffusers loaded has no null class and no guidance."""
     live = tiny_folder_pipeline(num_class_embeds=3)
     assert RePaintPipeline.from_pipe(live).prior.null_class is None
-    told = RePaintPipeline.from_pipe(live, class_names={0: "cat", 1: "dog"}).prior
-    assert (told.class_names, told.null_class) == ({0: "cat", 1: "dog"}, 2)
+    named = RePaintPipeline.from_pipe(live, class_names={0: "cat", 1: "dog"}).prior
+    assert (named.class_names, named.null_class) == ({0: "cat", 1: "dog"}, 2)
 
 
 def test_class_names_and_null_class(tmp_path: Path) -> None:
-    """If this fails, classes have no names, or the class beyond them is not known to mean "none"."""
+    """If this fails, classes have no names, or the null class is not recognised."""
     tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tmp_path)
     assert loaded(tmp_path).class_names == {}
     assert loaded(tmp_path).null_class is None, "three classes and no names: none of them is known to be null"
@@ -168,7 +168,7 @@ def test_class_names_and_null_class(tmp_path: Path) -> None:
     ],
 )
 def test_prediction_type_is_read(tmp_path: Path, kind: str, x0: Any) -> None:
-    """If this fails, a v- or x0-predicting model is read as predicting noise, and fills holes with haze."""
+    """If this fails, a v- or x0-predicting model is read as predicting noise."""
     unet = tiny_unet()
     DDPMPipeline(unet, DDPMScheduler(prediction_type=kind, clip_sample=False)).save_pretrained(tmp_path)
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -201,7 +201,7 @@ def test_flow_models_predict_velocity() -> None:
     ],
 )
 def test_clipping_is_read(tmp_path: Path, config: dict[str, Any], clip: Clip | None) -> None:
-    """If this fails, x0_hat is clipped where the model was not trained so, or runs away where it was."""
+    """If this fails, clipping of x0_hat does not follow the scheduler's config."""
     DDPMPipeline(tiny_unet(), DDPMScheduler(**config)).save_pretrained(tmp_path)
     x = 9 * torch.ones(1, 3, 8, 8)
     with torch.no_grad():
@@ -212,7 +212,7 @@ def test_clipping_is_read(tmp_path: Path, config: dict[str, Any], clip: Clip | N
 
 
 def test_the_bundled_prior() -> None:
-    """If this fails, the prior that everything runs on offline is not in the package, or has lost its classes."""
+    """If this fails, the bundled prior is not in the package, or has no classes."""
     assert "textures" in bundled()
     prior = load("textures")
     assert isinstance(prior, PixelPrior)
@@ -269,7 +269,7 @@ def test_log_levels_survive_overlapping_loads() -> None:
 
 
 def test_unknown_names() -> None:
-    """If this fails, a typo in a bundled name goes to the network, or says nothing of what there is."""
+    """If this fails, a typo in a bundled name goes to the network, or the error does not list the bundled names."""
     with pytest.raises(PriorError, match=r"prior='texture' must be .* one of .*textures.*Did you mean 'textures'\?"):
         load("texture")
     with pytest.raises(PriorError, match=r"prior='/no/such/folder' must be a folder, a Hub id \(owner/name\)"):
@@ -296,7 +296,7 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path, folder: Path) -> None:
     ],
 )
 def test_a_broken_index(folder: Path, text: str, message: str) -> None:
-    """If this fails, a download that stopped half-way gives a traceback out of the JSON parser."""
+    """If this fails, an incomplete download gives a traceback from the JSON parser."""
     (folder / "model_index.json").write_text(text, encoding="utf-16" if "\0" in text else "utf-8")
     with pytest.raises(PriorError, match=message):
         load(folder)
@@ -323,14 +323,14 @@ def test_a_broken_index(folder: Path, text: str, message: str) -> None:
     ],
 )
 def test_an_index_that_names_something_else(folder: Path, entries: dict[str, Any], message: str) -> None:
-    """If this fails, a pipeline of another kind gives a traceback, or a message that names no part of it."""
+    """If this fails, a pipeline of another kind gives a traceback, or a message that does not name the part."""
     edit_json(folder / "model_index.json", **entries)
     with pytest.raises(PriorError, match=message):
         load(folder)
 
 
 def test_a_missing_scheduler_file(folder: Path) -> None:
-    """If this fails, an incomplete download gives a traceback out of diffusers."""
+    """If this fails, an incomplete download gives a traceback from diffusers."""
     (folder / "scheduler" / "scheduler_config.json").unlink()
     with pytest.raises(
         PriorError, match=r"scheduler: scheduler cannot be loaded \(.*scheduler_config\.json.*Save or download it ag"
@@ -339,7 +339,7 @@ def test_a_missing_scheduler_file(folder: Path) -> None:
 
 
 def test_an_unreadable_scheduler(folder: Path) -> None:
-    """If this fails, a scheduler without noise levels is taken for linear betas."""
+    """If this fails, a scheduler without noise levels is read as linear betas."""
     edit_json(folder / "model_index.json", scheduler=["diffusers", "IPNDMScheduler"])
     (folder / "scheduler" / "scheduler_config.json").write_text("{}")
     with pytest.raises(NoiseLevelError, match=r"has neither betas, nor a flow shift, nor a sigma range"):
@@ -350,7 +350,7 @@ def test_an_unreadable_scheduler(folder: Path) -> None:
 def test_damaged_weights(
     folder: Path, damage: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """If this fails, a damaged download loads as random weights, or the one clear line drowns in a library's log."""
+    """If this fails, a damaged download loads as random weights, or libraries log more than the one clear error."""
     whole = (folder / WEIGHTS).read_bytes()
     if damage == "missing":
         (folder / WEIGHTS).unlink()
@@ -365,7 +365,7 @@ def test_damaged_weights(
 
 
 def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
-    """If this fails, layers that the file lacks are filled with random weights, and holes with noise."""
+    """If this fails, layers that are missing from the file get random weights."""
     weights = load_file(folder / WEIGHTS)
     save_file({k: v for k, v in weights.items() if k != "conv_in.weight"}, folder / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight\. Save or"):
@@ -379,7 +379,7 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
 
 
 def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
-    """If this fails, an edited config ends in a traceback from within torch, at the first call."""
+    """If this fails, an edited config ends in a traceback from torch at the first call."""
     edit_json(folder / "unet" / "config.json", layers_per_block=-1)
     prior = load(folder)
     message = (
@@ -391,7 +391,7 @@ def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", ["", "x", [], [8, "x"], 0, -8, 63.5, float("nan"), 10**400, {}])
 def test_a_size_that_is_none(size: Any) -> None:
-    """If this fails, an edited config ends in a traceback, or in crops of no size."""
+    """If this fails, an edited config ends in a traceback or in empty crops."""
     assert prior_from_pipe(tiny_folder_pipeline(sample_size=[8, 16])).preferred_size == 16
     live = tiny_folder_pipeline(sample_size=size)
     with pytest.raises(PriorError, match=r"sample_size=.* must be one or two integers of at least 1 \(correct the"):
@@ -399,7 +399,7 @@ def test_a_size_that_is_none(size: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [10**9, 1e300, [2, 10**30]])
-def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
+def test_too_many_layers_are_refused(folder: Path, count: Any) -> None:
     """If this fails, one number in a downloaded config takes all memory, and loading never ends."""
     edit_json(folder / "unet" / "config.json", layers_per_block=count)
     with pytest.raises(
@@ -409,7 +409,7 @@ def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
 
 
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
-    """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
+    """If this fails, a model that does not denoise its input is loaded, and fails or is wrong later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
     with pytest.raises(
         PriorError, match=r"A UNet2DModel with 3 channels in and 4 out is not supported: it must return as many"
@@ -418,12 +418,12 @@ def test_channels_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_inpainting_unets_are_refused(folder: Path) -> None:
-    """If this fails, users of an inpainting checkpoint are not told which pipeline it belongs to."""
+    """If this fails, users of an inpainting checkpoint do not learn which pipeline to use."""
     edit_json(folder / "unet" / "config.json", in_channels=9)
     edit_json(
         folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"]
     )
-    (folder / WEIGHTS).unlink()  # gigabytes, in real ones: not to be read to say no
+    (folder / WEIGHTS).unlink()  # the error must come before weights are read
     with pytest.raises(
         PriorError, match=r"9 input channels are not supported: .* for inpainting.*StableDiffusionInpaintPipeline"
     ):
@@ -431,7 +431,7 @@ def test_inpainting_unets_are_refused(folder: Path) -> None:
 
 
 def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
-    """If this fails, a latent model is read whole before it is refused, or runs on pixels as if they were latents."""
+    """If this fails, the weights of an unsupported latent model are read before it is refused."""
     edit_json(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
     (folder / WEIGHTS).unlink()
     with pytest.raises(
@@ -449,7 +449,7 @@ def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
 
 
 def test_live_pipelines_that_are_refused() -> None:
-    """If this fails, a live pipeline of an unsupported kind gives a traceback, or a picture of nothing."""
+    """If this fails, a live pipeline of an unsupported kind gives a traceback or a meaningless image."""
     conditional = UNet2DConditionModel(
         block_out_channels=(4, 4),
         down_block_types=("DownBlock2D",) * 2,
@@ -475,7 +475,7 @@ def test_live_pipelines_that_are_refused() -> None:
 
 
 class Evil:
-    """A pickle that leaves a mark when it is executed."""
+    """A pickle that makes a folder when it is executed."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -519,7 +519,7 @@ HUB_HINT = (
 
 @pytest.mark.parametrize("how", ["offline", "dead"])
 def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
-    """If this fails, work offline hangs in retries, or ends in a traceback that names no way out."""
+    """If this fails, loading without a network hangs in retries, or ends in a traceback."""
     from huggingface_hub import constants
 
     if how == "offline":
@@ -533,7 +533,7 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how
 
 
 def test_errors_are_one_line(folder: Path) -> None:
-    """If this fails, the command line prints a library's paragraphs where it promises one line."""
+    """If this fails, errors of libraries reach the command line with line breaks."""
     weights = load_file(folder / WEIGHTS)
     save_file({key: value[:1].contiguous() for key, value in weights.items()}, folder / WEIGHTS)
     with pytest.raises(PriorError) as caught:
