@@ -29,7 +29,7 @@ class FlowPrior(PromptPrior):
     default_spacing: Spacing | None = None
 
     @property
-    def network(self) -> Any:
+    def network(self) -> Any:  # type: ignore[override]
         return self.pipeline.transformer
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:

@@ -223,7 +223,7 @@ class StableDiffusionPrior(PromptPrior):
             self.serves = tuple(name for name in self.serves if name not in POOLED)
 
     @property
-    def network(self) -> Any:
+    def network(self) -> Any:  # type: ignore[override]
         return self.pipeline.unet
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:

@@ -1,8 +1,8 @@
 """guided-diffusion's UNet as plain functions of a state dict with its published tensor names.
 
 An independent reference for `repaint.priors.guided_diffusion`, written from the papers: every hyper-parameter is an
-argument and none is read from the tensors. Ho et al. 2020 (arXiv 2006.11239), App. B; Nichol & Dhariwal 2021 (arXiv 2102.09672),
-App. A; Dhariwal & Nichol 2021 (arXiv 2105.05233), Sec. 3.
+argument and none is read from the tensors. Ho et al. 2020 (arXiv 2006.11239), App. B; Nichol & Dhariwal 2021
+(arXiv 2102.09672), App. A; Dhariwal & Nichol 2021 (arXiv 2105.05233), Sec. 3.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token per letter and T5's padding (0) and end (1). No sentencepiece file is needed."""
+    """Return a tokenizer with one token per letter and T5's padding (0) and end (1), without a sentencepiece file."""
     vocab = {name: number for number, name in enumerate(["<pad>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz"])}
     core = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")

@@ -191,8 +191,8 @@ def test_other_models_need_their_flags() -> None:
         understood(random_state(Flags()))
     assert str(caught.value) == (
         "Settings are missing: noise_schedule, new_attention_order, head_channels (or heads). Pass those that the "
-        "model was trained with; they cannot be read from its tensors, and no published model has 1 residual block on each "
-        "of 3 levels, of 32, 64, 64 channels; attention at 1/2, 1/4 of the size; unconditional; learned variance."
+        "model was trained with; they cannot be read from its tensors, and no published model has 1 residual block on "
+        "each of 3 levels, of 32, 64, 64 channels; attention at 1/2, 1/4 of the size; unconditional; learned variance."
     )
     with pytest.raises(PriorError, match=r"missing: new_attention_order\. Pass"):
         understood(random_state(Flags()), Settings("linear", 16))

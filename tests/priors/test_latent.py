@@ -349,7 +349,7 @@ def test_unsupported_models_are_named() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (2, 2), (13, 10), (16, 16), (31, 33)])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
 def test_smooth_fill(size: tuple[int, int], share: float) -> None:
-    """If this fails, known pixels change before they are encoded, hidden pixels affect the fill, or the fill overshoots."""
+    """If this fails, known pixels change before they are encoded, hidden pixels affect it, or it overshoots."""
     g = torch.Generator().manual_seed(0)
     image, known = random(2, 3, *size), torch.rand(2, 1, *size, generator=g) < share
     known[:, :, 0, 0] = True

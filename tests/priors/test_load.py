@@ -403,7 +403,7 @@ def test_too_many_layers_are_refused(folder: Path, count: Any) -> None:
     """If this fails, one number in a downloaded config takes all memory, and loading never ends."""
     edit_json(folder / "unet" / "config.json", layers_per_block=count)
     with pytest.raises(
-        PriorError, match=r"config\.json: layers_per_block=.* must be at most 1000 \(download the prior"
+        PriorError, match=r"config\.json: layers_per_block=.* must be at most 1000\. Save or download the prior again"
     ):
         load(folder)
 
@@ -512,8 +512,8 @@ def test_plain_bin_weights_load(folder: Path, saved: Path) -> None:
 
 
 HUB_HINT = (
-    r"'nobody/no-such-model' cannot be downloaded from the Hugging Face Hub \(.*\)\. Check the name and the network,"
-    r"pass a folder\. Without a network, use .*textures"
+    r"'nobody/no-such-model' cannot be downloaded from the Hugging Face Hub \(.*\)\. Check the name and the "
+    r"network, or pass a folder\. Without a network, use .*textures"
 )
 
 

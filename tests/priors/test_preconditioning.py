@@ -210,7 +210,7 @@ def oracle(name: str, mixture: Pairs, dtype: torch.dtype = torch.float64) -> Pix
 )
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_preconditioned_network_is_the_denoiser_that_it_was_made_from(name: str, method: dict[str, str]) -> None:
-    """If this fails, a walk from sigma 1348 down to 0.01 ends elsewhere than with the exact prior and the same draws."""
+    """If this fails, a walk from sigma 1348 down to 0.01 differs from that of the exact prior with the same draws."""
     mixture = Pairs([1.0, 2.0], [[-0.5, -0.3], [0.4, 0.5]], 0.04 * torch.tensor([PAIR, PAIR]))
     mixture.scheduler = ORACLES[name][0]
     way = as_method(JumpSchedule.paper(20, 5, 3), **method)
@@ -383,10 +383,10 @@ def test_a_callers_own_preconditioning() -> None:
 
 
 @pytest.mark.parametrize("cls", [KarrasVeScheduler, AtanEuler])
-def test_schedulers_that_do_not_say_are_refused(cls: Any) -> None:
+def test_unknown_variance_exploding_schedulers_are_refused(cls: Any) -> None:
     """If this fails, an unknown scheduler is read by config keys that several kinds share."""
     message = (
-        rf"A {cls.__name__} \(variance-exploding\) does not say what its network sees and predicts: known are "
+        rf"The variance-exploding scheduler {cls.__name__} is not supported\. Use one of "
         r"EDMEulerScheduler, EDMDPMSolverMultistepScheduler, ScoreSdeVeScheduler, CMStochasticIterativeScheduler "
         r"that the model was trained with or, for a UNet2DModel, pass preconditioning= to PixelPrior\."
     )

@@ -162,7 +162,7 @@ def test_predictions_are_those_of_diffusers(
 
 
 def test_lora_weights_of_a_live_pipeline_are_used(tmp_path: Path) -> None:
-    """If this fails, wrapping rebuilds the model, and LoRA weights that a user loads into the pipeline have no effect."""
+    """If this fails, wrapping rebuilds the model, and a user's LoRA weights have no effect."""
     pytest.importorskip("peft")
     from peft import LoraConfig
 

@@ -65,7 +65,7 @@ def test_a_pointwise_prior_is_unchanged(height: int, width: int, size: int, data
 
 
 def test_the_prediction_explains_x() -> None:
-    """If this fails, x0_hat and eps_hat are averaged with other weights, and x_t is no longer alpha x0_hat + sigma eps_hat."""
+    """If this fails, x0_hat and eps_hat have other weights, and x_t is not alpha x0_hat + sigma eps_hat."""
     prior = tiny_pipe().prior
     level, x = prior.schedule(10)[5], noise(1, 3, 20, 28).float()
     with torch.no_grad():
