@@ -1,4 +1,4 @@
-"""The training scripts under examples/: a broken run goes on as if it had not been, and what they write loads."""
+"""The training scripts under examples/: interrupted runs resume exactly, and their output loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Imports a script of examples/ by its name."""
+    """Import a script of examples/ by name."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
     def load(name: str) -> ModuleType:
@@ -29,8 +29,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load
 
 
-def test_a_broken_run_ends_as_an_unbroken_one(tmp_path: Path, script: Any) -> None:
-    """Resuming skips or repeats batches, or forgets the optimizer, the average or the schedule."""
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, script: Any) -> None:
+    """If this fails, resuming skips or repeats batches, or loses the optimizer, the average or the schedule."""
     training = script("training")
 
     def run(out: Path, break_at: int | None = None) -> torch.Tensor:
@@ -62,14 +62,14 @@ def test_a_broken_run_ends_as_an_unbroken_one(tmp_path: Path, script: Any) -> No
 
 
 def glyphs_of(count: int) -> Any:
-    """Stand-ins for emoji_glyphs.variants: the font need not be installed here."""
+    """Return random images in place of emoji_glyphs.variants, which needs a font."""
     return lambda code, copies: np.random.default_rng(code).integers(0, 256, (copies, 64, 64, 3), dtype=np.uint8)
 
 
 def test_the_emoji_scripts_write_a_stable_diffusion_folder(
     tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bundled prior could not be trained again: a script does not run, or diffusers cannot load what it writes."""
+    """If this fails, the bundled prior cannot be retrained: a script fails, or diffusers cannot load its output."""
     from diffusers import StableDiffusionPipeline
 
     names = {f"{colour} {shape}": i for i, (colour, shape) in enumerate((c, s) for c in "abcdef" for s in "xyz")}
@@ -102,7 +102,7 @@ def test_the_emoji_scripts_write_a_stable_diffusion_folder(
 
 
 def test_latents_are_standardised_without_changing_the_autoencoder(script: Any) -> None:
-    """Folding mean and scale into the 1 x 1 convolutions changed what the autoencoder reconstructs."""
+    """If this fails, folding mean and scale into the 1 x 1 convolutions changes the reconstructions."""
     module = script("train_emoji_vae")
     torch.manual_seed(0)
     vae = module.autoencoder().eval()

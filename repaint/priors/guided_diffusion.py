@@ -209,7 +209,7 @@ def fixed_heads(config: Mapping[str, Any]) -> int | None:
     """Return the number of heads on every level that `convert` saved in a UNet's config, or None."""
     saved = config.get("attention_head_dim")
     heads = saved.get("heads") if isinstance(saved, Mapping) else None
-    return int(heads) if heads is not None and is_integer(heads) and heads > 0 else None
+    return heads if is_integer(heads) and heads > 0 else None  # type: ignore[operator]
 
 
 def set_heads(unet: UNet2DModel, heads: int) -> None:

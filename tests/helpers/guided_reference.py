@@ -1,8 +1,8 @@
-"""What guided-diffusion's UNet computes, as plain functions of a state dict with its own names.
+"""guided-diffusion's UNet as plain functions of a state dict with its published tensor names.
 
-Written from the papers, apart from `repaint.priors.guided`, to be its oracle: it is told every hyper-parameter and
-reads none from the tensors. Ho et al. 2020 (arXiv 2006.11239), App. B; Nichol & Dhariwal 2021 (arXiv 2102.09672),
-App. A; Dhariwal & Nichol 2021 (arXiv 2105.05233), Sec. 3.
+An independent reference for `repaint.priors.guided_diffusion`, written from the papers: every hyper-parameter is an
+argument and none is read from the tensors. Ho et al. 2020 (arXiv 2006.11239), App. B; Nichol & Dhariwal 2021
+(arXiv 2102.09672), App. A; Dhariwal & Nichol 2021 (arXiv 2105.05233), Sec. 3.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Flags:
-    """Hyper-parameters under the names of the published command lines, in short.
+    """Hyper-parameters, named like the published command-line flags but shorter.
 
-    `attention` holds factors: 4 is attention where the image is a fourth of its size (64: attention_resolutions 16).
+    `attention` holds downsampling factors: 4 puts attention where the image is a fourth of its full size.
     """
 
     channels: int = 32
@@ -47,7 +47,7 @@ class Flags:
 
 
 def published(size: int, classes: int) -> Flags:
-    """The flags listed with the published checkpoints of 64, 128 and 256 pixels."""
+    """Return the flags listed with the published checkpoints of 64, 128 and 256 pixels."""
     if size == 64:
         flags = Flags(192, (1, 2, 3, 4), 3, (2, 4, 8), head_channels=64, new_attention_order=True)
     elif size == 128:
@@ -61,7 +61,7 @@ def published(size: int, classes: int) -> Flags:
 
 
 def shapes(flags: Flags) -> Shapes:
-    """Every tensor of such a checkpoint."""
+    """Return the name and shape of every tensor of a checkpoint."""
     width = flags.channels
     found: Shapes = {}
     found |= linear("time_embed.0", width, 4 * width) | linear("time_embed.2", 4 * width, 4 * width)
@@ -127,7 +127,7 @@ def blocks(flags: Flags) -> Iterator[tuple[str, str, int, int]]:
 
 
 def random_state(flags: Flags, seed: int = 0) -> State:
-    """Weights for which every tensor matters: of unit gain, with biases, and norms that are not the identity."""
+    """Return weights for which every tensor matters: unit gain, biases, and norms that are not the identity."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in shapes(flags).items():
@@ -142,7 +142,7 @@ def random_state(flags: Flags, seed: int = 0) -> State:
 
 
 def predict(flags: Flags, state: State, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-    """(B, out_channels, H, W) from x (B, C, H, W) at timesteps t (B,), for class numbers (B,)."""
+    """Return (B, out_channels, H, W) from x (B, C, H, W) at timesteps t (B,), for class numbers (B,)."""
     emb = affine(state, "time_embed.2", F.silu(affine(state, "time_embed.0", clock(t, flags.channels).to(x.dtype))))
     if labels is not None:
         emb = emb + state["label_emb.weight"][labels]
@@ -170,9 +170,9 @@ def compute(flags: Flags, state: State, name: str, kind: str, h: Tensor, emb: Te
 
 
 def clock(t: Tensor, width: int) -> Tensor:
-    """(B, width): cosines, then sines, of t times frequencies from 1 down to almost 1 / 10000.
+    """Return (B, width): cosines, then sines, of t times frequencies from 1 down to almost 1 / 10000.
 
-    In single precision, as the models were trained: at t = 1000 a rounding of a frequency is a phase of 1e-4.
+    Computed in float32, as in training: at t = 1000, rounding a frequency changes the phase by 1e-4.
     """
     half = width // 2
     frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
@@ -185,12 +185,12 @@ def residual(flags: Flags, state: State, name: str, kind: str, x: Tensor, emb: T
     h = F.silu(normalise(state, f"{name}.in_layers.0", x))
     x, h = resample(x, kind), resample(h, kind)
     h = convolve(state, f"{name}.in_layers.2", h)
-    told = affine(state, f"{name}.emb_layers.1", F.silu(emb))[:, :, None, None]
+    shift_scale = affine(state, f"{name}.emb_layers.1", F.silu(emb))[:, :, None, None]
     if flags.scale_shift:
-        scale, shift = told.split(h.shape[1], dim=1)
+        scale, shift = shift_scale.split(h.shape[1], dim=1)
         h = normalise(state, f"{name}.out_layers.0", h) * (1 + scale) + shift
     else:
-        h = normalise(state, f"{name}.out_layers.0", h + told)
+        h = normalise(state, f"{name}.out_layers.0", h + shift_scale)
     h = convolve(state, f"{name}.out_layers.3", F.silu(h))
     return h + (convolve(state, f"{name}.skip_connection", x) if f"{name}.skip_connection.weight" in state else x)
 
@@ -205,7 +205,7 @@ def attend(flags: Flags, state: State, name: str, x: Tensor) -> Tensor:
     mixed = mixed + state[f"{name}.qkv.bias"][:, None]
     out = []
     for head in range(heads):
-        # Row of the first query channel of this head, and how far its keys and values are from its queries.
+        # The row of the head's first query channel, and the distance from its queries to its keys and values.
         first, stride = (head * d, width) if flags.new_attention_order else (head * 3 * d, d)
         q, k, v = (mixed[:, first + i * stride : first + i * stride + d] for i in range(3))
         weights = torch.softmax(torch.einsum("bdn,bdm->bnm", q, k) / math.sqrt(d), dim=-1)

@@ -1,4 +1,4 @@
-"""Tiny latent, text-conditioned and flow pipelines from the real classes: random weights from a seed, milliseconds."""
+"""Tiny latent, text-conditioned and flow pipelines of diffusers' classes, with random weights from a seed."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ SD_BETAS: dict[str, Any] = {
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
-    """What `build` makes, with the random weights of a seed; no other randomness is touched."""
+    """Return `build()` with the random weights of a seed. Global random numbers are not consumed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def tiny_vae(kind: str, **config: Any) -> Any:
-    """An autoencoder of factor 2 with 4 latent channels."""
+    """Return an autoencoder of factor 2 with 4 latent channels."""
     wide: dict[str, Any] = {
         "block_out_channels": (8, 8),
         "down_block_types": ("DownEncoderBlock2D",) * 2,
@@ -76,7 +76,7 @@ AUTOENCODERS = ["AutoencoderKL", "VQModel", "AutoencoderTiny"]
 
 
 def tokenizer(folder: Path) -> CLIPTokenizer:
-    """One token a character, in CLIP's file layout and with its window of 77 tokens."""
+    """Return a tokenizer with one token per character, CLIP's file layout and its window of 77 tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
     names = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
@@ -90,7 +90,7 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a letter, padded with 0 and ended with 1 as T5's is; the sentencepiece model itself is not needed."""
+    """Return a tokenizer with one token per letter and T5's padding (0) and end (1), without a sentencepiece file."""
     vocab = {name: number for number, name in enumerate(["<pad>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz"])}
     core = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -136,7 +136,7 @@ def tiny_unet(width: int, **config: Any) -> UNet2DConditionModel:
 
 
 def tiny_sd(folder: Path, prediction_type: str = "epsilon", **unet: Any) -> StableDiffusionPipeline:
-    """Stable Diffusion 1.x; with "v_prediction" 2.x."""
+    """Return a tiny Stable Diffusion 1.x or, with "v_prediction", 2.x."""
     scheduler = DDIMScheduler(**SD_BETAS, clip_sample=False, set_alpha_to_one=False, prediction_type=prediction_type)
     return StableDiffusionPipeline(
         vae=tiny_vae("AutoencoderKL"),
@@ -151,7 +151,7 @@ def tiny_sd(folder: Path, prediction_type: str = "epsilon", **unet: Any) -> Stab
 
 
 def tiny_sdxl(folder: Path) -> StableDiffusionXLPipeline:
-    """Stable Diffusion XL, with the Euler scheduler that it comes with."""
+    """Return a tiny Stable Diffusion XL with its published Euler scheduler."""
     unet = tiny_unet(
         16,
         addition_embed_type="text_time",
@@ -171,7 +171,7 @@ def tiny_sdxl(folder: Path) -> StableDiffusionXLPipeline:
 
 
 def tiny_sd3(folder: Path, third: bool = False, **scheduler: Any) -> StableDiffusion3Pipeline:
-    """Stable Diffusion 3, with or without its third text encoder."""
+    """Return a tiny Stable Diffusion 3, with or without its third text encoder."""
     transformer = seeded(
         lambda: SD3Transformer2DModel(
             sample_size=16,
@@ -201,7 +201,7 @@ def tiny_sd3(folder: Path, third: bool = False, **scheduler: Any) -> StableDiffu
 
 
 def tiny_flux(folder: Path, guidance_embeds: bool = True, dynamic: bool = True) -> FluxPipeline:
-    """Flux: "dev" with distilled guidance and dynamic shift, or "schnell" with neither."""
+    """Return a tiny Flux: "dev" with distilled guidance and dynamic shift, or "schnell" with neither."""
     transformer = seeded(
         lambda: FluxTransformer2DModel(
             patch_size=1,
@@ -229,7 +229,7 @@ def tiny_flux(folder: Path, guidance_embeds: bool = True, dynamic: bool = True) 
 
 
 def tiny_dit(names: dict[int, str] | None = None, **config: Any) -> DiTPipeline:
-    """DiT for images of 16 x 16 pixels, with 1000 classes as diffusers' pipeline takes for granted."""
+    """Return a tiny DiT for images of 16 x 16 pixels, with the 1000 classes that diffusers' pipeline assumes."""
     small: dict[str, Any] = {
         "num_attention_heads": 2,
         "attention_head_dim": 8,

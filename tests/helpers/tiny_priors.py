@@ -1,4 +1,4 @@
-"""Tiny priors that tests build: two levels deep, random weights from a seed, milliseconds a call."""
+"""Tiny pixel-space priors: UNets of two levels with random weights from a seed, milliseconds per call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repaint.priors.pixel import PixelPrior
 
 __all__ = ["TINY_NCSNPP", "tiny_folder_pipeline", "tiny_pipe", "tiny_unet"]
 
-# What makes a UNet2DModel the NCSN++ of google/ncsnpp-celebahq-256, in small.
+# The options that make a UNet2DModel a small version of the NCSN++ of google/ncsnpp-celebahq-256.
 TINY_NCSNPP: dict[str, Any] = {
     "time_embedding_type": "fourier",
     "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
@@ -25,9 +25,9 @@ TINY_NCSNPP: dict[str, Any] = {
 
 
 def tiny_unet(seed: int = 0, **config: Any) -> UNet2DModel:
-    """A UNet2DModel of 8 and 16 channels; the same weights for the same seed, and no other randomness is touched."""
+    """Return a UNet2DModel of 8 and 16 channels with the weights of a seed. Global random numbers are not consumed."""
     small: dict[str, Any] = {
-        "sample_size": 512,  # larger than tests' images: none is cropped unless a test asks for it
+        "sample_size": 512,  # larger than the images in most tests, so that they are not cropped
         "layers_per_block": 1,
         "block_out_channels": (8, 16),
         "down_block_types": ("DownBlock2D",) * 2,
@@ -41,14 +41,14 @@ def tiny_unet(seed: int = 0, **config: Any) -> UNet2DModel:
 
 
 def tiny_folder_pipeline(seed: int = 0, **config: Any) -> DDPMPipeline:
-    """A diffusers pipeline around a tiny UNet, to be saved with `save_pretrained` or wrapped."""
+    """Return a diffusers pipeline around a tiny UNet, to be saved with `save_pretrained` or wrapped."""
     return DDPMPipeline(tiny_unet(seed, **config), DDPMScheduler())
 
 
 def tiny_pipe(
     names: tuple[str, ...] = (), *, scheduler: dict[str, Any] | None = None, seed: int = 0, **config: Any
 ) -> RePaintPipeline:
-    """A pipeline without a progress bar; with names it is class-conditional and has a null class."""
+    """Return a pipeline without a progress bar. With names, it is class-conditional and has a null class."""
     if names:
         config["num_class_embeds"] = len(names) + 1
     pipe = RePaintPipeline(

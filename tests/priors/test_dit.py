@@ -1,8 +1,7 @@
-"""Diffusion transformers by class: the numbers of diffusers' own pipeline, one size of images, names of classes."""
+"""Class-conditional diffusion transformers against diffusers' own pipeline."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiTPipeline
+from helpers.small_inputs import edit_json, hole, photo, quiet
 from helpers.tiny_latents import tiny_dit
-from numpy.typing import NDArray
 
 from repaint.errors import PriorError
 from repaint.pipeline import RePaintPipeline
@@ -22,23 +21,8 @@ from repaint.sampling.prior import Conditions
 from repaint.sampling.schedule import JumpSchedule
 
 WALK = JumpSchedule.paper(4, 2, 2)
+SIZE = 16, 16
 NAMES = {0: "tench, Tinca tinca", 1: "crane", 2: "crane, hoist", 3: "cat"}
-
-
-def photo(seed: int = 0, size: tuple[int, int] = (16, 16)) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def hole(size: tuple[int, int] = (16, 16)) -> NDArray[np.uint8]:
-    mask = np.zeros(size, np.uint8)
-    mask[5:11, 4:10] = 255
-    return mask
-
-
-def quiet(prior: Any) -> RePaintPipeline:
-    pipe = RePaintPipeline(prior)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def dit(names: dict[int, str] | None = None, **config: Any) -> DiTPrior:
@@ -51,12 +35,8 @@ def dit(names: dict[int, str] | None = None, **config: Any) -> DiTPrior:
 def folder(tmp_path: Path) -> Path:
     """A saved pipeline whose index names the classes, as that of facebook/DiT-XL-2-256 does."""
     tiny_dit().save_pretrained(tmp_path / "dit")
-    edit(tmp_path / "dit" / "model_index.json", id2label={str(number): name for number, name in NAMES.items()})
+    edit_json(tmp_path / "dit" / "model_index.json", id2label={str(number): name for number, name in NAMES.items()})
     return tmp_path / "dit"
-
-
-def edit(path: Path, **entries: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
 # --- The numbers of diffusers
@@ -65,7 +45,7 @@ def edit(path: Path, **entries: Any) -> None:
 @pytest.mark.parametrize("scale", [1.0, 4.0, 7.5])
 @pytest.mark.parametrize("learned", [True, False])
 def test_predictions_are_those_of_diffusers(scale: float, learned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, class, guidance or the split of the learned variance differs from what DiT was published with."""
+    """If this fails, class, guidance or the split of the learned variance differs from the published DiT."""
     pipe = tiny_dit(out_channels=8 if learned else 4)
     pipe.set_progress_bar_config(disable=True)
     seen: list[tuple[torch.Tensor, float, torch.Tensor]] = []
@@ -89,7 +69,7 @@ def test_predictions_are_those_of_diffusers(scale: float, learned: bool, monkeyp
 
 
 def test_the_usual_guidance_is_that_of_diffusers() -> None:
-    """If this fails, a class alone gives the pale images of DiT without guidance, or no class asks for guidance."""
+    """If this fails, a class without guidance_scale is not guided as in diffusers, or an image without a class is."""
     prior, x, level = dit(), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), Level(0.6, 0.8, 500.0)
 
     def eps(**asked: Any) -> torch.Tensor:
@@ -108,15 +88,15 @@ def test_the_usual_guidance_is_that_of_diffusers() -> None:
 
 @pytest.mark.parametrize("older_name", [False, True])
 def test_folders_load_and_keep_what_is_kept(folder: Path, older_name: bool) -> None:
-    """If this fails, saved DiT pipelines cannot be used, the published ones (with the older name) among them."""
+    """If this fails, saved DiT pipelines cannot be used, including the published ones with the older class name."""
     if older_name:
-        edit(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
-        edit(folder / "transformer" / "config.json", _class_name="Transformer2DModel")
+        edit_json(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+        edit_json(folder / "transformer" / "config.json", _class_name="Transformer2DModel")
     prior = load(folder)
     assert isinstance(prior, DiTPrior)
     assert (prior.channels, prior.multiple_of, prior.num_classes, prior.null_class) == (3, 16, 1001, 1000)
     assert prior.class_names == NAMES
-    image, mask = photo(), hole()
+    image, mask = photo(size=SIZE), hole(SIZE)
     out = quiet(prior)(image, mask, class_labels="cat", schedule=WALK, generator=0)
     result = np.asarray(out.images[0])
     assert np.array_equal(result[mask == 0], image[mask == 0])
@@ -128,15 +108,15 @@ def test_folders_load_and_keep_what_is_kept(folder: Path, older_name: bool) -> N
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_dtypes(folder: Path, dtype: torch.dtype) -> None:
     """If this fails, a DiT in another precision mixes its types, or changes kept pixels."""
-    prior, image, mask = load(folder, torch_dtype=dtype), photo(), hole()
+    prior, image, mask = load(folder, torch_dtype=dtype), photo(size=SIZE), hole(SIZE)
     result = np.asarray(quiet(prior)(image, mask, class_labels=3, schedule=WALK, generator=0).images[0])
     assert np.array_equal(result[mask == 0], image[mask == 0])
 
 
 def test_nothing_leaks_from_under_the_hole() -> None:
-    """If this fails, what the mask hides reaches the result: scores are worthless."""
-    image, mask, pipe = photo(), hole(), quiet(dit())
-    other = np.where(mask[..., None] > 0, photo(7), image)
+    """If this fails, pixels under the hole affect the result, and all scores are wrong."""
+    image, mask, pipe = photo(size=SIZE), hole(SIZE), quiet(dit())
+    other = np.where(mask[..., None] > 0, photo(7, SIZE), image)
     for output in ("np", "latent"):
         a, b = (
             pipe(each, mask, class_labels=3, schedule=WALK, generator=0, output_type=output).images
@@ -147,7 +127,7 @@ def test_nothing_leaks_from_under_the_hole() -> None:
 
 def test_a_batch_of_classes() -> None:
     """If this fails, images of a batch get each other's class."""
-    pipe, mask, images = quiet(dit(NAMES)), hole(), [photo(1), photo(2)]
+    pipe, mask, images = quiet(dit(NAMES)), hole(SIZE), [photo(1, SIZE), photo(2, SIZE)]
     both = pipe(images, mask, class_labels=["cat", 207], schedule=WALK, generator=[5, 6], output_type="latent").images
     for i, label in enumerate((3, 207)):
         alone = pipe(images[i], mask, class_labels=label, schedule=WALK, generator=5 + i, output_type="latent").images
@@ -158,7 +138,7 @@ def test_a_batch_of_classes() -> None:
 
 
 def test_smaller_images_are_padded() -> None:
-    """If this fails, a picture smaller than the model's is refused, resized, or shows its padding."""
+    """If this fails, an image smaller than the model's is refused, resized, or shows its padding."""
     image, mask = photo(size=(13, 16)), hole((13, 16))
     result = np.asarray(quiet(dit())(image, mask, class_labels=3, schedule=WALK, generator=0).images[0])
     assert result.shape == image.shape
@@ -167,7 +147,7 @@ def test_smaller_images_are_padded() -> None:
 
 @pytest.mark.parametrize(("size", "padded"), [((17, 16), "32 x 16"), ((32, 32), "32 x 32")])
 def test_larger_images_are_refused(size: tuple[int, int], padded: str) -> None:
-    """If this fails, DiT draws at positions it was never trained for, or takes an oblong image for a square."""
+    """If this fails, DiT runs at positions that it was not trained for."""
     with pytest.raises(
         PriorError, match=rf"padded image has {padded} pixels, .* supports only 16 x 16\. Leave crop at 'auto'"
     ):
@@ -178,7 +158,7 @@ def test_larger_images_are_refused(size: tuple[int, int], padded: str) -> None:
 
 
 def test_names_of_a_live_pipeline(folder: Path) -> None:
-    """If this fails, a pipeline that diffusers loaded forgets the names of its classes."""
+    """If this fails, a pipeline that diffusers loaded loses its class names."""
     pipe = RePaintPipeline.from_pipe(DiTPipeline.from_pretrained(folder))
     assert isinstance(pipe.prior, DiTPrior)
     assert pipe.prior._label_number("Tinca tinca") == pipe.prior._label_number("tench") == 0
@@ -186,7 +166,7 @@ def test_names_of_a_live_pipeline(folder: Path) -> None:
 
 
 def test_names_of_classes() -> None:
-    """If this fails, a name of ImageNet is unknown, or one of two classes of that name is taken silently."""
+    """If this fails, a name of ImageNet is unknown, or an ambiguous name silently selects one class."""
     prior = dit(NAMES)
     for name, number in (("tench", 0), ("tench, Tinca tinca", 0), ("hoist", 2), ("crane, hoist", 2), ("cat", 3)):
         assert prior._label_number(name) == number
@@ -205,8 +185,8 @@ def test_names_of_classes() -> None:
 
 def test_a_pixart_under_the_older_name(folder: Path) -> None:
     """If this fails, another transformer that was saved under the same older name is run as a DiT."""
-    edit(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
-    edit(folder / "transformer" / "config.json", norm_type="ada_norm_single")
+    edit_json(folder / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+    edit_json(folder / "transformer" / "config.json", norm_type="ada_norm_single")
     for weights in folder.rglob("*.safetensors"):
         weights.unlink()  # gigabytes, in real ones: not to be read to say no
     with pytest.raises(
@@ -216,7 +196,7 @@ def test_a_pixart_under_the_older_name(folder: Path) -> None:
 
 
 def test_latents_that_do_not_fit() -> None:
-    """If this fails, a transformer over other latents fails deep inside, or runs on some of them."""
+    """If this fails, a transformer over other latents fails with a traceback, or runs on part of the channels."""
     with pytest.raises(
         PriorError, match=r"A DiTTransformer2DModel with 3 channels in does not fit a AutoencoderKL with 4"
     ):

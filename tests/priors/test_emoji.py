@@ -1,4 +1,4 @@
-"""The bundled `emoji` prior: a Stable Diffusion in small, which diffusers loads as well and which heeds its prompt."""
+"""The bundled `emoji` prior: a small Stable Diffusion that diffusers also loads and that follows its prompt."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SQUARES = {
 
 @pytest.mark.parametrize("name", bundled())
 def test_bundled_priors_are_small(name: str) -> None:
-    """The package would be too large to install for a first look."""
+    """If this fails, the package is too large for a quick install."""
     assert sum(path.stat().st_size for path in (BUNDLED / name).rglob("*")) <= 16 * 2**20
 
 
-def test_diffusers_loads_it_and_draws_what_it_is_told() -> None:
-    """The folder is not a Stable Diffusion folder, or its text encoder, UNet and autoencoder do not belong together."""
+def test_diffusers_loads_it_and_follows_the_prompt() -> None:
+    """If this fails, it is not a Stable Diffusion folder, or its parts do not belong together."""
     pipe = StableDiffusionPipeline.from_pretrained(BUNDLED / "emoji")
     pipe.set_progress_bar_config(disable=True)
     drawn = pipe(
@@ -53,13 +53,13 @@ def test_diffusers_loads_it_and_draws_what_it_is_told() -> None:
 
 
 def test_every_transformers_reads_its_text_encoder() -> None:
-    """Releases 4 and 5.0 do not find tensors that newer ones save without this prefix, and draw them at random."""
+    """If this fails, transformers 4 and 5.0 do not find the tensors and leave the text encoder random."""
     with safe_open(BUNDLED / "emoji" / "text_encoder" / "model.safetensors", "pt") as weights:
         assert all(name.startswith("text_model.") for name in weights.keys())  # noqa: SIM118 - no mapping
 
 
 def test_it_fills_glyphs_and_keeps_the_rest() -> None:
-    """Kept pixels pass through the autoencoder, or what is under the hole reaches the result."""
+    """If this fails, kept pixels pass through the autoencoder, or pixels under the hole affect the result."""
     pipe = RePaintPipeline.from_pretrained("emoji")
     pipe.set_progress_bar_config(disable=True)
     assert isinstance(pipe.prior, StableDiffusionPrior)
@@ -73,7 +73,7 @@ def test_it_fills_glyphs_and_keeps_the_rest() -> None:
 
 
 def test_a_branch_of_a_latent_run_is_resumed_with_more_results() -> None:
-    """A picture encoded in another batch differs in its last bits: the state would no longer be this picture's."""
+    """If this fails, encoding in a batch of another size changes the last bits, and resume rejects the state."""
     pipe = RePaintPipeline.from_pretrained("emoji")
     pipe.set_progress_bar_config(disable=True)
     face, hole, walk = glyphs("train")["relieved face"], MASKS["mouth"], JumpSchedule.paper(3, 1, 1)
@@ -87,8 +87,8 @@ def test_a_branch_of_a_latent_run_is_resumed_with_more_results() -> None:
 
 
 @pytest.mark.slow
-def test_the_right_name_helps_on_glyphs_that_it_has_seen() -> None:
-    """The prompt does not reach the filling, or reaches another image's."""
+def test_the_right_name_helps_on_training_glyphs() -> None:
+    """If this fails, the prompt does not affect the filled hole, or affects another image."""
     pipe = RePaintPipeline.from_pretrained("emoji")
     pipe.set_progress_bar_config(disable=True)
     holes = {"box": glyph_holes(MASKS["box"], "train", 40)}

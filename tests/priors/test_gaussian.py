@@ -1,4 +1,4 @@
-"""The exact prior against autograd, Monte Carlo and brute force: every exactness claim rests on it."""
+"""The exact prior against autograd, Monte Carlo and brute force. Every exactness claim depends on it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prior() -> GaussianMixturePrior:
 
 
 def density(level: Level) -> MixtureSameFamily:
-    """The marginal of x at a level, by PyTorch's own distributions."""
+    """Return the marginal of x at a level, from PyTorch's distributions."""
     means = level.alpha * torch.tensor(MEANS, dtype=torch.float64)
     spread = level.alpha**2 * covariances() + level.sigma**2 * torch.eye(3, dtype=torch.float64)
     return MixtureSameFamily(Categorical(torch.tensor(WEIGHTS, dtype=torch.float64)), MultivariateNormal(means, spread))
@@ -61,7 +61,7 @@ def test_denoiser_is_the_score_of_the_density(prior: GaussianMixturePrior, level
 
 
 def test_denoiser_is_the_expected_x0(prior: GaussianMixturePrior) -> None:
-    """If this fails, x0_hat is not E[x0 | x]: checked without any formula for mixtures, by weighing samples."""
+    """If this fails, x0_hat is not E[x0 | x], as estimated by importance sampling without any formula for mixtures."""
     level, x = Level(0.6, 0.8, 0), torch.tensor([[0.5, -0.3, 0.8]], dtype=torch.float64)
     x0 = prior.sample(400_000, torch.Generator().manual_seed(0))
     weights = torch.softmax(-((x - level.alpha * x0) ** 2).sum(1) / (2 * level.sigma**2), dim=0)
@@ -87,7 +87,7 @@ def test_far_from_all_data_nothing_overflows(prior: GaussianMixturePrior) -> Non
 
 
 def test_posterior_of_two_pixels(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the oracle that all samplers are held to is wrong."""
+    """If this fails, the reference for all samplers is wrong."""
     posterior = two_pixels.posterior([0], [1.5])
     assert float(posterior.means) == pytest.approx(1.350, abs=1e-12)
     assert float(posterior.covariances) ** 0.5 == pytest.approx(0.436, abs=5e-4)
@@ -95,7 +95,7 @@ def test_posterior_of_two_pixels(two_pixels: GaussianMixturePrior) -> None:
 
 
 def test_posterior_is_conditioning(prior: GaussianMixturePrior) -> None:
-    """If this fails, the exact answer that samplers are compared with is not the answer.
+    """If this fails, the posterior that samplers are compared with is not exact.
 
     Brute force: p(x_1 | x_0, x_2) is the joint density along a line, divided by its sum over a fine grid.
     """
@@ -122,7 +122,7 @@ def test_posterior_keeps_the_order_of_what_is_unknown(prior: GaussianMixturePrio
 
 
 def test_samples_have_the_moments_of_the_mixture(prior: GaussianMixturePrior) -> None:
-    """If this fails, exact sets that errors are measured against are not exact."""
+    """If this fails, the exact samples that errors are measured against have another distribution."""
     count = 200_000
     x = prior.sample(count, torch.Generator().manual_seed(0))
     weights = torch.tensor(WEIGHTS, dtype=torch.float64) / sum(WEIGHTS)
@@ -137,7 +137,7 @@ def test_samples_have_the_moments_of_the_mixture(prior: GaussianMixturePrior) ->
 
 
 def test_image_shapes_and_dtypes_are_kept() -> None:
-    """If this fails, an exact prior over images cannot stand in for a model in a pipeline."""
+    """If this fails, an exact prior over images cannot be used in a pipeline."""
     prior = GaussianMixturePrior([1.0], [[0.0] * 12], [np.eye(12).tolist()], shape=(3, 2, 2))
     assert prior.channels == 3
     assert prior.sample(5, torch.Generator().manual_seed(0)).shape == (5, 3, 2, 2)
@@ -183,7 +183,7 @@ EYE = [[[1.0, 0.0], [0.0, 1.0]]]
     ],
 )
 def test_broken_mixtures_are_refused(arguments: Any, shape: tuple[int, ...] | None, message: str) -> None:
-    """If this fails, an ill-formed "exact" prior gives an oracle that is not one."""
+    """If this fails, an ill-formed "exact" prior gives wrong reference results."""
     with pytest.raises(PriorError, match=message):
         GaussianMixturePrior(*arguments, shape=shape)
 
@@ -198,7 +198,7 @@ def test_impossible_conditions_are_refused(prior: GaussianMixturePrior, index: l
 
 
 def test_conditions_are_refused(prior: GaussianMixturePrior) -> None:
-    """If this fails, a class or prompt asked of an exact prior is silently ignored."""
+    """If this fails, a class or prompt for an exact prior is silently ignored."""
     with pytest.raises(PriorError, match="a Gaussian mixture"):
         prior.conditioned(1, Conditions(class_labels=3))
     assert prior.conditioned(1, Conditions()) is prior

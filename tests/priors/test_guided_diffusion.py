@@ -1,4 +1,4 @@
-"""guided-diffusion checkpoints: the same numbers from another class, every tensor in its place, or one clear line."""
+"""guided-diffusion checkpoints: the converted network computes the same, or conversion ends with one clear error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settings(flags: Flags, noise_schedule: str = "linear") -> Settings:
 
 
 def understood(state: State, given: Settings | None = None) -> GuidedCheckpoint:
-    """What `GuidedCheckpoint.read` makes of a file with that state."""
+    """Return what `GuidedCheckpoint.read` returns for a file with that state."""
     layout = Layout.read(state)
     return GuidedCheckpoint(state, layout, (given or Settings()).completed(layout))
 
@@ -44,7 +44,7 @@ def saved(folder: Path, flags: Flags) -> Path:
 
 
 def on_meta(flags: Flags) -> State:
-    """A checkpoint without memory."""
+    """Return a checkpoint of meta tensors, which take no memory."""
     return {name: torch.empty(shape, device="meta") for name, shape in shapes(flags).items()}
 
 
@@ -69,7 +69,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_converted_network_computes_the_same(name: str) -> None:
-    """If this fails, a published model predicts something else here than where it was trained: holes are noise.
+    """If this fails, a converted model predicts something else than the original.
 
     Both compute in float64, but for the sines of the timestep, which both round to float32 alike. An error of rounding
     is then about 1e-14 of outputs of order 1.
@@ -89,7 +89,7 @@ def test_the_converted_network_computes_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("wrong", [{"new_attention_order": True}, {"head_channels": 32}, {"head_channels": 8}])
 def test_what_shapes_do_not_tell_matters(wrong: dict[str, Any]) -> None:
-    """If this fails, the test above would pass with attention cut in the wrong way."""
+    """If this fails, the test above cannot detect a wrong split of attention heads."""
     flags = Flags()
     state = random_state(flags)
     x, t = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64), torch.tensor([500])
@@ -99,7 +99,7 @@ def test_what_shapes_do_not_tell_matters(wrong: dict[str, Any]) -> None:
 
 
 def test_a_prior_by_class_denoises_with_the_class() -> None:
-    """If this fails, class labels or the learned variance of a converted model go astray on the way to the sampler."""
+    """If this fails, class labels or the learned variance of a converted model do not reach the sampler."""
     flags = Flags(classes=5)
     state = random_state(flags)
     prior = understood(state, settings(flags)).prior(torch.float64)
@@ -124,7 +124,7 @@ def test_a_prior_by_class_denoises_with_the_class() -> None:
 # Millions of parameters: Dhariwal & Nichol 2021, App. I; the last figure of the unconditional one to the unit, as users
 # of the file report it (2,211,383,297 bytes).
 @pytest.mark.parametrize(
-    ("size", "classes", "millions", "exactly", "told"),
+    ("size", "classes", "millions", "exactly", "text"),
     [
         (64, 1000, 296, None, "cosine noise schedule, heads of 64 channels, new attention order"),
         (128, 1000, 422, None, "linear noise schedule, 4 heads, legacy attention order"),
@@ -132,12 +132,12 @@ def test_a_prior_by_class_denoises_with_the_class() -> None:
         (256, 0, 553, 552_814_086, "linear noise schedule, heads of 64 channels, legacy attention order"),
     ],
 )
-def test_the_published_models(size: int, classes: int, millions: int, exactly: int | None, told: str) -> None:
+def test_the_published_models(size: int, classes: int, millions: int, exactly: int | None, text: str) -> None:
     """If this fails, a published checkpoint is refused, loses a tensor, or is read with the wrong flags."""
     flags = published(size, classes)
     found = understood(on_meta(flags))
     unet = found.unet()
-    assert str(found.settings) == told
+    assert str(found.settings) == text
     assert found.settings == settings(flags, "cosine" if size == 64 else "linear")
     assert unet.num_parameters() == found.parameters
     assert round(found.parameters / 1e6) == millions
@@ -160,7 +160,7 @@ def test_their_heads() -> None:
 
 
 def test_noise_levels_are_those_of_the_papers() -> None:
-    """If this fails, a model is told the wrong clock: results are blurred or stay noisy.
+    """If this fails, a model runs at wrong timesteps, and results are blurred or noisy.
 
     Linear: Ho et al. 2020, Sec. 4. Cosine: Nichol & Dhariwal 2021, eq. 17 with betas of at most 0.999. 250 steps:
     their Sec. 4, evenly spaced real numbers, rounded.
@@ -182,11 +182,11 @@ def test_noise_levels_are_those_of_the_papers() -> None:
     assert fixed.config.variance_type == "fixed_large"
 
 
-# --- What is told, and what is not
+# --- Settings that are given or missing
 
 
 def test_other_models_need_their_flags() -> None:
-    """If this fails, a model of one's own is converted with a guess, and fills holes with noise."""
+    """If this fails, a model that was not published is converted with guessed settings."""
     with pytest.raises(PriorError) as caught:
         understood(random_state(Flags()))
     assert str(caught.value) == (
@@ -198,8 +198,8 @@ def test_other_models_need_their_flags() -> None:
         understood(random_state(Flags()), Settings("linear", 16))
 
 
-def test_told_settings_go_before_the_published() -> None:
-    """If this fails, someone's own model of a published size is read with OpenAI's flags all the same."""
+def test_given_settings_override_the_published() -> None:
+    """If this fails, explicit settings are ignored for a model of a published size."""
     state = on_meta(published(128, 0))
     assert understood(state, Settings(head_channels=64)).settings == Settings("linear", 64, None, False)
     assert understood(state, Settings("cosine", heads=8)).settings == Settings("cosine", None, 8, False)
@@ -220,7 +220,7 @@ def test_told_settings_go_before_the_published() -> None:
     ],
 )
 def test_invalid_settings(given: Settings, message: str) -> None:
-    """If this fails, a slip in the flags gives a traceback, or another network."""
+    """If this fails, an invalid setting gives a traceback, or another network."""
     with pytest.raises(PriorError, match=message):
         understood(random_state(Flags()), given)
 
@@ -229,7 +229,7 @@ def test_invalid_settings(given: Settings, message: str) -> None:
 
 
 def changed(state: State, change: str) -> State:
-    """The state with one thing wrong."""
+    """Return the state with one fault."""
     if change == "missing":
         return {name: tensor for name, tensor in state.items() if name != "middle_block.1.proj_out.bias"}
     if change == "many missing":
@@ -294,7 +294,7 @@ def changed(state: State, change: str) -> State:
     ],
 )
 def test_checkpoints_that_do_not_fit(change: str, message: str) -> None:
-    """If this fails, a checkpoint of something else converts into a network with random or missing parts."""
+    """If this fails, a checkpoint of another model is converted to a network with random or missing parts."""
     flags = Flags()
     with pytest.raises(PriorError, match=message):
         understood(changed(random_state(flags), change), settings(flags)).unet()
@@ -363,7 +363,7 @@ def test_files_that_are_something_else(tmp_path: Path, content: Any, message: st
 
 @pytest.mark.usefixtures("pickles")
 def test_a_cut_download(tmp_path: Path) -> None:
-    """If this fails, an interrupted download gives a traceback out of torch."""
+    """If this fails, an interrupted download gives a traceback from torch."""
     path = saved(tmp_path, Flags())
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(PriorError, match=r"model\.pt: not a complete torch\.save file \(RuntimeError"):
@@ -374,7 +374,7 @@ def test_a_cut_download(tmp_path: Path) -> None:
 
 
 def filled(prior: Any, class_labels: int | None = None) -> None:
-    """A whole run: kept pixels bit-equal, the hole not as it was."""
+    """Check a whole run: kept pixels are bit-equal, and the hole changes."""
     pipe = RePaintPipeline(prior)
     pipe.set_progress_bar_config(disable=True)
     image = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
@@ -408,7 +408,7 @@ def test_a_folder_for_repaint_and_for_diffusers(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("pickles")
 def test_a_folder_with_heads_of_several_widths(tmp_path: Path) -> None:
-    """If this fails, the 128 x 128 model loads with its attention cut in the wrong way, here or in diffusers."""
+    """If this fails, the 128 x 128 model loads with wrong attention heads, here or in diffusers."""
     flags = VARIANTS["4 heads of two widths"]
     path = saved(tmp_path, flags)
     convert(path, tmp_path / "prior", settings(flags))
@@ -433,7 +433,7 @@ def test_a_folder_with_heads_of_several_widths(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("pickles")
 def test_half_and_classes(tmp_path: Path) -> None:
-    """If this fails, --half writes full precision, or a class-conditional folder forgets its classes."""
+    """If this fails, --half writes full precision, or a class-conditional folder loses its classes."""
     flags = Flags(classes=3)
     convert(saved(tmp_path, flags), tmp_path / "prior", settings(flags), torch_dtype=torch.float16)
     raw = UNet2DModel.from_pretrained(tmp_path / "prior" / "unet", torch_dtype=torch.float16)
@@ -448,7 +448,7 @@ def test_half_and_classes(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("pickles")
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """If this fails, a failed conversion leaves half a prior, or costs an older one or somebody's other files."""
+    """If this fails, a failed conversion leaves an incomplete folder, or deletes an older prior or other files."""
     flags = Flags(mults=(1,), attention=())
     path, folder = saved(tmp_path, flags), tmp_path / "prior"
     bad = tmp_path / "bad.pt"

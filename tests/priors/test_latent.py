@@ -1,4 +1,4 @@
-"""Latent priors: what an autoencoder carries in and out, and that nothing of the hole goes through it."""
+"""Latent priors: encoding and decoding, and that pixels under the hole never affect the result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, LDMPipeline, StableDiffusionXLPipeline
+from helpers.small_inputs import hole, photo, quiet
 from helpers.tiny_latents import AUTOENCODERS, tiny_vae
 from helpers.tiny_priors import tiny_pipe, tiny_unet
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
@@ -31,24 +31,8 @@ WALK = JumpSchedule.paper(4, 2, 2)
 SIZE = 18, 22  # 4 divides neither: the factor of the autoencoder is 2, that of the UNet 2
 
 
-def photo(seed: int = 0, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def hole() -> NDArray[np.uint8]:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[5:12, 7:16] = 255
-    return mask
-
-
 def prior(kind: str, **vae: Any) -> LatentPrior:
     return LatentPrior(tiny_unet(in_channels=4, out_channels=4), DDIMScheduler(), tiny_vae(kind, **vae))
-
-
-def quiet(prior: Any) -> RePaintPipeline:
-    pipe = RePaintPipeline(prior)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -60,7 +44,7 @@ def random(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 def test_folders_load_and_keep_what_is_kept(tmp_path: Path, kind: str) -> None:
-    """If this fails, the layout of LDMPipeline cannot be used, or decoding touches pixels that were to be kept."""
+    """If this fails, the layout of LDMPipeline cannot be used, or decoding changes kept pixels."""
     unet = tiny_unet(in_channels=4, out_channels=4)
     if kind == "VQModel":
         LDMPipeline(tiny_vae(kind), unet, DDIMScheduler()).save_pretrained(tmp_path)
@@ -87,7 +71,7 @@ def test_folders_load_and_keep_what_is_kept(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 @pytest.mark.parametrize("under", [0, 255, "noise"])
 def test_nothing_leaks_from_under_the_hole(kind: str, under: Any) -> None:
-    """If this fails, the encoder's field of view carries the hidden pixels into the result: scores are worthless."""
+    """If this fails, the encoder's receptive field carries hidden pixels into the result, and all scores are wrong."""
     image, mask, pipe = photo(), hole(), quiet(prior(kind))
     other = image.copy()
     other[mask > 0] = photo(7)[mask > 0] if under == "noise" else under
@@ -127,7 +111,7 @@ def test_classes_and_learned_variance_split_at_the_latent_channels() -> None:
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 def test_margin_and_feather_leak_nothing_and_keep_what_is_kept(kind: str) -> None:
-    """If this fails, the rim's treatment brings hidden pixels back, or changes pixels that were to be kept."""
+    """If this fails, blending the rim brings hidden pixels back, or changes kept pixels."""
     image, mask, pipe = photo(), hole(), quiet(prior(kind))
     other = image.copy()
     other[mask > 0] = photo(7)[mask > 0]
@@ -146,7 +130,7 @@ def test_margin_and_feather_leak_nothing_and_keep_what_is_kept(kind: str) -> Non
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "uint16", "float32", "soft"])
 def test_feather_with_every_kind_of_picture(mode: str) -> None:
-    """If this fails, some kind of picture, or a soft mask, loses kept bits to a feather, or is not feathered."""
+    """If this fails, an image mode or a soft mask loses kept bits when the rim is blended, or is not blended."""
     rgb = Image.fromarray(photo())
     picture: Any = {
         "I;16": lambda: Image.fromarray(photo()[..., 0].astype(np.uint16) * 257),
@@ -167,7 +151,7 @@ def test_feather_with_every_kind_of_picture(mode: str) -> None:
 
 
 def test_feather_repairs_an_autoencoder_that_is_off() -> None:
-    """If this fails, the offset that an autoencoder gives to kept pixels still shows where the hole begins."""
+    """If this fails, an autoencoder's colour offset is visible at the rim of the hole."""
     pipe = quiet(prior("AutoencoderKL"))
     codec = pipe.prior.codec  # type: ignore[attr-defined]
     codec.encode = lambda image, known: (F.avg_pool2d(image, 2).repeat(1, 2, 1, 1)[:, :4], known[:, :, ::2, ::2])
@@ -182,7 +166,7 @@ def test_feather_repairs_an_autoencoder_that_is_off() -> None:
 
 
 def test_a_pixel_prior_takes_a_feather_and_needs_none() -> None:
-    """If this fails, a pixel-space result depends on a feather, though its kept pixels are exact already."""
+    """If this fails, a pixel-space result depends on blending, although its kept pixels are already exact."""
     run: dict[str, Any] = {"schedule": WALK, "generator": 0, "output_type": "np"}
     plain, met = (tiny_pipe()(photo(), hole(), **run, blend_rim=width).images for width in (0, 5))
     assert np.array_equal(plain, met)
@@ -190,7 +174,7 @@ def test_a_pixel_prior_takes_a_feather_and_needs_none() -> None:
 
 @pytest.mark.parametrize("margin", [0, 1, 2, 3])
 def test_a_margin_widens_a_hole_by_that_many_cells(margin: int) -> None:
-    """If this fails, the margin is another number of cells, or eats from the image's border too."""
+    """If this fails, the margin has another width, or also applies at the image's border."""
     pipe, image, mask = quiet(prior("VQModel")), photo(size=(24, 28)), np.zeros((24, 28), np.uint8)
     mask[11, 17] = mask[0, 27] = 255  # cells (5, 8) and (0, 13)
     seen: list[torch.Tensor] = []
@@ -206,7 +190,7 @@ def test_a_margin_widens_a_hole_by_that_many_cells(margin: int) -> None:
 
 
 def test_a_run_with_a_margin_is_resumed() -> None:
-    """If this fails, a half-done run with a margin or a feather is lost, or goes on as another."""
+    """If this fails, an interrupted run with a margin or blending cannot be resumed, or gives another result."""
     pipe, image, mask, kept = quiet(prior("VQModel")), photo(), hole(), {}
     run: dict[str, Any] = {"schedule": WALK, "output_type": "np", "latent_margin": 1, "blend_rim": 2}
 
@@ -220,7 +204,7 @@ def test_a_run_with_a_margin_is_resumed() -> None:
 
 
 def test_what_margin_and_feather_refuse(unchecked: None) -> None:
-    """If this fails, a margin or feather that cannot be served is dropped, or paints an unrelated image."""
+    """If this fails, an invalid margin or blending width is ignored, or gives an unrelated image."""
     pipe = quiet(prior("VQModel"))
     for asked, message in [
         ({"latent_margin": -1}, r"latent_margin -1: it is a whole number of latent cells from 0"),
@@ -241,7 +225,7 @@ def test_what_margin_and_feather_refuse(unchecked: None) -> None:
 
 
 def test_a_margin_spares_images_that_are_all_hole() -> None:
-    """If this fails, an image without a kept pixel stops a batch because a margin leaves it none."""
+    """If this fails, a margin makes a batch fail because one image has no kept pixel."""
     cells = torch.ones(2, 1, 5, 5, dtype=torch.bool)
     cells[0] = False
     cells[1, 0, 0, 0] = False
@@ -295,7 +279,7 @@ def test_encoders_without_a_posterior(kind: str) -> None:
 
 
 def test_decoding_is_that_of_diffusers(tmp_path: Path) -> None:
-    """If this fails, latents go back by another rule than they came: colours shift and contrast changes."""
+    """If this fails, decoding does not invert the scaling of encoding, and colours and contrast change."""
     from helpers.tiny_latents import tiny_sd, tiny_sd3, tiny_sdxl
 
     normalised = {"latents_mean": [0.1, -0.2, 0.3, 0.4], "latents_std": [1.0, 2.0, 0.5, 4.0]}
@@ -321,7 +305,7 @@ def test_decoding_is_that_of_diffusers(tmp_path: Path) -> None:
 
 
 def test_a_cell_is_a_hole_as_soon_as_one_pixel_is() -> None:
-    """If this fails, half-hidden cells are kept, and the smooth fill shows at the rim of every hole."""
+    """If this fails, partly hidden cells are kept, and the smooth fill is visible at the rim of every hole."""
     known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     known[0, 0, 3, 5] = False
     _, cells = LatentCodec(tiny_vae("AutoencoderKL")).encode(random(1, 3, 8, 8), known)
@@ -331,7 +315,7 @@ def test_a_cell_is_a_hole_as_soon_as_one_pixel_is() -> None:
 
 
 def test_a_mask_without_a_known_cell_is_refused() -> None:
-    """If this fails, an image whose kept pixels all lie alone is replaced by an unrelated one, without a word."""
+    """If this fails, an image whose kept pixels fill no latent cell is silently replaced by an unrelated one."""
     mask = np.zeros(SIZE, np.uint8)
     mask[::2] = 255
     with pytest.raises(InputError, match=r"leaves no known latent cell .*2 x 2 pixels are\)\. Use a coarser mask"):
@@ -339,13 +323,13 @@ def test_a_mask_without_a_known_cell_is_refused() -> None:
 
 
 def test_a_whole_image_can_be_painted() -> None:
-    """If this fails, an image without a kept pixel, which pixel priors take, stops a latent one."""
+    """If this fails, a latent prior rejects an image that is all hole, which pixel priors accept."""
     out = quiet(prior("VQModel"))(photo(), np.full(SIZE, 255, np.uint8), schedule=WALK, generator=0)
     assert np.asarray(out.images[0]).std() > 1
 
 
 def test_unsupported_models_are_named() -> None:
-    """If this fails, a model with other latents gives a traceback, or a picture of nothing."""
+    """If this fails, a model with other latents gives a traceback or a meaningless image."""
     from diffusers import AutoencoderKLTemporalDecoder
 
     video = AutoencoderKLTemporalDecoder.__new__(AutoencoderKLTemporalDecoder)  # its class is all that is looked at
@@ -365,7 +349,7 @@ def test_unsupported_models_are_named() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (2, 2), (13, 10), (16, 16), (31, 33)])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
 def test_smooth_fill(size: tuple[int, int], share: float) -> None:
-    """If this fails, known pixels change before they are encoded, the hole shines through, or the fill overshoots."""
+    """If this fails, known pixels change before they are encoded, hidden pixels affect it, or it overshoots."""
     g = torch.Generator().manual_seed(0)
     image, known = random(2, 3, *size), torch.rand(2, 1, *size, generator=g) < share
     known[:, :, 0, 0] = True
@@ -380,7 +364,7 @@ def test_smooth_fill(size: tuple[int, int], share: float) -> None:
 
 
 def test_smooth_fill_of_nothing_and_of_a_constant() -> None:
-    """If this fails, an image without a known pixel becomes NaN, or a flat wall gets a stain."""
+    """If this fails, an image without a known pixel becomes NaN, or a constant image gets a stain."""
     known = torch.zeros(1, 1, 5, 6, dtype=torch.bool)
     assert torch.equal(smooth_fill(torch.full((1, 3, 5, 6), torch.nan), known), torch.zeros(1, 3, 5, 6))
     known[0, 0, 4, :2] = True
@@ -419,7 +403,7 @@ def overflowing(always: bool) -> LatentCodec:
 
 
 def test_overflow_in_float16_is_done_again_in_float32() -> None:
-    """If this fails, half precision gives black images, or leaves the autoencoder in float32 for good."""
+    """If this fails, half precision gives black images, or leaves the autoencoder in float32."""
     codec, z = overflowing(always=False), random(1, 4, 2, 2)
     with pytest.warns(UserWarning, match=r"The autoencoder decoded infinity in float16: repeating in float32"):
         assert torch.equal(codec.decode(z), z)
@@ -430,7 +414,7 @@ def test_overflow_in_float16_is_done_again_in_float32() -> None:
 
 
 def test_what_overflows_in_float32_too_is_an_error() -> None:
-    """If this fails, damaged weights give a black image instead of the name of the part."""
+    """If this fails, damaged weights give a black image instead of an error that names the autoencoder."""
     with (
         pytest.warns(UserWarning, match=r"infinity in float16"),
         pytest.raises(NonFiniteError, match=r"The Overflowing decoded NaN or infinity: its weights are damaged"),
@@ -459,7 +443,7 @@ def test_dtypes(dtype: torch.dtype) -> None:
 
 
 def test_slicing_and_tiling_pass_through() -> None:
-    """If this fails, large images cannot be decoded in pieces, or the request is ignored where it cannot be met."""
+    """If this fails, large images cannot be decoded in pieces, or an unsupported option is silently ignored."""
     pipe = quiet(prior("AutoencoderKL"))
     vae = pipe.prior.codec.vae  # type: ignore[attr-defined]
     pipe.enable_vae_slicing()
@@ -475,7 +459,7 @@ def test_slicing_and_tiling_pass_through() -> None:
 
 
 def test_prompts_are_refused_without_a_text_encoder() -> None:
-    """If this fails, a prompt for an unconditional model is dropped without a word."""
+    """If this fails, a prompt for an unconditional model is silently ignored."""
     for pipe in (tiny_pipe(), quiet(prior("VQModel"))):
         with pytest.raises(
             PriorError, match=r"prompt must be left out: a prior without a text encoder takes only class_labels"

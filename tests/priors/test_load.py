@@ -1,18 +1,20 @@
-"""From a name, a folder, a Hub id or a live pipeline to a prior: by configs, and with one clear line where it fails."""
+"""Loading priors from names, folders, Hub ids and pipelines, and the errors of unusable ones."""
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+import transformers
 from diffusers import (
     AutoencoderKL,
     DDIMPipeline,
@@ -24,12 +26,15 @@ from diffusers import (
     UNet2DModel,
 )
 from diffusers.utils import logging
+from helpers.small_inputs import edit_json
+from helpers.tiny_latents import tiny_sd
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
 from safetensors.torch import load_file, save_file
 
 from repaint.errors import InputError, NoiseLevelError, PriorError
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.load import bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.load import _quiet, bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.networks import network_of
 from repaint.priors.pixel import PixelPrior
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Clip
@@ -40,7 +45,7 @@ WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DDPMPipeline's folder; not to be changed."""
+    """Return the folder of a DDPMPipeline, which tests must not change."""
     folder = tmp_path_factory.mktemp("saved")
     tiny_folder_pipeline().save_pretrained(folder)
     return folder
@@ -48,7 +53,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """Return a copy of that folder, which tests may damage."""
     return Path(shutil.copytree(saved, tmp_path / "prior"))
 
 
@@ -67,22 +72,17 @@ def loaded(where: Path) -> PixelPrior:
 
 
 def output(prior: PixelPrior) -> torch.Tensor:
-    """What a prior says about one fixed x."""
+    """Return a prior's prediction for one fixed x."""
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return prior.denoise(x, LEVEL).eps_hat
 
 
 def same(a: PixelPrior, b: PixelPrior) -> bool:
-    """The same weights and the same answer. Weights lie where their file has them: alignment changes the last bits."""
+    """Return whether weights are equal and predictions close: memory alignment may change the last bits."""
     pairs = zip(a.unet.state_dict().items(), b.unet.state_dict().items(), strict=True)
     equal = all(name == other and torch.equal(x, y) for (name, x), (other, y) in pairs)
     return equal and torch.allclose(output(a), output(b), atol=1e-5)
-
-
-def edit_index(folder: Path, **entries: Any) -> None:
-    path = folder / "model_index.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
 # --- What loads
@@ -119,7 +119,7 @@ def test_torch_dtype(saved: Path, dtype: torch.dtype) -> None:
 
 
 def test_variant(tmp_path: Path) -> None:
-    """If this fails, fp16 variants on the Hub cannot be asked for."""
+    """If this fails, fp16 variants on the Hub cannot be loaded."""
     tiny_folder_pipeline().save_pretrained(tmp_path, variant="fp16")
     assert load(tmp_path, variant="fp16").channels == 3
     with pytest.raises(
@@ -129,7 +129,7 @@ def test_variant(tmp_path: Path) -> None:
 
 
 def test_from_pipe_shares_the_model() -> None:
-    """If this fails, wrapping a live pipeline doubles its memory, or moves on from the user's own weights."""
+    """If this fails, wrapping a live pipeline doubles its memory, or copies the user's weights."""
     live = tiny_folder_pipeline()
     pipe = RePaintPipeline.from_pipe(live)
     assert isinstance(pipe.prior, PixelPrior)
@@ -137,23 +137,23 @@ def test_from_pipe_shares_the_model() -> None:
     assert pipe.prior.scheduler is live.scheduler
 
 
-def test_from_pipe_is_told_what_a_live_pipeline_forgot() -> None:
+def test_from_pipe_takes_class_names() -> None:
     """If this fails, a class-conditional model that diffusers loaded has no null class and no guidance."""
     live = tiny_folder_pipeline(num_class_embeds=3)
     assert RePaintPipeline.from_pipe(live).prior.null_class is None
-    told = RePaintPipeline.from_pipe(live, class_names={0: "cat", 1: "dog"}).prior
-    assert (told.class_names, told.null_class) == ({0: "cat", 1: "dog"}, 2)
+    named = RePaintPipeline.from_pipe(live, class_names={0: "cat", 1: "dog"}).prior
+    assert (named.class_names, named.null_class) == ({0: "cat", 1: "dog"}, 2)
 
 
 def test_class_names_and_null_class(tmp_path: Path) -> None:
-    """If this fails, classes have no names, or the class beyond them is not known to mean "none"."""
+    """If this fails, classes have no names, or the null class is not recognised."""
     tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tmp_path)
     assert loaded(tmp_path).class_names == {}
     assert loaded(tmp_path).null_class is None, "three classes and no names: none of them is known to be null"
-    edit_index(tmp_path, id2label={"0": "cat", "1": "dog"})
+    edit_json(tmp_path / "model_index.json", id2label={"0": "cat", "1": "dog"})
     prior = loaded(tmp_path)
     assert (prior.class_names, prior.num_classes, prior.null_class) == ({0: "cat", 1: "dog"}, 3, 2)
-    edit_index(tmp_path, id2label={"0": "cat", "1": "dog", "2": "owl"})
+    edit_json(tmp_path / "model_index.json", id2label={"0": "cat", "1": "dog", "2": "owl"})
     assert loaded(tmp_path).null_class is None
     live = Named(tiny_unet(num_class_embeds=3), DDPMScheduler(), {0: "cat", 1: "dog"})
     assert RePaintPipeline.from_pipe(live).prior.null_class == 2  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ def test_class_names_and_null_class(tmp_path: Path) -> None:
     ],
 )
 def test_prediction_type_is_read(tmp_path: Path, kind: str, x0: Any) -> None:
-    """If this fails, a v- or x0-predicting model is read as predicting noise, and fills holes with haze."""
+    """If this fails, a v- or x0-predicting model is read as predicting noise."""
     unet = tiny_unet()
     DDPMPipeline(unet, DDPMScheduler(prediction_type=kind, clip_sample=False)).save_pretrained(tmp_path)
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -201,7 +201,7 @@ def test_flow_models_predict_velocity() -> None:
     ],
 )
 def test_clipping_is_read(tmp_path: Path, config: dict[str, Any], clip: Clip | None) -> None:
-    """If this fails, x0_hat is clipped where the model was not trained so, or runs away where it was."""
+    """If this fails, clipping of x0_hat does not follow the scheduler's config."""
     DDPMPipeline(tiny_unet(), DDPMScheduler(**config)).save_pretrained(tmp_path)
     x = 9 * torch.ones(1, 3, 8, 8)
     with torch.no_grad():
@@ -212,7 +212,7 @@ def test_clipping_is_read(tmp_path: Path, config: dict[str, Any], clip: Clip | N
 
 
 def test_the_bundled_prior() -> None:
-    """If this fails, the prior that everything runs on offline is not in the package, or has lost its classes."""
+    """If this fails, the bundled prior is not in the package, or has no classes."""
     assert "textures" in bundled()
     prior = load("textures")
     assert isinstance(prior, PixelPrior)
@@ -220,11 +220,56 @@ def test_the_bundled_prior() -> None:
     assert prior.null_class == len(prior.class_names)
 
 
+# --- What loading leaves alone
+
+
+def test_threads_load_at_the_same_time(saved: Path, tmp_path: Path) -> None:
+    """If this fails, priors loaded by the threads of a server lack weights, or logs stay silent afterwards."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "sd")
+    before = [library.logging.get_verbosity() for library in (diffusers.utils, transformers.utils)]
+    with ThreadPoolExecutor(4) as threads:
+        priors = list(threads.map(load, [saved, tmp_path / "sd"] * 4))
+    for prior in priors:
+        assert {weight.device.type for weight in network_of(prior).parameters()} == {"cpu"}
+    for prior, first in zip(priors[2:], priors * 3, strict=False):
+        pairs = zip(network_of(prior).parameters(), network_of(first).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert [library.logging.get_verbosity() for library in (diffusers.utils, transformers.utils)] == before
+
+
+def test_loading_draws_no_global_random_numbers(saved: Path, tmp_path: Path) -> None:
+    """If this fails, a program's own random numbers depend on whether it loads a prior, even in another thread."""
+    tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "sd")
+    drawn: list[str] = []
+    for folder in (saved, tmp_path / "sd"):
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        with pytest.MonkeyPatch.context() as patch:
+            # A restored state would pass the last line: nothing may set it either.
+            patch.setattr(torch, "set_rng_state", lambda *_: drawn.append("set_rng_state"))
+            patch.setattr(torch.random, "set_rng_state", lambda *_: drawn.append("random.set_rng_state"))
+            load(folder)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert drawn == []
+
+
+def test_log_levels_survive_overlapping_loads() -> None:
+    """If this fails, a load that begins during another one restores the silence of the first."""
+    verbosity = logging.get_verbosity()
+    first, second = _quiet("diffusers"), _quiet("diffusers")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert logging.get_verbosity() == logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert logging.get_verbosity() == verbosity
+
+
 # --- What does not
 
 
 def test_unknown_names() -> None:
-    """If this fails, a typo in a bundled name goes to the network, or says nothing of what there is."""
+    """If this fails, a typo in a bundled name goes to the network, or the error does not list the bundled names."""
     with pytest.raises(PriorError, match=r"prior='texture' must be .* one of .*textures.*Did you mean 'textures'\?"):
         load("texture")
     with pytest.raises(PriorError, match=r"prior='/no/such/folder' must be a folder, a Hub id \(owner/name\)"):
@@ -251,7 +296,7 @@ def test_a_folder_that_is_no_pipeline(tmp_path: Path, folder: Path) -> None:
     ],
 )
 def test_a_broken_index(folder: Path, text: str, message: str) -> None:
-    """If this fails, a download that stopped half-way gives a traceback out of the JSON parser."""
+    """If this fails, an incomplete download gives a traceback from the JSON parser."""
     (folder / "model_index.json").write_text(text, encoding="utf-16" if "\0" in text else "utf-8")
     with pytest.raises(PriorError, match=message):
         load(folder)
@@ -278,14 +323,14 @@ def test_a_broken_index(folder: Path, text: str, message: str) -> None:
     ],
 )
 def test_an_index_that_names_something_else(folder: Path, entries: dict[str, Any], message: str) -> None:
-    """If this fails, a pipeline of another kind gives a traceback, or a message that names no part of it."""
-    edit_index(folder, **entries)
+    """If this fails, a pipeline of another kind gives a traceback, or a message that does not name the part."""
+    edit_json(folder / "model_index.json", **entries)
     with pytest.raises(PriorError, match=message):
         load(folder)
 
 
 def test_a_missing_scheduler_file(folder: Path) -> None:
-    """If this fails, an incomplete download gives a traceback out of diffusers."""
+    """If this fails, an incomplete download gives a traceback from diffusers."""
     (folder / "scheduler" / "scheduler_config.json").unlink()
     with pytest.raises(
         PriorError, match=r"scheduler: scheduler cannot be loaded \(.*scheduler_config\.json.*Save or download it ag"
@@ -294,10 +339,10 @@ def test_a_missing_scheduler_file(folder: Path) -> None:
 
 
 def test_an_unreadable_scheduler(folder: Path) -> None:
-    """If this fails, a scheduler without noise levels is taken for linear betas."""
-    edit_index(folder, scheduler=["diffusers", "IPNDMScheduler"])
+    """If this fails, a scheduler without noise levels is read as linear betas."""
+    edit_json(folder / "model_index.json", scheduler=["diffusers", "IPNDMScheduler"])
     (folder / "scheduler" / "scheduler_config.json").write_text("{}")
-    with pytest.raises(NoiseLevelError, match=r"must have betas, a flow shift or a sigma range"):
+    with pytest.raises(NoiseLevelError, match=r"has neither betas, nor a flow shift, nor a sigma range"):
         load(folder)
 
 
@@ -305,7 +350,7 @@ def test_an_unreadable_scheduler(folder: Path) -> None:
 def test_damaged_weights(
     folder: Path, damage: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """If this fails, a damaged download loads as random weights, or the one clear line drowns in a library's log."""
+    """If this fails, a damaged download loads as random weights, or libraries log more than the one clear error."""
     whole = (folder / WEIGHTS).read_bytes()
     if damage == "missing":
         (folder / WEIGHTS).unlink()
@@ -320,7 +365,7 @@ def test_damaged_weights(
 
 
 def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
-    """If this fails, layers that the file lacks are filled with random weights, and holes with noise."""
+    """If this fails, layers that are missing from the file get random weights."""
     weights = load_file(folder / WEIGHTS)
     save_file({k: v for k, v in weights.items() if k != "conv_in.weight"}, folder / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(PriorError, match=r"lack 1 tensors of their UNet2DModel, such as conv_in\.weight\. Save or"):
@@ -334,9 +379,8 @@ def test_weights_that_do_not_belong_to_the_config(folder: Path) -> None:
 
 
 def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
-    """If this fails, an edited config ends in a traceback from within torch, at the first call."""
-    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": -1}
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    """If this fails, an edited config ends in a traceback from torch at the first call."""
+    edit_json(folder / "unet" / "config.json", layers_per_block=-1)
     prior = load(folder)
     message = (
         r"The UNet2DModel fails because its config does not fit .* \(RuntimeError\(.*\)\. Save or download the model ag"
@@ -347,7 +391,7 @@ def test_a_network_that_its_config_does_not_fit(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", ["", "x", [], [8, "x"], 0, -8, 63.5, float("nan"), 10**400, {}])
 def test_a_size_that_is_none(size: Any) -> None:
-    """If this fails, an edited config ends in a traceback, or in crops of no size."""
+    """If this fails, an edited config ends in a traceback or in empty crops."""
     assert prior_from_pipe(tiny_folder_pipeline(sample_size=[8, 16])).preferred_size == 16
     live = tiny_folder_pipeline(sample_size=size)
     with pytest.raises(PriorError, match=r"sample_size=.* must be one or two integers of at least 1 \(correct the"):
@@ -355,18 +399,17 @@ def test_a_size_that_is_none(size: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [10**9, 1e300, [2, 10**30]])
-def test_layers_without_end_are_refused(folder: Path, count: Any) -> None:
+def test_too_many_layers_are_refused(folder: Path, count: Any) -> None:
     """If this fails, one number in a downloaded config takes all memory, and loading never ends."""
-    config = json.loads((folder / "unet" / "config.json").read_text()) | {"layers_per_block": count}
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    edit_json(folder / "unet" / "config.json", layers_per_block=count)
     with pytest.raises(
-        PriorError, match=r"config\.json: layers_per_block=.* must be at most 1000 \(download the prior"
+        PriorError, match=r"config\.json: layers_per_block=.* must be at most 1000\. Save or download the prior again"
     ):
         load(folder)
 
 
 def test_channels_that_do_not_fit(tmp_path: Path) -> None:
-    """If this fails, a model that is no denoiser of its own input runs, and fails or lies later."""
+    """If this fails, a model that does not denoise its input is loaded, and fails or is wrong later."""
     tiny_folder_pipeline(in_channels=3, out_channels=4).save_pretrained(tmp_path)
     with pytest.raises(
         PriorError, match=r"A UNet2DModel with 3 channels in and 4 out is not supported: it must return as many"
@@ -375,11 +418,12 @@ def test_channels_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_inpainting_unets_are_refused(folder: Path) -> None:
-    """If this fails, users of an inpainting checkpoint are not told which pipeline it belongs to."""
-    config = json.loads((folder / "unet" / "config.json").read_text()) | {"in_channels": 9}
-    (folder / "unet" / "config.json").write_text(json.dumps(config))
-    edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"])
-    (folder / WEIGHTS).unlink()  # gigabytes, in real ones: not to be read to say no
+    """If this fails, users of an inpainting checkpoint do not learn which pipeline to use."""
+    edit_json(folder / "unet" / "config.json", in_channels=9)
+    edit_json(
+        folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"]
+    )
+    (folder / WEIGHTS).unlink()  # the error must come before weights are read
     with pytest.raises(
         PriorError, match=r"9 input channels are not supported: .* for inpainting.*StableDiffusionInpaintPipeline"
     ):
@@ -387,20 +431,25 @@ def test_inpainting_unets_are_refused(folder: Path) -> None:
 
 
 def test_unsupported_latent_pipelines_are_refused(folder: Path) -> None:
-    """If this fails, a latent model is read whole before it is refused, or runs on pixels as if they were latents."""
-    edit_index(folder, unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
+    """If this fails, the weights of an unsupported latent model are read before it is refused."""
+    edit_json(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], movq=["diffusers", "VQModel2"])
     (folder / WEIGHTS).unlink()
     with pytest.raises(
         PriorError, match=r"UNet2DConditionModel over VQModel2 is not supported\. Supported are UNet2DM"
     ):
         load(folder)
-    edit_index(folder, unet=["diffusers", "UNet2DModel"], vae=[None, None], movq=["diffusers", "AutoencoderDC"])
+    edit_json(
+        folder / "model_index.json",
+        unet=["diffusers", "UNet2DModel"],
+        vae=[None, None],
+        movq=["diffusers", "AutoencoderDC"],
+    )
     with pytest.raises(PriorError, match=r"UNet2DModel over AutoencoderDC is not supported\. .*VQModel, AutoencoderT"):
         load(folder)
 
 
 def test_live_pipelines_that_are_refused() -> None:
-    """If this fails, a live pipeline of an unsupported kind gives a traceback, or a picture of nothing."""
+    """If this fails, a live pipeline of an unsupported kind gives a traceback or a meaningless image."""
     conditional = UNet2DConditionModel(
         block_out_channels=(4, 4),
         down_block_types=("DownBlock2D",) * 2,
@@ -426,7 +475,7 @@ def test_live_pipelines_that_are_refused() -> None:
 
 
 class Evil:
-    """A pickle that leaves a mark when it is executed."""
+    """A pickle that makes a folder when it is executed."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -463,14 +512,14 @@ def test_plain_bin_weights_load(folder: Path, saved: Path) -> None:
 
 
 HUB_HINT = (
-    r"'nobody/no-such-model' cannot be downloaded from the Hugging Face Hub \(.*\)\. Check the name and the network, "
-    r"or pass a folder\. Without a network, use .*textures"
+    r"'nobody/no-such-model' cannot be downloaded from the Hugging Face Hub \(.*\)\. Check the name and the "
+    r"network, or pass a folder\. Without a network, use .*textures"
 )
 
 
 @pytest.mark.parametrize("how", ["offline", "dead"])
 def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
-    """If this fails, work offline hangs in retries, or ends in a traceback that names no way out."""
+    """If this fails, loading without a network hangs in retries, or ends in a traceback."""
     from huggingface_hub import constants
 
     if how == "offline":
@@ -484,7 +533,7 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how
 
 
 def test_errors_are_one_line(folder: Path) -> None:
-    """If this fails, the command line prints a library's paragraphs where it promises one line."""
+    """If this fails, errors of libraries reach the command line with line breaks."""
     weights = load_file(folder / WEIGHTS)
     save_file({key: value[:1].contiguous() for key, value in weights.items()}, folder / WEIGHTS)
     with pytest.raises(PriorError) as caught:

@@ -1,4 +1,4 @@
-"""Variance-exploding models: against diffusers' own arithmetic, and against a network that is exact by construction."""
+"""Variance-exploding models against diffusers' arithmetic and against a network that is exact by construction."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def score_x0(scheduler: Any, unet: UNet2DModel, x: Tensor, sigma: float) -> Tens
 
 
 def consistency_x0(scheduler: Any, unet: UNet2DModel, x: Tensor, sigma: float) -> Tensor:
-    """Its step adds s_noise times noise to what it denoised: nothing, where s_noise is 0."""
+    """A scheduler whose step adds s_noise times noise to the denoised x; with s_noise=0, nothing."""
     scheduler.set_timesteps(40)
     t = scheduler.timesteps[int((scheduler.sigmas[:-1] - sigma).abs().argmin())]
     output = unet(scheduler.scale_model_input(x, t), t).sample
@@ -79,7 +79,7 @@ MODELS: dict[str, tuple[Any, Reference, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_those_of_diffusers(name: str) -> None:
-    """If this fails, a wrong scale or clock makes another model of the same weights."""
+    """If this fails, wrong scales or timesteps change what a model predicts."""
     scheduler, reference, config = MODELS[name]
     unet = tiny_unet(**config).eval()
     prior = PixelPrior(unet, scheduler)
@@ -119,7 +119,7 @@ def test_ancestral_steps_are_those_of_diffusers_score_sde() -> None:
 
 
 def test_guidance_mixes_denoisers() -> None:
-    """If this fails, classifier-free guidance scales the skipped x as well, and brightens with the noise."""
+    """If this fails, classifier-free guidance also scales the skipped x."""
     unet = tiny_unet(num_class_embeds=3).eval()
     prior = PixelPrior(unet, EDMEulerScheduler(), {0: "cat", 1: "dog"})
     x, level = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), prior.schedule(18)[9]
@@ -136,7 +136,7 @@ def test_guidance_mixes_denoisers() -> None:
 
 @pytest.mark.parametrize("name", ["edm epsilon", "score", "consistency"])
 def test_half_precision(name: str) -> None:
-    """If this fails, a model in half precision breaks on the clock's type, or x is rounded with it."""
+    """If this fails, a model in half precision fails because of the timestep's type, or rounds x."""
     if name == "score" and Version(diffusers.__version__) < Version("0.39"):
         pytest.skip("diffusers before 0.39 filters NCSN++ in float32 alone")
     scheduler, _, config = MODELS[name]
@@ -197,7 +197,7 @@ class Pairs(GaussianMixturePrior):
 
 
 def oracle(name: str, mixture: Pairs, dtype: torch.dtype = torch.float64) -> PixelPrior:
-    """The pixel prior around a network that stands for this mixture."""
+    """Return a pixel prior around a network that is exact for this mixture."""
     scheduler, solve = ORACLES[name]
     one = {"block_out_channels": (8,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
     unet = Oracle(in_channels=1, out_channels=1, norm_num_groups=4, add_attention=False, **one).to(dtype)
@@ -210,7 +210,7 @@ def oracle(name: str, mixture: Pairs, dtype: torch.dtype = torch.float64) -> Pix
 )
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_preconditioned_network_is_the_denoiser_that_it_was_made_from(name: str, method: dict[str, str]) -> None:
-    """If this fails, x that leaves a walk is not what the exact prior gives, draw for draw, from 1348 down to 0.01."""
+    """If this fails, a walk from sigma 1348 down to 0.01 differs from that of the exact prior with the same draws."""
     mixture = Pairs([1.0, 2.0], [[-0.5, -0.3], [0.4, 0.5]], 0.04 * torch.tensor([PAIR, PAIR]))
     mixture.scheduler = ORACLES[name][0]
     way = as_method(JumpSchedule.paper(20, 5, 3), **method)
@@ -265,7 +265,7 @@ def test_repaint_fills_images_on_a_variance_exploding_path(name: str, low: float
 
 @pytest.mark.parametrize("name", ["edm", "score"])
 def test_single_precision_from_the_noisiest_level(name: str) -> None:
-    """If this fails, x of magnitude 80 or 1348 swamps the prediction: the start of every run is lost to rounding."""
+    """If this fails, x of magnitude 80 or 1348 loses the prediction to rounding at the start of every run."""
     mixture = Pairs([1.0], [[0.3, 0.3]], [(0.04 * torch.tensor(PAIR)).tolist()])
     exact, single = oracle(name, mixture), oracle(name, mixture, torch.float32)
     level = exact.schedule(20)[20]
@@ -317,7 +317,7 @@ FOLDERS: dict[str, tuple[Any, Any, dict[str, Any], Preconditioning]] = {
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_folders_load_and_fill(name: str, tmp_path: Path) -> None:
-    """If this fails, a saved pipeline cannot be used, changes kept pixels, or looks under the hole."""
+    """If this fails, a saved pipeline cannot be used, changes kept pixels, or depends on pixels under the hole."""
     pipeline, scheduler, config, expected = FOLDERS[name]
     pipeline(tiny_unet(**config), scheduler).save_pretrained(tmp_path)
     pipe = RePaintPipeline.from_pretrained(tmp_path)
@@ -339,7 +339,7 @@ def test_folders_load_and_fill(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cls", "low"), [(EDMEulerScheduler, -1.0), (ScoreSdeVeScheduler, 0.0)])
 def test_images_enter_in_the_range_of_training(cls: Any, low: float) -> None:
-    """If this fails, NCSN++ sees grey as white; or other models get images that rounding has changed."""
+    """If this fails, NCSN++ gets images in the wrong range, or other models get rounded images."""
     prior = PixelPrior(tiny_unet(**(TINY_NCSNPP if low == 0 else {})), cls())
     image = 2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
     x, _ = prior.encode(image, image[:, :1] > 0)
@@ -348,7 +348,7 @@ def test_images_enter_in_the_range_of_training(cls: Any, low: float) -> None:
 
 
 def test_consistency_models_ask_for_clipping() -> None:
-    """If this fails, a consistency model's colours run away where its own scheduler clips them."""
+    """If this fails, x0_hat of a consistency model is not clipped as its scheduler requires."""
     assert Clip.from_config(CMStochasticIterativeScheduler().config) == Clip(1.0)
     assert Clip.from_config(CMStochasticIterativeScheduler(clip_denoised=False).config) is None
 
@@ -357,21 +357,21 @@ def test_consistency_models_ask_for_clipping() -> None:
 
 
 class AtanEuler(EDMEulerScheduler):
-    """A scheduler of a caller's own, with the clock of Stable Audio (arXiv 2407.14358)."""
+    """A user's own scheduler, with the timesteps of Stable Audio (arXiv 2407.14358)."""
 
     def precondition_noise(self, sigma: Any) -> Tensor:
         return 2 / math.pi * torch.atan(sigma if isinstance(sigma, Tensor) else torch.tensor([sigma]))
 
 
 class Atan(EDM):
-    """And what it means, in our terms."""
+    """The preconditioning that belongs to it."""
 
     def at(self, level: Level) -> Scales:
         return replace(super().at(level), c_noise=2 / math.pi * math.atan(level.sigma))
 
 
 def test_a_callers_own_preconditioning() -> None:
-    """If this fails, a model that no scheduler describes cannot be used even by those who know it."""
+    """If this fails, users cannot pass the preconditioning of a model whose scheduler is not known."""
     unet, scheduler = tiny_unet().eval(), AtanEuler()
     prior = PixelPrior(unet, scheduler, preconditioning=Atan())
     level = prior.schedule(20)[12]
@@ -383,10 +383,10 @@ def test_a_callers_own_preconditioning() -> None:
 
 
 @pytest.mark.parametrize("cls", [KarrasVeScheduler, AtanEuler])
-def test_schedulers_that_do_not_say_are_refused(cls: Any) -> None:
-    """If this fails, a model is guessed at by keys that several kinds share, and its holes are filled with haze."""
+def test_unknown_variance_exploding_schedulers_are_refused(cls: Any) -> None:
+    """If this fails, an unknown scheduler is read by config keys that several kinds share."""
     message = (
-        rf"A {cls.__name__} \(variance-exploding\) does not say what its network sees and predicts: known are "
+        rf"The variance-exploding scheduler {cls.__name__} is not supported\. Use one of "
         r"EDMEulerScheduler, EDMDPMSolverMultistepScheduler, ScoreSdeVeScheduler, CMStochasticIterativeScheduler "
         r"that the model was trained with or, for a UNet2DModel, pass preconditioning= to PixelPrior\."
     )
@@ -427,6 +427,6 @@ def test_schedulers_that_do_not_say_are_refused(cls: Any) -> None:
 def test_networks_that_contradict_their_scheduler_are_refused(
     config: dict[str, Any], scheduler: Any, preconditioning: Preconditioning | None, message: str
 ) -> None:
-    """If this fails, NaN or haze comes out where one line could have said which two things do not fit."""
+    """If this fails, a network and a preconditioning that do not fit give NaN instead of an error."""
     with pytest.raises(PriorError, match=message):
         PixelPrior(tiny_unet(**config), scheduler, preconditioning=preconditioning)

@@ -20,6 +20,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     ScoreSdeVeScheduler,
 )
+from helpers.small_inputs import hole
 from helpers.tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_vae
 from numpy.typing import NDArray
 from PIL import Image
@@ -48,12 +49,6 @@ def photo(seed: int = 0, count: int = 1) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
 
 
-def hole() -> NDArray[np.uint8]:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[5:12, 7:16] = 255
-    return mask
-
-
 def wrap(pipe: Any) -> RePaintPipeline:
     pipe.set_progress_bar_config(disable=True)
     wrapped = RePaintPipeline.from_pipe(pipe)
@@ -66,7 +61,7 @@ def wrap(pipe: Any) -> RePaintPipeline:
 
 @dataclass
 class Call:
-    """What a pipeline handed to its scheduler: x in our scale, the clock, and the guided output."""
+    """What a pipeline passes to its scheduler: x in our scale, the timestep, and the guided output."""
 
     x: Tensor
     t: float
@@ -74,7 +69,7 @@ class Call:
 
 
 def calls_of(pipe: Any, size: tuple[int, int], steps: int = 5, **asked: Any) -> list[Call]:
-    """Run diffusers' own pipeline and take down every call of scheduler.step."""
+    """Run diffusers' own pipeline and record every call of scheduler.step."""
     pipe.set_progress_bar_config(disable=True)
     calls: list[Call] = []
     step = pipe.scheduler.step
@@ -95,7 +90,7 @@ def calls_of(pipe: Any, size: tuple[int, int], steps: int = 5, **asked: Any) -> 
 
 
 def compare(prior: Any, grid: NoiseSchedule, calls: list[Call], kind: str, tokens: tuple[int, int] | None) -> float:
-    """The largest difference between the noise that our prior predicts and the pipeline's, over all levels."""
+    """Return the largest difference between our prior's noise prediction and the pipeline's, over all levels."""
     assert len(calls) == grid.steps
     worst = 0.0
     for call, level in zip(calls, reversed(grid.levels[1:]), strict=True):
@@ -147,7 +142,7 @@ TOLERANCE = 1e-5  # float32 rounding of one forward pass
 def test_predictions_are_those_of_diffusers(
     tmp_path: Path, build: Callable[[Path], Any], kind: str, asked: dict[str, Any], record_property: Any
 ) -> None:
-    """If this fails, a wrong clock, scale, embedding, guidance or packing makes another model of the same weights."""
+    """If this fails, a wrong timestep, scale, embedding, guidance or packing changes the prediction."""
     pipe, size = build(tmp_path), (16, 24)
     prior = wrap(pipe).prior
     given = {"prompt": PROMPTS} | ({} if isinstance(prior, FluxPrior) else {"negative_prompt": NEGATIVES}) | asked
@@ -167,7 +162,7 @@ def test_predictions_are_those_of_diffusers(
 
 
 def test_lora_weights_of_a_live_pipeline_are_used(tmp_path: Path) -> None:
-    """Wrapping rebuilt the model: what a user has loaded into the pipeline no longer takes part."""
+    """If this fails, wrapping rebuilds the model, and a user's LoRA weights have no effect."""
     pytest.importorskip("peft")
     from peft import LoraConfig
 
@@ -185,7 +180,7 @@ def test_lora_weights_of_a_live_pipeline_are_used(tmp_path: Path) -> None:
     "scheduler", [EDMDPMSolverMultistepScheduler(), EDMEulerScheduler(prediction_type="v_prediction", sigma_data=1.0)]
 )
 def test_preconditioned_predictions_are_those_of_diffusers(tmp_path: Path, scheduler: Any) -> None:
-    """If this fails, Playground 2.5 (EDM) and CosXL (EDM, v) see x at another scale, or are read as other models."""
+    """If this fails, Playground 2.5 (EDM) and CosXL (EDM, v) get x at another scale, or are read as other models."""
     pipe = tiny_sdxl(tmp_path)
     pipe.scheduler = scheduler
     pipe.set_progress_bar_config(disable=True)
@@ -218,7 +213,7 @@ def test_preconditioned_predictions_are_those_of_diffusers(tmp_path: Path, sched
     ids=["sd1", "sd2-v", "sdxl", "sd3"],
 )
 def test_guidance_stays_out_of_the_known_part(tmp_path: Path, build: Callable[[Path], Any]) -> None:
-    """Guidance extrapolates: what it makes of the known part's noise is none that the known part ever had."""
+    """If this fails, the known part is renoised with the guided noise, an extrapolation that it never had."""
     prior, size = wrap(build(tmp_path)).prior, (16, 24)
     guided, plain = (
         prior.conditioned(1, Conditions(prompt="a red cat", guidance_scale=scale, size=size)) for scale in (5.0, 1.0)
@@ -240,7 +235,7 @@ def test_guidance_stays_out_of_the_known_part(tmp_path: Path, build: Callable[[P
 
 @pytest.mark.parametrize("build", [tiny_sd, tiny_sdxl, tiny_sd3], ids=["sd1", "sdxl", "sd3"])
 def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Callable[[Path], Any]) -> None:
-    """If this fails, levels outside of the interval are guided, paid for twice, or shown no prompt."""
+    """If this fails, levels outside of the interval are guided, cost two forward passes, or lose the prompt."""
     prior = wrap(build(tmp_path)).prior
     interval = (0.5, 5.0)
     partly, always, never = (
@@ -268,8 +263,8 @@ def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Call
 
 
 @pytest.mark.parametrize("interval", [(-1.0, 2.0), (2.0, 2.0), (3.0, 2.0)])
-def test_an_interval_that_is_none(tmp_path: Path, interval: tuple[float, float]) -> None:
-    """If this fails, a swapped interval switches guidance off without a word."""
+def test_invalid_guidance_intervals(tmp_path: Path, interval: tuple[float, float]) -> None:
+    """If this fails, a swapped interval silently disables guidance."""
     prior = wrap(tiny_sd(tmp_path)).prior
     with pytest.raises(
         PriorError, match=r"guidance_interval=.* must be two values of sigma / alpha with 0 <= low < high"
@@ -318,7 +313,7 @@ def test_ready_made_embeddings(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", TEXT)
 def test_nothing_leaks_and_kept_pixels_are_kept(tmp_path: Path, name: str) -> None:
-    """If this fails, hidden pixels reach the result through the autoencoder, or decoding touches what is kept."""
+    """If this fails, hidden pixels reach the result through the autoencoder, or decoding changes kept pixels."""
     image, mask, pipe = photo(), hole(), wrap(TEXT[name](tmp_path))
     other = image.copy()
     other[:, mask > 0] = photo(5)[:, mask > 0]
@@ -333,7 +328,7 @@ def test_nothing_leaks_and_kept_pixels_are_kept(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("name", TEXT)
 def test_folders_load(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """If this fails, what diffusers saves cannot be loaded, or with other weights or settings, or noisily."""
+    """If this fails, what diffusers saves cannot be loaded, or loads with other weights, or prints to stderr."""
     pipe = TEXT[name](tmp_path / "tokens")
     pipe.save_pretrained(tmp_path / "saved")
     capfd.readouterr()
@@ -376,7 +371,7 @@ def test_a_variant_of_some_parts_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_incomplete_weights_are_refused(tmp_path: Path, part: str) -> None:
-    """If this fails, layers that a damaged file lacks are filled with random weights, and holes with noise."""
+    """If this fails, layers that are missing from the file get random weights."""
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
     (path,) = (tmp_path / "saved" / part).glob("*.safetensors")
     weights = load_file(path)
@@ -386,7 +381,7 @@ def test_incomplete_weights_are_refused(tmp_path: Path, part: str) -> None:
 
 
 def test_weights_under_names_of_another_release_are_refused(tmp_path: Path) -> None:
-    """If this fails, a text encoder that another release saved is random, and prompts mean nothing."""
+    """If this fails, a text encoder with other tensor names gets random weights, and prompts have no effect."""
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
     (path,) = (tmp_path / "saved" / "text_encoder").glob("*.safetensors")
     save_file({f"other.{name}": weight for name, weight in load_file(path).items()}, path, metadata={"format": "pt"})
@@ -395,7 +390,7 @@ def test_weights_under_names_of_another_release_are_refused(tmp_path: Path) -> N
 
 
 def test_small_autoencoders_can_be_swapped_in(tmp_path: Path) -> None:
-    """If this fails, the fast preview autoencoder, which people put into such pipelines, is refused or leaks."""
+    """If this fails, an AutoencoderTiny in such a pipeline is refused or changes kept pixels."""
     pipe = tiny_sd(tmp_path)
     pipe.vae = tiny_vae("AutoencoderTiny")
     wrapped, image, mask = wrap(pipe), photo(), hole()
@@ -404,7 +399,7 @@ def test_small_autoencoders_can_be_swapped_in(tmp_path: Path) -> None:
 
 
 def test_safety_checkers_are_not_loaded(tmp_path: Path) -> None:
-    """If this fails, gigabytes are read for a check that never runs, or a folder without them is refused."""
+    """If this fails, a safety checker that never runs is loaded, or a folder without it is refused."""
     import json
 
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
@@ -417,7 +412,7 @@ def test_safety_checkers_are_not_loaded(tmp_path: Path) -> None:
 
 
 def test_code_in_a_folder_is_not_run(tmp_path: Path) -> None:
-    """If this fails, loading a prior runs a program that came with it."""
+    """If this fails, loading a prior runs code in its folder."""
     import json
 
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved")
@@ -462,7 +457,7 @@ def test_resume_takes_prompts(tmp_path: Path) -> None:
 
 
 def test_guidance_rescale_keeps_the_conditional_std() -> None:
-    """If this fails, strong guidance burns the picture out although rescaling was asked for."""
+    """If this fails, guidance_rescale does not keep the conditional standard deviation."""
     g = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 4, 8, 8, generator=g), torch.randn(2, 4, 8, 8, generator=g)
     full = guide(a, b, 9.0, 1.0)
@@ -474,8 +469,8 @@ def test_guidance_rescale_keeps_the_conditional_std() -> None:
 # --- What is refused or warned of
 
 
-def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
-    """If this fails, the end of a long prompt is lost and nobody is told which words."""
+def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
+    """If this fails, the end of a long prompt is cut without a warning that shows it."""
     prior = wrap(tiny_sd(tmp_path)).prior
     with pytest.warns(UserWarning, match=r"The prompt is longer than 77 tokens: 't a cat' is cut off\. Shorten it"):
         prior.conditioned(1, Conditions(prompt=LONG.strip(), size=(16, 16)))
@@ -512,13 +507,13 @@ def test_a_truncated_prompt_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_conditions(unchecked: None, tmp_path: Path, asked: dict[str, Any], message: str) -> None:
-    """If this fails, a condition is dropped, repeated or mixed up without a word."""
+    """If this fails, an invalid condition is silently ignored, repeated or mixed up."""
     with pytest.raises((PriorError, InputError), match=message):
         wrap(tiny_sd(tmp_path))(photo(), hole(), schedule=WALK, **asked)
 
 
 def test_flux_takes_no_negative_prompt(tmp_path: Path) -> None:
-    """If this fails, a negative prompt, or a scale that the model never sees, is dropped without a word."""
+    """If this fails, a negative prompt, or a scale that the model does not take, is silently ignored."""
     with pytest.raises(
         PriorError, match=r"negative_prompt must be left out: a text-conditioned prior takes only prompt"
     ):
@@ -527,8 +522,8 @@ def test_flux_takes_no_negative_prompt(tmp_path: Path) -> None:
         wrap(tiny_flux(tmp_path, guidance_embeds=False))(photo(), hole(), prompt="a", guidance_scale=2.0, schedule=WALK)
 
 
-def test_models_that_want_more_than_a_prompt(tmp_path: Path) -> None:
-    """If this fails, a model that expects an image, a scale or a score as input gets noise in its place."""
+def test_models_that_need_more_than_a_prompt(tmp_path: Path) -> None:
+    """If this fails, a model that expects an image, a scale or a score as input is run without it."""
     with pytest.raises(
         PriorError, match=r"with 8 channels in is not supported: the latents of its AutoencoderKL have 4"
     ):
@@ -552,8 +547,8 @@ def test_models_that_want_more_than_a_prompt(tmp_path: Path) -> None:
         RePaintPipeline.from_pipe(silent)
 
 
-def test_the_image_size_must_be_told(tmp_path: Path) -> None:
-    """If this fails, SDXL is told a wrong size, or a shifted schedule falls back to another one."""
+def test_the_image_size_is_required(tmp_path: Path) -> None:
+    """If this fails, SDXL gets a wrong size, or a shifted schedule falls back to another one."""
     with pytest.raises(PriorError, match=r"size must be given for Stable Diffusion XL: Conditions\(size="):
         wrap(tiny_sdxl(tmp_path)).prior.conditioned(1, Conditions(prompt="a"))
     with pytest.raises(
@@ -567,7 +562,7 @@ def test_the_image_size_must_be_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("build", [tiny_sd3, lambda folder: tiny_sd3(folder, use_dynamic_shifting=True), tiny_flux])
 def test_flow_levels_are_the_pipeline_s(tmp_path: Path, build: Callable[[Path], Any]) -> None:
-    """If this fails, a flow model sees other noise than its clock says, most of all at small and large sizes."""
+    """If this fails, the noise levels of a flow model differ from its timesteps, most at small and large sizes."""
     pipe = build(tmp_path)
     for size in ((8, 8), (32, 16)):
         flux = hasattr(pipe, "_pack_latents")
@@ -581,7 +576,7 @@ def test_flow_levels_are_the_pipeline_s(tmp_path: Path, build: Callable[[Path], 
 
 
 def test_packing_is_that_of_diffusers(tmp_path: Path) -> None:
-    """If this fails, Flux sees its 2 x 2 blocks in another order: a mosaic instead of a picture."""
+    """If this fails, Flux gets its 2 x 2 blocks in another order."""
     x = torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(0))
     pipe = tiny_flux(tmp_path)
     assert torch.equal(pack(x), pipe._pack_latents(x, 2, 4, 6, 8))
@@ -611,7 +606,7 @@ def test_offloading_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_missing_half_precision_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, float16 on a CPU ends in a traceback that names no way out."""
+    """If this fails, float16 on a CPU ends in a traceback instead of an error with a remedy."""
     wrapped = wrap(tiny_sd(tmp_path))
 
     def lacking(*_args: Any, **_kwargs: Any) -> Any:

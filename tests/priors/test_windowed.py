@@ -1,4 +1,4 @@
-"""Overlapping windows on one x_t: exact where they must be, and for every family of priors."""
+"""Overlapping windows of one x_t, for every family of priors."""
 
 from __future__ import annotations
 
@@ -22,41 +22,25 @@ from repaint.priors.latent import LatentPrior
 from repaint.priors.text import StableDiffusionPrior
 from repaint.priors.windowed import Windowed
 from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
-from repaint.sampling.prior import Conditions, Prior, PriorDefaults
+from repaint.sampling.prior import Conditions, Prior
 from repaint.sampling.schedule import JumpSchedule
+from repaint.testing import PixelByPixelPrior
 
 TWO = JumpSchedule.from_levels([2, 1, 0])
 
 
-class Pointwise(PriorDefaults):
-    """Shrinks every pixel by itself: the exact denoiser of independent standard normal pixels."""
-
-    channels, multiple_of, device, dtype = 3, 1, torch.device("cpu"), torch.float64
+class Pointwise(PixelByPixelPrior):
+    """The exact denoiser of independent standard normal pixels, with every other field of a prediction."""
 
     def __init__(self) -> None:
+        super().__init__(dtype=torch.float64)
         self.seen: list[tuple[int, ...]] = []
-
-    def schedule(self, steps: int, spacing: Any = None) -> NoiseSchedule:
-        return NoiseSchedule.from_scheduler(DDPMScheduler(), steps, spacing)
-
-    def conditioned(self, count: int, conditions: Conditions) -> Pointwise:
-        return self
 
     def denoise(self, x: Tensor, level: Level) -> Prediction:
         self.seen.append(tuple(x.shape))
         x0_hat = level.alpha / (level.alpha**2 + level.sigma**2) * x
         return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma, torch.sigmoid(x), x**3)
-
-    def encode(self, image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        return image, known
-
-    def decode(self, x: Tensor) -> Tensor:
-        return x
-
-    def to(self, device: Any = None, dtype: Any = None) -> Pointwise:
-        return self
 
 
 def noise(*shape: int) -> Tensor:
@@ -81,7 +65,7 @@ def test_a_pointwise_prior_is_unchanged(height: int, width: int, size: int, data
 
 
 def test_the_prediction_explains_x() -> None:
-    """If this fails, x0_hat and eps_hat are averaged with other weights, and no longer explain x_t."""
+    """If this fails, x0_hat and eps_hat have other weights, and x_t is not alpha x0_hat + sigma eps_hat."""
     prior = tiny_pipe().prior
     level, x = prior.schedule(10)[5], noise(1, 3, 20, 28).float()
     with torch.no_grad():
@@ -90,7 +74,7 @@ def test_the_prediction_explains_x() -> None:
 
 
 def test_weights_by_hand() -> None:
-    """If this fails, a window's border counts as much as its middle, and shows as a grid."""
+    """If this fails, a window's border has the weight of its middle, and is visible as a grid."""
 
     class Constant(Pointwise):
         def denoise(self, x: Tensor, level: Level) -> Prediction:
@@ -134,7 +118,7 @@ def test_conditions_follow_their_image_into_every_window() -> None:
 
 
 def test_latent_windows_are_measured_in_cells() -> None:
-    """If this fails, an autoencoder's factor is forgotten and windows have another size than the model's."""
+    """If this fails, the autoencoder's factor is ignored, and windows have another size than the model's."""
     unet = tiny_unet(in_channels=4, out_channels=4, sample_size=4)
     prior: Prior = LatentPrior(unet, DDPMScheduler(), tiny_vae("AutoencoderKL"))  # cells of 2 pixels
     shapes: list[tuple[int, ...]] = []
@@ -144,8 +128,8 @@ def test_latent_windows_are_measured_in_cells() -> None:
     assert shapes == [(3, 4, 4, 4), (3, 4, 4, 4)], "3 x 2 windows of 4 x 4 cells, 2 cells apart"
 
 
-def test_text_priors_are_told_the_windows_size(tmp_path: Path) -> None:
-    """If this fails, SDXL is told the size of the whole where it sees a window, or loses prompts in windows."""
+def test_text_priors_get_the_size_of_a_window(tmp_path: Path) -> None:
+    """If this fails, SDXL gets the size of the whole image instead of a window's, or windows lose their prompts."""
     for make in (tiny_sd, tiny_sdxl):
         prior = StableDiffusionPrior(make(tmp_path))
         side = prior.preferred_size
@@ -164,8 +148,8 @@ def test_text_priors_are_told_the_windows_size(tmp_path: Path) -> None:
             )
 
 
-def test_the_pipeline_shows_windows_where_they_are_asked_for() -> None:
-    """If this fails, a hole larger than the prior is shown whole though windows were asked for, or the reverse."""
+def test_crop_decides_about_windows() -> None:
+    """If this fails, Crop(windows=...) does not decide whether a large hole is denoised in windows."""
     pipe = tiny_pipe(sample_size=16)
     image = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
     white = np.zeros((70, 60), bool)
@@ -188,7 +172,7 @@ def test_the_pipeline_shows_windows_where_they_are_asked_for() -> None:
 
 
 def test_a_prior_of_one_size_fills_larger_holes() -> None:
-    """If this fails, holes larger than a DiT's one size are refused although windows would do."""
+    """If this fails, holes larger than a DiT's one size are refused instead of denoised in windows."""
     pipe = RePaintPipeline.from_pipe(tiny_dit())
     pipe.set_progress_bar_config(disable=True)
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -212,6 +196,6 @@ def test_a_prior_of_one_size_fills_larger_holes() -> None:
     ],
 )
 def test_what_windows_refuse(wrong: dict[str, int], message: str) -> None:
-    """If this fails, windows that cannot be placed end as a traceback, or in a loop without end."""
+    """If this fails, an invalid window size ends in a traceback or an endless loop."""
     with pytest.raises(InputError, match=message):
         Windowed(tiny_pipe().prior, **wrong)
