@@ -30,7 +30,7 @@ from repaint.lab.sweep.rows import Rows
 from repaint.lab.sweep.runner import MEASURES, check_conditions, run
 from repaint.lab.sweep.summary import summary
 from repaint.measure.metrics import mse, psnr, seam_contrast, ssim
-from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches, roughness
+from repaint.measure.patches import gradient_distance, gradients, not_measurable, patch_distance, patches, roughness
 from repaint.pictures.mask_shapes import generate
 from repaint.pictures.samples import PHOTOGRAPHS, glyphs, held_out_crops
 from repaint.pipeline import RePaintPipeline
@@ -125,8 +125,12 @@ def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, An
         assert row["seam_contrast"] == seam_contrast(painted, hole)
         assert row["outside_mse"] == 0
         # The smaller pictures have no 7 x 7 patch at half their size.
-        of_patches = patch_distance(patches(painted, hole), patches(image, ~hole))
-        assert row["patches"] == (None if math.isnan(of_patches) else of_patches)
+        pair = patches(painted, hole), patches(image, ~hole)
+        if reason := not_measurable(*pair):
+            assert row["patches"] is None
+            assert reason in row["notes"]["patches"]
+        else:
+            assert row["patches"] == patch_distance(*pair)
         assert row["gradients"] == gradient_distance(gradients(painted, hole), gradients(image, ~hole))
         assert row["roughness"] == roughness(painted, image, hole)
         assert row["model_calls"] == method.model_calls
