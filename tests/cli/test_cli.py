@@ -114,7 +114,7 @@ BAD = [
     ({"image": "none.png"}, "No file none.png: an image path must exist. Check it"),
     ({"image": "text.png"}, "Cannot open text.png: cannot identify image file"),
     ({"image": "cut.png"}, "Cannot decode cut.png: "),
-    ({"image": "."}, "Cannot write out.png: many images make a folder of results, and this is a file. Name a folder."),
+    ({"image": "."}, "Cannot write out.png: many images need a folder for their results, not a file. Give a folder."),
     ({"mask": "none.png"}, "No file none.png: an image path must exist."),
     ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
     ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
@@ -484,7 +484,7 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     assert Image.open("sheet.png").size[0] > 4 * 64
     for wrong, message in {
         ("--report", "report.xls"): "a report is a .csv, .json, .md file",
-        ("--masks", "nowhere"): "nowhere is no folder",
+        ("--masks", "nowhere"): "nowhere: no such folder",
     }.items():
         result = run(*asked, *wrong)
         assert (result.status, message in " ".join(result.err.split())) == (2, True)

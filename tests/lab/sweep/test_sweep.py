@@ -165,7 +165,7 @@ def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -
     shares = [share_of(whole, f"{i}/3", process, 2) for i in (1, 2, 3) for process in (0, 1)]
     assert sorted(cell.key for share in shares for (cell,) in share) == sorted(cell.key for (cell,) in whole)
     for part in ("0/2", "3/2", "2", "a/b", "1/0"):
-        with pytest.raises(InputError, match=f"--shard {part}: it is i/n with i from 1 to n, such as 2/8"):
+        with pytest.raises(InputError, match=f"--shard={part} must be i/n with i from 1 to n"):
             share_of([], part, 0, 1)
 
 
@@ -515,8 +515,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"images": [{"sample": "textures:brick", "part": "left"}]}, r"images\.0\.part is 'left': Input should be 'train'"),
     ({"images": [{}]}, "An image gives nothing: it has one of path, sample"),
     ({"images": [{"path": "pictures", "sample": "textures:sky"}]}, "An image gives path and sample: it has one of"),
-    ({"images": ["empty"]}, r"empty holds no picture \(.*\)\. Give another folder"),
-    ({"images": ["twins"]}, r"a\.jpg and .*a\.png share a name, which pairs them\. Rename or remove one"),
+    ({"images": ["empty"]}, r"empty: the folder has no image \(.*\)\. Give another folder"),
+    ({"images": ["twins"]}, r"a\.jpg and .*a\.png have the same name without suffix\. Rename or remove one"),
     ({"masks": ["boks"]}, r"No mask .*boks: it is a file, a folder, or one of .*Did you mean 'box'\?"),
     ({"masks": [{"generator": "boks"}]}, r"No mask 'boks': there are .*Did you mean 'box'\?"),
     ({"masks": [{"generator": "box", "options": {"sahre": 1}}]}, r"Mask box has no option 'sahre': .*'share'"),
@@ -526,10 +526,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"masks": [{"generator": "box", "keep_mask": True}]}, "keep_mask for the mask box: a generator knows its"),
     ({"masks": [{"path": "few", "options": {"share": 1}}]}, "options for the mask few: they are a generator's"),
-    ({"masks": ["few"]}, r"pictures/b\.png has no mask in few \(3 such\): names must be the same"),
-    ({"images": ["pictures/b.png"], "masks": ["few"]}, r"pictures/b\.png has no mask in few \(1 such\)"),
-    ({"images": ["pictures/a.png"], "masks": ["more"]}, r"more/z\.png has no image in the images \(1 such\)"),
-    ({"masks": ["empty"]}, "empty holds no picture"),
+    ({"masks": ["few"]}, r"pictures/b\.png has no mask of the same name in few \(3 without one\)"),
+    (
+        {"images": ["pictures/b.png"], "masks": ["few"]},
+        r"pictures/b\.png has no mask of the same name in few \(1 without one\)",
+    ),
+    (
+        {"images": ["pictures/a.png"], "masks": ["more"]},
+        r"more/z\.png has no image of the same name in the images \(1 without one\)",
+    ),
+    ({"masks": ["empty"]}, "empty: the folder has no image"),
     ({"masks": ["few/a.png"]}, r"few/a\.png on pictures/d\.png: mask_image is 16 x 16 and its image 12 x 20"),
     ({"images": ["pictures/a.png"], "masks": ["black.png"]}, r"black\.png leaves no hole in pictures/a\.png: white is"),
     ({"schedules": ["papr"]}, r"No preset 'papr': there are .*Did you mean 'paper'\?"),
@@ -656,7 +662,7 @@ def test_the_command_compares_and_draws(
     ("options", "message"),
     [
         (["--out", "rows.csv"], "rows are JSON lines"),
-        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard 3/2: it is i/n"),
+        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard=3/2 must be i/n"),
         (["--out", "rows.jsonl", "--by", "sise"], "--by sise: it is one of"),
         (["--out", "rows.jsonl", "--over", "sise"], "--over sise: it is one of"),
         (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr: it is one of"),
