@@ -107,8 +107,7 @@ def _read(item: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64
     if isinstance(item, Tensor):
         return _from_tensor(item, name)
     raise InputError(
-        f"{name} is a {type(item).__name__}: allowed are a path, a PIL image, a numpy array, a tensor, or one list of "
-        f"these. Pass one of them."
+        f"{name} is a {type(item).__name__}: allowed are a path, a PIL image, a numpy array, a tensor, or a list of these."
     )
 
 
@@ -127,7 +126,7 @@ def _from_numpy(array: NDArray[Any], name: str, sizes: list[Size]) -> list[NDArr
         )
     if array.ndim not in (2, 3, 4) or 0 in array.shape[-3:]:
         raise InputError(
-            f"{name} has shape {array.shape}: it must be (H, W), (H, W, C), (B, H, W) or (B, H, W, 1) without empty axes."
+            f"{name} has shape {array.shape}: it must be (H, W), (H, W, C), (B, H, W) or (B, H, W, 1), not empty."
         )
     # (H, W, C) and (B, H, W) are ambiguous: up to 4 channels mean the first, unless only the second fits the pictures.
     channels_last = array.shape[-1] <= 4 and (array.shape[:2] in sizes or array.shape[1:] not in sizes)
@@ -144,7 +143,7 @@ def _from_tensor(tensor: Tensor, name: str) -> list[NDArray[np.float64]]:
     if tensor.ndim not in (2, 3, 4) or 0 in tensor.shape[-2:] or (tensor.ndim > 2 and tensor.shape[-3] != 1):
         raise InputError(
             f"{name} has shape {tuple(tensor.shape)}: it must be (H, W), (1, H, W) or (B, 1, H, W), "
-            f"without empty axes. Reshape it, for example with x[:, None]."
+            f"not empty. Reshape it, for example with x[:, None]."
         )
     planes = to_numpy(tensor).reshape(tensor.shape[0] if tensor.ndim == 4 else 1, *tensor.shape[-2:])
     return [_grey(plane, NUMPY_WHITE[planes.dtype.name], name) for plane in planes]
