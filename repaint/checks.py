@@ -1,4 +1,4 @@
-"""Checks of arguments, and the words that their errors use."""
+"""Checks of arguments, and helpers for their error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["is_integer", "is_number", "nearest", "shown", "whole_number"]
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number that float64 holds, infinity and NaN included.
+    """Test whether a value is a real number that float64 can hold, including infinity and NaN.
 
     >>> is_number(1.5), is_number("1.5"), is_number(10**400)
     (True, False, False)
@@ -25,7 +25,7 @@ def is_number(value: object) -> bool:
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is an integer of any type, such as int or numpy.int64. A bool is not.
+    """Test whether a value is an integer of any type, such as int or numpy.int64, but not a bool.
 
     >>> import numpy as np
     >>> is_integer(np.int64(3)), is_integer(3.0), is_integer(True)
@@ -43,16 +43,16 @@ def whole_number(
     error: type[RepaintError] = InputError,
     hint: str = "",
 ) -> int:
-    """A value as int, or one error that names the argument.
+    """Convert an argument of any integer type to int, and check its range.
 
     Args:
         name: the argument, as the caller spells it.
-        value: any integer type is accepted.
-        low, high: the allowed range, both included; high=None is no upper limit.
+        value: the value of the argument.
+        low, high: the allowed range, both included; None: no upper limit.
         error: the class to raise.
-        hint: appended in parentheses.
+        hint: appended to the message in parentheses.
     Raises:
-        error: not an integer, or out of range.
+        error: the value is not an integer, or out of range.
 
     >>> whole_number("steps", 0, 1)
     Traceback (most recent call last):
@@ -74,7 +74,7 @@ _SHORT.maxlevel = 3
 
 
 def shown(value: object) -> str:
-    """The repr of a value on one line, shortened where it is long (nested YAML aliases have an endless one).
+    """Format a value for an error message: its repr on one line, shortened if it is long.
 
     >>> shown(list(range(100)))
     '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, ...]'
@@ -83,7 +83,7 @@ def shown(value: object) -> str:
 
 
 def nearest(word: object, choices: Iterable[str]) -> str:
-    """' Did you mean X?' for the closest choice, or '' where none is close.
+    """Suggest the closest choice as " Did you mean X?", or return "" if none is close.
 
     >>> nearest("balnced", ["fast", "balanced"])
     " Did you mean 'balanced'?"

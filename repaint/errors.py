@@ -1,10 +1,10 @@
-"""Every error this library raises on purpose. Catch `RepaintError` to catch them all.
+"""The errors that this library raises. Catch `RepaintError` to catch them all.
 
 RepaintError (ValueError)
 ├── InputError         an image, mask, argument or file that cannot be used
-├── ScheduleError      a walk or preset that is malformed, leaves its range or does not end clean
+├── ScheduleError      a walk or preset that is malformed, leaves its range or does not end at level 0
 ├── NoiseLevelError    a noise schedule or a pair of levels that cannot be used
-├── PriorError         a model that cannot be loaded or does not fit
+├── PriorError         a model that cannot be loaded or used
 │   └── OutOfMemory    a batch that does not fit into memory
 ├── StateError         a saved state that is damaged or belongs to another run
 └── NonFiniteError     the model or the sampler produced NaN or infinity
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class RepaintError(ValueError):
-    """Base of all deliberate errors: the message names what was seen, the rule, and the way out."""
+    """Base class of all errors of this library. The message names the value, the rule, and how to fix it."""
 
 
 class InputError(RepaintError):
@@ -33,19 +33,19 @@ class InputError(RepaintError):
 
 
 class ScheduleError(RepaintError):
-    """A walk or preset that is malformed, leaves its range or does not end clean."""
+    """A walk or preset that is malformed, leaves its range or does not end at level 0."""
 
 
 class NoiseLevelError(RepaintError):
-    """A noise schedule or a pair of levels that cannot be served."""
+    """A noise schedule or a pair of levels that cannot be used."""
 
 
 class PriorError(RepaintError):
-    """A model that cannot be loaded or does not fit."""
+    """A model that cannot be loaded or used."""
 
 
 class OutOfMemory(PriorError):
-    """A batch that does not fit into the memory there is."""
+    """A batch that does not fit into memory."""
 
 
 class StateError(RepaintError):

@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all."""
+"""Writing files and folders atomically: completely, or not at all."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["atomic_folder", "atomic_path", "check_place"]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and is removed when it does not.
+    """Yield a temporary path that replaces `path` when the block succeeds, and is removed when it fails.
 
-    A process that is killed leaves at most the temporary file, whose name begins with a dot.
+    A killed process leaves at most the temporary file, whose name begins with a dot.
 
     Args:
-        path: the file to write; an older one stays whole until the new one is.
+        path: the file to write; an existing file stays unchanged until the new one is complete.
     Yields:
         A path in the same folder with the same suffix, to be written inside the block.
     Raises:
-        InputError: a folder that is missing or cannot be written, or a `path` that is itself a folder.
+        InputError: the folder is missing or cannot be written, or `path` is a folder.
     """
     target = Path(path)
     check_place(target)
-    # Not `tempfile`, whose files only their owner may read: the result keeps the usual permissions.
+    # `tempfile` would make a file that only the owner can read; this one has the usual permissions.
     draft = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     try:
         yield draft
@@ -42,24 +42,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) -> Iterator[Path]:
-    """A new folder beside `path` that takes its place when the block ends well, and is removed when it does not.
+    """Yield a temporary folder that replaces `path` when the block succeeds, and is removed when it fails.
 
     Args:
         path: the folder to write.
-        replaces: None never replaces anything; the name of a file allows to replace a folder that has it, so that a
-            slip of the hand cannot cost another one.
+        replaces: the name of a file: an existing folder is replaced only if it contains this file, so a mistyped path
+            cannot delete another folder. None never replaces a folder.
     Yields:
-        An empty folder beside it, to be filled inside the block.
+        An empty folder beside `path`, to be filled inside the block.
     Raises:
-        InputError: something is there that may not be replaced, or a place that is missing or cannot be written.
+        InputError: `path` exists and may not be replaced, or cannot be written.
     """
     target = Path(path).absolute()
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {path}: no folder {target.parent}. Create it first.")
     if target.exists() and replaces is None:
-        raise InputError(f"Cannot write {path}: it exists. Remove it, choose another name, or allow to overwrite it.")
+        raise InputError(f"Cannot write {path}: it exists. Remove it, choose another name, or allow overwriting.")
     if target.exists() and not (target / str(replaces)).is_file():
-        raise InputError(f"Cannot overwrite {path}: it has no {replaces}, so it is another thing. Choose another name.")
+        raise InputError(f"Cannot overwrite {path}: it has no {replaces}, so it is not the same kind of folder.")
     draft, older = (target.with_name(f".{secrets.token_hex(8)}") for _ in range(2))
     try:
         draft.mkdir()
@@ -77,10 +77,10 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) 
 
 
 def check_place(target: Path) -> None:
-    """Refuse a file whose folder is missing, or that is itself a folder.
+    """Refuse to write a file whose folder is missing, or whose path is a folder.
 
     Raises:
-        InputError: either.
+        InputError: one of the two.
     """
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")

@@ -1,8 +1,7 @@
-"""Many images to one folder of results: in batches, over processes, resumed after any end.
+"""Inpainting many images into a folder of results: batched, shared between processes, and resumable.
 
-Beside the results lies `repaint.json`, the settings that all of them were made with; others are refused there. A result
-is written whole or not at all, and found again by reading it: so what a killed process leaves is always right, and
-the same command goes on from it.
+The folder holds `repaint.json`, the settings of all results in it; other settings are refused. Each result is written
+atomically, and a later call reads it to check that it is complete. After an interruption, repeat the same command.
 """
 
 from __future__ import annotations
@@ -48,17 +47,17 @@ __all__ = [
 T = TypeVar("T")
 
 SETTINGS = "repaint.json"
-PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # what is of another mode is written as TIFF
+PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # other modes are written as TIFF
 
 
 @dataclass(frozen=True)
 class Task:
-    """An image to fill.
+    """One image to inpaint.
 
     Attributes:
         image, mask: files.
-        stem: the result's path without its suffix.
-        seed: of the result; `repaint inpaint` on the image alone with this seed paints the same.
+        stem: path of the result without its suffix.
+        seed: of the result; `repaint inpaint` on this image alone with this seed gives the same result.
     """
 
     image: Path
@@ -69,15 +68,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
         image, mask, seed: of the task.
-        out: the result's file; None where it failed.
-        status: "filled" now, "found" there from before, or "failed".
-        reason: why it failed.
-        model_calls: of this image; None unless it was filled now.
-        seconds: its share of its batch's time; None unless it was filled now.
+        out: file of the result; None if the task failed.
+        status: "filled" in this run, "found" from an earlier run, or "failed".
+        reason: why the task failed.
+        model_calls: for this image; None unless it was filled in this run.
+        seconds: the time of the batch divided by the number of images in it; None unless it was filled in this run.
     """
 
     image: str
@@ -90,13 +89,13 @@ class Outcome:
     seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data, without what does not apply."""
+        """Convert to JSON-serialisable data without the entries that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass
 class _Opened:
-    """A task whose files could be read."""
+    """A task whose files have been read."""
 
     task: Task
     image: Image.Image
@@ -106,39 +105,39 @@ class _Opened:
 
 
 def is_one_file(images: Sequence[Path], mask: Path) -> bool:
-    """Whether a command line names one image and its mask, and not a folder, a pattern or several."""
+    """Test whether a command line names one image and its mask, rather than folders, patterns or several images."""
     return len(images) == 1 and not (images[0].is_dir() or mask.is_dir() or _matches(images[0]))
 
 
 def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int) -> list[Task]:
-    """What there is to fill, sorted by name.
+    """List the tasks, sorted by name.
 
-    A result's seed comes from `seed` and its image's name alone, so that neither the other images nor the number of
-    processes change it.
+    The seed of a result depends on `seed` and the name of its image alone, so neither the other images nor the number
+    of processes changes it.
 
     Args:
         images: a folder, or files and patterns such as "photos/*.jpg". Names without suffix must differ.
-        masks: one mask for all, or a folder of masks, each with its image's name (the suffix may differ).
+        masks: one mask for all images, or a folder with a mask of the same name for each image (suffixes may differ).
         out: the folder of results.
         seed: in [0, 2**32).
     Raises:
-        InputError: nothing found, two images of one name, or an image without its mask.
+        InputError: no images, two images of one name, or an image without a mask.
     """
     pictures = _pictures(images)
     pairs = dict.fromkeys(pictures, masks)
     if masks.is_dir():
         pairs = picture_files(masks)
-        whole = len(images) == 1 and images[0].is_dir()  # a choice of images needs not all masks of a folder
+        whole = len(images) == 1 and images[0].is_dir()  # a selection of images does not need all masks of a folder
         holes = pairs if whole else {name: pairs[name] for name in pictures if name in pairs}
         check_paired(pictures, holes, images[0], masks)
     return [Task(path, pairs[name], out / name, _seed(seed, name)) for name, path in sorted(pictures.items())]
 
 
 def batches(todo: Sequence[Task], batch: int) -> list[list[Task]]:
-    """Images that are filled at once: of one size, `batch` at most.
+    """Group tasks into batches of at most `batch` images of one size.
 
-    A function of all images together, so that a result is computed in the same batch whichever process does it. With a
-    batch of 1 no file is opened for it.
+    The grouping depends on all tasks together, so a result is computed in the same batch whichever process computes
+    it. A `batch` of 1 opens no file.
     """
     if batch == 1:
         return [[task] for task in todo]
@@ -149,55 +148,65 @@ def batches(todo: Sequence[Task], batch: int) -> list[list[Task]]:
 
 
 def share_of(batches: Sequence[T], part: str | None, process: int, processes: int) -> list[T]:
-    """The batches of one process: every n-th, of every m-th where a job array splits them first.
+    """Select the batches of one process, first by job-array part and then by process.
 
     Args:
-        batches: all of them, in an order that every process agrees on; what is done already must still be among them.
-        part: "i/n", with i from 1 to n; None is all.
-        process: number of this process, from 0.
-        processes: how many there are in this job.
+        batches: all of them, in the same order in every process and including those that are already done.
+        part: "i/n" with i from 1 to n; None selects all.
+        process: index of this process, from 0.
+        processes: number of processes of this job.
     Raises:
-        InputError: another text.
+        InputError: `part` has another form.
+
+    >>> share_of(list(range(12)), "2/3", 0, 2)
+    [1, 7]
     """
     first, slash, count = (part or "1/1").partition("/")
     if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise InputError(f"--shard {part}: it is i/n with i from 1 to n, such as 2/8. Correct it.")
+        raise InputError(f"--shard={part} must be i/n with i from 1 to n (for example 2/8).")
     return list(batches)[int(first) - 1 :: int(count)][process::processes]
 
 
 def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Refuse a folder whose results were made with other settings, or that holds other things.
+    """Refuse a folder whose results have other settings, or that holds other files.
 
     Args:
-        out: the folder; it may be missing, its parent may not.
-        settings: JSON-able; all that decides a result but its image and mask.
-        overwrite: other settings are no reason to refuse it.
+        out: the folder; it may be missing, but its parent must exist.
+        settings: JSON-serialisable; everything that determines a result besides the image and mask. The entry
+            "repaint" is the version of the library.
+        overwrite: accept a folder with other settings; `write_settings` then deletes its results.
     Raises:
-        InputError: what differs, or what is in the way.
+        InputError: the folder cannot be used; the message names the settings that differ, or the version of repaint
+            that wrote them.
     """
     if not out.parent.is_dir():
         raise InputError(f"Cannot write {out}: no folder {out.parent}. Create it first.")
     if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
-        raise InputError(
-            f"Cannot write {out}: many images make a folder of results, and this is a file. Name a folder."
-        )
+        raise InputError(f"Cannot write {out}: many images need a folder for their results, not a file. Give a folder.")
     found = _read_settings(out)
     if found is None:
         if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise InputError(f"{out} holds files and no {SETTINGS}: results would mix with others. Give a new folder.")
+            raise InputError(f"{out}: the folder is not empty and has no {SETTINGS}. Give a new folder.")
         return
     differ = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
-    if differ and not overwrite:
-        told = "; ".join(
-            f"{name} was {shown(found.get(name))} and is {shown(settings.get(name))}" for name in differ[:3]
-        )
+    if not differ or overwrite:
+        return
+    if "repaint" in differ:
+        version = found.get("repaint")
+        writer = f"version {shown(version)}" if isinstance(version, str) else "an unknown version"
         raise InputError(
-            f"{out} was made with other settings: {told}. Give another --out, or --overwrite to lose what is there."
+            f"{out} was made by {writer} of repaint, and this is {shown(settings.get('repaint'))}. "
+            "Give another --out, or --overwrite to delete its results."
         )
+    changes = (f"{name} was {shown(found.get(name))} and is {shown(settings.get(name))}" for name in differ[:3])
+    raise InputError(
+        f"{out} was made with other settings: {'; '.join(changes)}. "
+        "Give another --out, or --overwrite to delete its results."
+    )
 
 
 def write_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder with its settings; results made with others are removed first."""
+    """Create the folder with its settings file. Delete results that were made with other settings."""
     out.mkdir(exist_ok=True)
     found = _read_settings(out)
     if found == settings:
@@ -211,16 +220,16 @@ def write_settings(out: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:
-    """Refuse, before any work is done, options that the prior does not take, which would fail every image.
+    """Refuse options that the prior does not accept, before any work is done.
 
     Raises:
         RepaintError: see `RePaintPipeline.__call__`.
     """
     side = 8 * pipe.prior.multiple_of
-    whole = np.zeros((side, side), np.uint8)  # without a hole: nothing is computed
+    whole = np.zeros((side, side), np.uint8)  # without a hole, so nothing is computed
     pipe(whole, keep_mask=np.ones((side, side), bool), generator=0, **options)
-    asked = {name: value for name, value in options.items() if name in Conditions.__dataclass_fields__}
-    pipe.prior.conditioned(1, Conditions.join(Conditions(**asked).split(1), (side, side)))
+    conditions = {name: value for name, value in options.items() if name in Conditions.__dataclass_fields__}
+    pipe.prior.conditioned(1, Conditions.join(Conditions(**conditions).split(1), (side, side)))
 
 
 def run(
@@ -233,47 +242,50 @@ def run(
     on_calls: Callable[[int], None] = lambda _more: None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Outcome]:
-    """Fill what is missing, batch by batch.
+    """Inpaint the images whose results are missing, batch by batch.
 
-    A batch of which a part is missing is computed as a whole, so that its results are the bits that they would have
-    been. A file that cannot be used fails alone.
+    A batch with a missing result is computed as a whole, so that every result has the same bits as in an uninterrupted
+    run. A file that cannot be read fails on its own, without the rest of its batch.
 
     Args:
         pipe: the pipeline.
-        mine: see `batches` and `share_of`.
-        method: the pipeline's `schedule`.
-        options: other keyword arguments of the pipeline that all images share.
-        keep_mask: the masks' white is kept.
-        on_calls: is told how many model calls more are done or saved, `method.model_calls` an image.
-        say: is told when memory is too small for a batch.
+        mine: the batches of this process; see `batches` and `share_of`.
+        method: the `schedule` of the pipeline.
+        options: other keyword arguments of the pipeline, the same for all images.
+        keep_mask: the white of the masks is kept instead of repainted.
+        on_calls: called with the number of model calls done or skipped since the last call; `method.model_calls` per
+            image in total.
+        say: called with one line when a batch does not fit into memory.
+    Yields:
+        One outcome per task.
     """
-    halving, told, ended = Halving(say=say), 0, 0
+    halving, reported, ended = Halving(say=say), 0, 0
 
-    def tell(calls: int) -> None:
-        nonlocal told
-        on_calls(calls - told)
-        told = calls
+    def report(calls: int) -> None:
+        nonlocal reported
+        on_calls(calls - reported)
+        reported = calls
 
     def step(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
         state = kwargs["state"]
-        tell(ended * method.model_calls + len(state.x) * state.model_calls)
+        report(ended * method.model_calls + len(state.x) * state.model_calls)
 
-    def fill(some: Sequence[_Opened]) -> list[Outcome]:
+    def fill(piece: Sequence[_Opened]) -> list[Outcome]:
         started = time.perf_counter()
         result = pipe(
-            [each.image for each in some],
-            keep_mask=[each.keep for each in some],
-            generator=[each.task.seed for each in some],
+            [each.image for each in piece],
+            keep_mask=[each.keep for each in piece],
+            generator=[each.task.seed for each in piece],
             schedule=method,
             callback_on_step_end=step,
             **options,
         )
-        for each, image in zip(some, result.images, strict=True):
+        for each, image in zip(piece, result.images, strict=True):
             if not each.found:
                 save_image(image, each.out)
-        seconds = round((time.perf_counter() - started) / len(some), 6)
+        seconds = round((time.perf_counter() - started) / len(piece), 6)
         filled = {"status": "filled", "model_calls": result.model_calls, "seconds": seconds}
-        return [_outcome(each.task, out=each.out, **({"status": "found"} if each.found else filled)) for each in some]
+        return [_outcome(each.task, out=each.out, **({"status": "found"} if each.found else filled)) for each in piece]
 
     for batch in mine:
         opened: list[_Opened] = []
@@ -287,17 +299,17 @@ def run(
             yield from (_outcome(each.task, out=each.out, status="found") for each in opened)
             ended += len(opened)
         else:
-            for some, done in halving.results(opened, fill):
+            for piece, done in halving.results(opened, fill):
                 if isinstance(done, Exception):
-                    yield _outcome(some[0].task, status="failed", reason=_line(done))
+                    yield _outcome(piece[0].task, status="failed", reason=_line(done))
                 else:
                     yield from done
-                ended += len(some)
-        tell(ended * method.model_calls)
+                ended += len(piece)
+        report(ended * method.model_calls)
 
 
-def _outcome(task: Task, *, out: Path | None = None, **what: Any) -> Outcome:
-    return Outcome(str(task.image), str(task.mask), task.seed, None if out is None else str(out), **what)
+def _outcome(task: Task, *, out: Path | None = None, **entries: Any) -> Outcome:
+    return Outcome(str(task.image), str(task.mask), task.seed, None if out is None else str(out), **entries)
 
 
 def _line(error: Exception) -> str:
@@ -313,10 +325,10 @@ def _open(task: Task, keep_mask: bool) -> _Opened:
 
 
 def _is_result(out: Path, picture: Picture, keep: Any) -> bool:
-    """Whether a file is a result of this picture under this mask; False where it is damaged.
+    """Test whether a file is a complete result for this picture and mask; False if it is damaged.
 
     Raises:
-        InputError: it is another picture, or a result of another image or mask.
+        InputError: the file is another picture, or a result for another image or mask.
     """
     try:
         found = read_images(out)[0]
@@ -324,23 +336,24 @@ def _is_result(out: Path, picture: Picture, keep: Any) -> bool:
         return False
     kept = known(keep)[0].numpy()
     if found.raw.shape != picture.raw.shape or not np.array_equal(found.raw[kept], picture.raw[kept]):
-        raise InputError(f"{out} is no result of this image and mask: kept pixels differ. Remove it.")
+        raise InputError(f"{out}: its kept pixels differ from this image and mask. Remove it to fill the image again.")
     return True
 
 
 def _pictures(images: Sequence[Path]) -> dict[str, Path]:
+    """Map the stem of each image to its path."""
     if len(images) == 1 and images[0].is_dir():
         return picture_files(images[0])
     found: dict[Path, None] = {}
     for path in images:
         if path.is_dir():
-            raise InputError(f"{path} is a folder among other images: give one folder, or files.")
+            raise InputError(f"{path}: a folder cannot be combined with other images. Give one folder, or files.")
         found |= dict.fromkeys(_matches(path) or [path])
     return unique_stems(list(found))
 
 
 def _matches(pattern: Path) -> list[Path]:
-    """The files that a pattern stands for; none where it is the name of a file itself."""
+    """List the files that match a pattern; none if the pattern is the name of a file."""
     return [] if pattern.exists() else [Path(text) for text in sorted(glob.glob(str(pattern)))]  # noqa: PTH207
 
 
@@ -349,12 +362,12 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """(height, width) as displayed, from the file's header; (0, 0) where it cannot be read: `run` says why."""
+    """Read (height, width) as displayed from the header; (0, 0) if the file cannot be read, which `run` reports."""
     try:
         with Image.open(path) as image:
             width, height = image.size
             return (width, height) if orientation(image) > 4 else (height, width)
-    except Exception:  # decoders raise whatever a damaged header makes them stumble over
+    except Exception:  # PIL's decoders raise many types for a damaged header
         return 0, 0
 
 
@@ -367,5 +380,5 @@ def _read_settings(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read {path}: {error}. Give a new folder.") from error
     if not isinstance(found, dict):
-        raise InputError(f"{path} is no settings of results. Give a new folder.")
+        raise InputError(f"{path}: not a repaint settings file. Give a new folder.")
     return found

@@ -16,7 +16,7 @@ from PIL import Image
 
 from repaint import RePaintPipeline, cli
 from repaint.errors import InputError, OutOfMemory
-from repaint.folders import SETTINGS, batches, run, tasks
+from repaint.folders import SETTINGS, batches, check_settings, run, tasks
 from repaint.placement import Halving
 from repaint.sampling.method import as_method
 
@@ -83,8 +83,8 @@ def test_a_folder_with_masks(folder: Path, call: Call, prior: Path) -> None:
         before, after = np.asarray(Image.open(entry["image"])), np.asarray(Image.open(entry["out"]))
         hole = np.asarray(Image.open(entry["mask"]))
         assert np.array_equal(before[~hole], after[~hole])
-        asked = {"schedule": "two.yaml", "generator": entry["seed"], "output_type": "np"}
-        alone = pipe(entry["image"], entry["mask"], **asked).images[0]
+        options = {"schedule": "two.yaml", "generator": entry["seed"], "output_type": "np"}
+        alone = pipe(entry["image"], entry["mask"], **options).images[0]
         # A batch of another size may round a value differently; noise of another seed is off by tens.
         assert np.abs(alone.astype(int) - after).max() <= 1
 
@@ -148,7 +148,7 @@ def test_other_settings_never_mix(folder: Path, call: Call) -> None:
         status, told, wrong = call("photos", "masks", "--out", "out", *options, schedule=schedule)
         assert (status, told) == (2, "")
         assert f"repaint: out was made with other settings: {message}" in wrong
-        assert "or --overwrite to lose what is there." in wrong
+        assert "or --overwrite to delete its results." in wrong
         assert results("out") == before
     assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 there before. Results: out\n"
     assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
@@ -163,7 +163,7 @@ def test_a_result_of_another_mask_is_not_taken_for_done(folder: Path, call: Call
     Image.fromarray(np.eye(12, 14, dtype=bool)).save("masks/p1.png")
     status, told, wrong = call("photos", "masks", "--out", "out")
     assert (status, told) == (2, "7 there before, 1 failed. Results: out\n")
-    assert "photos/p1.png: out/p1.png is no result of this image and mask: kept pixels differ. Remove it." in wrong
+    assert "photos/p1.png: out/p1.png: its kept pixels differ from this image and mask. Remove it" in wrong
     assert results("out") == before
 
 
@@ -189,17 +189,17 @@ def test_results_of_every_mode_are_found_again(folder: Path, mode: str, monkeypa
 
 REFUSED: list[tuple[list[object], str]] = [
     (["photos", "masks", "--out", "none/out"], "Cannot write none/out: no folder none. Create it first."),
-    (["photos", "masks", "--out", "two.yaml"], "Cannot write two.yaml: many images make a folder of results"),
-    (["photos", "masks", "--out", "photos"], f"photos holds files and no {SETTINGS}: results would mix with others."),
-    (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard 3/2: it is i/n with i from 1 to n"),
+    (["photos", "masks", "--out", "two.yaml"], "Cannot write two.yaml: many images need a folder for their results"),
+    (["photos", "masks", "--out", "photos"], f"photos: the folder is not empty and has no {SETTINGS}."),
+    (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard=3/2 must be i/n with i from 1 to n"),
     (["photos", "masks", "--out", "out", "--class", "cat"], "class_labels"),
     (["photos", "masks", "--out", "out", "--latent-margin", "2"], "latent_margin=2 needs a latent prior"),
     (["photos", "masks", "--out", "out", "--seed", "-1"], "seed=-1 must be an integer from 0 to"),
     (["photos", "masks", "--out", "out", "--batch-size", "0"], "Invalid value for '--batch-size'"),
-    (["photos", "empty", "--out", "out"], "empty holds no picture"),
-    (["photos", "few", "--out", "out"], "photos/p1.png has no mask in few (7 such)"),
-    (["photos/p0.png", "photos", "masks", "--out", "out"], "photos is a folder among other images: give one folder"),
-    (["photos/p0.png", "twins/p0.jpg", "masks", "--out", "out"], "share a name, which pairs them."),
+    (["photos", "empty", "--out", "out"], "empty: the folder has no image"),
+    (["photos", "few", "--out", "out"], "photos/p1.png has no mask of the same name in few (7 without one)"),
+    (["photos/p0.png", "photos", "masks", "--out", "out"], "photos: a folder cannot be combined with other images."),
+    (["photos/p0.png", "twins/p0.jpg", "masks", "--out", "out"], "have the same name without suffix."),
     (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--shard", "1/2"], "--shard for one image: it is for many."),
     (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--overwrite"], "--overwrite for one image: it is for many."),
 ]
@@ -221,7 +221,7 @@ def test_refusals(folder: Path, call: Call, arguments: list[object], message: st
     assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "Cannot read "), ("[]", "is no settings of results")])
+@pytest.mark.parametrize(("text", "message"), [("{", "Cannot read "), ("[]", "not a repaint settings file")])
 def test_damaged_settings(folder: Path, call: Call, text: str, message: str) -> None:
     """If this fails, a damaged settings file gives a traceback, or is overwritten."""
     Path("out").mkdir()
@@ -229,6 +229,42 @@ def test_damaged_settings(folder: Path, call: Call, text: str, message: str) -> 
     status, _, wrong = call("photos", "masks", "--out", "out", "--overwrite")
     assert (status, message in wrong) == (2, True)
     assert results("out") == {SETTINGS: text.encode()}
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            {"repaint": "0.0.9", "seed": 0, "steps": 250},
+            "out was made by version '0.0.9' of repaint, and this is '0.1.0'. "
+            "Give another --out, or --overwrite to delete its results.",
+        ),
+        ({"seed": 0}, "out was made by an unknown version of repaint, and this is '0.1.0'. Give another --out,"),
+        ({"repaint": None, "seed": 1}, "out was made by an unknown version of repaint, and this is '0.1.0'."),
+        ({"repaint": "0.1.0", "seed": 1}, "out was made with other settings: seed was 1 and is 0. Give another --out,"),
+    ],
+)
+def test_settings_of_another_version_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], message: str
+) -> None:
+    """A folder of an older version is refused with a list of settings that nobody chose."""
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    Path("out", SETTINGS).write_text(json.dumps(found))
+    settings = {"repaint": "0.1.0", "seed": 0}
+    with pytest.raises(InputError) as caught:
+        check_settings(Path("out"), settings)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    check_settings(Path("out"), settings, overwrite=True)
+
+
+def test_hidden_files_are_not_images(folder: Path) -> None:
+    """The copies that macOS writes beside each image, such as ._p0.png, are taken for images without a mask."""
+    Path("photos/._p0.png").write_bytes(b"resource fork")
+    Path("masks/.draft.png").write_bytes(b"")
+    found = tasks([Path("photos")], Path("masks"), Path("out"), 0)
+    assert [task.image.name for task in found] == [f"p{i}.png" for i in range(8)]
 
 
 def test_batches_are_of_one_size_and_do_not_depend_on_the_process(folder: Path) -> None:

@@ -200,9 +200,9 @@ def test_both_polarities(pipe: RePaintPipeline) -> None:
     a = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
     b = pipe(image, keep_mask=~white, schedule=TWO, generator=0, output_type="np").images
     assert np.array_equal(a, b)
-    with pytest.raises(InputError, match=r"Both mask_image and keep_mask given: exactly one is needed\."):
+    with pytest.raises(InputError, match=r"Give exactly one of mask_image and keep_mask \(both are given\)\."):
         pipe(image, white, keep_mask=white, schedule=TWO)
-    with pytest.raises(InputError, match=r"Neither mask_image and keep_mask given: exactly one is needed\."):
+    with pytest.raises(InputError, match=r"Give exactly one of mask_image and keep_mask \(neither is given\)\."):
         pipe(image, schedule=TWO)
 
 

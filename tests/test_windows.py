@@ -341,11 +341,11 @@ def test_preferred_sizes(latent: RePaintPipeline) -> None:
 @pytest.mark.parametrize(
     ("crop", "message"),
     [
-        ("atuo", r"crop 'atuo': it is 'auto', 'off', None or a Crop\. Did you mean 'auto'\? Choose one\."),
-        (64, r"crop 64: it is 'auto', 'off', None or a Crop\."),
+        ("atuo", r"crop='atuo' must be 'auto', 'off', None or a Crop\. Did you mean 'auto'\?"),
+        (64, r"crop=64 must be 'auto', 'off', None or a Crop\."),
         (
             Crop(size=1),
-            r"Crop size 1 for a prior that takes multiples of 2 pixels: it is at least one of them\.",
+            r"size=1 must be at least 2 \(the prior takes multiples of 2 pixels\)\.",
         ),
     ],
 )
@@ -358,11 +358,14 @@ def test_crop_errors(unchecked: None, pipe: RePaintPipeline, crop: Any, message:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"size": 0}, r"Crop size 0: it is a whole number of pixels from 1\. Leave it out for the prior's own\."),
-        ({"size": True}, r"Crop size True: it is a whole number"),
-        ({"context": -0.1}, r"Crop context -0\.1: it is a share of the hole from 0; 0\.5 is usual\. Change it\."),
-        ({"context": math.nan}, r"Crop context nan: "),
-        ({"context": math.inf}, r"Crop context inf: "),
+        ({"size": 0}, r"size=0 must be an integer of at least 1 \(None uses the prior's preferred size\)\."),
+        ({"size": True}, r"size=True must be an integer of at least 1"),
+        (
+            {"context": -0.1},
+            r"context=-0\.1 must be finite and at least 0 \(a share of the hole's size; usually 0\.5\)\.",
+        ),
+        ({"context": math.nan}, r"context=nan must be finite"),
+        ({"context": math.inf}, r"context=inf must be finite"),
     ],
 )
 def test_crop_values(unchecked: None, wrong: dict[str, Any], message: str) -> None:

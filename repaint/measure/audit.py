@@ -112,8 +112,8 @@ def _pixels(path: File) -> tuple[NDArray[Any], str]:
             image = upright(open_image(path))
         except UserWarning as warning:
             raise InputError(
-                f"{path} holds 16-bit colour, of which 8 bits would be compared: equality to the bit cannot be "
-                "told. Read it with another library and pass the arrays to repaint.measure.audit.audit."
+                f"{path} has 16-bit colour, of which PIL reads 8 bits, so the audit would not be exact. "
+                "Read it with another library and pass the arrays to repaint.measure.audit.audit."
             ) from warning
     return np.asarray(image.convert("RGBA") if image.mode == "P" else image), image.mode
 

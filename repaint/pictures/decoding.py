@@ -1,6 +1,6 @@
-"""The door: image files opened and turned upright, pixel values checked, results written whole or not at all.
+"""Opening image files, turning them upright and checking pixel values.
 
-What `masks.py` and `images.py` share, so that a mask and a picture are read, refused and explained in the same way.
+`images.py` and `masks.py` share these functions, so images and masks are read, checked and rejected in the same way.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 OneImage = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 ImageLike = OneImage | Sequence[OneImage]
 
-# The value that means white. "I" and "F" hold any number: PIL itself fills "I" from 16-bit files and "F" from 8-bit.
+# The value of white. "I" and "F" can hold any number; PIL fills "I" from 16-bit files and "F" from 8-bit files.
 PIL_WHITE: dict[str, int] = {
     "1": 1,
     "L": 255,
@@ -52,7 +52,7 @@ PIL_WHITE: dict[str, int] = {
 }
 NUMPY_WHITE: dict[str, int] = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
-# EXIF orientation: how stored pixels are turned to be displayed. 6 and 8 undo each other, the others themselves.
+# EXIF orientation: how to turn the stored pixels for display. 6 and 8 undo each other, the others undo themselves.
 TURNS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -63,21 +63,20 @@ TURNS: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-
-# PIL keeps 8 bits of 16-bit colour; only the raw mode that it hands to the decoder still tells.
+# PIL keeps 8 bits of 16-bit colour; only the raw mode of the decoder still shows the 16 bits.
 _SIXTEEN_BIT = re.compile(r";16[BLN]")
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """An image file, decoded, with its pixels as stored (see `upright`).
+    """Open and decode an image file, with its pixels as stored (see `upright`).
 
     Args:
-        path: a file of any format PIL reads.
+        path: a file of any format that PIL reads.
     Returns:
         A PIL image that no longer needs the file.
     Raises:
-        InputError: a file that is missing, no image, PostScript, cut short, animated, larger than PIL allows, or of
-            a mode not in `PIL_WHITE`.
+        InputError: the file is missing, not an image, PostScript, damaged, animated, larger than PIL allows, or has a
+            mode that is not in `PIL_WHITE`.
     Warns:
         UserWarning: a 16-bit colour file, of which PIL reads the upper 8 bits.
     """
@@ -88,38 +87,40 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             image = Image.open(path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"Cannot open {path}: more than {limit} pixels, PIL's guard against decompression bombs. "
-            f"If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS first."
+            f"Cannot open {path}: more than {limit} pixels, PIL's limit against decompression bombs. "
+            f"If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     except FileNotFoundError as error:
-        raise InputError(f"No file {path}: an image path must exist. Check it (now in {Path.cwd()}).") from error
-    except Exception as error:  # decoders raise whatever a damaged header makes them stumble over
+        raise InputError(f"No file {path}. Check the path (the current folder is {Path.cwd()}).") from error
+    except Exception as error:  # PIL's decoders raise many types for a damaged header
         raise InputError(f"Cannot open {path}: {error}. Give an image file that PIL can read.") from error
     with image:
-        if image.format == "EPS":  # which PIL hands to Ghostscript: a program, from a file that somebody gave
-            raise InputError(f"{path} is PostScript, a program: it is not run. Give a PNG, JPEG, TIFF or WebP file.")
+        if image.format == "EPS":  # PIL would run it in Ghostscript
+            raise InputError(f"{path} is PostScript, a program, and is not run. Give a PNG, JPEG, TIFF or WebP file.")
         if image.mode in {"RGB", "RGBA", "LA"} and _SIXTEEN_BIT.search(str(getattr(image, "tile", ""))):
             warnings.warn(
-                f"{path} holds 16-bit colour, of which PIL reads 8 bits: pass a uint16 array to keep all 16.",
+                f"{path} has 16-bit colour, of which PIL reads 8 bits. Pass a uint16 array to keep all 16.",
                 stacklevel=2,
             )
         return load_image(image, str(path)).copy()
 
 
 def load_image(image: Image.Image, name: str) -> Image.Image:
-    """The same image with its pixels decoded: PIL opens files lazily, so damage shows only here.
+    """Decode the pixels of an image, which PIL opens lazily, and check it.
 
     Args:
-        image: any PIL image; decoded in place, as PIL does by itself on first use.
-        name: what errors call it.
+        image: any PIL image; it is decoded in place, as PIL does on first use.
+        name: names the image in errors.
+    Returns:
+        The same image.
     Raises:
-        InputError: pixels that are damaged or cut short, several frames, no pixels, or a mode not in `PIL_WHITE`.
+        InputError: damaged pixels, several frames, no pixels, or a mode that is not in `PIL_WHITE`.
     """
     try:
-        # A phone's MPO file is one photograph; its further frames are depth or gain maps.
+        # An MPO file of a phone is one photograph; the other frames are depth or gain maps.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         image.load()
-    except Exception as error:  # as above
+    except Exception as error:  # see open_image
         raise InputError(f"Cannot decode {name}: {error}. The file is damaged or cut short; get it again.") from error
     if frames > 1:
         raise InputError(
@@ -133,37 +134,37 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
         )
     if 0 in image.size:
         raise InputError(
-            f"{name} is {image.width} x {image.height}: a picture has at least one pixel. Check its source."
+            f"{name} has no pixels ({image.width} x {image.height}). Give an image with at least one pixel."
         )
     return image
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 (upright) where there is none or the EXIF block is damaged."""
+    """Read the EXIF orientation, 1 to 8; 1 (upright) if it is missing or the EXIF block is damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             found = image.getexif().get(ExifTags.Base.Orientation, 1)
-        except Exception:  # a damaged EXIF block raises anything; viewers then show the pixels as stored
+        except Exception:  # PIL raises many types for a damaged EXIF block; viewers show the pixels as stored
             return 1
     return found if found in TURNS else 1
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as displayed: EXIF orientation applied to the pixels; the tag in `info` is left as it was."""
+    """Turn the pixels as the EXIF orientation says, as viewers display them. The tag in `info` stays unchanged."""
     turn = TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """The same values on the CPU; bfloat16, which numpy lacks, becomes float32 without loss.
+    """Copy a tensor to a numpy array on the CPU; bfloat16, which numpy lacks, becomes float32 without loss.
 
     Raises:
-        InputError: a tensor without dense values: sparse, or on the meta device.
+        InputError: the tensor is sparse or on the meta device.
     """
     if tensor.layout != torch.strided or tensor.is_meta:
         where = "on the meta device" if tensor.is_meta else f"of layout {tensor.layout}"
-        raise InputError(f"A tensor {where}: its values must be dense. Pass x.to_dense(), or one on a real device.")
+        raise InputError(f"A tensor {where} has no dense values. Pass x.to_dense(), or a tensor on a real device.")
     tensor = tensor.detach().cpu()
     array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array
@@ -175,15 +176,15 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
     Args:
         values: any real dtype and shape, not empty.
         white: the largest value allowed.
-        name: what the error calls the values.
+        name: names the values in errors.
     Raises:
-        InputError: NaN, infinite, below 0, above `white`, or in [0, 1] where white is 255 (PIL mode F); names the range
-            seen and the likely conversion.
+        InputError: a value is NaN, infinite, negative or above `white`, or float values lie in [0, 1] although white
+            is 255 (PIL mode F). The message gives the range and the likely conversion.
     """
     low, high = values.min().item(), values.max().item()
     if white > 1 and values.dtype.kind == "f" and low >= 0 and 0 < high <= 1:
         raise InputError(
-            f"{name} has float values up to {high} where white is {white}: it would be black. "
+            f"{name} has float values up to {high} where white is {white}, which is nearly black. "
             f"Multiply it by {white}, or pass the float array itself."
         )
     if low >= 0 and high <= white:
@@ -191,8 +192,8 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
     if not np.isfinite(values).all():
         broken = np.count_nonzero(~np.isfinite(values))
         raise InputError(
-            f"{name} has {broken} NaN or infinite values (range {low} to {high}): pixels are finite numbers. "
-            f"Fill them in, for example with numpy.nan_to_num, and mark them in the mask."
+            f"{name} has {broken} NaN or infinite values (range {low} to {high}). "
+            f"Replace them, for example with numpy.nan_to_num, and mark them in the mask."
         )
     if white == 1 and -1 <= low < 0 and high <= 1:
         cure = "Map [-1, 1] with (x + 1) / 2"
@@ -204,13 +205,13 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
 
 
 def plain(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """The values of a subclass, such as a matrix, as an ordinary array.
+    """Convert a subclass, such as a matrix, to an ordinary array.
 
     Raises:
-        InputError: a masked array, whose mask would be lost.
+        InputError: a masked array, because its mask would be lost.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(
-            f"{name} is a masked array: its mask would be lost. Pass x.filled(0), and the holes as a mask."
+            f"{name} is a masked array, and its mask would be lost. Pass x.filled(0), and the holes as a mask."
         )
     return np.asarray(array)

@@ -1,4 +1,4 @@
-"""Write image files without losing a kept pixel."""
+"""Writing image files atomically and without any silent conversion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repaint.files import atomic_path, check_place
 
 __all__ = ["check_writable", "write_image"]
 
-# What each file format stores without changing the mode's pixels; PIL would convert some others silently.
+# The PIL modes that each file format stores without changing a pixel; PIL would convert others silently.
 _FORMATS: dict[str, tuple[str, ...]] = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
@@ -41,13 +41,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def check_writable(path: str | os.PathLike[str], mode: str) -> None:
-    """Refuse, before any work is done, a file that `write_image` could not write.
+    """Refuse a file that `write_image` cannot write, before any work is done.
 
     Args:
-        path: the suffix chooses the format.
-        mode: PIL mode of the image to be written.
+        path: the suffix determines the format.
+        mode: PIL mode of the image.
     Raises:
-        InputError: an unknown suffix, a mode the format does not hold, a missing folder, or a path that is a folder.
+        InputError: the suffix is unknown, the format does not support the mode, the folder is missing, or the path is
+            a folder.
     """
     target = Path(path)
     suffix = target.suffix.lower()
@@ -55,22 +56,22 @@ def check_writable(path: str | os.PathLike[str], mode: str) -> None:
         raise InputError(f"Cannot write {path}: the suffix must be one of {', '.join(_SUFFIXES)}. Rename it.")
     form = _SUFFIXES[suffix]
     if mode not in _FORMATS[form]:
-        able = [known for known, other in _SUFFIXES.items() if mode in _FORMATS[other]]
+        usable = [known for known, other in _SUFFIXES.items() if mode in _FORMATS[other]]
         raise InputError(
             f"Cannot write {path}: {form} does not hold mode {mode}, only {', '.join(_FORMATS[form])}. "
-            f"{f'Use {able[0]}, or convert' if able else 'Convert'} the image first."
+            f"{f'Use {usable[0]}, or convert' if usable else 'Convert'} the image first."
         )
     check_place(target)
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a PIL image atomically with its EXIF, ICC profile, XMP and resolution; lossless but for JPEG.
+    """Write a PIL image atomically with its EXIF, ICC profile, XMP and resolution. All formats but JPEG are lossless.
 
     Args:
-        image: any mode; the format must hold it as it is.
-        path: the suffix chooses the format.
+        image: of a mode that the format supports.
+        path: the suffix determines the format.
     Raises:
-        InputError: an unknown suffix, a mode the format does not hold, or a place that cannot be written.
+        InputError: see `check_writable`; or the file cannot be written.
     """
     check_writable(path, image.mode)
     form = _SUFFIXES[Path(path).suffix.lower()]

@@ -1,7 +1,8 @@
-"""PIL / numpy / tensor / file  <->  float tensor in [-1, 1], with the original kept beside it.
+"""Conversion between images (files, PIL, numpy, tensors) and float tensors in [-1, 1].
 
-A `Picture` remembers what came in: pixels, mode, dtype, palette, alpha, EXIF and ICC. The model sees `.tensor()`;
-`.compose()` lays its result into the holes and never touches a kept pixel; `.output()` gives back what came in.
+A `Picture` stores the original image: pixels, mode, dtype, palette, alpha, EXIF and ICC. `tensor` gives the input of the
+model, `compose` inserts the model's result into the holes without changing a kept pixel, and `output` converts back to
+the original kind of image.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from repaint.checks import nearest
+from repaint.checks import nearest, shown
 from repaint.errors import InputError, NonFiniteError
 from repaint.pictures.decoding import (
     NUMPY_WHITE,
@@ -39,7 +40,7 @@ __all__ = ["ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
 
 Unit = NDArray[np.float64]
 
-# Channels of colour among the channels of a picture: grey, grey + alpha, RGB, RGB + alpha.
+# Number of channels to number of colour channels: grey, grey + alpha, RGB, RGB + alpha.
 _COLOURS = {1: 1, 2: 1, 3: 3, 4: 3}
 _TENSOR_DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, as PIL's convert("L")
@@ -47,14 +48,14 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, as PIL's convert("L")
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture as it came in.
+    """One input image.
 
     Attributes:
-        raw: (H, W) or (H, W, C) in the input's own dtype, as displayed: EXIF orientation applied, tensors turned to
-            channels last, bfloat16 as float32. Not to be written to.
-        kind: what came in; a path is "pil".
-        like: an example of what came in: for PIL a 1 x 1 image that carries mode, palette and info (EXIF, ICC,
-            transparency), for a tensor an empty one that carries dtype and device.
+        raw: (H, W) or (H, W, C) in the dtype of the input, as displayed: with the EXIF orientation applied, tensors as
+            channels last, bfloat16 as float32. Read-only by convention.
+        kind: type of the input; a path is "pil".
+        like: an empty example of the input: for PIL a 1 x 1 image with its mode, palette and info (EXIF, ICC,
+            transparency), for a tensor an empty one with its dtype and device.
         orientation: EXIF orientation of the stored pixels, 1 to 8; 1 is upright.
     """
 
@@ -70,12 +71,12 @@ class Picture:
 
     @property
     def mode(self) -> str:
-        """PIL mode; '' for arrays and tensors."""
+        """PIL mode; "" for arrays and tensors."""
         return self.like.mode if isinstance(self.like, Image.Image) else ""
 
     @property
     def white(self) -> int:
-        """The raw value that means white."""
+        """The raw value of white."""
         return PIL_WHITE[self.mode] if self.mode else NUMPY_WHITE[self.raw.dtype.name]
 
     def __str__(self) -> str:
@@ -83,15 +84,15 @@ class Picture:
         return f"{self.size[0]} x {self.size[1]} {what}"
 
     def tensor(self, channels: int) -> Float[Tensor, "c h w"]:
-        """What a model sees.
+        """Convert to the input of a model.
 
         Args:
-            channels: what the prior takes. A picture of as many channels passes as it is; else alpha is dropped and
-                grey is repeated to RGB.
+            channels: number of channels of the prior. A picture with the same number is used as it is; otherwise alpha
+                is dropped and grey is repeated to RGB.
         Returns:
-            (channels, H, W) in [-1, 1] on the CPU; float64 for float64 pixels, else float32.
+            (channels, H, W) in [-1, 1] on the CPU; float64 for float64 pixels, otherwise float32.
         Raises:
-            InputError: a colour picture for a grey prior, or a number of channels that fits no rule.
+            InputError: a colour picture for a grey prior, or another number of channels.
         """
         unit = self._unit
         if unit.shape[2] != channels:
@@ -99,26 +100,26 @@ class Picture:
             if colours == 3 and channels == 1:
                 raise InputError(
                     f"A {self} has 3 colour channels: the prior takes 1 and colour is not dropped silently. "
-                    f"Convert it to grey first, with PIL by image.convert('L')."
+                    f"Convert it to grey, with PIL by image.convert('L')."
                 )
             if colours not in (1, channels) or channels not in (1, 3):
                 raise InputError(
-                    f"A {self} has {unit.shape[2]} channels: the prior takes {channels}, and what can serve is "
-                    f"{_served(channels)}. Arrays are (H, W, C), tensors (C, H, W): transpose or convert it."
+                    f"A {self} has {unit.shape[2]} channels, but the prior takes {_accepted(channels)}. "
+                    f"Arrays are (H, W, C), tensors (C, H, W): transpose or convert it."
                 )
             unit = np.repeat(unit[..., :colours], channels // colours, axis=2)
         dtype = np.float64 if self.raw.dtype.name == "float64" else np.float32
         return torch.from_numpy((2 * unit - 1).astype(dtype)).permute(2, 0, 1).contiguous()
 
     def compose(self, result: Float[Tensor, "c h w"], keep: Float[Tensor, "1 h w"]) -> Picture:
-        """The picture with its holes filled: raw pixels where keep is 1, the result where it is 0, a blend between.
+        """Fill the holes: use the raw pixel where keep is 1, the result where keep is 0, and a blend in between.
 
-        Only pixels with keep < 1 are computed at all: to the picture's own mode and dtype, rounded to nearest. They
-        become opaque (kept pixels keep their alpha), so nothing depends on what lay under the hole. In a palette
-        picture they take the nearest opaque entry.
+        Only pixels with keep < 1 are computed: they are converted to the mode and dtype of the picture, rounded to
+        nearest. They become opaque (kept pixels keep their alpha), so the content of the hole has no influence. In a
+        palette picture they take the nearest opaque entry.
 
         Args:
-            result: (C, H, W) in [-1, 1] as displayed, C as in `tensor`; overshoot is clipped, in the hole alone.
+            result: (C, H, W) in [-1, 1] as displayed, C as in `tensor`; values outside are clipped.
             keep: (1, H, W) in [0, 1]; 1 keeps the input pixel bit for bit.
         Returns:
             A new picture of the same kind.
@@ -132,8 +133,8 @@ class Picture:
         new = to_numpy(result)[:, hole].T.astype(np.float64)
         if not np.isfinite(new).all():
             raise NonFiniteError(
-                f"{np.count_nonzero(~np.isfinite(new))} of {new.size} values in the hole are NaN or infinite: "
-                f"a model must give finite pixels. Run it in a wider dtype (float32, or bfloat16 instead of float16)."
+                f"{np.count_nonzero(~np.isfinite(new))} of {new.size} values in the hole are NaN or infinite. "
+                f"Run the model in a wider dtype (float32, or bfloat16 instead of float16)."
             )
         own, share = self._unit[hole], weight[hole, None].astype(np.float64)
         new = _match((new.clip(-1, 1) + 1) / 2, own.shape[1])
@@ -142,14 +143,14 @@ class Picture:
         return replace(self, raw=raw)
 
     def window(self, place: tuple[slice, slice]) -> Picture:
-        """The picture of these rows and columns; its pixels are shared, not copied."""
+        """Crop to these rows and columns; the pixels are shared, not copied."""
         return replace(self, raw=self.raw[place])
 
     def stitched(self, parts: Sequence[tuple[tuple[slice, slice], Bool[np.ndarray, "h w"], Picture]]) -> Picture:
-        """The picture with pixels of some windows replaced, and all others bit-equal.
+        """Replace pixels by those of windows; all other pixels stay bit-equal.
 
         Args:
-            parts: (rows and columns, (H, W) True at the pixels that are taken, the new picture of that window) each.
+            parts: for each window its rows and columns, (H, W) True at the pixels to take, and its new picture.
         """
         raw = self.raw.copy()
         for place, taken, part in parts:
@@ -157,17 +158,17 @@ class Picture:
         return replace(self, raw=raw)
 
     def output(self, output_type: str) -> Any:
-        """The picture as its user wants it.
+        """Convert to an output type.
 
         Args:
             output_type:
-                "pil": a PIL image. What came in as PIL comes back in its mode with palette, transparency, EXIF and
-                    ICC, and in its stored orientation, so that the EXIF tag stays true. Arrays and tensors
-                    become L, LA, RGB or RGBA, grey uint16 I;16, grey bool 1; what PIL cannot hold (float, 16-bit
-                    colour) is rounded to 8 bit.
-                "np": `raw`: upright, own dtype, channels last.
-                "pt": (C, H, W) in [0, 1], upright; floats keep their dtype and values, others are value / white in
-                    float32, P and CMYK as RGB. On the device the input was on.
+                "pil": a PIL image. A PIL input keeps its mode, palette, transparency, EXIF and ICC, and its stored
+                    orientation, so that the EXIF tag stays correct. Arrays and tensors become L, LA, RGB or RGBA,
+                    grey uint16 becomes I;16, grey bool becomes 1. PIL has no float or 16-bit colour images, so these
+                    are rounded to 8 bits.
+                "np": a copy of `raw`: upright, in the dtype of the input, channels last.
+                "pt": (C, H, W) in [0, 1], upright, on the device of the input. Floats keep their dtype and values;
+                    others are value / white in float32, with P and CMYK as RGB.
         Raises:
             InputError: another `output_type`, or "pil" for more than 4 channels.
         """
@@ -179,8 +180,7 @@ class Picture:
             return self._to_tensor()
         choices = ("pil", "np", "pt")
         raise InputError(
-            f"output_type is {output_type!r}: it must be one of {', '.join(choices)}."
-            f"{nearest(str(output_type), choices)} Choose one of these."
+            f"output_type={shown(output_type)} must be one of {', '.join(choices)}.{nearest(output_type, choices)}"
         )
 
     @property
@@ -201,14 +201,14 @@ class Picture:
         return np.asarray(ramp.convert("RGBA")).reshape(256, 4)
 
     def _canvas(self, raw: NDArray[Any]) -> Image.Image:
-        """A PIL image of these pixels with the mode, palette and info of the one that came in."""
+        """Make a PIL image of these pixels with the mode, palette and info of the input."""
         assert isinstance(self.like, Image.Image)
         canvas = self.like.resize((raw.shape[1], raw.shape[0]), Image.Resampling.NEAREST)
         canvas.frombytes(raw.tobytes(), "raw", "1;8" if self.mode == "1" else self.mode)
         return canvas
 
     def _encode(self, unit: Unit) -> Any:
-        """(N, C) in [0, 1] to N pixels of the picture's own mode and dtype, rounded to nearest."""
+        """Convert (N, C) in [0, 1] to N pixels of the picture's mode and dtype, rounded to nearest."""
         if self.mode == "P":
             return self._nearest_entries(unit)
         if self.raw.dtype.kind == "f":
@@ -219,7 +219,7 @@ class Picture:
         return self._off_key(values).astype(self.raw.dtype)
 
     def _nearest_entries(self, unit: Unit) -> NDArray[np.uint8]:
-        """The index of the nearest palette colour in RGB, among the most opaque entries."""
+        """Find the index of the nearest palette colour in RGB, among the most opaque entries."""
         from scipy.spatial import KDTree
 
         assert isinstance(self.like, Image.Image)
@@ -230,7 +230,7 @@ class Picture:
         return indices
 
     def _off_key(self, values: Unit) -> NDArray[Any]:
-        """A PNG may declare one colour transparent; a hole pixel that hits it moves by one step to stay opaque."""
+        """Move hole pixels by one step off the colour that a PNG declares transparent, so that they stay opaque."""
         key = np.ravel(self.like.info.get("transparency", ())) if isinstance(self.like, Image.Image) else np.empty(0)
         if self.mode in ("L", "RGB", "I;16") and key.size == values.shape[1]:
             hit = (values == key).all(axis=1)
@@ -244,7 +244,9 @@ class Picture:
             return canvas.transpose(TURNS[undo]) if undo in TURNS else canvas
         channels = self._unit.shape[2]
         if channels not in _COLOURS:
-            raise InputError(f"A {self} has {channels} channels: PIL holds 1 to 4. Ask for output_type='np' or 'pt'.")
+            raise InputError(
+                f"A {self} has {channels} channels, but PIL supports 1 to 4. Use output_type='np' or 'pt'."
+            )
         grey = channels == 1
         if grey and self.raw.dtype == bool:
             return Image.fromarray(self.raw.reshape(self.size))
@@ -263,15 +265,14 @@ class Picture:
         return tensor
 
 
-def _served(channels: int) -> str:
-    """The numbers of channels that a prior of `channels` takes, in words."""
-    return {1: "1 or 2 (with alpha)", 3: "1 to 4 (grey or RGB, with or without alpha)"}.get(
-        channels, f"{channels} alone"
-    )
+def _accepted(channels: int) -> str:
+    """Describe the numbers of channels that a prior of `channels` accepts."""
+    words = {1: "1 or 2 (grey, with or without alpha)", 3: "1 to 4 (grey or RGB, with or without alpha)"}
+    return words.get(channels, f"exactly {channels}")
 
 
 def _match(unit: Unit, channels: int) -> Unit:
-    """(N, C) of the model to (N, channels) of a picture: RGB to grey by luma, alpha opaque."""
+    """Convert (N, C) of the model to (N, channels) of a picture: RGB to grey by luma, alpha opaque."""
     if unit.shape[1] == channels:
         return unit
     if unit.shape[1] == 3 and _COLOURS[channels] == 1:
@@ -281,7 +282,7 @@ def _match(unit: Unit, channels: int) -> Unit:
 
 
 def read_images(image: object) -> list[Picture]:
-    """One picture for every image given.
+    """Read images of any kind as a list of pictures.
 
     Args:
         image: a path, a PIL image, a numpy array (H, W), (H, W, C) or (B, H, W, C), a tensor (C, H, W) or
@@ -289,15 +290,16 @@ def read_images(image: object) -> list[Picture]:
     Returns:
         The pictures in order; batches are expanded.
     Raises:
-        InputError: nothing given, a type, dtype, shape or mode that is not listed, values out of range, or a file that
+        InputError: no image, a type, dtype, shape or mode that is not listed, values out of range, or a file that
             cannot be read.
+
+    >>> [picture.size for picture in read_images(np.zeros((2, 32, 48, 3), dtype=np.uint8))]
+    [(32, 48), (32, 48)]
     """
     items = list(image) if isinstance(image, (list, tuple)) else [image]
     pictures = [picture for item in items for picture in _read(item)]
     if not pictures:
-        raise InputError(
-            f"No image in {type(image).__name__}: at least one is needed. Pass an image or a list of them."
-        )
+        raise InputError(f"No image in {type(image).__name__}. Pass an image or a list of images.")
     return pictures
 
 
@@ -312,7 +314,7 @@ def _read(item: object) -> list[Picture]:
         return _from_tensor(item)
     raise InputError(
         f"Image is a {type(item).__name__}: allowed are a path, a PIL image, a numpy array, a tensor, "
-        f"or one list of these. Pass one of them."
+        f"or a list of these."
     )
 
 
@@ -330,8 +332,7 @@ def _from_numpy(array: NDArray[Any]) -> list[Picture]:
         )
     if array.ndim not in (2, 3, 4) or 0 in array.shape[-3:]:
         raise InputError(
-            f"Image array has shape {array.shape}: it must be (H, W), (H, W, C) or (B, H, W, C), without empty axes. "
-            f"Reshape it."
+            f"Image array has shape {array.shape}: it must be (H, W), (H, W, C) or (B, H, W, C), not empty. Reshape it."
         )
     batch = list(array) if array.ndim == 4 else [array]
     for one in batch:
@@ -347,7 +348,7 @@ def _from_tensor(tensor: Tensor) -> list[Picture]:
         )
     if tensor.ndim not in (3, 4) or 0 in tensor.shape[-3:]:
         raise InputError(
-            f"Image tensor has shape {tuple(tensor.shape)}: it must be (C, H, W) or (B, C, H, W), without empty axes. "
+            f"Image tensor has shape {tuple(tensor.shape)}: it must be (C, H, W) or (B, C, H, W), not empty. "
             f"Add a channel axis with x[None] if it lacks one."
         )
     like = tensor.new_empty(0)
@@ -358,11 +359,11 @@ def _from_tensor(tensor: Tensor) -> list[Picture]:
 
 
 def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Images of any modes and sizes in one row, in RGB, for the eye.
+    """Place images of any mode and size in one row, in RGB.
 
     Args:
         images: at least one.
-        gap: white pixels between two.
+        gap: white pixels between neighbours.
     """
     width = sum(image.width for image in images) + gap * (len(images) - 1)
     row = Image.new("RGB", (width, max(image.height for image in images)), "white")
@@ -374,15 +375,15 @@ def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
 
 
 def save_image(picture: Picture | Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write an image file whole or not at all, with its EXIF, ICC profile, XMP and resolution.
+    """Write an image file atomically, with its EXIF, ICC profile, XMP and resolution.
 
-    PNG, TIFF, BMP and WebP are written without loss and keep every pixel; JPEG (quality 95, full chroma) cannot.
+    PNG, TIFF, BMP and WebP are lossless and keep every pixel; JPEG (quality 95, full chroma) is not.
 
     Args:
-        picture: what to write; a `Picture` as its `output("pil")`.
-        path: the suffix chooses the format.
+        picture: a PIL image, or a `Picture`, which is written as its `output("pil")`.
+        path: the suffix determines the format.
     Raises:
-        InputError: an unknown suffix, a mode the format cannot hold (nothing is converted silently), or a folder that
-            is missing or cannot be written.
+        InputError: the suffix is unknown, the format does not support the mode (nothing is converted silently), or
+            the folder is missing or cannot be written.
     """
     write_image(picture.output("pil") if isinstance(picture, Picture) else picture, path)

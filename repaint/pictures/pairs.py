@@ -1,4 +1,4 @@
-"""Pair images with their masks in folders."""
+"""Listing the images of a folder, and pairing images with masks of the same name."""
 
 from __future__ import annotations
 
@@ -13,29 +13,36 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def picture_files(folder: Path) -> dict[str, Path]:
-    """Stem to picture of a folder, sorted.
+    """Map the stem of each image in a folder to its path, sorted. Hidden files (".name") are ignored.
 
+    Args:
+        folder: subfolders are not searched.
     Raises:
-        InputError: no folder, an empty one, or two pictures of one stem.
+        InputError: the folder is missing, has no image, or has two images of one stem.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder. Give the folder that the pictures are in.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        raise InputError(f"{folder}: no such folder. Give the folder with the images.")
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in visible if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise InputError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}). Give another folder.")
+        raise InputError(f"{folder}: the folder has no image ({', '.join(sorted(SUFFIXES))}). Give another folder.")
     return unique_stems(found)
 
 
 def unique_stems(found: Sequence[Path]) -> dict[str, Path]:
-    """Stem to file.
+    """Map the stem of each file to its path.
 
     Raises:
-        InputError: two files of one stem.
+        InputError: two files have the same stem.
+
+    >>> unique_stems([Path("photos/a.jpg"), Path("photos/b.png")]).keys()
+    dict_keys(['a', 'b'])
     """
     by_stem = {path.stem: path for path in found}
     for path in found:
-        if by_stem[path.stem] != path:
-            raise InputError(f"{path} and {by_stem[path.stem]} share a name, which pairs them. Rename or remove one.")
+        other = by_stem[path.stem]
+        if other != path:
+            raise InputError(f"{path} and {other} have the same name without suffix. Rename or remove one.")
     return by_stem
 
 
@@ -43,14 +50,14 @@ def check_paired(pictures: Mapping[str, object], holes: Mapping[str, object], im
     """Refuse an image without a mask, and a mask without an image.
 
     Args:
-        pictures, holes: stem to what errors call the image or mask.
-        images, masks: what errors call the places that they are in.
+        pictures, holes: stem to the image or mask, as named in errors.
+        images, masks: the folders of images and masks, as named in errors.
     Raises:
-        InputError: one without a partner; it is named.
+        InputError: an image or mask without a partner; the message names the first one and their number.
     """
-    for some, others, what, where in ((pictures, holes, "mask", masks), (holes, pictures, "image", images)):
-        if alone := sorted(set(some) - set(others)):
+    for names, partners, missing, where in ((pictures, holes, "mask", masks), (holes, pictures, "image", images)):
+        if alone := sorted(set(names) - set(partners)):
             raise InputError(
-                f"{some[alone[0]]} has no {what} in {where} ({len(alone)} such): names must be the same but for the "
-                "suffix. Add it, or take the other away."
+                f"{names[alone[0]]} has no {missing} of the same name in {where} ({len(alone)} without one). "
+                f"Add the {missing}, or remove the file."
             )

@@ -1,4 +1,4 @@
-"""Where a filled hole meets the kept pixels: an offset between the two is taken out of the hole's side."""
+"""Blending at the rim of a hole: the filled pixels are shifted so that they continue the kept pixels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from repaint.checks import is_number, shown
+from repaint.errors import InputError
 from repaint.pictures.masks import feather
 
 __all__ = ["meet_rim"]
@@ -16,26 +18,29 @@ __all__ = ["meet_rim"]
 def meet_rim(
     result: Float[Tensor, "c h w"], image: Float[Tensor, "c h w"], known: Bool[Tensor, "1 h w"], width: float
 ) -> Float[Tensor, "c h w"]:
-    """The result with an offset added inside the hole, so that at the rim it continues the kept pixels.
+    """Add an offset inside the hole so that the result continues the kept pixels at the rim.
 
-    On kept pixels the model's error, image - result, is known. The offset carries it into the hole: it solves
-    Laplace's equation there, is that error on the rim's kept side, and 0 from `width` + 1 pixels inwards. At the
-    border of the image nothing is imposed. An error that is the same all along a straight rim falls linearly, one that
-    alternates from pixel to pixel fades within a pixel or two.
+    This is the argument `blend_rim` of the pipeline. On kept pixels the error of the model, image - result, is known.
+    The offset extends it into the hole: it solves Laplace's equation there, equals the error on the kept side of the
+    rim, and is 0 from `width` + 1 pixels inwards. The border of the image is free. An error that is constant along a
+    straight rim decays linearly; one that alternates from pixel to pixel decays within one or two pixels.
 
     Args:
-        result: in [-1, 1], defined everywhere; overshoot is clipped first, as in the final picture.
-        image: in [-1, 1]; only kept pixels at the rim are read.
-        known: True where the image is kept.
-        width: pixels of the hole that may change, from the rim inwards (Euclidean), >= 0; 0 changes nothing, infinity
-            corrects the whole hole.
+        result: (C, H, W) in [-1, 1]; values outside are clipped first, as in the final picture.
+        image: (C, H, W) in [-1, 1]; only kept pixels at the rim are read.
+        known: (1, H, W), True where the image is kept.
+        width: how far into the hole the pixels may change (Euclidean, in pixels), at least 0; 0 changes nothing,
+            infinity corrects the whole hole.
     Returns:
         (C, H, W), equal to the clipped result outside the hole and beyond `width`.
     Raises:
-        InputError: a negative width.
+        InputError: the width is negative.
     Source:
-        Pérez et al. 2003, "Poisson Image Editing", eq. 4: the correction of a cloned region, here cut off at `width`.
+        Pérez et al. 2003, "Poisson Image Editing", eq. 4: the correction of a cloned region, here limited to `width`.
     """
+    if not (is_number(width) and width >= 0):
+        raise InputError(f"width={shown(width)} must be at least 0 (0 changes nothing).")
+
     result = result.clamp(-1, 1)
     band = (~known & (feather(known.double(), width) > 0))[0].cpu().numpy()
     if width == 0 or not band.any():
@@ -47,7 +52,10 @@ def meet_rim(
 
 
 def _membrane(error: NDArray[np.float64], band: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N, C): in each of the N pixels of the band the mean of its neighbours, which are `error` outside the band."""
+    """Solve Laplace's equation, (N, C): each of the N pixels of the band is the mean of its neighbours.
+
+    Neighbours outside the band have the values of `error`.
+    """
     from scipy.sparse import csc_array, diags_array
     from scipy.sparse.linalg import spsolve
 
@@ -68,5 +76,5 @@ def _membrane(error: NDArray[np.float64], band: NDArray[np.bool_]) -> NDArray[np
 
 
 def _neighbours(pixel: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(2, N): every pixel's number beside that of the one in the next row."""
+    """List the pairs of a pixel's number and that of the pixel in the next row, (2, N)."""
     return np.stack([pixel[:-1].ravel(), pixel[1:].ravel()])

@@ -1,10 +1,10 @@
-"""Pictures that need no download, split into what a bundled prior has seen and what it never sees.
+"""Bundled pictures, split into a part that the bundled priors were trained on and a held-out part.
 
-Photographs: five in the public domain (CC0 or NASA) that lie inside the scikit-image wheel. The right quarter of each
-is held out: it is what `repaint demo` repaints and what quality is measured on.
+Photographs: five in the public domain (CC0 or NASA) that are included in the scikit-image wheel. The right quarter of
+each is held out: `repaint demo` repaints it, and quality is measured on it.
 
-Glyphs: emoji of Noto Color Emoji (SIL Open Font License 1.1) at 64 x 64 with their Unicode names. All of those that the
-`emoji` prior never sees are here, and as many of those that it was trained on.
+Glyphs: emoji of Noto Color Emoji (SIL Open Font License 1.1) at 64 x 64 with their Unicode names: all 140 that are held
+out from the training of the `emoji` prior, and 140 of its training set.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from repaint.checks import nearest, shown
 from repaint.errors import InputError
 from repaint.pictures.decoding import open_image
 
@@ -36,18 +37,18 @@ PHOTOGRAPHS: dict[str, str] = {
 
 
 def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
-    """One photograph at its own size, or one part of it.
+    """Load a photograph at its original size, or one part of it.
 
     Args:
         name: a key of `PHOTOGRAPHS`.
         part: "train" is the left three quarters, "held_out" the right quarter.
     Returns:
-        (H, W, 3) uint8; grey photographs are repeated over the three channels.
+        (H, W, 3) uint8; the three channels of a grey photograph are equal.
     Raises:
-        InputError: no such photograph.
+        InputError: the name is unknown.
     """
     if name not in PHOTOGRAPHS:
-        raise InputError(f"No photograph {name!r}: the bundled ones are {', '.join(PHOTOGRAPHS)}. Use one of these.")
+        raise InputError(f"name={shown(name)} must be one of {', '.join(PHOTOGRAPHS)}.{nearest(name, PHOTOGRAPHS)}")
     from skimage import data
 
     image: NDArray[np.uint8] = getattr(data, PHOTOGRAPHS[name])()
@@ -59,7 +60,7 @@ def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Half-size by averaging 2 x 2 pixels, (H, W, 3) to (H // 2, W // 2, 3): the scale `textures` was trained at."""
+    """Halve the size by averaging 2 x 2 pixels: (H, W, 3) to (H // 2, W // 2, 3), the training scale of `textures`."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
     halved: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
@@ -67,33 +68,31 @@ def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def held_out_crops(name: str, size: int = 64, count: int | None = None) -> list[NDArray[np.uint8]]:
-    """Crops of the held-out part at the prior's scale; see `crops`.
+    """Cut crops from the held-out part at the scale of the prior; see `crops`.
 
     Args:
         name: a key of `PHOTOGRAPHS`.
-        size: side of the square crops, in pixels of the halved photograph; at most the part's width.
-        count: how many.
+        size: side of the square crops, in pixels of the halved photograph; at most the width of the part.
+        count: number of crops; see `crops`.
     """
     return crops(halve(photograph(name, "held_out")), size, count)
 
 
 def crops(picture: NDArray[np.uint8], size: int, count: int | None = None) -> list[NDArray[np.uint8]]:
-    """Square crops of a picture, spread evenly from top to bottom and side to side.
+    """Cut square crops that are spread evenly over a picture.
 
     Args:
         picture: (H, W, 3).
         size: side in pixels.
-        count: how many; None takes as many as fit without overlap. More than fit will overlap.
+        count: number of crops; None: as many as fit without overlap. More than that overlap.
     Returns:
-        A list of (size, size, 3) uint8, the same on every call.
+        A list of (size, size, 3) uint8 arrays, the same on every call.
     Raises:
-        InputError: crops larger than the picture.
+        InputError: the crops are larger than the picture.
     """
     height, width = picture.shape[:2]
     if size > min(height, width):
-        raise InputError(
-            f"Crops of {size} px asked of {width} x {height}: a crop must fit inside. Ask for a smaller size."
-        )
+        raise InputError(f"size={size} must be at most {min(height, width)} (the picture is {height} x {width}).")
     if count is None:
         count = (height // size) * (width // size)
     tops = np.linspace(0, height - size, count).round().astype(int)
@@ -102,11 +101,13 @@ def crops(picture: NDArray[np.uint8], size: int, count: int | None = None) -> li
 
 
 def glyphs(part: Part = "whole") -> dict[str, NDArray[np.uint8]]:
-    """Emoji by their names: name to (64, 64, 3) uint8, in the order of their code points.
+    """Load emoji by name, in the order of their code points.
 
     Args:
-        part: "train" gives 140 of the 1,221 that the `emoji` prior was trained on, "held_out" all 140 that it never
-            sees, "whole" both.
+        part: "train" is 140 of the 1,221 that the `emoji` prior was trained on, "held_out" all 140 that were held out,
+            "whole" both.
+    Returns:
+        Name to (64, 64, 3) uint8.
     """
     names: dict[str, list[str]] = json.loads((DATA / "glyphs.json").read_text(encoding="utf-8"))
     sheet = np.asarray(open_image(DATA / "glyphs.png"))

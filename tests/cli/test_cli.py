@@ -119,11 +119,11 @@ def test_names_with_brackets(run: Run, folder: Path, prior: Path) -> None:
 GOOD = {"image": "photo.png", "mask": "mask.png", "--out": "out.png", "--schedule": "two.yaml"}
 
 BAD = [
-    ({"image": "none.png"}, "No file none.png: an image path must exist. Check it"),
+    ({"image": "none.png"}, "No file none.png. Check the path"),
     ({"image": "text.png"}, "Cannot open text.png: cannot identify image file"),
     ({"image": "cut.png"}, "Cannot decode cut.png: "),
-    ({"image": "."}, "Cannot write out.png: many images make a folder of results, and this is a file. Name a folder."),
-    ({"mask": "none.png"}, "No file none.png: an image path must exist."),
+    ({"image": "."}, "Cannot write out.png: many images need a folder for their results, not a file. Give a folder."),
+    ({"mask": "none.png"}, "No file none.png. Check the path"),
     ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
     ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
     ({"--schedule": "papr"}, "preset='papr' must be one of "),
@@ -179,7 +179,7 @@ def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: py
     before = contents(folder)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     done = run(*command({}, prior))
-    check_refused(done, folder, before, "Cannot open photo.png: more than 40 pixels, PIL's guard against decompression")
+    check_refused(done, folder, before, "Cannot open photo.png: more than 40 pixels, PIL's limit against decompression")
 
 
 def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -308,19 +308,19 @@ def test_mask(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bax"], "No mask 'bax': there are alternating_lines, box, "),
+        (["bax"], "mask='bax' must be one of alternating_lines, box, "),
         (["box", "--size", "20"], "--size 20 must be WIDTHxHEIGHT in pixels, such as 256x256."),
         (["box", "--size", "0x5"], "--size 0x5 must be WIDTHxHEIGHT in pixels, such as 256x256."),
         (["box", "--size", "99999x99999"], "--size 99999x99999 must have at most 89478485 pixels ("),
         (["box", "--option", "share"], "--option share must be name=value, such as radius=0.3."),
-        (["box", "--option", "shar=1"], "Mask box has no option 'shar': it takes share, top, left, h, w."),
-        (["box", "--option", "share=2"], "share is 2: it must lie in (0, 1]. Give a fraction"),
-        (["box", "--option", "share=half"], "Mask box(share='half') cannot be drawn ("),
-        (["box", "--option", "h=[3]"], "Mask box(h=[3]) cannot be drawn ("),
-        (["super_resolve", "--option", "factor=2.5"], "Mask super_resolve(factor=2.5) cannot be drawn ("),
+        (["box", "--option", "shar=1"], "Mask box has no option 'shar'; its options: share, top, left, h, w."),
+        (["box", "--option", "share=2"], "share=2 must lie in (0, 1] (a fraction"),
+        (["box", "--option", "share=half"], "share='half' must lie in (0, 1]"),
+        (["box", "--option", "h=[3]"], "h=[3] must be an integer of at least 1."),
+        (["super_resolve", "--option", "factor=2.5"], "factor=2.5 must be an integer of at least 2."),
         (["box", "--seed", "3"], "Mask box has no option 'seed'"),
         (["freeform", "--seed", "-3"], "Invalid value for '--seed': "),
-        (["freeform", "--option", "seed=-3"], "Mask freeform(seed=-3) cannot be drawn ("),
+        (["freeform", "--option", "seed=-3"], "seed=-3 must be an integer of at least 0."),
         (["box", "--out", "out.xyz"], "Cannot write out.xyz: the suffix must be one of .png, "),
         (["box", "--out", "none/out.png"], "Cannot write none/out.png: no folder none. Create it first."),
     ],
@@ -422,7 +422,7 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
             "noise_schedule='sine' must be one of linear, cosine.",
         ),
         (["model.pt", "--out", "mine", *FLAGS, "--head-channels", "0"], "Invalid value for '--head-channels': "),
-        (["model.pt", "--out", ".", *FLAGS], "Cannot write .: it exists. Remove it, choose another name, or allow to"),
+        (["model.pt", "--out", ".", *FLAGS], "Cannot write .: it exists. Remove it, choose another name, or allow"),
         (["model.pt", "--out", ".", *FLAGS, "--overwrite"], "Cannot overwrite .: it has no model_index.json, so it is"),
         (["model.pt", "--out", "none/mine", *FLAGS], "Cannot write none/mine: no folder "),
         (["model.pt", *FLAGS], "Missing option '--out'"),
@@ -470,7 +470,7 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("repaint: No file none.png: an image path must exist.")
+    assert done.stderr.startswith("repaint: No file none.png. Check the path")
     assert not Path("out.png").exists()
 
 
@@ -494,7 +494,7 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     assert Image.open("sheet.png").size[0] > 4 * 64
     for wrong, message in {
         ("--report", "report.xls"): "a report is a .csv, .json, .md file",
-        ("--masks", "nowhere"): "nowhere is no folder",
+        ("--masks", "nowhere"): "nowhere: no such folder",
     }.items():
         result = run(*asked, *wrong)
         assert (result.status, message in " ".join(result.err.split())) == (2, True)

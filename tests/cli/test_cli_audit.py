@@ -129,7 +129,7 @@ def test_sixteen_bit_colour_is_refused(saved: Path) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 14, 12, 16, 2, 0, 0, 0))
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels.tobytes())) + chunk(b"IEND", b"")
     Path("deep.png").write_bytes(data)
-    with pytest.raises(InputError, match=r"deep\.png holds 16-bit colour, of which 8 bits would be compared"):
+    with pytest.raises(InputError, match=r"deep\.png has 16-bit colour, of which PIL reads 8 bits"):
         audit_files("deep.png", "deep.png", "mask.png")
 
 

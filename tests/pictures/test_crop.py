@@ -65,5 +65,5 @@ def test_nothing_missing_copies_nothing() -> None:
 
 def test_multiple_below_one() -> None:
     """A prior's wrong multiple ends in a ZeroDivisionError."""
-    with pytest.raises(InputError, match=r"Padding to multiples of 0: it must be at least 1\. Give the prior's"):
+    with pytest.raises(InputError, match=r"multiple_of=0 must be an integer of at least 1\."):
         pad(torch.zeros(1, 2, 2), 0)

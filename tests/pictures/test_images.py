@@ -174,7 +174,7 @@ def test_nan_matters_in_the_hole_alone() -> None:
     result = torch.zeros(3, 4, 4)
     result[:, 1::2] = torch.nan
     assert_kept(picture.raw, picture.compose(result, keep).raw, keep)
-    with pytest.raises(NonFiniteError, match=r"24 of 24 values in the hole are NaN or infinite: .*float32"):
+    with pytest.raises(NonFiniteError, match=r"24 of 24 values in the hole are NaN or infinite\. .*float32"):
         picture.compose(result.flip(1), keep)
 
 
@@ -259,10 +259,10 @@ def test_colour_result_in_a_grey_picture_is_luma() -> None:
         (
             np.zeros((3, 8, 8), np.uint8),
             3,
-            r"A 3 x 8 numpy image has 8 channels: the prior takes 3, .*tensors \(C, H, W\)",
+            r"A 3 x 8 numpy image has 8 channels, but the prior takes 1 to 4 .*tensors \(C, H, W\)",
         ),
-        (torch.zeros(8, 8, 3), 3, r"A 8 x 3 tensor image has 8 channels: the prior takes 3"),
-        (np.zeros((8, 8, 3), np.uint8), 4, r"has 3 channels: the prior takes 4, and what can serve is 4 alone"),
+        (torch.zeros(8, 8, 3), 3, r"A 8 x 3 tensor image has 8 channels, but the prior takes 1 to 4"),
+        (np.zeros((8, 8, 3), np.uint8), 4, r"has 3 channels, but the prior takes exactly 4\."),
         (np.zeros((8, 8, 3), np.uint8), 1, r"has 3 colour channels: the prior takes 1 and colour is not dropped"),
     ],
 )
@@ -444,11 +444,11 @@ def test_big_endian_arrays() -> None:
 
 def test_unknown_output_type() -> None:
     """A typo in output_type returns something else."""
-    with pytest.raises(
-        InputError, match=r"output_type is 'pill': it must be one of pil, np, pt\. Did you mean 'pil'\?"
-    ):
+    with pytest.raises(InputError, match=r"output_type='pill' must be one of pil, np, pt\. Did you mean 'pil'\?"):
         one(noise(2, 2)).output("pill")
-    with pytest.raises(InputError, match=r"A 2 x 2 numpy image has 5 channels: PIL holds 1 to 4\. Ask for output_type"):
+    with pytest.raises(
+        InputError, match=r"A 2 x 2 numpy image has 5 channels, but PIL supports 1 to 4\. Use output_type"
+    ):
         one(noise(2, 2, 5)).output("pil")
 
 
@@ -471,17 +471,17 @@ def test_batches_and_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ([], r"No image in list: at least one is needed"),
+        ([], r"No image in list\. Pass an image"),
         (np.zeros((0, 4, 4, 3), np.uint8), r"No image in ndarray"),
         (torch.zeros(0, 3, 4, 4), r"No image in Tensor"),
-        (5, r"Image is a int: allowed are a path, a PIL image, a numpy array, a tensor, or one list"),
+        (5, r"Image is a int: allowed are a path, a PIL image, a numpy array, a tensor, or a list"),
         ([[np.zeros((2, 2))]], r"Image is a list: allowed are"),
         (np.zeros((2, 2), np.int64), r"Image array has dtype int64: allowed are bool, uint8, uint16, float16"),
         (np.zeros((2, 2), complex), r"Image array has dtype complex128"),
         (np.zeros(2), r"Image array has shape \(2,\): it must be \(H, W\), \(H, W, C\) or \(B, H, W, C\)"),
-        (np.zeros((2, 0, 3)), r"Image array has shape \(2, 0, 3\): .*without empty axes"),
+        (np.zeros((2, 0, 3)), r"Image array has shape \(2, 0, 3\): .*not empty"),
         (torch.zeros(2, 2), r"Image tensor has shape \(2, 2\): .*Add a channel axis with x\[None\]"),
-        (torch.zeros(3, 0, 2), r"Image tensor has shape \(3, 0, 2\): .*without empty axes"),
+        (torch.zeros(3, 0, 2), r"Image tensor has shape \(3, 0, 2\): .*not empty"),
         (
             torch.zeros(3, 2, 2, dtype=torch.int64),
             r"Image tensor has dtype torch\.int64: it must be float in \[0, 1\] or uint8",

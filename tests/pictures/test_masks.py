@@ -45,9 +45,9 @@ def test_the_two_polarities() -> None:
     [
         (
             {},
-            r"Neither mask_image and keep_mask given: exactly one is needed\. mask_image repaints what is white, keep",
+            r"Give exactly one of mask_image and keep_mask \(neither is given\)\. White is repainted in mask_image and",
         ),
-        ({"mask_image": HARD, "keep_mask": HARD}, r"Both mask_image and keep_mask given: exactly one is needed"),
+        ({"mask_image": HARD, "keep_mask": HARD}, r"Give exactly one of mask_image and keep_mask \(both are given\)"),
     ],
 )
 def test_exactly_one_mask(given: dict[str, Any], message: str) -> None:
@@ -145,10 +145,10 @@ def test_few_columns_do_not_look_like_channels() -> None:
     [
         (
             np.zeros((3, 3), bool),
-            r"mask_image is 3 x 3 and its image 2 x 3 \(height x width\): a mask is never resized\. Make",
+            r"mask_image is 3 x 3 and its image 2 x 3 \(height x width\): a mask is never resized\. Give",
         ),
-        ([HARD, HARD], r"2 masks in mask_image for 1 images: give one for all or one for each"),
-        ([], r"0 masks in mask_image for 1 images"),
+        ([HARD, HARD], r"mask_image has 2 masks for 1 images\. Give one for all or one for each"),
+        ([], r"mask_image has 0 masks for 1 images"),
         (5, r"mask_image is a int: allowed are a path"),
         (
             Image.fromarray(np.stack([HARD, HARD, 255 - HARD], 2)),
@@ -162,7 +162,7 @@ def test_few_columns_do_not_look_like_channels() -> None:
             np.ones((2, 3), np.uint8),
             r"mask_image has 1 as its largest value where white is 255: it looks like 0/1 labels",
         ),
-        (Image.fromarray(np.ones((2, 3), np.uint8)), r"looks like 0/1 labels\. Pass it as bool, or times 255"),
+        (Image.fromarray(np.ones((2, 3), np.uint8)), r"looks like 0/1 labels\. Pass it as bool, or multiply it by 255"),
         (np.zeros(3), r"mask_image has shape \(3,\): it must be \(H, W\)"),
         (np.zeros((1, 2, 3, 7)), r"mask_image has shape \(2, 3, 7\): at most 4 channels are read"),
         (torch.zeros(3, 2, 3), r"mask_image has shape \(3, 2, 3\): it must be \(H, W\), \(1, H, W\) or \(B, 1, H, W\)"),
@@ -183,7 +183,9 @@ def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
     hole[20:37, 13:50] = 255
     Image.fromarray(hole).save(tmp_path / "mask.jpg")
     Image.fromarray(hole).save(tmp_path / "mask.png")
-    with pytest.warns(UserWarning, match=r"% of the pixels of mask_image are almost but not quite .*binary") as caught:
+    with pytest.warns(
+        UserWarning, match=r"% of the pixels of mask_image are almost but not exactly .*binary"
+    ) as caught:
         (keep,) = read_keep([tmp_path / "mask.jpg"] * 3, sizes=[(64, 64)] * 3)[:1]
     assert len(caught) == 1
     with warnings.catch_warnings():
@@ -243,9 +245,9 @@ def test_grow_by_hand() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda keep: feather(keep, -1), r"Feathering by -1 pixels: a radius is 0 or more"),
-        (lambda keep: feather(keep, float("nan")), r"Feathering by nan pixels"),
-        (lambda keep: grow(keep, -2), r"Growing a hole by -2 pixels: it must be 0 or more\. To shrink it, invert"),
+        (lambda keep: feather(keep, -1), r"radius=-1 must be at least 0 \(use grow to move an edge\)"),
+        (lambda keep: feather(keep, float("nan")), r"radius=nan must be at least 0"),
+        (lambda keep: grow(keep, -2), r"pixels=-2 must be at least 0 \(to shrink a hole, invert"),
     ],
 )
 def test_negative_edges(change: Callable[[torch.Tensor], torch.Tensor], message: str) -> None:
@@ -324,21 +326,21 @@ def test_seeds_choose_the_strokes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("chekerboard", {}, r"No mask 'chekerboard': there are alternating_lines, .*Did you mean 'checkerboard'\?"),
+        ("chekerboard", {}, r"mask='chekerboard' must be one of alternating_lines, .*Did you mean 'checkerboard'\?"),
         (
             "box",
             {"shar": 0.5},
-            r"Mask box has no option 'shar': it takes share, top, left, h, w\. Did you mean 'share'\?",
+            r"Mask box has no option 'shar'; its options: share, top, left, h, w\. Did you mean 'share'\?",
         ),
-        ("alternating_lines", {"cell": 2}, r"Mask alternating_lines has no option 'cell': it takes none"),
-        ("box", {"share": 50}, r"share is 50: it must lie in \(0, 1\]\. Give a fraction"),
-        ("box", {"top": 60}, r"Box of 32 x 32 at row 60, column 16 in a mask of 64 x 64: it must lie inside"),
-        ("circle", {"radius": 0}, r"Circle of radius 0: it must be positive"),
-        ("half", {"side": "lft"}, r"Half 'lft': it must be one of left, right, top, bottom\. Did you mean 'left'\?"),
-        ("super_resolve", {"factor": 1}, r"Super-resolution by 1: the factor is an integer of at least 2"),
-        ("strokes", {"brush": "tin"}, r"Strokes with brush 'tin': it must be thin or thick\. Did you mean 'thin'\?"),
-        ("checkerboard", {"cell": 0}, r"Checkerboard of 0-pixel cells: a cell is at least 1 pixel"),
-        ("freeform", {"share": 0.95}, r"share is 0\.95: it must lie in \(0, 0\.9\]"),
+        ("alternating_lines", {"cell": 2}, r"Mask alternating_lines has no option 'cell'; its options: none"),
+        ("box", {"share": 50}, r"share=50 must lie in \(0, 1\] \(a fraction, not a percentage\)\."),
+        ("box", {"top": 60}, r"A box of 32 x 32 pixels at row 60, column 16 must lie inside the mask of 64 x 64"),
+        ("circle", {"radius": 0}, r"radius=0 must be above 0 \(a share of the shorter side"),
+        ("half", {"side": "lft"}, r"side='lft' must be one of left, right, top, bottom\. Did you mean 'left'\?"),
+        ("super_resolve", {"factor": 1}, r"factor=1 must be an integer of at least 2"),
+        ("strokes", {"brush": "tin"}, r"brush='tin' must be 'thin' or 'thick'\. Did you mean 'thin'\?"),
+        ("checkerboard", {"cell": 0}, r"cell=0 must be an integer of at least 1"),
+        ("freeform", {"share": 0.95}, r"share=0\.95 must lie in \(0, 0\.9\]"),
     ],
 )
 def test_generator_errors(name: str, options: dict[str, Any], message: str) -> None:
@@ -349,5 +351,5 @@ def test_generator_errors(name: str, options: dict[str, Any], message: str) -> N
 
 def test_generators_refuse_an_empty_size() -> None:
     """A mask without pixels goes on to fail somewhere deep inside."""
-    with pytest.raises(InputError, match=r"Mask of 0 x 8: each side is at least 1 pixel"):
+    with pytest.raises(InputError, match=r"height=0 must be an integer of at least 1"):
         mask_shapes.box(0, 8)

@@ -1,4 +1,4 @@
-"""Where the filled hole meets the kept pixels: the offset that makes the two meet."""
+"""Blending at the rim of a hole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def row(width: float, error: float, length: int = 7) -> list[float]:
 
 
 def test_a_constant_error_falls_linearly_to_nothing() -> None:
-    """If this fails, the feather is wider or narrower than asked, or steps at one of its ends."""
+    """The blended band is wider or narrower than `width`, or has a step at one end."""
     assert row(3, 0.4) == pytest.approx([0, 0.3, 0.2, 0.1, 0, 0, 0], abs=1e-7)  # float32
     assert row(1, 0.4) == pytest.approx([0, 0.2, 0, 0, 0, 0, 0], abs=1e-7)
     assert row(2.5, 0.4) == pytest.approx([0, 0.3, 0.2, 0.1, 0, 0, 0], abs=1e-7)  # pixels at distance 1, 2 and 3
@@ -64,7 +64,7 @@ def test_only_kept_pixels_at_the_rim_are_read_and_only_the_hole_changes(width: f
 
 
 def test_a_result_that_reproduces_the_kept_pixels_stays() -> None:
-    """If this fails, pixel-space priors, which keep kept pixels themselves, are altered by a feather."""
+    """Results of pixel-space priors, which reproduce the kept pixels, are changed by blending."""
     result, _, known = problem()
     assert torch.equal(meet_rim(result, result, known, 4), result)
 
@@ -98,6 +98,6 @@ def test_precision_is_the_results() -> None:
 
 
 def test_a_negative_width_is_refused() -> None:
-    """If this fails, a feather below nothing does something."""
-    with pytest.raises(InputError, match=r"Feathering by -1 pixels: a radius is 0 or more"):
+    """A negative width is accepted."""
+    with pytest.raises(InputError, match=r"width=-1 must be at least 0 \(0 changes nothing\)"):
         meet_rim(*problem(), -1)

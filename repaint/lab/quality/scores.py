@@ -7,6 +7,7 @@ content of the same holes scores: no method can be expected to do better.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,8 +111,10 @@ def biharmonic(holes: Sequence[Hole]) -> Filled:
 MEASURES: dict[str, Callable[[Image, Hole], float]] = {
     "psnr": lambda image, hole: psnr(image, hole.image, hole.mask),
     "ssim": lambda image, hole: ssim(image, hole.image, hole.mask),
-    "patches": lambda image, hole: patch_distance(patches(image, hole.mask), patches(hole.image, hole.real)),
-    "gradients": lambda image, hole: gradient_distance(gradients(image, hole.mask), gradients(hole.image, hole.real)),
+    "patches": lambda image, hole: _or_nan(patch_distance, patches(image, hole.mask), patches(hole.image, hole.real)),
+    "gradients": lambda image, hole: _or_nan(
+        gradient_distance, gradients(image, hole.mask), gradients(hole.image, hole.real)
+    ),
     "lpips_alex": lambda image, hole: lpips(image, hole.image, hole.mask, net="alex"),
     "lpips_vgg": lambda image, hole: lpips(image, hole.image, hole.mask, net="vgg"),
     "lpips_squeeze": lambda image, hole: lpips(image, hole.image, hole.mask, net="squeeze"),
@@ -177,9 +180,10 @@ def score(holes: Sequence[Hole], filled: Filled) -> Score:
         pairs = [(hole, many) for hole, many in zip(holes, filled.images, strict=True) if hole.group == group]
         ours = [patches(image, hole.mask) for hole, many in pairs for image in many]
         real = [patches(hole.image, hole.real) for hole, _ in pairs]
-        patch.append(patch_distance(_stack(ours), _stack(real)))
+        patch.append(_or_nan(patch_distance, _stack(ours), _stack(real)))
         painted = np.concatenate([gradients(image, hole.mask) for hole, many in pairs for image in many])
-        gradient.append(gradient_distance(painted, np.concatenate([gradients(h.image, h.real) for h, _ in pairs])))
+        natural = np.concatenate([gradients(h.image, h.real) for h, _ in pairs])
+        gradient.append(_or_nan(gradient_distance, painted, natural))
     rims = np.array(
         [rim_gradients(i, hole.mask) for hole, many in zip(holes, filled.images, strict=True) for i in many]
     )
@@ -227,3 +231,11 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
 
 def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
     return [np.concatenate(level) for level in zip(*sets, strict=True)]
+
+
+def _or_nan(distance: Callable[[Any, Any], float], painted: Any, real: Any) -> float:
+    """NaN where a hole is too thin for a distance."""
+    try:
+        return distance(painted, real)
+    except InputError:
+        return math.nan

@@ -11,7 +11,6 @@ from repaint.errors import InputError
 from repaint.lab.sweep.summary import NUMBERS, Point, curves, differences, summary
 from repaint.lab.sweep.sweep_plot import sweep_plot
 from repaint.measure.intervals import paired_difference
-from repaint.measure.patches import patch_distance, roughness
 
 
 def row(
@@ -102,21 +101,3 @@ def test_a_sweep_is_drawn_as_measured() -> None:
     assert right.get_legend() is None
     assert list(right.containers[0].lines[0].get_ydata()) == [5.0, 6.0]
     assert [label.get_text() for label in right.get_xticklabels()] == ["early", "late"]
-
-
-def test_roughness_by_hand() -> None:
-    """If this fails, a smooth fill is called rough, or a flat one divides by zero."""
-    ramp = np.repeat(np.arange(12, dtype=np.uint8)[None, :, None], 12, axis=0).repeat(3, axis=2)
-    everywhere = np.ones((12, 12), dtype=bool)
-    assert roughness(ramp * 3, ramp, everywhere) == pytest.approx(3, rel=1e-12)
-    flat = np.zeros_like(ramp)
-    assert roughness(flat, ramp, everywhere) == 0
-    assert roughness(ramp, flat, everywhere) == float("inf")
-    assert np.isnan(roughness(flat, flat, everywhere))
-    assert np.isnan(roughness(ramp, ramp, np.eye(12, dtype=bool)))  # no pixel away from the rim
-
-
-def test_flat_pictures_have_no_patch_distance() -> None:
-    """If this fails, a picture of one colour makes a warning and a distance of infinity."""
-    flat = [np.zeros((3, 147)), np.zeros((2, 147))]
-    assert np.isnan(patch_distance(flat, flat))

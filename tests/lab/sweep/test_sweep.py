@@ -30,7 +30,7 @@ from repaint.lab.sweep.rows import Rows
 from repaint.lab.sweep.runner import MEASURES, check_conditions, run
 from repaint.lab.sweep.summary import summary
 from repaint.measure.metrics import mse, psnr, seam_contrast, ssim
-from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches, roughness
+from repaint.measure.patches import gradient_distance, gradients, not_measurable, patch_distance, patches, roughness
 from repaint.pictures.mask_shapes import generate
 from repaint.pictures.samples import PHOTOGRAPHS, glyphs, held_out_crops
 from repaint.pipeline import RePaintPipeline
@@ -125,8 +125,12 @@ def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, An
         assert row["seam_contrast"] == seam_contrast(painted, hole)
         assert row["outside_mse"] == 0
         # The smaller pictures have no 7 x 7 patch at half their size.
-        of_patches = patch_distance(patches(painted, hole), patches(image, ~hole))
-        assert row["patches"] == (None if math.isnan(of_patches) else of_patches)
+        pair = patches(painted, hole), patches(image, ~hole)
+        if reason := not_measurable(*pair):
+            assert row["patches"] is None
+            assert reason in row["notes"]["patches"]
+        else:
+            assert row["patches"] == patch_distance(*pair)
         assert row["gradients"] == gradient_distance(gradients(painted, hole), gradients(image, ~hole))
         assert row["roughness"] == roughness(painted, image, hole)
         assert row["model_calls"] == method.model_calls
@@ -161,7 +165,7 @@ def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -
     shares = [share_of(whole, f"{i}/3", process, 2) for i in (1, 2, 3) for process in (0, 1)]
     assert sorted(cell.key for share in shares for (cell,) in share) == sorted(cell.key for (cell,) in whole)
     for part in ("0/2", "3/2", "2", "a/b", "1/0"):
-        with pytest.raises(InputError, match=f"--shard {part}: it is i/n with i from 1 to n, such as 2/8"):
+        with pytest.raises(InputError, match=f"--shard={part} must be i/n with i from 1 to n"):
             share_of([], part, 0, 1)
 
 
@@ -507,25 +511,31 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"images": ["emoji:grining face"]}, r"No sample .*Did you mean 'grinning face'\?"),
     ({"images": [{"sample": "texture:brick"}]}, r"No samples 'texture': there are textures, emoji\. Did you mean"),
     ({"images": [{"sample": "emoji:grinning face", "size": 8}]}, r"with part, size or count: a glyph is one picture"),
-    ({"images": [{"sample": "textures:brick", "size": 999}]}, "Crops of 999 px asked of"),
+    ({"images": [{"sample": "textures:brick", "size": 999}]}, "size=999 must be at most "),
     ({"images": [{"sample": "textures:brick", "part": "left"}]}, r"images\.0\.part is 'left': Input should be 'train'"),
     ({"images": [{}]}, "An image gives nothing: it has one of path, sample"),
     ({"images": [{"path": "pictures", "sample": "textures:sky"}]}, "An image gives path and sample: it has one of"),
-    ({"images": ["empty"]}, r"empty holds no picture \(.*\)\. Give another folder"),
-    ({"images": ["twins"]}, r"a\.jpg and .*a\.png share a name, which pairs them\. Rename or remove one"),
+    ({"images": ["empty"]}, r"empty: the folder has no image \(.*\)\. Give another folder"),
+    ({"images": ["twins"]}, r"a\.jpg and .*a\.png have the same name without suffix\. Rename or remove one"),
     ({"masks": ["boks"]}, r"No mask .*boks: it is a file, a folder, or one of .*Did you mean 'box'\?"),
-    ({"masks": [{"generator": "boks"}]}, r"No mask 'boks': there are .*Did you mean 'box'\?"),
-    ({"masks": [{"generator": "box", "options": {"sahre": 1}}]}, r"Mask box has no option 'sahre': .*'share'"),
+    ({"masks": [{"generator": "boks"}]}, r"mask='boks' must be one of .*Did you mean 'box'\?"),
+    ({"masks": [{"generator": "box", "options": {"sahre": 1}}]}, r"Mask box has no option 'sahre'; .*'share'"),
     (
         {"masks": [{"generator": "box", "options": {"share": "a"}}]},
-        r"Mask box\(share='a'\) cannot be drawn \(.*\)\. Corr",
+        r"share='a' must lie in \(0, 1\]",
     ),
     ({"masks": [{"generator": "box", "keep_mask": True}]}, "keep_mask for the mask box: a generator knows its"),
     ({"masks": [{"path": "few", "options": {"share": 1}}]}, "options for the mask few: they are a generator's"),
-    ({"masks": ["few"]}, r"pictures/b\.png has no mask in few \(3 such\): names must be the same"),
-    ({"images": ["pictures/b.png"], "masks": ["few"]}, r"pictures/b\.png has no mask in few \(1 such\)"),
-    ({"images": ["pictures/a.png"], "masks": ["more"]}, r"more/z\.png has no image in the images \(1 such\)"),
-    ({"masks": ["empty"]}, "empty holds no picture"),
+    ({"masks": ["few"]}, r"pictures/b\.png has no mask of the same name in few \(3 without one\)"),
+    (
+        {"images": ["pictures/b.png"], "masks": ["few"]},
+        r"pictures/b\.png has no mask of the same name in few \(1 without one\)",
+    ),
+    (
+        {"images": ["pictures/a.png"], "masks": ["more"]},
+        r"more/z\.png has no image of the same name in the images \(1 without one\)",
+    ),
+    ({"masks": ["empty"]}, "empty: the folder has no image"),
     ({"masks": ["few/a.png"]}, r"few/a\.png on pictures/d\.png: mask_image is 16 x 16 and its image 12 x 20"),
     ({"images": ["pictures/a.png"], "masks": ["black.png"]}, r"black\.png leaves no hole in pictures/a\.png: white is"),
     ({"schedules": ["papr"]}, r"preset='papr' must be one of .*Did you mean 'paper'\?"),
@@ -652,7 +662,7 @@ def test_the_command_compares_and_draws(
     ("options", "message"),
     [
         (["--out", "rows.csv"], "rows are JSON lines"),
-        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard 3/2: it is i/n"),
+        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard=3/2 must be i/n"),
         (["--out", "rows.jsonl", "--by", "sise"], "--by sise: it is one of"),
         (["--out", "rows.jsonl", "--over", "sise"], "--over sise: it is one of"),
         (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr: it is one of"),
