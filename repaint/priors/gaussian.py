@@ -126,10 +126,17 @@ class GaussianMixturePrior(PriorDefaults):
 
     def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "b *shape"]:
         """Exact samples, (count, *shape) float64."""
-        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        # Drawn through the inverse CDF, since torch.multinomial draws another stream with MKL than without.
+        uniform = torch.rand(count, dtype=torch.float64, generator=generator)
+        component = torch.searchsorted(self.weights.cumsum(0), uniform, right=True).clamp(max=len(self.weights) - 1)
         z = torch.randn(count, self.means.shape[1], dtype=torch.float64, generator=generator)
-        x = torch.einsum("bde,be->bd", self._basis[component], self._spread[component].sqrt() * z)
-        return (self.means[component] + x).reshape(count, *self.shape)
+        # The symmetric root of a covariance is unique. Its eigenvectors are not where eigenvalues coincide: samples
+        # drawn along them would depend on the CPU.
+        x = torch.empty_like(z)
+        for k, basis in enumerate(self._basis):
+            root = (basis * self._spread[k].sqrt()) @ basis.mT
+            x[component == k] = self.means[k] + z[component == k] @ root
+        return x.reshape(count, *self.shape)
 
     def responsibilities(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
         """Return the probability of each component given clean samples. Over exact samples, its mean is the weights."""
