@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from repaint.lab.quality.audit_sweep import Fill, Row
+    from repaint.lab.quality.audit_sweep import AuditRow, Fill
     from repaint.measure.audit import Audit
 
 __all__ = ["Device", "Fills", "GuidanceScale", "ImageFile", "PlotFile", "Prompt", "compare", "fillers", "test_image"]
@@ -97,7 +97,7 @@ def fillers(
 
 def compare(
     fills: dict[str, Fill],
-    sweep: Callable[[Fill, Callable[[Row, Audit], None]], list[Row]],
+    sweep: Callable[[Fill, Callable[[AuditRow, Audit], None]], list[AuditRow]],
     cells: int,
     drawn: int,
     plot: Path | None,
@@ -108,13 +108,13 @@ def compare(
     from repaint.lab.quality.audit_sweep import curves
     from repaint.measure.plots import save_plot
 
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[AuditRow]] = {}
     shown: dict[str, Audit] = {}
     with progress_bar(f"filling {cells} times in {len(fills)} ways", cells * len(fills), "fillings") as advance:
         for name, fill in fills.items():
             done = 0
 
-            def on_cell(row: Row, its: Audit, name: str = name) -> None:
+            def on_cell(row: AuditRow, its: Audit, name: str = name) -> None:
                 nonlocal done
                 if done == drawn:
                     hole = "" if row.radius is None else f", radius {row.radius:g}"

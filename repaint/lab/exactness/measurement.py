@@ -36,7 +36,7 @@ __all__ = [
     "PEERS",
     "Peer",
     "Rounded",
-    "Row",
+    "ErrorRow",
     "Standing",
     "Way",
     "exact",
@@ -54,7 +54,7 @@ REFERENCE = 4096  # exact samples that every way is compared with
 
 
 @dataclass(frozen=True)
-class Row:
+class ErrorRow:
     """One way on one problem.
 
     Attributes:
@@ -154,7 +154,7 @@ def measure(
     count: int = 512,
     seed: int = 0,
     on_done: Callable[[int], None] = lambda _calls: None,
-) -> list[Row]:
+) -> list[ErrorRow]:
     """Every way on every problem.
 
     Args:
@@ -177,7 +177,7 @@ def measure(
             hole = x[:, ~problem.known]
             modes = problem.posterior.responsibilities(hole).mean(0) - problem.posterior.weights
             rows.append(
-                Row(
+                ErrorRow(
                     problem.name,
                     problem.family,
                     name,
@@ -194,7 +194,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Standing:
-    """One way over all problems; see `Row`.
+    """One way over all problems; see `ErrorRow`.
 
     Attributes:
         error, sliced, modes: means over problems.
@@ -214,9 +214,9 @@ class Standing:
     front: bool
 
 
-def standings(rows: Iterable[Row]) -> list[Standing]:
+def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
     """The means of every way, in the order of their first rows."""
-    by_way: dict[str, list[Row]] = {}
+    by_way: dict[str, list[ErrorRow]] = {}
     for row in rows:
         by_way.setdefault(row.way, []).append(row)
     points = {name: (its[0].model_calls, _mean(row.error for row in its)) for name, its in by_way.items()}
@@ -239,7 +239,7 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
     ]
 
 
-def save_standings(path: Path, rows: Sequence[Row], told: Mapping[str, Any]) -> None:
+def save_standings(path: Path, rows: Sequence[ErrorRow], told: Mapping[str, Any]) -> None:
     """Write every row and the standings as JSON.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repaint.lab.quality.audit_sweep import Row, curves
+from repaint.lab.quality.audit_sweep import AuditRow, curves
 from repaint.measure.audit import Audit
 from repaint.measure.plots import draw_heatmaps
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["audit_plot"]
 
 
-def audit_plot(sweeps: Mapping[str, Sequence[Row]], audits: Mapping[str, Audit]) -> Figure:
+def audit_plot(sweeps: Mapping[str, Sequence[AuditRow]], audits: Mapping[str, Audit]) -> Figure:
     """MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
 
     Args:

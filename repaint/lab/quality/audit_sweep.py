@@ -26,7 +26,7 @@ __all__ = [
     "DIFFUSERS",
     "Curve",
     "Fill",
-    "Row",
+    "AuditRow",
     "Trend",
     "curves",
     "diffusers_fill",
@@ -46,7 +46,7 @@ DIFFUSERS = {"inpaint": "StableDiffusionInpaintPipeline", "img2img": "StableDiff
 
 
 @dataclass(frozen=True)
-class Row:
+class AuditRow:
     """One filling, audited; see `repaint.measure.audit.Audit`.
 
     Attributes:
@@ -106,7 +106,7 @@ class Curve:
     trend: Trend
 
 
-def curves(rows: Sequence[Row]) -> list[Curve]:
+def curves(rows: Sequence[AuditRow]) -> list[Curve]:
     """A sweep's rows as curves: one over strengths, or one over radii for each strength."""
     swept: dict[float | None, list[tuple[float, float]]] = {}
     for row in rows:
@@ -145,8 +145,8 @@ def sweep_strength(
     strengths: Sequence[float] | None = None,
     *,
     seed: int = 0,
-    on_cell: Callable[[Row, Audit], None] | None = None,
-) -> list[Row]:
+    on_cell: Callable[[AuditRow, Audit], None] | None = None,
+) -> list[AuditRow]:
     """Fill the same hole at every strength, and audit each result.
 
     Args:
@@ -170,8 +170,8 @@ def sweep_radius(
     strengths: Sequence[float] = (0.1, 0.5, 0.9),
     *,
     seed: int = 0,
-    on_cell: Callable[[Row, Audit], None] | None = None,
-) -> list[Row]:
+    on_cell: Callable[[AuditRow, Audit], None] | None = None,
+) -> list[AuditRow]:
     """Fill a centred round hole of every radius at every strength, and audit each result; strength by strength.
 
     Args:
@@ -193,8 +193,8 @@ def _audited(
     image: Picture,
     cells: Sequence[tuple[float, float | None, NDArray[np.bool_]]],
     seed: int,
-    on_cell: Callable[[Row, Audit], None] | None,
-) -> Iterator[Row]:
+    on_cell: Callable[[AuditRow, Audit], None] | None,
+) -> Iterator[AuditRow]:
     for strength, _, _ in cells:
         if not 0 < strength <= 1:
             raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
@@ -202,7 +202,9 @@ def _audited(
         # A copy, for one that paints in place and returns it would be compared with itself.
         result = np.asarray(fill(image.copy(), hole.copy(), strength, seed + number))
         its = audit(result, image, hole)
-        row = Row(strength, radius, float(hole.mean()), its.mse, its.max_change, its.changed, float(its.profile[0]))
+        row = AuditRow(
+            strength, radius, float(hole.mean()), its.mse, its.max_change, its.changed, float(its.profile[0])
+        )
         if on_cell is not None:
             on_cell(row, its)
         yield row

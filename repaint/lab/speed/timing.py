@@ -37,7 +37,7 @@ from repaint.priors.pixel import PixelPrior
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Prior
 
-__all__ = ["Row", "contestants", "measure_speed", "random_prior"]
+__all__ = ["TimingRow", "contestants", "measure_speed", "random_prior"]
 
 
 def random_prior(size: int = 64, dtype: torch.dtype = torch.float32) -> PixelPrior:
@@ -57,7 +57,7 @@ def random_prior(size: int = 64, dtype: torch.dtype = torch.float32) -> PixelPri
 
 
 @dataclass(frozen=True)
-class Row:
+class TimingRow:
     """One way of filling, measured.
 
     Attributes:
@@ -180,7 +180,7 @@ def measure_speed(
     batch: int = 1,
     compiled: bool = False,
     on_round: Callable[[int], object] = lambda _: None,
-) -> list[Row]:
+) -> list[TimingRow]:
     """Each way in turn, and the network alone on what the first way gave it, as many calls.
 
     Args:
@@ -238,11 +238,11 @@ def _row(
     counted: Counted,
     memory: int,
     elements: int,
-) -> Row:
+) -> TimingRow:
     total, inside = np.array(times[name]).T / calls[name]
     alone = np.array(times["network alone"])[:, 0] / calls["network alone"]
     bare = name == "network alone"
-    return Row(
+    return TimingRow(
         name,
         calls[name],
         _quartiles(1000 * total),

@@ -22,7 +22,7 @@ __all__ = ["Rows"]
 
 BEGIN = b'{"key": "'  # of every line
 
-Row = dict[str, Any]
+CellRow = dict[str, Any]
 
 
 class Rows:
@@ -46,7 +46,7 @@ class Rows:
         if path.is_dir():
             raise InputError(f"Cannot write {path}: it is a folder. Give a file name inside it.")
         self.path = path
-        self.found: dict[str, Row] = {}
+        self.found: dict[str, CellRow] = {}
         self._configs = configs
         self._end = self._lines = 0  # where the last whole line that was read ends, and how many there are
         self.refresh()
@@ -65,7 +65,7 @@ class Rows:
         except OSError as error:
             raise InputError(f"Cannot read {self.path}: {error}. Check its permissions.") from error
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[CellRow]) -> None:
         """Add rows, on the disk when this returns; those whose key the file holds already are left out.
 
         Args:
@@ -131,7 +131,7 @@ class Rows:
             raise InputError(f"{self.path} line {self._lines + 1} is no row of a sweep. Give another --out.")
         self._end += len(whole)
 
-    def _parsed(self, line: bytes) -> Row:
+    def _parsed(self, line: bytes) -> CellRow:
         where = f"{self.path} line {self._lines}"
         try:
             row = json.loads(line)
@@ -148,7 +148,7 @@ class Rows:
             )
         return row
 
-    def _difference(self, row: Row) -> str:
+    def _difference(self, row: CellRow) -> str:
         """What sets a row apart from the cell of the grid that is most like it."""
         best: list[tuple[str, Any, Any]] | None = None
         for config in self._configs.values():
