@@ -168,11 +168,14 @@ class GaussianMixturePrior(PriorDefaults):
             raise PriorError(
                 "The covariance of the known coordinates must not be singular. Leave out those that follow from others."
             )
-        gain = torch.linalg.solve(s_kk, s_uk.mT).mT
+        # By Cholesky, since batched LU with several threads fails in some builds of PyTorch with MKL.
+        root = torch.linalg.cholesky(s_kk)
+        gain = torch.cholesky_solve(s_uk.mT, root).mT
         off = x - self.means[:, known]
         means = self.means[:, unknown] + torch.einsum("kuj,kj->ku", gain, off)
         covariances = s_uu - gain @ s_uk.mT
-        evidence = -0.5 * (torch.linalg.slogdet(s_kk)[1] + (off * torch.linalg.solve(s_kk, off)).sum(1))
+        whitened = torch.linalg.solve_triangular(root, off[..., None], upper=False)[..., 0]
+        evidence = -0.5 * whitened.square().sum(1) - root.diagonal(dim1=1, dim2=2).log().sum(1)
         weights = torch.softmax(self.weights.log() + evidence, dim=0)
         keep = weights > 0  # drops components whose weight underflowed
         return GaussianMixturePrior(

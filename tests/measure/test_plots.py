@@ -10,7 +10,7 @@ import pytest
 
 from repaint.errors import InputError
 from repaint.lab.quality.audit_plot import audit_plot
-from repaint.lab.quality.audit_sweep import Row
+from repaint.lab.quality.audit_sweep import AuditRow
 from repaint.measure.audit import Audit, audit
 from repaint.measure.plots import heatmaps, save_plot
 
@@ -41,8 +41,8 @@ def test_heatmaps_share_a_scale(changes: tuple[int, int], top: float) -> None:
 
 def test_curves_and_their_trend_lines() -> None:
     """If this fails, a line is drawn through other points, or stands under another name."""
-    rows = [Row(s, r, 0.1, r * r + s, 9, 1, 1) for s in (0.5, 1.0) for r in (1.0, 2.0, 3.0, 4.0)]
-    none = [Row(0.5, r, 0.1, 0, 0, 0, 0) for r in (1.0, 2.0, 3.0)]
+    rows = [AuditRow(s, r, 0.1, r * r + s, 9, 1, 1) for s in (0.5, 1.0) for r in (1.0, 2.0, 3.0, 4.0)]
+    none = [AuditRow(0.5, r, 0.1, 0, 0, 0, 0) for r in (1.0, 2.0, 3.0)]
     axes = audit_plot({"ours": none, "theirs": rows}, {"a": changed(1)}).subfigs[0].axes[0]
     labels = ["ours, strength 0.5", "theirs, strength 0.5, R² = 1.00", "theirs, strength 1, R² = 1.00"]
     assert [line.get_label() for line in axes.lines] == labels

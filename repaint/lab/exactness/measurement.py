@@ -34,9 +34,9 @@ from repaint.version import __version__
 __all__ = [
     "FLOOR",
     "PEERS",
+    "ErrorRow",
     "Peer",
     "Rounded",
-    "ErrorRow",
     "Standing",
     "Way",
     "exact",

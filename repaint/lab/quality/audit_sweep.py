@@ -24,9 +24,9 @@ from repaint.pipeline import RePaintPipeline
 
 __all__ = [
     "DIFFUSERS",
+    "AuditRow",
     "Curve",
     "Fill",
-    "AuditRow",
     "Trend",
     "curves",
     "diffusers_fill",
