@@ -1,7 +1,6 @@
-"""What an inpainting changed where it should have changed nothing: the audit of the known region.
+"""Audit of the kept pixels: how much an inpainting changed outside the hole.
 
-It takes any result, whatever made it, beside the picture it came from and the hole. Nothing is resized, rounded or
-converted: an exact result has exactly 0.
+It works on the results of any program. Nothing is resized, rounded or converted: an exact result has exactly 0.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ File = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """How much the kept pixels of a result differ from the picture; in the units of the pictures.
+    """The differences between the kept pixels of a result and those of the picture, in the units of the pictures.
 
     Attributes:
         kept: number of pixels outside the hole.
         mse: mean squared change over kept pixels and all channels, in squared units.
-        max_change: largest absolute change of a kept value; 0 means that every kept pixel is equal.
+        max_change: largest absolute change of a kept value; 0 if every kept pixel is equal.
         changed: share of kept pixels with any change, in [0, 1].
         heatmap: absolute change, mean over channels; NaN in the hole.
-        profile: mean of the heatmap by distance from the hole: entry d - 1 is over kept pixels more than d - 1 and at
-            most d pixels (Euclidean) from the nearest pixel of the hole.
+        profile: mean of the heatmap by distance from the hole: entry d - 1 averages the kept pixels whose Euclidean
+            distance to the nearest hole pixel is more than d - 1 and at most d.
     """
 
     kept: int
@@ -47,7 +46,7 @@ class Audit:
     profile: Float[np.ndarray, " d"]
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the heatmap, as plain numbers."""
+        """Convert all attributes but the heatmap to plain numbers."""
         numbers = {"kept": self.kept, "mse": self.mse, "max_change": self.max_change, "changed": self.changed}
         return numbers | {"profile": self.profile.tolist()}
 
@@ -56,12 +55,17 @@ def audit(result: NDArray[Any], image: NDArray[Any], hole: NDArray[np.bool_]) ->
     """Compare a result with its picture outside the hole.
 
     Args:
-        result: what an inpainting returned, (H, W) or (H, W, C).
-        image: what it was given, of the same shape and dtype.
-        hole: (H, W) bool, True where it was allowed to paint; wherever a soft mask is not all "keep".
+        result: the output of an inpainting, (H, W) or (H, W, C).
+        image: the input, of the same shape and dtype.
+        hole: (H, W) bool, True where painting was allowed, which includes the soft pixels of a mask.
     Raises:
-        InputError: pictures of different shape or dtype, NaN or infinity outside the hole, a hole that does not fit, is
-            empty, or is the whole picture.
+        InputError: pictures of different shape or dtype, NaN or infinity outside the hole, or a hole that has another
+            size, is empty, or is the whole picture.
+
+    >>> image = np.zeros((4, 4), dtype=np.uint8)
+    >>> hole = np.eye(4, dtype=bool)
+    >>> audit(image + 7 * hole.astype(np.uint8), image, hole).max_change
+    0.0
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -77,7 +81,7 @@ def audit(result: NDArray[Any], image: NDArray[Any], hole: NDArray[np.bool_]) ->
         max_change=float(change[kept].max()),
         changed=float((change[kept] > 0).any(axis=1).mean()),
         heatmap=heatmap,
-        # Distances of neighbours differ by 1 at most, so that no ring up to the last is empty.
+        # Distances of neighbours differ by at most 1, so no ring up to the last is empty.
         profile=np.bincount(rings, heatmap[kept]) / np.bincount(rings),
     )
 
@@ -86,18 +90,18 @@ def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = Fals
     """Compare a saved result with its picture outside the hole.
 
     Args:
-        result, image: image files of one size and mode, compared as displayed, in the mode's own values; palette
-            pictures as RGBA. A JPEG result has changed everywhere, for saving it changed it.
-        mask: white is repainted. A soft pixel, neither black nor white, may change and does not count.
-        keep_mask: the mask's white is kept instead.
+        result, image: image files of one size and mode, compared as displayed, in the values of the mode; palette
+            pictures as RGBA. In a JPEG result every pixel counts as changed by the compression.
+        mask: white is repainted. Soft pixels, neither black nor white, may change and are not counted.
+        keep_mask: white is kept instead.
     Raises:
-        InputError: see `audit`; files that cannot be read, of another size or mode, or in 16-bit colour.
+        InputError: see `audit`; or a file that cannot be read, has another size or mode, or has 16-bit colour.
     """
     (after, after_mode), (before, before_mode) = _pixels(result), _pixels(image)
     if after_mode != before_mode:
         raise InputError(
-            f"{result} has PIL mode {after_mode} and {image} {before_mode}: values of two modes cannot be compared to "
-            "the bit. Save the result in the picture's mode, or convert both."
+            f"{result} has PIL mode {after_mode} and {image} {before_mode}: values of two modes cannot be compared "
+            "exactly. Save the result in the mode of the image, or convert both."
         )
     masks: dict[str, File] = {"keep_mask" if keep_mask else "mask_image": mask}
     keep = read_keep(**masks, sizes=[before.shape[:2]])[0]
@@ -105,7 +109,7 @@ def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = Fals
 
 
 def _pixels(path: File) -> tuple[NDArray[Any], str]:
-    """(pixels as displayed, mode) of an image file."""
+    """Read an image file as (pixels as displayed, mode)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*16-bit colour")
         try:
@@ -121,24 +125,23 @@ def _pixels(path: File) -> tuple[NDArray[Any], str]:
 def _check(result: NDArray[Any], image: NDArray[Any], hole: NDArray[np.bool_]) -> None:
     if result.shape != image.shape or result.dtype != image.dtype:
         raise InputError(
-            f"A result of shape {result.shape} and dtype {result.dtype} for a picture of {image.shape} and "
-            f"{image.dtype}: they must be alike, pixel by pixel. A result that was resized or converted has changed "
-            "everywhere; save it as the picture was."
+            f"The result has shape {result.shape} and dtype {result.dtype}, but the picture has {image.shape} and "
+            f"{image.dtype}. Save the result without resizing or converting it."
         )
     if hole.dtype != bool or hole.shape != image.shape[:2]:
         raise InputError(
-            f"A hole of shape {hole.shape} and dtype {hole.dtype} for a picture of {image.shape[0]} x "
-            f"{image.shape[1]}: it is bool and of that size, True where it was painted. Threshold the mask."
+            f"The hole has shape {hole.shape} and dtype {hole.dtype}, but must be bool and {image.shape[0]} x "
+            f"{image.shape[1]}, True where the result was painted."
         )
     if hole.all() or not hole.any():
         raise InputError(
-            f"The hole is {'the whole picture' if hole.all() else 'empty'}: an audit takes pixels inside it and "
+            f"The hole is {'the whole picture' if hole.all() else 'empty'}, but an audit needs pixels inside and "
             "outside it. Check the mask and its polarity."
         )
     for name, picture in (("The result", result), ("The picture", image)):
         values = picture[~hole]
         if not np.isfinite(values).all():
             raise InputError(
-                f"{name} has {np.count_nonzero(~np.isfinite(values))} NaN or infinite values outside the hole: pixels "
-                "are finite numbers, and what is not cannot be compared."
+                f"{name} has {np.count_nonzero(~np.isfinite(values))} NaN or infinite values outside the hole, which "
+                "cannot be compared. Replace them."
             )

@@ -1,4 +1,4 @@
-"""How far one set of samples is from another, in any dimension."""
+"""Distances between two sets of samples, in any dimension."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ Others = Float[Tensor, "m d"]
 
 
 def energy_distance(first: Samples, second: Others, within_second: float | None = None) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, without bias: 0 in the mean for two sets of one distribution.
+    """Compute the unbiased energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|; its mean is 0 for equal distributions.
 
     Args:
-        first, second: (N, D) and (M, D) samples, two or more each; in any unit, which is the result's.
-        within_second: E|Y - Y'| where it is known already.
+        first, second: (N, D) and (M, D) samples, at least two each.
+        within_second: E|Y - Y'|, if it is known already.
+    Returns:
+        The distance, in the unit of the samples. It can be negative for sets of one distribution.
     Source:
         Szekely & Rizzo 2013 (J. Stat. Plan. Inference 143, 1249-1272), eq. 6, with the diagonal left out.
     """
@@ -29,16 +31,21 @@ def energy_distance(first: Samples, second: Others, within_second: float | None 
 
 
 def mean_distance(samples: Samples) -> float:
-    """E|X - X'| over distinct pairs of (N, D) samples."""
+    """Compute E|X - X'| over distinct pairs of (N, D) samples.
+
+    >>> mean_distance(torch.tensor([[0.0], [1.0], [3.0]]))
+    2.0
+    """
     return float(torch.pdist(samples).mean())
 
 
 def sliced_wasserstein(first: Samples, second: Samples, directions: int = 128, seed: int = 0) -> float:
-    """Root mean square over random directions of the 2-Wasserstein distance between projections.
+    """Compute the 2-Wasserstein distance between projections, as root mean square over random directions.
 
     Args:
-        first, second: (N, D) samples each, as many in both.
-        directions: how many; drawn from `seed`.
+        first, second: (N, D) samples each, the same number in both.
+        directions: number of directions.
+        seed: of the directions.
     Source:
         Bonneel et al. 2015 (J. Math. Imaging Vis. 51, 22-45), Sec. 3.
     """

@@ -1,4 +1,4 @@
-"""Is one way of filling better than another on the same holes? Paired differences with bootstrap intervals."""
+"""Paired differences between two methods on the same pictures, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Difference", "paired_difference"]
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences and its bootstrap interval, in the unit of what was compared.
+    """The mean of paired differences and its bootstrap interval, in the unit of the values compared.
 
     Attributes:
-        mean: of the first less the second.
-        low, high: the interval's ends.
+        mean: of first - second.
+        low, high: ends of the interval.
     """
 
     mean: float
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -37,18 +37,20 @@ def paired_difference(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """The mean of first - second over pictures, with a percentile bootstrap interval.
+    """Compute the mean of first - second over pictures, with a percentile bootstrap interval.
 
-    Pictures are resampled, not repetitions (seeds, masks) of one picture: those are not independent, and are averaged
-    before.
+    Pictures are resampled. Repetitions of a picture (seeds, masks) are not independent, so they are averaged first.
 
     Args:
-        first, second: (pictures, ...) a measure of the same pictures in two ways.
+        first, second: (pictures, ...) values of two methods on the same pictures.
         confidence: of the interval, in (0, 1).
-        resamples: of the bootstrap.
+        resamples: number of bootstrap samples.
         seed: of the bootstrap.
     Source:
         Efron & Tibshirani 1993, "An Introduction to the Bootstrap", Sec. 13.3.
+
+    >>> paired_difference(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0, 3.0]))
+    Difference(mean=1.0, low=1.0, high=1.0)
     """
     each = (first - second).reshape(len(first), -1).mean(axis=1)
     rng = np.random.default_rng(seed)

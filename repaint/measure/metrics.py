@@ -1,7 +1,7 @@
-"""How close a filled picture is to a reference, in the hole or outside it; and whether the rim of the hole shows.
+"""Metrics of filled pictures: error and similarity to a reference in a region, diversity, and visibility of the rim.
 
-All take numpy pictures, (H, W) or (H, W, C), of the library's own ranges unless `data_range` says otherwise: uint8 in
-[0, 255], uint16 in [0, 65535], floats in [0, 1]. A region is an (H, W) bool array; None is the whole picture.
+All take numpy pictures, (H, W) or (H, W, C). Unless `data_range` is given, uint8 lies in [0, 255], uint16 in [0, 65535]
+and floats in [0, 1]. A region is an (H, W) bool array; None is the whole picture.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repaint.checks import is_number, nearest, shown
 from repaint.errors import InputError
 from repaint.pictures.decoding import NUMPY_WHITE, check_range
 
@@ -34,7 +35,7 @@ __all__ = [
 Picture = NDArray[Any]
 Region = NDArray[np.bool_]
 
-# The window of Wang et al. 2004: a Gaussian of 1.5 pixels, cut off at 11 x 11.
+# The window of Wang et al. 2004: a Gaussian of 1.5 pixels, limited to 11 x 11.
 _SIGMA, _WINDOW = 1.5, 11
 _BACKBONES: dict[str, tuple[str, str]] = {
     "alex": ("alexnet", "AlexNet"),
@@ -45,23 +46,33 @@ LPIPS_NETS = tuple(_BACKBONES)
 
 
 def mse(image: Picture, reference: Picture, region: Region | None = None) -> float:
-    """Mean squared difference over a region's pixels and all channels, in squared units of the pictures.
+    """Compute the mean squared difference over the pixels of a region and all channels, in squared units.
 
+    Args:
+        image, reference, region: see the module.
     Raises:
-        InputError: pictures of different shape or dtype, a region that does not fit, or an empty one.
+        InputError: pictures of different shape or dtype, or a region that is empty or has another size.
+
+    >>> mse(np.array([[0, 2]], dtype=np.uint8), np.array([[0, 0]], dtype=np.uint8))
+    2.0
     """
     a, b = _pair(image, reference)
     return float(((a - b) ** 2)[_checked(region, a)].mean())
 
 
 def psnr(image: Picture, reference: Picture, region: Region | None = None, *, data_range: float | None = None) -> float:
-    """Peak signal-to-noise ratio over a region in dB, 10 log10(data_range^2 / mse); infinite for equal pixels.
+    """Compute the peak signal-to-noise ratio over a region in dB, 10 log10(data_range^2 / mse).
 
     Args:
         image, reference, region: see the module.
-        data_range: the value of white minus that of black; None is that of the dtype.
+        data_range: the value of white minus that of black; None: that of the dtype.
+    Returns:
+        A number of dB; infinity for equal pixels.
     Raises:
-        InputError: see `mse`; or values outside the dtype's range with no `data_range` given.
+        InputError: see `mse`; or values outside the range of the dtype without a `data_range`.
+
+    >>> round(psnr(np.full((8, 8), 0.5), np.full((8, 8), 0.6)), 6)
+    20.0
     """
     peak = _peak(image, reference, data_range)
     error = mse(image, reference, region)
@@ -69,17 +80,23 @@ def psnr(image: Picture, reference: Picture, region: Region | None = None, *, da
 
 
 def ssim(image: Picture, reference: Picture, region: Region | None = None, *, data_range: float | None = None) -> float:
-    """Structural similarity, the mean over a region of its map; 1 is equal, in [-1, 1].
+    """Compute the structural similarity, averaged over a region.
 
-    A pixel's value compares the 11 x 11 windows around it, so near the rim of a hole both sides count. Pixels whose
-    window leaves the picture are left out, as in the paper; the whole picture then scores what scikit-image says.
+    The value at a pixel compares the 11 x 11 windows around it, so near the rim of a hole both sides count. Pixels
+    whose window leaves the picture are excluded, as in the paper. For the whole picture this is scikit-image's value.
 
     Args:
         image, reference, region, data_range: see `psnr`.
+    Returns:
+        A number in [-1, 1]; 1 for equal pictures.
     Raises:
         InputError: see `psnr`; or no pixel of the region is 5 pixels away from the border of the picture.
     Source:
-        Wang et al. 2004, "Image quality assessment", eq. 13, with its Gaussian window; colours are averaged.
+        Wang et al. 2004, "Image quality assessment", eq. 13, with its Gaussian window; averaged over colours.
+
+    >>> picture = np.random.default_rng(0).random((16, 16))
+    >>> ssim(picture, picture)
+    1.0
     """
     from skimage.metrics import structural_similarity
 
@@ -91,8 +108,8 @@ def ssim(image: Picture, reference: Picture, region: Region | None = None, *, da
     counted = _checked(region, a) & inner
     if not counted.any():
         raise InputError(
-            f"SSIM in a picture of {a.shape[0]} x {a.shape[1]} pixels: no {_WINDOW} x {_WINDOW} window around a pixel "
-            "of the region lies inside. Use a larger picture, or psnr."
+            f"SSIM needs an {_WINDOW} x {_WINDOW} window around a pixel of the region inside the picture of "
+            f"{a.shape[0]} x {a.shape[1]} pixels. Use a larger picture, or psnr."
         )
     window: dict[str, Any] = {"gaussian_weights": True, "sigma": _SIGMA, "use_sample_covariance": False}
     _, values = structural_similarity(a, b, data_range=peak, channel_axis=2, full=True, **window)
@@ -100,28 +117,28 @@ def ssim(image: Picture, reference: Picture, region: Region | None = None, *, da
 
 
 def lpips(image: Picture, reference: Picture, region: Region | None = None, *, net: str = "alex") -> float:
-    """Learned perceptual distance; 0 is equal, lower is closer.
+    """Compute the learned perceptual distance LPIPS; 0 for equal pictures, lower is closer.
 
     Args:
         image, reference: (H, W, 3), see the module.
-        region: mean of the distance map over these pixels. None is the published number, the mean over the features
-            of each layer, which is close to but not the mean of that map.
-        net: "alex" (what papers report), "vgg" or "squeeze".
+        region: averages the distance map over these pixels. None is the published number, the mean over the features
+            of each layer, which is close but not equal to the mean of the map.
+        net: "alex" (as papers report), "vgg" or "squeeze".
     Raises:
-        InputError: see `psnr`; a picture that is not RGB; another net; or weights that are not on this machine: they
-            are never fetched here, and never random.
+        InputError: see `psnr`; or a picture is not RGB, the net is unknown, or its weights are not on this computer.
+            They are never downloaded here.
     Source:
-        Zhang et al. 2018 (arXiv 1801.03924), version 0.1 of its weights.
+        Zhang et al. 2018 (arXiv 1801.03924), version 0.1 of the weights.
     """
     import torch
 
     if net not in _BACKBONES:
-        raise InputError(f"LPIPS with net {net!r}: it is one of {', '.join(_BACKBONES)}. Choose one.")
+        raise InputError(f"net={shown(net)} must be one of {', '.join(_BACKBONES)}.{nearest(net, _BACKBONES)}")
     peak = _peak(image, reference, None)
     a, b = _pair(image, reference)
     where = _checked(region, a)
     if a.shape[2] != 3:
-        raise InputError(f"LPIPS of a picture with {a.shape[2]} channels: its networks see RGB. Convert it first.")
+        raise InputError(f"LPIPS needs RGB, but the picture has {a.shape[2]} channels. Convert it to RGB.")
     model = _lpips_model(net, spatial=region is not None)
     x, y = (torch.from_numpy(picture.transpose(2, 0, 1)[None] / peak * 2 - 1).float() for picture in (a, b))
     try:
@@ -129,16 +146,18 @@ def lpips(image: Picture, reference: Picture, region: Region | None = None, *, n
             distance = model(x, y)[0, 0].double().numpy()
     except RuntimeError as error:
         raise InputError(
-            f"LPIPS with net {net!r} of {a.shape[0]} x {a.shape[1]} pixels: {error}. The network needs larger pictures."
+            f"LPIPS with net {net!r} failed for {a.shape[0]} x {a.shape[1]} pixels: {error}. Use a larger picture."
         ) from error
     return float(distance[where].mean() if region is not None else distance.mean())
 
 
 def lpips_backbone(net: str) -> tuple[Path, str]:
-    """Where the ImageNet backbone of an LPIPS network lies once it was fetched, and how to fetch it.
+    """Locate the ImageNet backbone of an LPIPS network.
 
     Args:
         net: one of `LPIPS_NETS`.
+    Returns:
+        The path of the downloaded file, which may not exist yet, and a sentence with the command that downloads it.
     """
     import torch
     import torchvision
@@ -151,46 +170,47 @@ def lpips_backbone(net: str) -> tuple[Path, str]:
 
 @lru_cache
 def _lpips_model(net: str, spatial: bool) -> Any:
-    """The network with its ImageNet backbone, from the cache of torch hub alone."""
+    """Load the network with its ImageNet backbone, from the cache of torch hub only."""
     from lpips import LPIPS
 
     file, command = lpips_backbone(net)
     if not file.is_file():
-        raise InputError(
-            f"LPIPS with net {net!r} without its backbone, {file}: a random one would measure nothing. {command}"
-        )
+        raise InputError(f"LPIPS with net {net!r} needs the backbone {file}, which is missing. {command}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # LPIPS asks torchvision by an argument that has a new name since
+        warnings.simplefilter("ignore")  # LPIPS uses a deprecated argument of torchvision
         return LPIPS(net=net, spatial=spatial, verbose=False)
 
 
 def diversity(images: Sequence[Picture] | Picture, region: Region | None = None) -> float:
-    """How different several results for one hole are: the root mean square difference of two, mean over all pairs.
+    """Compute how much results for one hole differ: the root mean square difference, averaged over all pairs.
 
     Args:
-        images: two or more, (N, H, W, C) or a list.
+        images: at least two results, (N, H, W, C) or a list.
         region: see the module.
     Returns:
-        As a share of the dtype's range, in [0, 1]; 0 where all are equal.
+        A share of the range of the dtype, in [0, 1]; 0 if all are equal.
     Raises:
-        InputError: see `psnr`; or fewer than two results.
+        InputError: see `psnr`; or there are fewer than two results.
+
+    >>> diversity([np.zeros((2, 2)), np.full((2, 2), 0.5)])
+    0.5
     """
     if len(images) < 2:
-        raise InputError(f"Diversity of {len(images)} results: it takes two or more. Paint the hole again.")
+        raise InputError(f"Diversity needs at least 2 results, not {len(images)}. Fill the hole with several seeds.")
     pairs = list(combinations(images, 2))
     return float(np.mean([np.sqrt(mse(a, b, region)) / _peak(a, b, None) for a, b in pairs]))
 
 
 def seam_contrast(image: Picture, hole: Region, near: int = 4) -> float:
-    """How much the rim of a hole shows: 1 is like the rest, 2 is twice as rough across the rim as beside it.
+    """Compute how visible the rim of a hole is: the ratio of the two numbers of `rim_gradients`.
 
-    The ratio of the two numbers of `rim_gradients`. It needs no reference. A picture may have an edge where the rim
-    runs, so compare with the ratio of the true picture, or pool `rim_gradients` over many.
+    1 is as rough across the rim as beside it, 2 is twice as rough. No reference is needed. A picture may have an edge
+    at the rim, so compare with the ratio of the true picture, or pool `rim_gradients` over many pictures.
 
     Args:
         image, hole, near: see `rim_gradients`.
     Returns:
-        In [0, infinity]; 1 where both numbers are 0.
+        A ratio in [0, infinity]; 1 if both numbers are 0.
     """
     across, beside = rim_gradients(image, hole, near)
     if beside == 0:
@@ -199,32 +219,32 @@ def seam_contrast(image: Picture, hole: Region, near: int = 4) -> float:
 
 
 def rim_gradients(image: Picture, hole: Region, near: int = 4) -> tuple[float, float]:
-    """Mean absolute difference of neighbouring pixels across the rim of a hole, and of those beside it.
+    """Compute the mean absolute difference of neighbouring pixels across the rim of a hole, and beside the rim.
 
-    Neighbours are above each other or side by side; differences are averaged over channels. A pair is across the rim
-    if one of its pixels is kept and the other is in the hole. A pair is beside the rim if both are kept or both in the
-    hole, and both lie within `near` pixels (Euclidean) of the nearest pixel of the other kind. The mean beside is
-    taken for each of the two directions, and the two are weighted by their numbers of pairs across: a picture that is
-    rougher in one direction has a contrast of 1 at any rim.
+    Neighbours are vertical or horizontal; differences are averaged over channels. A pair is across the rim if one of
+    the pixels is kept and the other is in the hole. A pair is beside the rim if both are kept or both are in the hole,
+    and both lie within `near` pixels (Euclidean) of the nearest pixel of the other kind. The mean beside the rim is
+    computed for each direction, weighted by the number of pairs across the rim in that direction: a picture that is
+    rougher in one direction then has a contrast of 1 at any rim.
 
     Args:
         image: (H, W) or (H, W, C), in any units.
-        hole: (H, W), True where it was repainted.
+        hole: (H, W) bool, True where the picture was repainted.
         near: in pixels, at least 2.
     Returns:
         (across, beside), in the units of the picture.
     Raises:
-        InputError: a hole that does not fit, one without a rim, one of lines or dots one pixel wide beside kept ones
-            as thin, or `near` below 2.
+        InputError: the hole has another size or no rim, hole and kept pixels alternate in lines or dots one pixel
+            wide, or `near` is below 2.
     """
     from scipy.ndimage import distance_transform_edt
 
-    if not near >= 2:
-        raise InputError(f"near {near}: from 2 pixels on there are pairs that cross as the rim does. Raise it.")
+    if not (is_number(near) and near >= 2):
+        raise InputError(f"near={shown(near)} must be at least 2 (pixels on each side of the rim).")
     pixels, _ = _pair(image, image)
     _checked(hole, pixels)
     if hole.all():
-        raise InputError("The hole is the whole picture: without kept pixels it has no rim. Give a smaller one.")
+        raise InputError("The hole is the whole picture, so it has no rim. Give a smaller hole.")
     depth = np.where(hole, distance_transform_edt(hole), distance_transform_edt(~hole))
     totals = np.zeros(3)  # pairs across, the sum of their differences, what they would sum up to beside the rim
     for values, inside, far in ((pixels, hole, depth), (pixels.swapaxes(0, 1), hole.T, depth.T)):
@@ -235,8 +255,8 @@ def rim_gradients(image: Picture, hole: Region, near: int = 4) -> tuple[float, f
             continue
         if not beside.any():
             raise InputError(
-                f"Within {near} pixels of the rim no two neighbours are alike in a direction that crosses it: there is "
-                "nothing to compare with. Lines and dots one pixel wide have no such number."
+                f"Rim gradients need neighbours on the same side within {near} pixels of the rim, which a hole of "
+                "lines or dots one pixel wide does not have. Give a wider hole."
             )
         count = np.count_nonzero(across)
         totals += count, difference[across].sum(), count * difference[beside].mean()
@@ -244,42 +264,41 @@ def rim_gradients(image: Picture, hole: Region, near: int = 4) -> tuple[float, f
 
 
 def _pair(image: Picture, reference: Picture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as (H, W, C) float64."""
+    """Convert both pictures to (H, W, C) float64."""
     if image.shape != reference.shape or image.dtype != reference.dtype:
         raise InputError(
-            f"A picture of shape {image.shape} and dtype {image.dtype} against one of {reference.shape} and "
-            f"{reference.dtype}: they must be alike. Convert one of them."
+            f"The picture has shape {image.shape} and dtype {image.dtype}, but the reference has {reference.shape} and "
+            f"{reference.dtype}. Convert one of them."
         )
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise InputError(
-            f"A picture of shape {image.shape}: it must be (H, W) or (H, W, C), without empty axes. Compare the "
-            "pictures of a batch one by one."
+            f"The picture has shape {image.shape}, but must be (H, W) or (H, W, C), not empty. Compare the pictures of "
+            "a batch one by one."
         )
     a, b = (picture.reshape(*picture.shape[:2], -1).astype(np.float64) for picture in (image, reference))
     return a, b
 
 
 def _checked(region: Region | None, picture: NDArray[np.float64]) -> Region:
-    """The region, once it fits; all of the picture for None."""
+    """Return the region, once it is checked; None becomes the whole picture."""
     if region is None:
         return np.ones(picture.shape[:2], dtype=bool)
     if region.dtype != bool or region.shape != picture.shape[:2] or not region.any():
         raise InputError(
-            f"A region of shape {region.shape}, dtype {region.dtype} and {np.count_nonzero(region)} pixels for a "
-            f"picture of {picture.shape[0]} x {picture.shape[1]}: it is bool, of that size, with some pixel True. "
-            "Threshold the mask, or leave an empty one out."
+            f"The region has shape {region.shape}, dtype {region.dtype} and {np.count_nonzero(region)} pixels, but "
+            f"must be bool, {picture.shape[0]} x {picture.shape[1]} and not empty. Use None for the whole picture."
         )
     return region
 
 
 def _peak(image: Picture, reference: Picture, data_range: float | None) -> float:
-    """The data range: as given, or the dtype's own."""
+    """Return the data range as given, or that of the dtype."""
     if data_range is not None:
-        if not 0 < data_range < float("inf"):
-            raise InputError(f"data_range {data_range}: it is white minus black, above 0. Correct it.")
+        if not (is_number(data_range) and 0 < data_range < float("inf")):
+            raise InputError(f"data_range={shown(data_range)} must be positive and finite (white minus black).")
         return data_range
     if image.dtype.name not in NUMPY_WHITE:
-        raise InputError(f"A picture of dtype {image.dtype} has no range of its own: pass data_range=.")
+        raise InputError(f"A picture of dtype {image.dtype} has no standard range. Pass data_range.")
     for name, picture in (("The picture", image), ("The reference", reference)):
         check_range(picture, NUMPY_WHITE[image.dtype.name], name)
     return NUMPY_WHITE[image.dtype.name]

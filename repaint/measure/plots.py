@@ -1,4 +1,4 @@
-"""Pictures about pictures: before/after strips, curves and heatmaps."""
+"""Plots of pictures, audits and walks. Matplotlib is imported when a plot is drawn."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ PLOTS = (".png", ".svg", ".pdf")
 
 
 def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], scale: int = 2) -> Image.Image:
-    """Equal tiles in a grid with a title over each column.
+    """Arrange tiles of equal size in a grid with a title above each column.
 
     Args:
-        rows: tiles of one size, (H, W, 3) uint8; every row has len(titles) of them.
-        titles: one a column.
-        scale: whole-number magnification; pixels stay sharp.
+        rows: tiles of one size, (H, W, 3) uint8; each row has len(titles) tiles.
+        titles: one per column.
+        scale: integer magnification; pixels stay sharp.
     """
     height, width = (side * scale for side in rows[0][0].shape[:2])
     size = len(titles) * (width + GAP) + GAP, HEADER + len(rows) * (height + GAP)
@@ -53,7 +53,7 @@ def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], sc
 
 
 def heatmaps(audits: Mapping[str, Audit]) -> Figure:
-    """Where kept pixels changed and how much, side by side on one scale; the hole is grey.
+    """Plot where and how much kept pixels changed, side by side on one colour scale; the hole is grey.
 
     Args:
         audits: title to audit.
@@ -65,15 +65,15 @@ def heatmaps(audits: Mapping[str, Audit]) -> Figure:
     return figure
 
 
-def changes_plot(its: Audit) -> Figure:
-    """One audit: the heatmap, and beside it the mean change by distance from the hole."""
+def changes_plot(audit: Audit) -> Figure:
+    """Plot the heatmap of an audit, and the mean change over the distance from the hole."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     parts: Any = figure.subfigures(1, 2)
-    draw_heatmaps(parts[0], {"outside the hole": its})
+    draw_heatmaps(parts[0], {"outside the hole": audit})
     axes = parts[1].subplots()
-    axes.plot(range(1, len(its.profile) + 1), its.profile, color="#33608c", marker="o", markersize=3)
+    axes.plot(range(1, len(audit.profile) + 1), audit.profile, color="#33608c", marker="o", markersize=3)
     axes.set(xlabel="distance from the hole, pixels", ylabel="mean change")
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,7 +81,7 @@ def changes_plot(its: Audit) -> Figure:
 
 
 def walk_plot(walk: JumpSchedule) -> Figure:
-    """Noise level over transition, as the paper draws its schedule (Lugmayr et al. 2022, supplement)."""
+    """Plot the noise level over transitions, as in the supplement of Lugmayr et al. 2022."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
@@ -90,24 +90,24 @@ def walk_plot(walk: JumpSchedule) -> Figure:
 
 
 def draw_heatmaps(figure: Any, audits: Mapping[str, Audit]) -> None:
-    """On a figure or a part of one."""
+    """Draw heatmaps on a figure or subfigure; see `heatmaps`."""
     import matplotlib as mpl
 
-    # Where nothing changed anywhere, a scale of any height shows zero as black.
-    top = max(float(np.nanmax(its.heatmap)) for its in audits.values()) or 1.0
+    # If nothing changed, any scale shows zero as black.
+    top = max(float(np.nanmax(audit.heatmap)) for audit in audits.values()) or 1.0
     colours = mpl.colormaps["inferno"].with_extremes(bad="0.6")
     grid = figure.subplots(1, len(audits), squeeze=False)[0]
-    for axes, (title, its) in zip(grid, audits.items(), strict=True):
-        shown = axes.imshow(its.heatmap, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
-        axes.set(title=f"{title}, MSE {its.mse:.3g}", xticks=[], yticks=[])
+    for axes, (title, audit) in zip(grid, audits.items(), strict=True):
+        shown = axes.imshow(audit.heatmap, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
+        axes.set(title=f"{title}, MSE {audit.mse:.3g}", xticks=[], yticks=[])
     figure.colorbar(shown, ax=list(grid), label="change of kept pixels, mean over channels")
 
 
 def check_plot(path: Path) -> None:
-    """Refuse, before any work is done, a file that `save_plot` could not write.
+    """Refuse a file that `save_plot` cannot write, before any work is done.
 
     Raises:
-        InputError: a suffix that is no plot's, a missing folder, or a path that is a folder.
+        InputError: the suffix is not .png, .svg or .pdf, the folder is missing, or the path is a folder.
     """
     if path.suffix.lower() not in PLOTS:
         raise InputError(f"Cannot write {path}: a plot is a .png, .svg or .pdf file. Change the suffix.")
@@ -115,10 +115,10 @@ def check_plot(path: Path) -> None:
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all.
+    """Write a figure atomically.
 
     Args:
-        figure: of matplotlib.
+        figure: a matplotlib figure.
         path: a .png, .svg or .pdf file.
     Raises:
         InputError: see `check_plot`.

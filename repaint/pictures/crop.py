@@ -57,7 +57,8 @@ class Crop:
             whole_number("size", self.size, 1, hint="None uses the prior's preferred size")
         if not (is_number(self.context) and 0 <= self.context < math.inf):
             raise InputError(
-                f"context={shown(self.context)} must be finite and at least 0 (a share of the hole's size; usually 0.5)."
+                f"context={shown(self.context)} must be finite and at least 0 "
+                "(a share of the hole's size; usually 0.5)."
             )
 
 

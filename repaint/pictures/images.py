@@ -1,8 +1,8 @@
 """Conversion between images (files, PIL, numpy, tensors) and float tensors in [-1, 1].
 
-A `Picture` stores the original image: pixels, mode, dtype, palette, alpha, EXIF and ICC. `tensor` gives the input of the
-model, `compose` inserts the model's result into the holes without changing a kept pixel, and `output` converts back to
-the original kind of image.
+A `Picture` stores the original image: pixels, mode, dtype, palette, alpha, EXIF and ICC. `tensor` gives the input of
+the model, `compose` inserts the model's result into the holes without changing a kept pixel, and `output` converts back
+to the original kind of image.
 """
 
 from __future__ import annotations

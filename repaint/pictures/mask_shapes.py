@@ -86,7 +86,7 @@ def circle(height: int, width: int, radius: float = 0.25) -> Keep:
     """
     hole = _blank(height, width)
     if not (is_number(radius) and radius > 0):
-        raise InputError(f"radius={shown(radius)} must be above 0 (a share of the shorter side, such as 0.25).")
+        raise InputError(f"radius={shown(radius)} must be positive (a share of the shorter side, such as 0.25).")
     rows, columns = np.ogrid[:height, :width]
     distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
     hole |= distance <= max(radius * min(height, width), distance.min())

@@ -107,7 +107,7 @@ def _read(item: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64
     if isinstance(item, Tensor):
         return _from_tensor(item, name)
     raise InputError(
-        f"{name} is a {type(item).__name__}: allowed are a path, a PIL image, a numpy array, a tensor, or a list of these."
+        f"{name} is a {type(item).__name__}: allowed are paths, PIL images, numpy arrays, tensors, or a list of these."
     )
 
 

@@ -1,4 +1,4 @@
-"""Paired comparisons: the interval must cover what it claims to, and repetitions must not count as evidence."""
+"""Paired differences: coverage of the interval, and averaging of repetitions."""
 
 from __future__ import annotations
 

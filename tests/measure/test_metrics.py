@@ -1,4 +1,4 @@
-"""What results are judged by: regions are respected, and every number is one that can be computed by hand."""
+"""Metrics of results, checked against values computed by hand and against scikit-image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def inside(size: tuple[int, int], top: int, bottom: int, left: int, right: int) 
 
 
 def test_mse_and_psnr_by_hand() -> None:
-    """If this fails, errors are summed over other pixels, overflow in uint8, or are measured against another white."""
+    """Errors are summed over other pixels, overflow in uint8, or are measured against another white."""
     a = np.zeros((2, 2), np.uint8)
     b = np.array([[0, 255], [10, 20]], np.uint8)
     assert mse(a, b) == mse(b, a) == (255**2 + 10**2 + 20**2) / 4
@@ -44,7 +44,7 @@ def test_mse_and_psnr_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 def test_mse_and_psnr_of_whole_pictures_are_those_of_scikit_image(dtype: str) -> None:
-    """If this fails, our numbers cannot be set beside anybody else's."""
+    """Our numbers cannot be set beside anybody else's."""
     white = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
     a, b = ((noise(9, 7, 3, seed=seed) / 255 * white).astype(dtype) for seed in (1, 2))
     assert mse(a, b) == pytest.approx(mean_squared_error(a, b), rel=1e-6)  # scikit-image computes in float32
@@ -58,7 +58,7 @@ WINDOW: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_co
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ssim_of_whole_pictures_is_that_of_scikit_image(channels: int) -> None:
-    """If this fails, our SSIM is another function than the one that papers report."""
+    """Our SSIM is another function than the one that papers report."""
     a, b = (noise(20, 17, channels, seed=seed) for seed in (1, 2))
     expected = structural_similarity(a, b, data_range=255, channel_axis=2, **WINDOW)
     assert ssim(a, b) == pytest.approx(expected, abs=1e-12)
@@ -67,7 +67,7 @@ def test_ssim_of_whole_pictures_is_that_of_scikit_image(channels: int) -> None:
 
 
 def test_ssim_of_flat_pictures_by_hand() -> None:
-    """If this fails, the constants of SSIM, or its data range, are others than in the paper."""
+    """The constants of SSIM, or its data range, are others than in the paper."""
     a, b = np.full((16, 16), 0.2), np.full((16, 16), 0.6)
     luminance = (2 * 0.2 * 0.6 + 0.01**2) / (0.2**2 + 0.6**2 + 0.01**2)
     assert ssim(a, b) == pytest.approx(luminance, abs=1e-9)
@@ -76,7 +76,7 @@ def test_ssim_of_flat_pictures_by_hand() -> None:
 
 
 def test_ssim_of_a_region_sees_no_farther_than_its_windows() -> None:
-    """If this fails, SSIM outside a hole depends on the hole, and a poor filling hides in an untouched picture."""
+    """SSIM outside a hole depends on the hole, and a poor filling hides in an untouched picture."""
     a = noise(40, 40, 3)
     hole = inside((40, 40), 0, 40, 20, 40)
     b = np.where(hole[..., None], 255 - a, a)
@@ -90,7 +90,7 @@ def test_ssim_of_a_region_sees_no_farther_than_its_windows() -> None:
 
 
 def test_a_step_at_the_rim_by_hand() -> None:
-    """If this fails, the contrast counts other pairs than it says."""
+    """The contrast counts other pairs than it says."""
     image = np.tile(np.array([0, 1, 2, 3, 9, 10, 11, 12.0]), (4, 1))  # one more a pixel, but six at the rim
     hole = inside((4, 8), 0, 4, 4, 8)
     assert rim_gradients(image, hole) == (6, 1)
@@ -100,7 +100,7 @@ def test_a_step_at_the_rim_by_hand() -> None:
 
 
 def test_only_pairs_near_the_rim_count() -> None:
-    """If this fails, a rough corner far away hides a seam."""
+    """A rough corner far away hides a seam."""
     image = np.array([[100, 0, 0, 1, 3, 4, 5, 6.0]])
     hole = inside((1, 8), 0, 1, 4, 8)
     # Depths 4 3 2 1 | 1 2 3 4. Beside, within 2: |0 - 1|, |3 - 4|; within 3: 0, 1, 1, 1; within 4: 100, 0, 1, 1, 1, 1.
@@ -110,7 +110,7 @@ def test_only_pairs_near_the_rim_count() -> None:
 
 
 def test_directions_are_weighted_like_the_rim() -> None:
-    """If this fails, a picture that is rough in one direction alone has a seam at every rim across it."""
+    """A picture that is rough in one direction alone has a seam at every rim across it."""
     image = np.tile(np.array([0.0, 5.0]), (16, 8))  # 5 across, 0 down
     for hole in (inside((16, 16), 4, 9, 5, 12), inside((16, 16), 0, 16, 8, 16), inside((16, 16), 0, 8, 0, 16)):
         assert seam_contrast(image, hole) == 1
@@ -119,7 +119,7 @@ def test_directions_are_weighted_like_the_rim() -> None:
 
 
 def test_noise_has_no_seam_and_a_smooth_filling_has() -> None:
-    """If this fails, the contrast of a picture without a seam is not 1, and its size means nothing."""
+    """The contrast of a picture without a seam is not 1, and its size means nothing."""
     hole = inside((200, 200), 50, 150, 50, 150)
     image = noise(200, 200, 3)
     # About 400 x 3 independent differences across the rim, each with a relative spread of 0.7: 2 %.
@@ -129,7 +129,7 @@ def test_noise_has_no_seam_and_a_smooth_filling_has() -> None:
 
 
 def test_flat_pictures() -> None:
-    """If this fails, a white wall gives NaN."""
+    """A white wall gives NaN."""
     hole = inside((8, 8), 2, 6, 2, 6)
     assert seam_contrast(np.ones((8, 8)), hole) == 1
     assert seam_contrast(np.where(hole, 0.0, 1.0), hole) == np.inf
@@ -151,16 +151,19 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
 def test_lpips_never_uses_a_random_backbone(hub: Path, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, LPIPS downloads half a gigabyte unasked, or reports the distance of random features."""
+    """LPIPS downloads half a gigabyte unasked, or reports the distance of random features."""
     builder = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}[net]
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("downloads"))
-    with pytest.raises(InputError, match=rf"without its backbone, .*Fetch it once: python -c .*models\.{builder}\("):
+    with pytest.raises(
+        InputError,
+        match=rf"needs the backbone .*, which is missing\. Fetch it once: python -c .*models\.{builder}\(",
+    ):
         lpips(noise(64, 64, 3), noise(64, 64, 3), net=net)
     assert list(hub.iterdir()) == []
 
 
 def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
-    """If this fails, LPIPS does not find the weights that its own error message fetches, or ignores the region."""
+    """LPIPS does not find the weights that its own error message fetches, or ignores the region."""
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
     with torch.random.fork_rng(devices=[]):
@@ -174,7 +177,7 @@ def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
     assert whole > 0
     assert within > 3 * outside  # what is left outside is the reach of the features
     assert lpips(a / 255, b / 255, net="squeeze") == pytest.approx(whole, rel=1e-4)  # float32
-    with pytest.raises(InputError, match=r"of 4 x 4 pixels: .*The network needs larger pictures"):
+    with pytest.raises(InputError, match=r"failed for 4 x 4 pixels: .*Use a larger picture"):
         lpips(a[:4, :4], b[:4, :4], net="squeeze")
 
 
@@ -186,45 +189,54 @@ def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
     [
         (
             lambda a: mse(a, a[:5]),
-            r"A picture of shape \(9, 9, 3\) and dtype uint8 against one of \(5, 9, 3\) and uint8",
+            r"The picture has shape \(9, 9, 3\) and dtype uint8, but the reference has \(5, 9, 3\) and uint8",
         ),
-        (lambda a: mse(a, a / 255), r"dtype uint8 against one of \(9, 9, 3\) and float64: they must be alike"),
-        (lambda a: mse(a[None], a[None]), r"A picture of shape \(1, 9, 9, 3\): it must be \(H, W\) or \(H, W, C\)"),
-        (lambda a: mse(a, a, a[..., 0]), r"A region of shape \(9, 9\), dtype uint8 .*it is bool, of that size"),
-        (lambda a: mse(a, a, np.ones((8, 9), bool)), r"A region of shape \(8, 9\)"),
+        (lambda a: mse(a, a / 255), r"dtype uint8, but the reference has \(9, 9, 3\) and float64\. Convert one"),
+        (lambda a: mse(a[None], a[None]), r"The picture has shape \(1, 9, 9, 3\), but must be \(H, W\) or \(H, W, C\)"),
+        (
+            lambda a: mse(a, a, a[..., 0]),
+            r"The region has shape \(9, 9\), dtype uint8 .*must be bool, 9 x 9 and not empty",
+        ),
+        (lambda a: mse(a, a, np.ones((8, 9), bool)), r"The region has shape \(8, 9\)"),
         (
             lambda a: psnr(a, a, np.zeros((9, 9), bool)),
-            r"and 0 pixels for a picture of 9 x 9: .*leave an empty one out",
+            r"and 0 pixels, but must be bool, 9 x 9 and not empty\. Use None for the whole picture",
         ),
         (
             lambda a: psnr(a.astype(float), a.astype(float)),
             r"The picture has values from .*Map \[0, 255\] with x / 255",
         ),
         (lambda a: psnr(a / 255, a.astype(float)), r"The reference has values from"),
-        (lambda a: psnr(a.astype(int), a.astype(int)), r"dtype int64 has no range of its own: pass data_range="),
-        (lambda a: psnr(a, a, data_range=0), r"data_range 0: it is white minus black, above 0"),
-        (lambda a: ssim(a, a), r"SSIM in a picture of 9 x 9 pixels: no 11 x 11 window around a pixel of the region"),
-        (lambda a: seam_contrast(a, np.zeros((9, 9), bool)), r"A region of .* and 0 pixels"),
-        (lambda a: seam_contrast(a, np.ones((9, 9), bool)), r"The hole is the whole picture: .*it has no rim"),
+        (lambda a: psnr(a.astype(int), a.astype(int)), r"dtype int64 has no standard range\. Pass data_range\."),
+        (lambda a: psnr(a, a, data_range=0), r"data_range=0 must be positive and finite \(white minus black\)"),
+        (
+            lambda a: ssim(a, a),
+            r"SSIM needs an 11 x 11 window around a pixel of the region inside the picture of 9 x 9",
+        ),
+        (lambda a: seam_contrast(a, np.zeros((9, 9), bool)), r"The region has .* and 0 pixels"),
+        (lambda a: seam_contrast(a, np.ones((9, 9), bool)), r"The hole is the whole picture, so it has no rim"),
         (
             lambda a: seam_contrast(a, inside((9, 9), 3, 6, 3, 6), near=1),
-            r"near 1: from 2 pixels on there are pairs that cross as the rim does\. Raise it",
+            r"near=1 must be at least 2 \(pixels on each side of the rim\)",
         ),
-        (lambda a: lpips(a, a, net="alexnet"), r"LPIPS with net 'alexnet': it is one of alex, vgg, squeeze"),
-        (lambda a: lpips(a[..., :2], a[..., :2]), r"LPIPS of a picture with 2 channels: its networks see RGB"),
+        (
+            lambda a: lpips(a, a, net="alexnet"),
+            r"net='alexnet' must be one of alex, vgg, squeeze\. Did you mean 'alex'",
+        ),
+        (lambda a: lpips(a[..., :2], a[..., :2]), r"LPIPS needs RGB, but the picture has 2 channels"),
     ],
 )
 def test_misuse(unchecked: None, call: Any, message: str) -> None:
-    """If this fails, pictures, regions or ranges that do not fit give a number that means nothing."""
+    """Pictures, regions or ranges that do not fit give a number that means nothing."""
     with pytest.raises(InputError, match=message):
         call(noise(9, 9, 3))
 
 
 def test_lines_one_pixel_wide_have_no_contrast() -> None:
-    """If this fails, a mask of alternating lines gives a number without anything to compare with."""
+    """A mask of alternating lines gives a number without anything to compare with."""
     lines = np.zeros((8, 8), dtype=bool)
     lines[::2] = True
-    with pytest.raises(InputError, match=r"Lines and dots one pixel wide have no such number"):
+    with pytest.raises(InputError, match=r"lines or dots one pixel wide does not have\. Give a wider hole"):
         seam_contrast(noise(8, 8, 3), lines)
 
 
@@ -236,5 +248,5 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     hole[0, 0] = True
     flat[:, 1:] = 7
     assert diversity(list(flat), hole) == pytest.approx((0.2 + 1.0 + 0.8) / 3)
-    with pytest.raises(InputError, match="Diversity of 1 results"):
+    with pytest.raises(InputError, match="Diversity needs at least 2 results, not 1"):
         diversity(flat[:1])

@@ -35,7 +35,7 @@ def test_patches_are_those_inside_the_region():
 
 
 def test_roughness_by_hand() -> None:
-    """If this fails, a smooth fill is called rough, or a flat one divides by zero."""
+    """A smooth fill is called rough, or a flat one divides by zero."""
     ramp = np.repeat(np.arange(12, dtype=np.uint8)[None, :, None], 12, axis=0).repeat(3, axis=2)
     everywhere = np.ones((12, 12), dtype=bool)
     assert roughness(ramp * 3, ramp, everywhere) == pytest.approx(3, rel=1e-12)

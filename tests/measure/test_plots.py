@@ -1,4 +1,4 @@
-"""Plots of the audit: what is drawn is what was measured."""
+"""Plots of audits: the drawn values are the measured ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def changed(by: int) -> Audit:
 
 @pytest.mark.parametrize(("changes", "top"), [((6, 30), 30), ((0, 0), 1)])
 def test_heatmaps_share_a_scale(changes: tuple[int, int], top: float) -> None:
-    """If this fails, a change of 6 looks like one of 30, or an exact result cannot be drawn."""
+    """A change of 6 looks like a change of 30, or an exact result cannot be drawn."""
     first, second, _colours = heatmaps({"a": changed(changes[0]), "b": changed(changes[1])}).axes
     for axes, change in zip((first, second), changes, strict=True):
         (shown,) = axes.images
@@ -40,7 +40,7 @@ def test_heatmaps_share_a_scale(changes: tuple[int, int], top: float) -> None:
 
 
 def test_curves_and_their_trend_lines() -> None:
-    """If this fails, a line is drawn through other points, or stands under another name."""
+    """A line is drawn through the wrong points, or has the wrong label."""
     rows = [AuditRow(s, r, 0.1, r * r + s, 9, 1, 1) for s in (0.5, 1.0) for r in (1.0, 2.0, 3.0, 4.0)]
     none = [AuditRow(0.5, r, 0.1, 0, 0, 0, 0) for r in (1.0, 2.0, 3.0)]
     axes = audit_plot({"ours": none, "theirs": rows}, {"a": changed(1)}).subfigs[0].axes[0]
@@ -53,7 +53,7 @@ def test_curves_and_their_trend_lines() -> None:
 
 
 def test_an_older_plot_survives_a_failure(tmp_path: Path) -> None:
-    """If this fails, a plot is written in place, and an interruption costs the old one."""
+    """A plot is written in place, and an interruption destroys the old file."""
 
     class Broken:
         def savefig(self, path: Path, **_: object) -> None:

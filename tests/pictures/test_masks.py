@@ -149,7 +149,7 @@ def test_few_columns_do_not_look_like_channels() -> None:
         ),
         ([HARD, HARD], r"mask_image has 2 masks for 1 images\. Give one for all or one for each"),
         ([], r"mask_image has 0 masks for 1 images"),
-        (5, r"mask_image is a int: allowed are a path"),
+        (5, r"mask_image is a int: allowed are paths"),
         (
             Image.fromarray(np.stack([HARD, HARD, 255 - HARD], 2)),
             r"mask_image has colours: a mask is grey.*convert\('L'\)",
@@ -335,7 +335,7 @@ def test_seeds_choose_the_strokes(name: str) -> None:
         ("alternating_lines", {"cell": 2}, r"Mask alternating_lines has no option 'cell'; its options: none"),
         ("box", {"share": 50}, r"share=50 must lie in \(0, 1\] \(a fraction, not a percentage\)\."),
         ("box", {"top": 60}, r"A box of 32 x 32 pixels at row 60, column 16 must lie inside the mask of 64 x 64"),
-        ("circle", {"radius": 0}, r"radius=0 must be above 0 \(a share of the shorter side"),
+        ("circle", {"radius": 0}, r"radius=0 must be positive \(a share of the shorter side"),
         ("half", {"side": "lft"}, r"side='lft' must be one of left, right, top, bottom\. Did you mean 'left'\?"),
         ("super_resolve", {"factor": 1}, r"factor=1 must be an integer of at least 2"),
         ("strokes", {"brush": "tin"}, r"brush='tin' must be 'thin' or 'thick'\. Did you mean 'thin'\?"),

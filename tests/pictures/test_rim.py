@@ -37,7 +37,7 @@ def test_a_constant_error_falls_linearly_to_nothing() -> None:
 
 
 def test_the_offset_is_harmonic() -> None:
-    """If this fails, the offset is no longer the smoothest one: it has bumps of its own."""
+    """The offset is no longer the smoothest one: it has bumps of its own."""
     result, image, known = problem()
     offset = np.pad((meet_rim(result, image, known, math.inf) - result).numpy(), ((0, 0), (1, 1), (1, 1)))
     error = np.pad(torch.where(known, image - result, 0).numpy(), ((0, 0), (1, 1), (1, 1)))
@@ -52,7 +52,7 @@ def test_the_offset_is_harmonic() -> None:
 
 @pytest.mark.parametrize("width", [1, 2.5, 100, math.inf])
 def test_only_kept_pixels_at_the_rim_are_read_and_only_the_hole_changes(width: float) -> None:
-    """If this fails, what was hidden under the hole comes back through its rim, or kept pixels are moved."""
+    """What was hidden under the hole comes back through its rim, or kept pixels are moved."""
     result, image, known = problem()
     met = meet_rim(result, image, known, width)
     for hidden in (1e6, float("nan")):
@@ -70,7 +70,7 @@ def test_a_result_that_reproduces_the_kept_pixels_stays() -> None:
 
 
 def test_overshoot_is_no_error() -> None:
-    """If this fails, white that a decoder overshoots darkens the hole beside it."""
+    """White that a decoder overshoots darkens the hole beside it."""
     known = torch.tensor([[[True, False, False]]])
     met = meet_rim(torch.tensor([[[1.2, 0.9, 0.9]]]), torch.ones(1, 1, 3), known, 2)
     assert met.tolist() == [[[1.0, pytest.approx(0.9), pytest.approx(0.9)]]]
@@ -79,7 +79,7 @@ def test_overshoot_is_no_error() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_degenerate_sizes(size: tuple[int, int], share: float) -> None:
-    """If this fails, a tiny image, or one without a kept or a hidden pixel, ends in a traceback."""
+    """A tiny image, or one without a kept or a hidden pixel, ends in a traceback."""
     result, image, _ = problem(size)
     known = torch.rand(1, *size, generator=torch.Generator().manual_seed(1)) < share
     for width in (2, math.inf):
@@ -90,7 +90,7 @@ def test_degenerate_sizes(size: tuple[int, int], share: float) -> None:
 
 
 def test_precision_is_the_results() -> None:
-    """If this fails, float64 pixels lose their last bits, or a float32 result becomes float64."""
+    """Float64 pixels lose their last bits, or a float32 result becomes float64."""
     result, image, known = problem()
     single, double = meet_rim(result, image, known, 3), meet_rim(result.double(), image.double(), known, 3)
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)

@@ -221,7 +221,7 @@ def test_misuse(pipe: RePaintPipeline, tmp_path: Path) -> None:
         sweep_radius(untouched, IMAGE, [0])
     with pytest.raises(InputError, match="The hole is the whole picture"):
         sweep_radius(untouched, IMAGE, [100])
-    with pytest.raises(InputError, match=r"A result of shape \(8, 8, 3\)"):
+    with pytest.raises(InputError, match=r"The result has shape \(8, 8, 3\)"):
         sweep_strength(lambda image, *_: image[::2, ::2], IMAGE, HOLE, [1])
     with pytest.raises(InputError, match="through 2 different places"):
         quadratic_trend([1, 2, 2], [0, 1, 2])
