@@ -202,3 +202,24 @@ def test_conditions_are_refused(prior: GaussianMixturePrior) -> None:
     with pytest.raises(PriorError, match="a Gaussian mixture"):
         prior.conditioned(1, Conditions(class_labels=3))
     assert prior.conditioned(1, Conditions()) is prior
+
+
+def test_samples_do_not_depend_on_the_eigenvectors() -> None:
+    """If this fails, a seed draws other samples on another CPU, and measured errors differ in the third digit.
+
+    Where eigenvalues are equal, LAPACK's rounding decides which of many orthogonal eigenvectors it returns.
+    """
+    generator = torch.Generator().manual_seed(0)
+    basis, other = torch.linalg.qr(torch.randn(2, 4, 4, dtype=torch.float64, generator=generator))[0]
+    spread = torch.tensor([0.5, 2.0, 2.0, 2.0], dtype=torch.float64)
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[1:, 1:] = torch.linalg.qr(other[1:, 1:])[0]
+    x = torch.randn(2, 4, dtype=torch.float64, generator=generator)
+    found = []
+    for vectors in (basis, basis @ turn, -basis):
+        prior = GaussianMixturePrior([1.0], torch.zeros(1, 4), (basis * spread @ basis.mT)[None])
+        prior._basis, prior._spread = vectors[None], spread[None]
+        found.append((prior.sample(8, torch.Generator().manual_seed(0)), prior.denoise(x, LEVELS[0]).x0_hat))
+    for samples, x0_hat in found[1:]:
+        torch.testing.assert_close(samples, found[0][0], rtol=0, atol=1e-13)
+        torch.testing.assert_close(x0_hat, found[0][1], rtol=0, atol=1e-13)
