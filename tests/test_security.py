@@ -203,16 +203,19 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "custom pipeline": (in_index(custom_pipeline="pipeline"), r"model_index\.json names custom code \(custom_p"),
     "no pipeline": (in_index(_class_name="AutoModel"), r"_class_name=AutoModel must be a pipeline of this diffusers"),
     "a module": (in_index(_class_name="utils"), r"_class_name=utils must be a pipeline of this diffusers"),
-    "file of the scheduler": (in_index(scheduler=["evil", "Evil"]), r"wants evil\.Evil as scheduler: only diffusers"),
-    "file of the encoder": (in_index(text_encoder=["evil", "Evil"]), r"wants evil\.Evil as text_encoder: only"),
-    "module of Python": (in_index(text_encoder=["os", "system"]), r"wants os\.system as text_encoder: only"),
-    "path": (in_index(text_encoder=["../evil", "Evil"]), r"wants \.\./evil\.Evil as text_encoder: only"),
-    "a pipeline within": (nested_pipeline, r"wants diffusers\.DiffusionPipeline as scheduler, which is none"),
-    "a function": (in_index(scheduler=["diffusers", "logging"]), r"wants diffusers\.logging as scheduler"),
-    "automatic class": (auto_class, r"wants transformers\.AutoModel as text_encoder, which would look for code"),
+    "file of the scheduler": (in_index(scheduler=["evil", "Evil"]), r"scheduler=evil\.Evil must be a class of diffu"),
+    "file of the encoder": (in_index(text_encoder=["evil", "Evil"]), r"text_encoder=evil\.Evil must be a"),
+    "module of Python": (in_index(text_encoder=["os", "system"]), r"text_encoder=os\.system must be a"),
+    "path": (in_index(text_encoder=["../evil", "Evil"]), r"text_encoder=\.\./evil\.Evil must be a"),
+    "a pipeline within": (nested_pipeline, r"scheduler=diffusers\.DiffusionPipeline must be a Sched"),
+    "a function": (in_index(scheduler=["diffusers", "logging"]), r"scheduler=diffusers\.logging must be"),
+    "automatic class": (auto_class, r"text_encoder=transformers\.AutoModel may load code from"),
     "auto_map": (in_config("text_encoder/config.json", **AUTO), r"config\.json names custom code \(auto_map\)"),
-    "auto_map within": (in_config("text_encoder/config.json", text_config=AUTO), r"code of its own \(auto_map\)"),
-    "auto_map of tokens": (in_config("tokenizer/tokenizer_config.json", **AUTO), r"tokenizer_config\.json asks for"),
+    "auto_map within": (in_config("text_encoder/config.json", text_config=AUTO), r"names custom code \(auto_map\)"),
+    "auto_map of tokens": (
+        in_config("tokenizer/tokenizer_config.json", **AUTO),
+        r"tokenizer_config\.json names custom",
+    ),
     "auto_map of the UNet": (in_config("unet/config.json", **AUTO), r"unet.config\.json names custom code"),
     "a kernel of the Hub": (
         in_config("text_encoder/config.json", attn_implementation="owner/evil"),
@@ -314,7 +317,7 @@ def test_headers_that_lie(ddpm: Path, tmp_path: Path, mark: Path, lie: str) -> N
 def test_deep_json(ddpm: Path, mark: Path, name: str) -> None:
     """If this fails, a file of brackets ends in a traceback, or in a crash of the interpreter."""
     (ddpm / name).write_text("[" * 200_000)
-    refused(PriorError, r"^Cannot (load|read) ", lambda: load(ddpm), mark)
+    refused(PriorError, r"cannot be (loaded|read) \(", lambda: load(ddpm), mark)
 
 
 # --- YAML

@@ -5,16 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
-import threading
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from repaint.checks import nearest, shown
 from repaint.errors import PriorError
@@ -23,6 +19,7 @@ from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
 from repaint.priors.pixel import PixelPrior
+from repaint.priors.quiet_loading import LOADING, SILENCES, PrivateRandomness, quiet
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
 from repaint.priors.text import StableDiffusionPrior
 from repaint.sampling.prior import Prior
@@ -30,9 +27,6 @@ from repaint.sampling.prior import Prior
 __all__ = ["BUNDLED", "bundled", "load", "prior_from_components", "prior_from_pipe"]
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
-
-# diffusers and transformers patch torch's modules while they load, for all threads.
-_LOADING = threading.Lock()
 
 
 def bundled() -> list[str]:
@@ -71,7 +65,7 @@ def load(
             f"prior={str(name)!r} must be a folder, a Hub id (owner/name) or one of {', '.join(bundled())}."
             f"{nearest(str(name), bundled())}"
         )
-    with _LOADING, _PrivateRandomness():
+    with LOADING, PrivateRandomness():
         return _from_folder(folder, torch_dtype, variant)
 
 
@@ -224,7 +218,7 @@ def _load_pipeline(
         **{part: _load_part(folder, part, kind, "transformers", **model) for part, kind in encoders.items()},
     }
     try:
-        with _quiet("diffusers"), _quiet("transformers"):
+        with quiet("diffusers"), quiet("transformers"):
             return cls.from_pretrained(folder, local_files_only=True, **model, **absent, **parts)
     except Exception as error:  # as in _load_part
         raise PriorError(f"{folder}: cannot be loaded ({_one_line(error)}). Save or download it again.") from error
@@ -257,7 +251,7 @@ def _load_part(folder: Path, name: str, kind: str, library: str = "diffusers", *
     if library == "transformers" and not any(where.glob(f"*.{options['variant']}.*")):
         options["variant"] = None  # a part without this variant
     try:
-        with _quiet(library):
+        with quiet(library):
             if not options:
                 return cls.from_pretrained(where, local_files_only=True)
             part, found = cls.from_pretrained(where, local_files_only=True, output_loading_info=True, **options)
@@ -275,74 +269,11 @@ def _load_part(folder: Path, name: str, kind: str, library: str = "diffusers", *
     return part
 
 
-class _PrivateRandomness(TorchFunctionMode):
-    """Let this thread initialise weights without drawing from torch's global generator.
-
-    The loaded weights replace the random ones. `torch.random.fork_rng` would also restore the global generator, but
-    other threads could draw from it in the meantime.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._generator = torch.Generator()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in _RANDOM and kwargs.get("generator") is None:
-            device = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.empty(0).device
-            if device.type == "cpu":
-                kwargs = {**kwargs, "generator": self._generator}
-        return func(*args, **kwargs)
-
-
-_RANDOM = {"normal_", "uniform_", "random_", "bernoulli_", "exponential_", "normal", "rand", "randn", "randint"}
-
-
-class _Silence:
-    """Silence the log and progress bars of a library while any thread loads with it.
-
-    The libraries log the same errors that they raise.
-    """
-
-    def __init__(self, library: str) -> None:
-        self._library, self._lock, self._threads = library, threading.Lock(), 0
-        self._verbosity, self._bars = 0, True
-
-    def __enter__(self) -> None:
-        logging: Any = import_module(f"{self._library}.utils.logging")
-        with self._lock:
-            self._threads += 1
-            if self._threads == 1:
-                self._verbosity, self._bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-                logging.set_verbosity(logging.CRITICAL)
-                logging.disable_progress_bar()
-
-    def __exit__(self, *_error: object) -> None:
-        logging: Any = import_module(f"{self._library}.utils.logging")
-        with self._lock:
-            self._threads -= 1
-            if self._threads == 0:
-                logging.set_verbosity(self._verbosity)
-                if self._bars:
-                    logging.enable_progress_bar()
-
-
-_SILENCES = {library: _Silence(library) for library in ("diffusers", "transformers")}
-
-
-@contextmanager
-def _quiet(library: str) -> Iterator[None]:
-    """Silence a library's log, its progress bars, and its warnings of renamed arguments."""
-    with _SILENCES[library], warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch_dtype, which newer releases call dtype
-        yield
-
-
 def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
     from diffusers import DiffusionPipeline
 
     try:
-        with _SILENCES["diffusers"]:
+        with SILENCES["diffusers"]:
             return Path(DiffusionPipeline.download(name, variant=variant, **hub))
     except Exception as error:  # the Hub client's errors have no common base class across its versions
         raise PriorError(

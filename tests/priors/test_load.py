@@ -33,9 +33,10 @@ from safetensors.torch import load_file, save_file
 
 from repaint.errors import InputError, NoiseLevelError, PriorError
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.load import _quiet, bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.load import bundled, load, prior_from_components, prior_from_pipe
 from repaint.priors.networks import network_of
 from repaint.priors.pixel import PixelPrior
+from repaint.priors.quiet_loading import quiet
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Clip
 
@@ -256,7 +257,7 @@ def test_loading_draws_no_global_random_numbers(saved: Path, tmp_path: Path) -> 
 def test_log_levels_survive_overlapping_loads() -> None:
     """If this fails, a load that begins during another one restores the silence of the first."""
     verbosity = logging.get_verbosity()
-    first, second = _quiet("diffusers"), _quiet("diffusers")
+    first, second = quiet("diffusers"), quiet("diffusers")
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
