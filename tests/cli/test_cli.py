@@ -325,6 +325,7 @@ def test_mask(run: Run, folder: Path) -> None:
         (["box", "--out", "none/out.png"], "Cannot write none/out.png: no folder none. Create it first."),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_mask_errors(run: Run, folder: Path, arguments: list[str], message: str) -> None:
     """If this fails, a wrong size or option gives a traceback, or fills the memory."""
     defaults = [
