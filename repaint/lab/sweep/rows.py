@@ -17,12 +17,13 @@ from typing import Any
 
 from repaint.checks import shown
 from repaint.errors import InputError
+from repaint.version import __version__
 
 __all__ = ["Rows"]
 
 BEGIN = b'{"key": "'  # of every line
 
-Row = dict[str, Any]
+CellRow = dict[str, Any]
 
 
 class Rows:
@@ -32,11 +33,14 @@ class Rows:
         path: the file, ending in .jsonl. It is made when the first row is written.
         configs: key to config of every cell of the grid. A row of another key belongs to another sweep.
     Attributes:
+        FORMAT: of the rows that are written; raised when their fields change. Rows before 2 do not name theirs.
         found: key to row, of all rows read or written so far.
     Raises:
         InputError: a path that cannot be written, a file that holds something else, or rows of another sweep, of which
             the message says what differs.
     """
+
+    FORMAT = 2
 
     def __init__(self, path: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
         if path.suffix != ".jsonl":
@@ -46,7 +50,7 @@ class Rows:
         if path.is_dir():
             raise InputError(f"Cannot write {path}: it is a folder. Give a file name inside it.")
         self.path = path
-        self.found: dict[str, Row] = {}
+        self.found: dict[str, CellRow] = {}
         self._configs = configs
         self._end = self._lines = 0  # where the last whole line that was read ends, and how many there are
         self.refresh()
@@ -65,7 +69,7 @@ class Rows:
         except OSError as error:
             raise InputError(f"Cannot read {self.path}: {error}. Check its permissions.") from error
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[CellRow]) -> None:
         """Add rows, on the disk when this returns; those whose key the file holds already are left out.
 
         Args:
@@ -131,7 +135,7 @@ class Rows:
             raise InputError(f"{self.path} line {self._lines + 1} is no row of a sweep. Give another --out.")
         self._end += len(whole)
 
-    def _parsed(self, line: bytes) -> Row:
+    def _parsed(self, line: bytes) -> CellRow:
         where = f"{self.path} line {self._lines}"
         try:
             row = json.loads(line)
@@ -141,6 +145,11 @@ class Rows:
             ) from error
         if not isinstance(row, dict) or not line.startswith(BEGIN):
             raise InputError(f"{where} is no row of a sweep. Give another --out.")
+        if row.get("format", 1) != self.FORMAT:
+            raise InputError(
+                f"{where} was written by repaint {_version(row)} in row format {shown(row.get('format', 1))}; repaint "
+                f"{__version__} reads format {self.FORMAT}. Give another --out, or resume with the version that wrote it."
+            )
         if not isinstance(row["key"], str) or row["key"] not in self._configs:
             raise InputError(
                 f"{where} belongs to another sweep: {self._difference(row)}. Give another --out, or the config that "
@@ -148,7 +157,7 @@ class Rows:
             )
         return row
 
-    def _difference(self, row: Row) -> str:
+    def _difference(self, row: CellRow) -> str:
         """What sets a row apart from the cell of the grid that is most like it."""
         best: list[tuple[str, Any, Any]] | None = None
         for config in self._configs.values():
@@ -163,6 +172,11 @@ class Rows:
         ]
         more = len(best) - len(told)
         return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _version(row: CellRow) -> str:
+    versions = row.get("versions")
+    return str(versions.get("repaint", "?")) if isinstance(versions, dict) else "?"
 
 
 def _write(file: int, data: bytes) -> None:

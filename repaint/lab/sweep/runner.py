@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from repaint.errors import InputError
 from repaint.lab.sweep.grid import Cell
-from repaint.lab.sweep.rows import Row, Rows
+from repaint.lab.sweep.rows import CellRow, Rows
 from repaint.measure.metrics import lpips, mse, psnr, seam_contrast, ssim
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches, roughness
 from repaint.pictures.masks import known
@@ -68,13 +68,13 @@ def run(
     for batch in batches:
         if all(cell.key in rows.found for cell in batch):
             continue
-        done: list[Row] = []
+        done: list[CellRow] = []
         for some, found in halving.results(batch, lambda cells: _fill(pipe, cells, on_call)):
             done += [_failed(some[0], found)] if isinstance(found, Exception) else found
         rows.append([row | {"device": str(pipe.device)} for row in done])
 
 
-def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None) -> list[Row]:
+def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None) -> list[CellRow]:
     images, keeps = [cell.image.read() for cell in cells], [cell.mask.read() for cell in cells]
     each = [cell.conditions for cell in cells]
     conditions: dict[str, Any] = {name: [asked[name] for asked in each] for name in each[0]}
@@ -99,7 +99,7 @@ def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | 
     return rows
 
 
-def _failed(cell: Cell, error: Exception) -> Row:
+def _failed(cell: Cell, error: Exception) -> CellRow:
     reason = " ".join(str(error).split()) or type(error).__name__
     facts = {"model_calls": None, "seconds": None, "batch": 1}
     return _row(cell, "failed", reason, dict.fromkeys(MEASURES), {}, facts)
@@ -112,10 +112,10 @@ def _row(
     measures: Mapping[str, float | None],
     notes: Mapping[str, str],
     facts: Mapping[str, Any],
-) -> Row:
+) -> CellRow:
     versions = {"repaint": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
     tells = {"status": status, "reason": reason, **measures, "notes": dict(notes), **facts, "versions": versions}
-    return {"key": cell.key, **cell.config, **tells}
+    return {"key": cell.key, "format": Rows.FORMAT, **cell.config, **tells}
 
 
 def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
@@ -141,7 +141,7 @@ def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dic
         try:
             value = measure()
             if not math.isfinite(value):
-                notes[name] = f"{value}, which JSON cannot say"
+                notes[name] = f"the value is {value}"
         except InputError as error:
             value, notes[name] = math.nan, str(error)
         values[name] = value if math.isfinite(value) else None

@@ -11,14 +11,14 @@ import numpy as np
 
 from repaint.checks import nearest
 from repaint.errors import InputError
-from repaint.lab.sweep.rows import Row
+from repaint.lab.sweep.rows import CellRow
 from repaint.lab.sweep.runner import MEASURES
 from repaint.measure.intervals import Difference, paired_difference
 
 __all__ = ["GROUPS", "NUMBERS", "Point", "curves", "differences", "summary"]
 
 # What rows may be told apart by.
-GROUPS: dict[str, Callable[[Row], Any]] = {
+GROUPS: dict[str, Callable[[CellRow], Any]] = {
     "schedule": lambda row: row["schedule"],
     "size": lambda row: f"{row['image']['height']} x {row['image']['width']}",
     "image": lambda row: str(row["image"]["name"]),
@@ -49,7 +49,7 @@ class Point:
     high: float
 
 
-def summary(rows: Sequence[Row], by: str = "schedule") -> list[dict[str, Any]]:
+def summary(rows: Sequence[CellRow], by: str = "schedule") -> list[dict[str, Any]]:
     """Means over the rows that are ok, one entry a schedule, in the order in which they first appear.
 
     Args:
@@ -59,7 +59,7 @@ def summary(rows: Sequence[Row], by: str = "schedule") -> list[dict[str, Any]]:
         InputError: another word.
     """
     group = _group("--by", by)
-    groups: dict[tuple[str, Any], list[Row]] = {}
+    groups: dict[tuple[str, Any], list[CellRow]] = {}
     for row in rows:
         groups.setdefault((row["schedule"], group(row)), []).append(row)
     return [
@@ -70,7 +70,9 @@ def summary(rows: Sequence[Row], by: str = "schedule") -> list[dict[str, Any]]:
     ]
 
 
-def curves(rows: Sequence[Row], measure: str, over: str = "schedule", by: str = "schedule") -> dict[str, list[Point]]:
+def curves(
+    rows: Sequence[CellRow], measure: str, over: str = "schedule", by: str = "schedule"
+) -> dict[str, list[Point]]:
     """A measure over an axis, one curve for each value of another; all else is pooled.
 
     Args:
@@ -84,7 +86,7 @@ def curves(rows: Sequence[Row], measure: str, over: str = "schedule", by: str = 
     if measure not in NUMBERS:
         raise InputError(f"--measure {measure}: it is one of {', '.join(NUMBERS)}.{nearest(measure, NUMBERS)}")
     axis, curve = _group("--over", over), _group("--by", by)
-    points: dict[str, dict[Any, list[Row]]] = {}
+    points: dict[str, dict[Any, list[CellRow]]] = {}
     for row in rows:
         if row.get(measure) is not None:
             its = points.setdefault("" if by == over else str(curve(row)), {})
@@ -98,7 +100,7 @@ def curves(rows: Sequence[Row], measure: str, over: str = "schedule", by: str = 
 
 
 def differences(
-    rows: Sequence[Row], against: str, measures: Sequence[str] = NUMBERS
+    rows: Sequence[CellRow], against: str, measures: Sequence[str] = NUMBERS
 ) -> list[tuple[str, dict[str, Difference]]]:
     """Every other schedule with its measures less those of one, on the same pictures, conditions and seeds.
 
@@ -107,7 +109,7 @@ def differences(
         against: the schedule's name.
         measures: some of `NUMBERS`.
     """
-    schedules: dict[str, list[Row]] = {}
+    schedules: dict[str, list[CellRow]] = {}
     for row in rows:
         schedules.setdefault(row["schedule"], []).append(row)
     base = {_cell(row): row for row in schedules.pop(against, [])}
@@ -120,7 +122,7 @@ def differences(
     return found
 
 
-def _difference(pairs: Sequence[tuple[Row, Row]], name: str) -> Difference | None:
+def _difference(pairs: Sequence[tuple[CellRow, CellRow]], name: str) -> Difference | None:
     there = [(a, b) for a, b in pairs if a.get(name) is not None and b.get(name) is not None]
     if not there:
         return None
@@ -128,12 +130,12 @@ def _difference(pairs: Sequence[tuple[Row, Row]], name: str) -> Difference | Non
     return paired_difference(first, second)
 
 
-def _cell(row: Row) -> tuple[Any, ...]:
+def _cell(row: CellRow) -> tuple[Any, ...]:
     """What two rows to be compared have in common."""
     return row["image"]["name"], row["mask"]["name"], row["class_label"], row["prompt"], row["seed"]
 
 
-def _by_picture(rows: Sequence[Row], measure: str) -> Mapping[Any, float]:
+def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
     """The mean over the results of each picture under each mask."""
     pictures: dict[Any, list[float]] = {}
     for row in rows:
@@ -141,7 +143,7 @@ def _by_picture(rows: Sequence[Row], measure: str) -> Mapping[Any, float]:
     return {name: math.fsum(values) / len(values) for name, values in pictures.items()}
 
 
-def _group(option: str, name: str) -> Callable[[Row], Any]:
+def _group(option: str, name: str) -> Callable[[CellRow], Any]:
     if name not in GROUPS:
         raise InputError(f"{option} {name}: it is one of {', '.join(GROUPS)}.{nearest(name, GROUPS)}")
     return GROUPS[name]
