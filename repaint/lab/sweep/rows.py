@@ -148,7 +148,7 @@ class Rows:
         if row.get("format", 1) != self.FORMAT:
             raise InputError(
                 f"{where} was written by repaint {_version(row)} in row format {shown(row.get('format', 1))}; repaint "
-                f"{__version__} reads format {self.FORMAT}. Give another --out, or resume with the version that wrote it."
+                f"{__version__} reads format {self.FORMAT}. Give another --out, or use the version that wrote it."
             )
         if not isinstance(row["key"], str) or row["key"] not in self._configs:
             raise InputError(

@@ -122,7 +122,8 @@ def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dic
     """Every measure of a result against the picture as it was, and why one has no value.
 
     PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim; the
-    distances of its patches and gradients to those of the kept pixels, and its roughness: see `repaint.measure.patches`.
+    distances of its patches and gradients to those of the kept pixels, and its roughness. See
+    `repaint.measure.patches`.
     """
     measures: dict[str, Callable[[], float]] = {
         "psnr": lambda: psnr(painted, image, hole),

@@ -96,10 +96,6 @@ def _number(value: float | None) -> str:
     """At most 6 characters."""
     if value is None:
         return ABSENT
-    return (
-        f"{value:.0f}"
-        if abs(value) >= 1000
-        else f"{value:.3g}"
-        if abs(value) >= 0.001 or value == 0
-        else f"{value:.0e}"
-    )
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if value == 0 or abs(value) >= 0.001 else f"{value:.0e}"

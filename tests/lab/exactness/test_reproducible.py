@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def rows(capability: str, threads: int) -> list[list[float]]:
         # MKL chooses its kernels by itself; its portable ones stand for another CPU.
         **({"MKL_CBWR": "COMPATIBLE"} if capability == "default" else {}),
     }
-    root = os.path.dirname(os.path.dirname(repaint.__file__))
+    root = str(Path(repaint.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         capture_output=True,

@@ -441,7 +441,7 @@ def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, 
     """If this fails, two experiments are mixed in one file, or nobody learns what differs."""
     other = [dict(BASE["schedules"][0], steps=5), BASE["schedules"][1]]
     cell = read_grid(written(tiny, schedules=other)).cells[0]
-    content = (json.dumps({"key": cell.key, **cell.config}) + "\n").encode()
+    content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
     refused(
         tiny,
         (tiny / "unbroken.jsonl").read_bytes() + content,
@@ -449,10 +449,20 @@ def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, 
         r"method\.transitions is 5 there and 2 in the nearest cell here; .*\. Give another --out, or the config",
     )
     cell = read_grid(written(tiny, seeds=[7])).cells[0]
-    content = (json.dumps({"key": cell.key, **cell.config}) + "\n").encode()
+    content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
     refused(tiny, content, r"line 1 belongs to another sweep: seed is 7 there and 0 in the nearest cell here\. Give")
-    edited = (json.dumps({"key": "0" * 16, **read_grid(written(tiny)).cells[0].config}) + "\n").encode()
+    config = read_grid(written(tiny)).cells[0].config
+    edited = (json.dumps({"key": "0" * 16, "format": Rows.FORMAT, **config}) + "\n").encode()
     refused(tiny, edited, "belongs to another sweep: its key is not that of its config")
+
+
+def test_rows_of_another_format_are_refused(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, rows of two versions with different fields are mixed in one file."""
+    old = {name: value for name, value in unbroken[0].items() if name != "format"}
+    message = r"line 1 was written by repaint \d\S* in row format 1; repaint \S+ reads format 2\. Give another --out"
+    refused(tiny, (json.dumps(old) + "\n").encode(), message)
+    newer = json.dumps({**unbroken[0], "format": 99}) + "\n"
+    refused(tiny, newer.encode(), r"in row format 99; .* or use the version that wrote it\.")
 
 
 def test_a_grid_may_grow(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
