@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from repaint.cli.console import calls_bar, err, out, print_json, say, together
+from repaint.cli.console import calls_bar, err, print_json, say, together
 from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.lab.sweep.grid import Grid
     from repaint.lab.sweep.rows import Rows
-    from repaint.measure.intervals import Difference
 
 __all__ = ["sweep"]
 
-# Columns of the summary; the measures' own names would not fit side by side.
-SHORT = {"outside_mse": "outside", "seam_contrast": "seam", "model_calls": "calls", "seconds": "sec"}
-DRAWN = ["psnr", "patches"]  # one for closeness to the truth, one for likeness to the rest of the picture
+DRAWN = ["psnr", "patches"]  # similarity to the original, and to the rest of the picture
 
 
 def sweep(
@@ -114,6 +109,7 @@ def _tell(
     found: list[dict[str, Any]], by: str, against: str | None, measures: list[str], count: str, as_json: bool
 ) -> None:
     from repaint.lab.sweep.summary import differences, summary
+    from repaint.lab.sweep.sweep_table import differences_table, missing_values, summary_table
 
     means = summary(found, by)
     compared = [] if against is None else differences(found, against, measures)
@@ -121,32 +117,10 @@ def _tell(
         plain = [{"schedule": name} | {kind: vars(its) for kind, its in each.items()} for name, each in compared]
         print_json(means if against is None else {"means": means, "differences": plain})
         return
-    if means:
-        _table(means)
+    for line in summary_table(means, by) if means else ():
+        say(line)
     say(count)
     if compared:
-        say(f"Less {against}, with 95 % intervals over pictures:")
-        _table([{"schedule": name} | {kind: _interval(its) for kind, its in each.items()} for name, each in compared])
-    lacking = dict.fromkeys(row["notes"]["lpips"] for row in found if "lpips" in row["notes"])
-    reasons = dict.fromkeys(f"failed: {row['reason']}" for row in found if row["status"] == "failed")
-    for line in (*lacking, *reasons):
+        say(f"Difference to {against}, with 95 % intervals over pictures:")
+    for line in (*(differences_table(compared) if compared else ()), *missing_values(found)):
         say(line)
-
-
-def _table(entries: list[dict[str, Any]]) -> None:
-    """Those columns that hold something."""
-    columns = [name for name in dict.fromkeys(chain(*entries)) if any(entry.get(name) is not None for entry in entries)]
-    table = Table(*(SHORT.get(name, name) for name in columns), box=None, header_style="bold")
-    for entry in entries:
-        table.add_row(*(_shown(entry.get(name)) for name in columns))
-    out.print(table)
-
-
-def _interval(its: Difference) -> str:
-    return f"{its.mean:+.3g} \\[{its.low:+.3g}, {its.high:+.3g}]"
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,1 +1,1 @@
-"""Samplers against posteriors that are known."""
+"""Compare samplers with known posteriors."""

@@ -1,6 +1,6 @@
-"""How exact is a sampler? Its samples against exact ones, on problems whose answer is known.
+"""Measure the error of samplers by comparing their samples with exact ones, on problems with a known posterior.
 
-A learned prior hides a sampler's error behind its own. Here the denoiser is exact, so what is left is the sampler's.
+The denoiser is exact, so that all of the error is the sampler's.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ __all__ = [
     "with_method",
 ]
 
-# (problem, count, seed) -> (count, D) samples of which all coordinates count, and model calls for each
+# (problem, count, seed) -> (count, D) samples, and the model calls of each sample
 Way = Callable[[Problem, int, int], tuple[Float[Tensor, "n d"], int]]
 FLOOR = "exact samples"
-REFERENCE = 4096  # exact samples that every way is compared with
+REFERENCE = 4096  # number of exact samples in the reference set
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class ErrorRow:
 
     Attributes:
         problem, family, way: their names.
-        error: energy distance to exact samples, over the mean distance between two samples of the prior, of which
-            nothing is known. About 0 for exact samples, on either side of it.
-        sliced: sliced 2-Wasserstein distance, over the same.
-        modes: total variation, in [0, 1], between the share of each component and its true weight.
+        error: energy distance to exact samples, divided by the mean distance between two samples of the prior in the
+            unknown coordinates. Near 0 for exact samples; it can be slightly negative.
+        sliced: sliced 2-Wasserstein distance, divided by the same.
+        modes: total variation, in [0, 1], between the shares of the components and their true weights.
         model_calls: per sample.
         seconds: for the whole population.
     """
@@ -78,7 +78,12 @@ class ErrorRow:
 
 
 def with_method(method: Method, dtype: torch.dtype | None = None) -> Way:
-    """Our own sampler; with a dtype as it runs a network of that type, else in float64 throughout."""
+    """Make a way from a method of this library.
+
+    Args:
+        method: run by `repaint.sampling.sampler.Sampler`.
+        dtype: rounds predictions as a network of this type does, see `Rounded`; None: float64 throughout.
+    """
     return partial(_sampled, method, dtype)
 
 
@@ -88,11 +93,12 @@ def _sampled(
     prior: Prior = problem.prior if dtype is None else Rounded(problem.prior, dtype)
     sampler = Sampler(prior, method)
     last = sampler.start(problem.x0.to(prior.dtype).expand(count, -1), problem.known, [seed])
-    for after in sampler.run(last):
-        last = after
+    for state in sampler.run(last):
+        last = state
     return last.x.to(problem.x0), last.model_calls
 
 
+@Prior.register  # from Python 3.12 on what __getattr__ finds does not count
 class Rounded(PriorWrapper):
     """An exact prior behind the interface of a network of `dtype`: what goes in and what comes out is rounded.
 
@@ -116,10 +122,10 @@ class Rounded(PriorWrapper):
 
 @dataclass(frozen=True)
 class Peer:
-    """Another method at one setting, as a `Way`.
+    """A method of another library at one setting, as a `Way`.
 
     Attributes:
-        sample: a function of `repaint.lab.exactness.peers`, all but the problem filled in.
+        sample: a function of `repaint.lab.exactness.peers` with its parameters bound.
         model_calls: per sample.
     """
 
@@ -141,7 +147,7 @@ PEERS = {
 
 
 def exact(problem: Problem, count: int, seed: int) -> tuple[Float[Tensor, "n d"], int]:
-    """The floor: samples of the true posterior."""
+    """Draw from the true posterior: the floor of all errors, at 0 model calls."""
     x = problem.x0.repeat(count, 1)
     x[:, ~problem.known] = problem.posterior.sample(count, torch.Generator().manual_seed(seed))
     return x, 0
@@ -155,14 +161,16 @@ def measure(
     seed: int = 0,
     on_done: Callable[[int], None] = lambda _calls: None,
 ) -> list[ErrorRow]:
-    """Every way on every problem.
+    """Run each way on each problem, and measure its error.
+
+    The figures depend on the seeds alone, not on the CPU or the number of threads.
 
     Args:
         problems: see `repaint.lab.exactness.problems.problems`.
         ways: name to way.
-        count: samples of each; the errors' own noise falls with its root.
-        seed: of the ways; the exact samples that they are compared with have their own.
-        on_done: told the model calls of each way on each problem.
+        count: samples of each; the standard error of the figures falls with its square root.
+        seed: of the ways. The reference samples have a fixed seed of their own.
+        on_done: called with the model calls of each way after each problem.
     """
     rows = []
     for problem in problems:
@@ -194,14 +202,14 @@ def measure(
 
 @dataclass(frozen=True)
 class Standing:
-    """One way over all problems; see `ErrorRow`.
+    """The means of one way over all problems; see the rows.
 
     Attributes:
         error, sliced, modes: means over problems.
-        families: family to its mean error.
+        families: family to mean error.
         model_calls: per sample.
-        seconds: for all.
-        front: no other way has a smaller error at as few calls (Pareto).
+        seconds: sum over problems.
+        front: whether the way is on the Pareto front: no other has a smaller error at the same or fewer calls.
     """
 
     way: str
@@ -215,7 +223,7 @@ class Standing:
 
 
 def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
-    """The means of every way, in the order of their first rows."""
+    """Average the rows of each way, in the order of their first rows."""
     by_way: dict[str, list[ErrorRow]] = {}
     for row in rows:
         by_way.setdefault(row.way, []).append(row)
@@ -240,12 +248,12 @@ def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
 
 
 def save_standings(path: Path, rows: Sequence[ErrorRow], told: Mapping[str, Any]) -> None:
-    """Write every row and the standings as JSON.
+    """Write all rows and their means as JSON.
 
     Args:
         path: the file.
-        rows: of `measure`.
-        told: what was asked for, written first.
+        rows: result of `measure`.
+        told: arguments of the measurement, written first.
     """
     content = {"version": __version__, **told, "standings": [vars(its) for its in standings(rows)]}
     with atomic_path(path) as draft:
@@ -253,7 +261,14 @@ def save_standings(path: Path, rows: Sequence[ErrorRow], told: Mapping[str, Any]
 
 
 def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:
-    """Names of the points (calls, error) that no other is as cheap as and better than, cheapest first."""
+    """Select the names of the Pareto front, cheapest first.
+
+    Args:
+        points: name to (calls, error).
+
+    >>> pareto({"a": (10, 0.5), "b": (20, 0.6), "c": (20, 0.4)})
+    ['a', 'c']
+    """
     front: list[str] = []
     for name in sorted(points, key=lambda name: points[name]):
         if not front or points[name][1] < points[front[-1]][1]:

@@ -1,16 +1,16 @@
-"""Other training-free inpainting methods on one signature, so that the exactness bench can measure them beside ours.
+"""Training-free inpainting methods of others behind one signature, for the exactness bench.
 
 | function | after | model calls |
 |---|---|---|
 | `lanpaint` | LanPaint, arXiv 2502.03491 | steps x (inner + 1) |
 | `ding` | DInG, arXiv 2512.18365 | 2 x steps - 1 |
-| `diffusers_repaint` | diffusers' `RePaintScheduler` itself | what its timesteps say, 2410 at the paper's setting |
+| `diffusers_repaint` | diffusers' `RePaintScheduler` itself | depends on its timesteps; 2410 at the paper's setting |
 
-The first two were written without their code, and with no more of their papers at hand than the abstract and a summary
-of the idea. Each docstring parts what is published from what is our reading. Their authors' programs may differ.
+The first two were written from the abstracts of their papers and a summary of the idea, without the authors' code.
+Each docstring separates what is published from our reading. The authors' programs may differ.
 
-Each takes x0, of which only known entries are read, and gives (samples (count, *shape) float64, model calls); known
-entries of every sample equal x0 to the bit. Priors compute in float64 on the CPU, as Gaussian mixtures do.
+Each function reads only the known entries of x0, and returns (samples (count, *shape) float64, model calls). Known
+entries of each sample are bit-equal to x0. Priors must compute in float64 on the CPU, as Gaussian mixtures do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Sample = Float[Tensor, "*shape"]
 Known = Bool[Tensor, "*shape"]
 Batch = Float[Tensor, "b *shape"]
 
-TRAINED = 1000  # levels that diffusers' scheduler counts its timesteps on
+TRAINED = 1000  # training timesteps of diffusers' scheduler
 
 
 def lanpaint(
@@ -51,7 +51,7 @@ def lanpaint(
     spread: float = 1.0,
     spacing: Spacing | None = "trailing",
 ) -> tuple[Batch, int]:
-    """Deterministic steps down; before each, `inner` steps of underdamped Langevin dynamics guided from both sides.
+    """Denoise by deterministic steps, with `inner` steps of guided underdamped Langevin dynamics before each.
 
     In units of sigma, u = x / sigma, the dynamics at a level are
 
@@ -59,32 +59,32 @@ def lanpaint(
         F = -eps_hat                                                              on the unknown part,
         F = -(1 + lam) (u - alpha x0 / sigma) + lam eps_hat                       on the known part,
 
-    which tend to Langevin's own for a large friction.
+    which become overdamped Langevin dynamics for a large friction.
 
-    Published: the guided score of the known part, with its own strength lam of 5 to 10; dynamics with inertia, solved
-    without backpropagation; an ODE solver outside; 20 x 5, 20 x 10 and 50 x 10 steps.
-    Our reading: the time unit sigma^2; velocities drawn anew at each level; over one inner step F is linear,
-    F = -k u + constant, and that equation is solved exactly, with k = 1 + lam on the known part and on the unknown part
-    k = sigma^2 / (spread alpha^2 + sigma^2), as for Gaussian data; DDIM with eta 0 outside, where the known part keeps
-    its noise, x -> alpha' x0 + sigma' (x - alpha x0) / sigma. The constants (8, 0.2, 15) are what we believe to be
-    usual. The step size matters most: on three mixtures of 16 and 32 dimensions 0.7 had a third of 0.2's error, so
-    compare at several.
+    Published: the guided score of the known part with a strength lam of 5 to 10; dynamics with inertia, solved without
+    backpropagation; an ODE solver between levels; 20 x 5, 20 x 10 and 50 x 10 steps.
+    Our reading: the time unit is sigma^2. Velocities are drawn anew at each level. F is linear over one inner step,
+    F = -k u + constant, and that equation is solved exactly, with k = 1 + lam on the known part and
+    k = sigma^2 / (spread alpha^2 + sigma^2) on the unknown part, as for Gaussian data. Between levels runs DDIM with
+    eta 0, in which the known part keeps its noise, x -> alpha' x0 + sigma' (x - alpha x0) / sigma. The constants
+    (8, 0.2, 15) are our guess of the usual ones. The step size matters most: on three mixtures of 16 and 32 dimensions
+    the error at 0.7 was a third of that at 0.2, so compare several.
 
     Args:
         prior: its `denoise` is called steps x (inner + 1) times.
         x0: (*shape) the clean sample; read where known.
         known: (*shape) True is kept.
         count: samples, at least 1.
-        seed: of the one generator that everything is drawn from.
+        seed: of all random draws.
         steps: noise levels, at least 1.
         inner: Langevin steps at each, at least 0.
-        lam: strength of the guidance by what the model predicts on the known part, at least 0.
+        lam: guidance strength of the known part, at least 0.
         step_size: of the Langevin dynamics, above 0, in units of sigma^2.
         friction: above 0.
-        spread: variance that the data are taken to have within one inner step, at least 0; 0 freezes x0_hat.
-        spacing: where the levels stand.
+        spread: variance of the data that one inner step assumes, at least 0; 0 freezes x0_hat.
+        spacing: of the levels.
     Raises:
-        InputError: a parameter out of its range, a step lost in rounding, or shapes that do not fit.
+        InputError: a parameter out of its range, a step too small for float64, or shapes that differ.
     Source:
         Zheng et al. 2025 (arXiv 2502.03491), in the reading above.
     """
@@ -124,8 +124,8 @@ def lanpaint(
 class _Oscillator:
     """The exact step of du = v dt, dv = friction (-k u - v) dt + friction sqrt(2) dW.
 
-    With M = [[0, 1], [-friction k, -friction]] the mean moves by exp(M h), and the noise has what is missing to the
-    stationary covariance: S - exp(M h) S exp(M h)^T with S = diag(1 / k, friction).
+    With M = [[0, 1], [-friction k, -friction]] the mean is multiplied by exp(M h), and the noise has the covariance
+    S - exp(M h) S exp(M h)^T with the stationary covariance S = diag(1 / k, friction).
     """
 
     def __init__(self, k: float, friction: float, h: float) -> None:
@@ -135,7 +135,7 @@ class _Oscillator:
         self.noise, failed = torch.linalg.cholesky_ex(stationary - self.mean @ stationary @ self.mean.T)
         if int(failed):
             raise InputError(
-                f"A step of {h} at friction {friction}: its noise is lost in float64's rounding. Raise step_size."
+                f"step_size={h} must be larger at friction={friction} (its noise is below float64's rounding)."
             )
 
     def __call__(self, u: Batch, v: Batch, z_u: Batch, z_v: Batch) -> tuple[Batch, Batch]:
@@ -156,27 +156,27 @@ def ding(
     sigma_y: float = 0.0,
     spacing: Spacing | None = "trailing",
 ) -> tuple[Batch, int]:
-    """Steps down whose likelihood reads the model's noise at an independent proxy drawn at the target level.
+    """Denoise with a likelihood that uses the predicted noise of an independent proxy at the target level.
 
-    From the transition N(mean, s^2) to the level (alpha, sigma), DDIM's with s = eta times the posterior's std, a proxy
-    is drawn and its eps_hat predicted. With it frozen, x0 = (x - sigma eps_hat) / alpha + sigma_y n is Gaussian in x,
-    so that on the known part
+    A proxy is drawn from the transition N(mean, s^2) to the level (alpha, sigma), DDIM's with s = eta times the
+    std of the posterior, and its eps_hat is predicted. With eps_hat fixed, x0 = (x - sigma eps_hat) / alpha + sigma_y n
+    is Gaussian in x, so that on the known part
 
         x ~ N((1 - g) mean + g (alpha x0 + sigma eps_hat), g alpha^2 sigma_y^2),   g = s^2 / (s^2 + alpha^2 sigma_y^2),
 
-    and on the unknown part x ~ N(mean, s^2), drawn apart from the proxy. The last step ends clean and needs no proxy.
+    and on the unknown part x ~ N(mean, s^2), independent of the proxy. The last step has no noise and needs no proxy.
 
     Published: the decoupled likelihood, its Gaussian transitions, no backpropagation, two calls a step.
-    Our reading: eta as DDIM has it; observations without noise (g = 1, at any eta) as the default. Which eta is best
-    depends on the steps: few want 0, many want 1.
+    Our reading: eta is that of DDIM; observations have no noise by default (g = 1 at any eta). The best eta depends on
+    the number of steps: 0 for few, 1 for many.
 
     Args:
         prior: its `denoise` is called 2 x steps - 1 times.
         x0, known, count, seed, steps, spacing: as in `lanpaint`.
         eta: 0 (deterministic transitions) to 1 (DDPM's small variance).
-        sigma_y: std of the noise that the observation is taken to have, at least 0.
+        sigma_y: assumed std of the noise of the observation, at least 0.
     Raises:
-        InputError: a parameter out of its range, or shapes that do not fit.
+        InputError: a parameter out of its range, or shapes that differ.
     Source:
         Moufad et al. 2025 (arXiv 2512.18365), in the reading above.
     """
@@ -217,27 +217,27 @@ def diffusers_repaint(
     jump_n_sample: int = 10,
     eta: float = 0.0,
 ) -> tuple[Batch, int]:
-    """The installed diffusers' `RePaintScheduler`, driven as its own pipeline drives it.
+    """Run the `RePaintScheduler` of the installed diffusers as diffusers' pipeline does.
 
-    Its betas are those of the prior's thousand levels, so that the model is told the very level that the scheduler
-    means. `clip_sample` is off, against its default: it would confine x0_hat to [-1, 1], which mixtures are not.
+    Its betas are those of the prior's 1000 levels, so that model and scheduler use the same noise levels.
+    `clip_sample` is off, unlike its default, since samples of mixtures leave [-1, 1].
 
     Args:
         prior: of a variance-preserving path trained on 1000 levels.
         x0, known, count, seed: as in `lanpaint`.
         steps: 1 to 1000.
-        jump_length, jump_n_sample: the scheduler's, at least 1; defaults are the paper's and the pipeline's.
-        eta: 0 (the pipeline's default, DDIM) to 1 (DDPM, which the paper has).
+        jump_length, jump_n_sample: of the scheduler, at least 1; the defaults are those of the paper and the pipeline.
+        eta: 0 (default of the pipeline, DDIM) to 1 (DDPM, as in the paper).
     Raises:
-        InputError: a parameter out of its range, shapes that do not fit, or a prior of another path.
+        InputError: a parameter out of its range, shapes that differ, or a prior that is not variance-preserving.
     """
     _check(x0, known, count, steps=(steps, 1), jump_length=(jump_length, 1), jump_n_sample=(jump_n_sample, 1))
     _check_eta(eta)
     if steps > TRAINED:
-        raise InputError(f"{steps} steps: RePaintScheduler would take {TRAINED} and not say so. Ask for at most that.")
+        raise InputError(f"steps={steps} must be at most {TRAINED} (RePaintScheduler would silently use {TRAINED}).")
     grid = prior.schedule(TRAINED, "leading")
     if grid.family != "VP":
-        raise InputError(f"RePaintScheduler on a {grid.family} prior: it knows only VP paths. Give it a VP prior.")
+        raise InputError(f"prior must be variance-preserving, not {grid.family} (RePaintScheduler supports only VP).")
     from diffusers import RePaintScheduler
 
     abar = np.array([level.alpha**2 for level in grid.levels])
@@ -273,24 +273,22 @@ def _exact(x: Batch, y0: Sample, known: Known) -> Batch:
 
 
 def _check(x0: Tensor, known: Tensor, count: int, **at_least: tuple[float, int]) -> None:
-    """Refuse shapes that do not fit and parameters (name to value and lowest value) that are too small."""
+    """Check that shapes agree and that parameters, given as name=(value, lowest value), are large enough."""
     if x0.shape != known.shape:
-        raise InputError(
-            f"x0 {tuple(x0.shape)} with known {tuple(known.shape)}: the shapes must be one. Give one sample."
-        )
+        raise InputError(f"x0 of shape {tuple(x0.shape)} must have the shape of known, {tuple(known.shape)}.")
     if not bool(torch.isfinite(x0[known]).all()):
-        raise InputError("x0 holds NaN or infinity where it is known: those entries must be finite. Mark them unknown.")
+        raise InputError("x0 must be finite where it is known (mark other entries unknown).")
     for name, (value, low) in {"count": (count, 1), **at_least}.items():
         if not (math.isfinite(value) and value >= low):
-            raise InputError(f"{name}={value}: it must be finite and at least {low}. Raise it.")
+            raise InputError(f"{name}={value} must be finite and at least {low}.")
 
 
 def _check_positive(**parameters: float) -> None:
     for name, value in parameters.items():
         if not (math.isfinite(value) and value > 0):
-            raise InputError(f"{name}={value}: it must be finite and above 0. Choose a positive one.")
+            raise InputError(f"{name}={value} must be finite and above 0.")
 
 
 def _check_eta(eta: float) -> None:
     if not 0 <= eta <= 1:
-        raise InputError(f"eta={eta}: eta lies in [0, 1]. Choose one there.")
+        raise InputError(f"eta={eta} must lie in [0, 1].")

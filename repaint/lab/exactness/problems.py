@@ -1,10 +1,10 @@
-"""Inpainting problems whose answer is known: Gaussian mixtures with some coordinates given, drawn from a seed.
+"""Inpainting problems with a known posterior: Gaussian mixtures of which some coordinates are known.
 
-| family      | what it is                                                                                     |
-|-------------|------------------------------------------------------------------------------------------------|
-| separated   | distinct modes, each thin in most directions: which mode a hole falls into must be right         |
-| overlapping | broad modes that run into each other                                                            |
-| fields      | smooth random fields as small images, of several smoothnesses, with the masks of real inpainting |
+| family      | description                                                                                  |
+|-------------|----------------------------------------------------------------------------------------------|
+| separated   | distinct modes, each thin in most directions: the shares of the modes must be right            |
+| overlapping | broad modes that overlap                                                                     |
+| fields      | smooth random fields as small images of different smoothness, with typical inpainting masks  |
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repaint.checks import nearest
+from repaint.checks import nearest, whole_number
 from repaint.errors import InputError
 from repaint.priors.gaussian import GaussianMixturePrior
 
@@ -26,15 +26,15 @@ __all__ = ["FAMILIES", "Problem", "field_problem", "mixture_problem", "problems"
 
 @dataclass(frozen=True)
 class Problem:
-    """Some coordinates of a sample are known; what the others can be is known exactly.
+    """A sample with some known coordinates, and the exact posterior of the others.
 
     Attributes:
-        name: says family, dimension and known share.
+        name: states family, dimension and known share.
         family: a key of `FAMILIES`.
         prior: the distribution of the whole sample.
-        x0: (D,) float64 the sample that the known values come from.
+        x0: (D,) float64, the sample that provides the known values.
         known: (D,) True where the value is known.
-        posterior: the distribution of the unknown coordinates, in their order.
+        posterior: the distribution of the unknown coordinates, in their original order.
     """
 
     name: str
@@ -48,20 +48,26 @@ class Problem:
     def draw(
         cls, name: str, family: str, prior: GaussianMixturePrior, known: Bool[Tensor, " d"], rng: torch.Generator
     ) -> Problem:
-        """Draw the sample from the prior, and condition on what is known of it."""
+        """Draw a sample from the prior, and condition on its known coordinates.
+
+        Args:
+            name, family, prior, known: see the class.
+            rng: used for the sample.
+        """
         x0 = prior.sample(1, rng)[0]
         return cls(name, family, prior, x0, known, prior.posterior(known.nonzero()[:, 0], x0[known]))
 
 
 def mixture_problem(family: str, dimension: int, share: float, seed: int) -> Problem:
-    """A mixture of four components, and random coordinates known, which leave more than one of them possible.
+    """Make a mixture of four components with random known coordinates that leave several components possible.
 
     Args:
-        family: separated (one covariance; where nothing is known the modes lie about 4 apart, at standard deviations
-            of 0.14 to 0.55, and where it is, 1.7 standard deviations) or overlapping (a covariance each).
-        dimension: D, 2 or more.
-        share: of the coordinates that is known, in (0, 1); at least one is, and one is not.
-        seed: of everything that is drawn.
+        family: "separated" has one covariance with standard deviations of 0.14 to 0.55; the modes lie about 4 apart in
+            the unknown coordinates, and 1.7 standard deviations apart in the known ones. "overlapping" has one
+            covariance for each component.
+        dimension: D, at least 2.
+        share: of known coordinates, in (0, 1); at least one is known and at least one unknown.
+        seed: of all random draws.
     """
     rng = torch.Generator().manual_seed(seed)
     count = min(max(round(share * dimension), 1), dimension - 1)
@@ -81,7 +87,7 @@ def mixture_problem(family: str, dimension: int, share: float, seed: int) -> Pro
 
 
 def _covariances(count: int, size: int, low: float, high: float, rng: torch.Generator) -> Float[Tensor, "k d d"]:
-    """Covariances of random directions, with standard deviations squared between low and high, evenly in their log."""
+    """Random covariances whose eigenvalues lie between low and high, uniform in their logarithm."""
     basis = torch.linalg.qr(torch.randn(count, size, size, dtype=torch.float64, generator=rng))[0]
     spread = low * (high / low) ** torch.rand(count, size, dtype=torch.float64, generator=rng)
     covariances = torch.einsum("kde,ke,kfe->kdf", basis, spread, basis)
@@ -89,12 +95,13 @@ def _covariances(count: int, size: int, low: float, high: float, rng: torch.Gene
 
 
 def field_problem(mask: str, side: int, seed: int) -> Problem:
-    """A small image: one of three smooth random fields, each with a smoothness and a smooth mean of its own.
+    """Make a small image: a mixture of three smooth random fields with different means and correlation lengths.
 
     Args:
-        mask: half (the lower half is unknown), box (a square of half the side is), sparse (90 % of the pixels are).
+        mask: what is unknown: "half" is the lower half, "box" a central square of half the side, "sparse" 90 % of the
+            pixels.
         side: of the image in pixels.
-        seed: of everything that is drawn.
+        seed: of all random draws.
     """
     rng = torch.Generator().manual_seed(seed)
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
@@ -139,15 +146,20 @@ FAMILIES: dict[str, list[Callable[[int], Problem]]] = {
 
 
 def problems(seed: int = 0, families: Sequence[str] = tuple(FAMILIES)) -> list[Problem]:
-    """The default set: 12 problems of 2 to 256 dimensions, 10 to 90 % known; another seed draws another set.
+    """Make the default set: 12 problems of 2 to 256 dimensions with 10 to 90 % known coordinates.
 
+    Args:
+        seed: of the set, at least 0.
+        families: keys of `FAMILIES`.
     Raises:
-        InputError: no such family, or a seed below 0.
+        InputError: an unknown family, or a negative seed.
+
+    >>> [problem.name for problem in problems(0, ["overlapping"])]
+    ['overlapping 8d, 50% known', 'overlapping 16d, 75% known', 'overlapping 32d, 9% known']
     """
     for name in families:
         if name not in FAMILIES:
-            raise InputError(f"No family {name!r}: there are {', '.join(FAMILIES)}.{nearest(name, FAMILIES)}")
-    if seed < 0:
-        raise InputError(f"Seed {seed} of the problems: 0 or more. Choose one there.")
+            raise InputError(f"family={name!r} must be one of {', '.join(FAMILIES)}.{nearest(name, FAMILIES)}")
+    whole_number("seed", seed, 0)
     numbered = enumerate((name, make) for name, makers in FAMILIES.items() for make in makers)
     return [make(1000 * seed + number) for number, (name, make) in numbered if name in families]

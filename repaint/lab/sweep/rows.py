@@ -17,6 +17,7 @@ from typing import Any
 
 from repaint.checks import shown
 from repaint.errors import InputError
+from repaint.version import __version__
 
 __all__ = ["Rows"]
 
@@ -32,11 +33,14 @@ class Rows:
         path: the file, ending in .jsonl. It is made when the first row is written.
         configs: key to config of every cell of the grid. A row of another key belongs to another sweep.
     Attributes:
+        FORMAT: of the rows that are written; raised when their fields change. Rows before 2 do not name theirs.
         found: key to row, of all rows read or written so far.
     Raises:
         InputError: a path that cannot be written, a file that holds something else, or rows of another sweep, of which
             the message says what differs.
     """
+
+    FORMAT = 2
 
     def __init__(self, path: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
         if path.suffix != ".jsonl":
@@ -141,6 +145,11 @@ class Rows:
             ) from error
         if not isinstance(row, dict) or not line.startswith(BEGIN):
             raise InputError(f"{where} is no row of a sweep. Give another --out.")
+        if row.get("format", 1) != self.FORMAT:
+            raise InputError(
+                f"{where} was written by repaint {_version(row)} in row format {shown(row.get('format', 1))}; repaint "
+                f"{__version__} reads format {self.FORMAT}. Give another --out, or use the version that wrote it."
+            )
         if not isinstance(row["key"], str) or row["key"] not in self._configs:
             raise InputError(
                 f"{where} belongs to another sweep: {self._difference(row)}. Give another --out, or the config that "
@@ -163,6 +172,11 @@ class Rows:
         ]
         more = len(best) - len(told)
         return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _version(row: CellRow) -> str:
+    versions = row.get("versions")
+    return str(versions.get("repaint", "?")) if isinstance(versions, dict) else "?"
 
 
 def _write(file: int, data: bytes) -> None:

@@ -115,7 +115,7 @@ def _row(
 ) -> CellRow:
     versions = {"repaint": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
     tells = {"status": status, "reason": reason, **measures, "notes": dict(notes), **facts, "versions": versions}
-    return {"key": cell.key, **cell.config, **tells}
+    return {"key": cell.key, "format": Rows.FORMAT, **cell.config, **tells}
 
 
 def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
@@ -142,7 +142,7 @@ def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dic
         try:
             value = measure()
             if not math.isfinite(value):
-                notes[name] = f"{value}, which JSON cannot say"
+                notes[name] = f"the value is {value}"
         except InputError as error:
             value, notes[name] = math.nan, str(error)
         values[name] = value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The exactness bench: problems with a known answer, distances to it, and what they say of methods."""
+"""The exactness bench: problems with a known posterior, distances to it, and the ranking of methods."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def normal(count: int, size: int, seed: int) -> torch.Tensor:
 
 
 def test_energy_distance_of_two_normals_is_the_closed_form() -> None:
-    """If this fails, the error that every method is ranked by is another number than it says.
+    """If this fails, the error that ranks all methods is not the energy distance.
 
     For N(0, 1) and N(m, 1), X - Y is N(-m, 2) and E|N(m, s^2)| = s sqrt(2/pi) e^(-m^2/2s^2) + m erf(m / s sqrt(2)).
     """
@@ -45,7 +45,7 @@ def test_energy_distance_of_two_normals_is_the_closed_form() -> None:
 
 
 def test_energy_distance_has_no_bias() -> None:
-    """If this fails, exact samples show an error, and small errors cannot be told from none."""
+    """If this fails, exact samples have an error, and small errors cannot be distinguished from none."""
     found = [energy_distance(normal(8, 3, 2 * i), normal(8, 3, 2 * i + 1)) for i in range(2000)]
     mean, error = float(torch.tensor(found).mean()), float(torch.tensor(found).std()) / math.sqrt(2000)
     assert abs(mean) < 4 * error
@@ -58,12 +58,12 @@ def test_sliced_wasserstein_of_a_shift_is_its_length() -> None:
     assert sliced_wasserstein(x, x[torch.randperm(500)] + 2) == pytest.approx(2, abs=1e-12)
     wide = normal(500, 4, 1)
     shifted = wide + torch.tensor([3.0, 0, 0, 0])
-    # In D dimensions a direction sees 1 / sqrt(D) of the length in the mean square; 128 of them know that to a tenth.
+    # Root mean square, a direction in D dimensions measures 1 / sqrt(D) of the length; 128 of them, to a tenth.
     assert sliced_wasserstein(wide, shifted) == pytest.approx(3 / 2, rel=0.2)
 
 
 def test_problems_are_what_their_names_say() -> None:
-    """If this fails, the bench runs on other problems than it reports, or another seed gives the same ones."""
+    """If this fails, the bench reports problems that it does not run, or two seeds give the same problems."""
     some, other = problems(0), problems(1)
     assert [len(problem.x0) for problem in some] == [2, 8, 16, 32, 64, 8, 16, 32, 64, 64, 64, 256]
     assert list(dict.fromkeys(problem.family for problem in some)) == list(FAMILIES)
@@ -74,14 +74,14 @@ def test_problems_are_what_their_names_say() -> None:
         assert torch.equal(problem.x0, again.x0)
         assert not torch.equal(problem.x0, another.x0)
         assert problem.posterior.shape == (int((~problem.known).sum()),)
-    # What is known must leave several components possible, or nothing is asked of a method but one Gaussian.
+    # The known coordinates must leave several components possible, else the posterior is one Gaussian.
     open_ones = [float(problem.posterior.weights.max()) < 0.9 for problem in some if problem.family == "separated"]
     assert sum(open_ones) >= 3
     assert [problem.family for problem in problems(0, ["fields"])] == ["fields"] * 4
 
 
 def test_masks_of_the_fields_are_those_of_inpainting() -> None:
-    """If this fails, a field's mask is upside down, or keeps the box and loses the rest."""
+    """If this fails, the mask of a field is upside down or inverted."""
     half = field_problem("half", 8, 0).known.reshape(8, 8)
     assert half[:4].all()
     assert not half[4:].any()
@@ -91,15 +91,15 @@ def test_masks_of_the_fields_are_those_of_inpainting() -> None:
 
 
 def test_wrong_problems_are_refused() -> None:
-    """A family that does not exist gives an empty table."""
-    with pytest.raises(InputError, match=r"No family 'field': .* Did you mean 'fields'"):
+    """If this fails, a misspelt family gives an empty table."""
+    with pytest.raises(InputError, match=r"family='field' must be one of .* Did you mean 'fields'"):
         problems(0, ["field"])
-    with pytest.raises(InputError, match="Seed -1 of the problems"):
+    with pytest.raises(InputError, match="seed=-1 must be an integer of at least 0"):
         problems(-1)
 
 
 def test_the_bench_ranks_what_is_known_to_differ() -> None:
-    """If this fails, the bench cannot tell an exact sampler from a wrong one, or counts other calls."""
+    """If this fails, the bench does not rank known errors, or counts model calls wrongly."""
     some = [mixture_problem("separated", 8, 0.25, 1), field_problem("box", 8, 9)]
     ways = {FLOOR: exact} | {name: with_method(Method.from_preset(name)) for name in ("none", "predicted", "balanced")}
     found = {its.way: its for its in standings(measure(some, ways, count=256))}
@@ -115,7 +115,7 @@ def test_the_bench_ranks_what_is_known_to_differ() -> None:
 
 @pytest.mark.slow
 def test_presets_keep_their_promises_on_problems_of_another_seed() -> None:
-    """If this fails, a preset costs more than its name says, or was fitted to the problems that it was found on."""
+    """If this fails, a preset costs more than documented, or is overfitted to the default problems."""
     some = [problem for problem in problems(7) if len(problem.x0) < 100]
     names = {"paper": 2410, "fast": 25, "balanced": 100, "best": 250}
     found = {its.way: its for its in standings(measure(some, {n: with_method(Method.from_preset(n)) for n in names}))}
@@ -126,7 +126,7 @@ def test_presets_keep_their_promises_on_problems_of_another_seed() -> None:
 
 
 def test_every_peer_runs_at_the_calls_that_it_states() -> None:
-    """If this fails, another method is drawn at the wrong place of the plot."""
+    """If this fails, a peer appears at the wrong cost in the plot."""
     problem = mixture_problem("overlapping", 2, 0.5, 0)
     for name, peer in PEERS.items():
         x, calls = peer(problem, 64, 0)
@@ -135,14 +135,14 @@ def test_every_peer_runs_at_the_calls_that_it_states() -> None:
 
 
 def test_pareto_front() -> None:
-    """If this fails, a method is starred although another is cheaper and better."""
+    """If this fails, a method has a star although another is cheaper and better."""
     points = {"a": (10, 0.5), "b": (20, 0.6), "c": (20, 0.4), "d": (30, 0.4), "e": (40, 0.1)}
     assert pareto(points) == ["a", "c", "e"]
     assert pareto({}) == []
 
 
 def test_standings_are_saved_and_drawn(tmp_path: Path) -> None:
-    """If this fails, the report lacks rows or what was asked for, or a plot shows the floor as a method."""
+    """If this fails, the report lacks rows or arguments, or the plot shows the floor as a method."""
     rows = [
         Row("p", "fields", FLOOR, -0.001, 0.1, 0.01, 0, 0.1),
         Row("p", "fields", "cheap", 0.5, 0.6, 0.2, 10, 0.2),

@@ -1,4 +1,4 @@
-"""The other methods of the exactness bench: their cost, their promises, and where they lead on two pixels."""
+"""The peers of the exactness bench: their cost, their known pixels, and their law on two pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ small = pytest.mark.parametrize(("method", "parameters"), SMALL, ids=lambda valu
 
 
 class Counted(GaussianMixturePrior):
-    """A mixture that counts how often it is asked."""
+    """A mixture that counts its predictions."""
 
     asked = 0
 
@@ -62,7 +62,7 @@ def test_cost_at_published_settings(method: Method, parameters: dict[str, Any], 
 
 @small
 def test_known_entries_are_exact_and_unknown_ones_unread(method: Method, parameters: dict[str, Any]) -> None:
-    """If this fails, a method moves known pixels, or sees what it should paint."""
+    """If this fails, a method changes known pixels, or reads unknown ones."""
     prior = GaussianMixturePrior([1.0], [[0.0, 0.0]], [CORRELATION.tolist()], shape=(1, 2, 1))
     known = KNOWN.reshape(1, 2, 1)
     results = []
@@ -79,7 +79,7 @@ def test_known_entries_are_exact_and_unknown_ones_unread(method: Method, paramet
 
 @small
 def test_randomness_is_the_seed(method: Method, parameters: dict[str, Any], two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a row of the bench cannot be had again, or a method draws from the global generator."""
+    """If this fails, a row of the bench cannot be reproduced, or a method uses the global generator."""
     before = torch.get_rng_state()
     first, again, other = (
         method(two_pixels, X0, KNOWN, count=3, seed=seed, **parameters)[0][:, 1] for seed in (0, 0, 1)
@@ -90,7 +90,7 @@ def test_randomness_is_the_seed(method: Method, parameters: dict[str, Any], two_
 
 
 def test_lanpaint_finds_the_posterior(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the guided score or its dynamics lead elsewhere than to the posterior.
+    """If this fails, the guided score or its dynamics do not converge to the posterior.
 
     4,000 samples: four standard errors are 0.028 of the mean and 0.020 of the std; the finite lam and step add 0.01.
     """
@@ -101,7 +101,7 @@ def test_lanpaint_finds_the_posterior(two_pixels: GaussianMixturePrior) -> None:
 
 @pytest.mark.parametrize("k", [0.1, 9.0])
 def test_oscillator_is_exact(k: float) -> None:
-    """If this fails, the inner dynamics have an error of their own, which would be laid at LanPaint's door.
+    """If this fails, the inner dynamics add an error that is attributed to LanPaint.
 
     Drift and diffusion at a tiny step fix the equation; two steps that make one of their sum make its solution exact.
     """
@@ -174,7 +174,7 @@ def test_ding_nears_the_posterior_with_steps(two_pixels: GaussianMixturePrior, e
 
 
 def test_diffusers_step_by_hand(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the scheduler is given another level's noise than it asks for, or another mask, image or noise.
+    """If this fails, the scheduler gets the noise of another level, or another mask or image.
 
     Two steps, at timesteps 500 and 0, from diffusers' documented formula: DDIM's on the hole, renoised x0 outside.
     """
@@ -194,7 +194,7 @@ def test_diffusers_step_by_hand(two_pixels: GaussianMixturePrior) -> None:
 
 
 def test_diffusers_jumps_help(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the walk that diffusers' timesteps ask for is not driven as its pipeline drives it.
+    """If this fails, the jumps of diffusers' timesteps are not run as diffusers' pipeline runs them.
 
     1,000 samples: the standard error of each mean is below 0.02, and the gap to replacement alone is above 0.2.
     """
@@ -212,27 +212,31 @@ def test_diffusers_jumps_help(two_pixels: GaussianMixturePrior) -> None:
 @pytest.mark.parametrize(
     ("method", "parameters", "message"),
     [
-        (lanpaint, {"count": 0}, r"count=0: it must be finite and at least 1\. Raise it\."),
-        (lanpaint, {"steps": 0}, r"steps=0: .* at least 1"),
-        (lanpaint, {"inner": -1}, r"inner=-1: .* at least 0"),
-        (lanpaint, {"lam": math.nan}, r"lam=nan: it must be finite"),
-        (lanpaint, {"spread": -0.5}, r"spread=-0\.5: .* at least 0"),
-        (lanpaint, {"step_size": 0.0}, r"step_size=0\.0: it must be finite and above 0\. Choose a positive one\."),
-        (lanpaint, {"friction": -1.0}, r"friction=-1\.0: .* above 0"),
-        (lanpaint, {"step_size": 1e-9}, r"A step of 1e-09 at friction 15\.0: .* rounding\. Raise step_size\."),
-        (ding, {"eta": 1.5}, r"eta=1\.5: eta lies in \[0, 1\]\. Choose one there\."),
-        (ding, {"sigma_y": -1.0}, r"sigma_y=-1\.0: .* at least 0"),
-        (ding, {"steps": 0}, r"steps=0: .* at least 1"),
-        (diffusers_repaint, {"eta": -0.1}, r"eta=-0\.1: eta lies in"),
-        (diffusers_repaint, {"steps": 1001}, r"1001 steps: RePaintScheduler would take 1000 and not say so\."),
-        (diffusers_repaint, {"jump_length": 0}, r"jump_length=0: .* at least 1"),
-        (diffusers_repaint, {"jump_n_sample": 0}, r"jump_n_sample=0: .* at least 1"),
+        (lanpaint, {"count": 0}, r"count=0 must be finite and at least 1\."),
+        (lanpaint, {"steps": 0}, r"steps=0 must be .* at least 1"),
+        (lanpaint, {"inner": -1}, r"inner=-1 must be .* at least 0"),
+        (lanpaint, {"lam": math.nan}, r"lam=nan must be finite"),
+        (lanpaint, {"spread": -0.5}, r"spread=-0\.5 must be .* at least 0"),
+        (lanpaint, {"step_size": 0.0}, r"step_size=0\.0 must be finite and above 0\."),
+        (lanpaint, {"friction": -1.0}, r"friction=-1\.0 must be .* above 0"),
+        (lanpaint, {"step_size": 1e-9}, r"step_size=1e-09 must be larger at friction=15\.0 .* rounding\)\."),
+        (ding, {"eta": 1.5}, r"eta=1\.5 must lie in \[0, 1\]\."),
+        (ding, {"sigma_y": -1.0}, r"sigma_y=-1\.0 must be .* at least 0"),
+        (ding, {"steps": 0}, r"steps=0 must be .* at least 1"),
+        (diffusers_repaint, {"eta": -0.1}, r"eta=-0\.1 must lie in"),
+        (
+            diffusers_repaint,
+            {"steps": 1001},
+            r"steps=1001 must be at most 1000 \(RePaintScheduler would silently use 1000\)\.",
+        ),
+        (diffusers_repaint, {"jump_length": 0}, r"jump_length=0 must be .* at least 1"),
+        (diffusers_repaint, {"jump_n_sample": 0}, r"jump_n_sample=0 must be .* at least 1"),
     ],
 )
 def test_bad_parameters_are_refused(
     method: Method, parameters: dict[str, Any], message: str, two_pixels: GaussianMixturePrior
 ) -> None:
-    """If this fails, a typo in a bench runs to a number that means nothing."""
+    """If this fails, a typo in a bench gives a meaningless number."""
     with pytest.raises(InputError, match=message):
         method(two_pixels, X0, KNOWN, **{"count": 1, "seed": 0, **parameters})
 
@@ -240,16 +244,16 @@ def test_bad_parameters_are_refused(
 @small
 @pytest.mark.usefixtures("unchecked")
 def test_bad_inputs_are_refused(method: Method, parameters: dict[str, Any], two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, x0 and its mask are broadcast to each other, or NaN spreads from a known entry."""
-    with pytest.raises(InputError, match=r"x0 \(2,\) with known \(1,\): the shapes must be one\. Give one sample\."):
+    """If this fails, x0 and its mask are broadcast, or NaN spreads from a known entry."""
+    with pytest.raises(InputError, match=r"x0 of shape \(2,\) must have the shape of known, \(1,\)\."):
         method(two_pixels, X0, KNOWN[:1], count=1, seed=0, **parameters)
-    with pytest.raises(InputError, match=r"NaN or infinity where it is known: .* Mark them unknown\."):
+    with pytest.raises(InputError, match=r"x0 must be finite where it is known \(mark other entries unknown\)\."):
         method(two_pixels, X0, ~KNOWN, count=1, seed=0, **parameters)
 
 
 def test_diffusers_wants_a_vp_prior() -> None:
-    """If this fails, RePaintScheduler runs on levels that its formulas do not describe."""
+    """If this fails, RePaintScheduler runs on levels that its formulas do not cover."""
     flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
     prior = GaussianMixturePrior([1.0], [[0.0, 0.0]], [CORRELATION.tolist()], scheduler=flow)
-    with pytest.raises(InputError, match=r"RePaintScheduler on a flow prior: it knows only VP paths\."):
+    with pytest.raises(InputError, match=r"prior must be variance-preserving, not flow"):
         diffusers_repaint(prior, X0, KNOWN, count=1, seed=0)

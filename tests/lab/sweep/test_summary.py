@@ -10,6 +10,7 @@ import pytest
 from repaint.errors import InputError
 from repaint.lab.sweep.summary import NUMBERS, Point, curves, differences, summary
 from repaint.lab.sweep.sweep_plot import sweep_plot
+from repaint.lab.sweep.sweep_table import COLUMNS, differences_table, missing_values, summary_table
 from repaint.measure.intervals import paired_difference
 
 
@@ -81,6 +82,42 @@ def test_differences_are_of_the_same_picture_and_seed() -> None:
     assert name == "b"
     assert its["psnr"] == paired_difference(np.array([4.0, 2.0]), np.zeros(2))  # j: 14 - 10; i: the mean of 3 and 1
     assert its["psnr"].mean == 3.0
+
+
+def test_the_table_fits_80_columns() -> None:
+    """If this fails, a sweep's table is wrapped or truncated in a terminal or a log file."""
+    long = "early, quick with a long name of its own"
+    values = {"psnr": -123.456, "ssim": 0.00012, "seconds": 123456.0, "roughness": 12.345, "model_calls": 12345}
+    rows = [row(**values), row(long, **values | {"patches": None}), row(long, status="failed")]
+    table = summary_table(summary(rows))
+    assert max(map(len, table)) <= 80
+    assert table[0].split() == ["group", "n", *COLUMNS]
+    assert table[1].split() == ["a", "1", "-123", "1e-04", "2", "2", "2", "12.3", "2", "12345", "123456"]
+    assert [line.strip() for line in table[2:3]] == [long]
+    assert table[3].split()[0] == "1/2"
+    assert summary_table(summary(rows, "mask"), "mask")[1].split()[:2] == ["a,", "box"]
+    lacking = summary_table(summary([row(patches=None)]))
+    assert lacking[1].split()[5] == "n/a"
+
+
+def test_missing_values_are_explained() -> None:
+    """If this fails, `n/a` in a table leaves the reader to guess why."""
+    thin = row(patches=None, notes={"patches": "The hole is thin."})
+    bad = row(status="failed", reason="no memory", notes={})
+    assert missing_values([thin, thin, row(notes={}), bad]) == [
+        "patches n/a in 2 of 4 rows: The hole is thin.",
+        "1 of 4 rows failed: no memory",
+    ]
+
+
+def test_differences_are_one_line_each() -> None:
+    """If this fails, several measures side by side no longer fit the terminal."""
+    rows = [row("a", image=i, psnr=1.0, ssim=0.5) for i in "ij"] + [row("b", image=i, psnr=3.0) for i in "ij"]
+    table = differences_table(differences(rows, "a", ["psnr", "ssim"]))
+    assert [line.split() for line in table[1:]] == [
+        ["b", "psnr", "+2", "[+2,", "+2]"],
+        ["b", "ssim", "+1.5", "[+1.5,", "+1.5]"],
+    ]
 
 
 def test_a_sweep_is_drawn_as_measured() -> None:

@@ -445,7 +445,7 @@ def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, 
     """If this fails, two experiments are mixed in one file, or nobody learns what differs."""
     other = [dict(BASE["schedules"][0], steps=5), BASE["schedules"][1]]
     cell = read_grid(written(tiny, schedules=other)).cells[0]
-    content = (json.dumps({"key": cell.key, **cell.config}) + "\n").encode()
+    content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
     refused(
         tiny,
         (tiny / "unbroken.jsonl").read_bytes() + content,
@@ -453,10 +453,20 @@ def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, 
         r"method\.transitions is 5 there and 2 in the nearest cell here; .*\. Give another --out, or the config",
     )
     cell = read_grid(written(tiny, seeds=[7])).cells[0]
-    content = (json.dumps({"key": cell.key, **cell.config}) + "\n").encode()
+    content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
     refused(tiny, content, r"line 1 belongs to another sweep: seed is 7 there and 0 in the nearest cell here\. Give")
-    edited = (json.dumps({"key": "0" * 16, **read_grid(written(tiny)).cells[0].config}) + "\n").encode()
+    config = read_grid(written(tiny)).cells[0].config
+    edited = (json.dumps({"key": "0" * 16, "format": Rows.FORMAT, **config}) + "\n").encode()
     refused(tiny, edited, "belongs to another sweep: its key is not that of its config")
+
+
+def test_rows_of_another_format_are_refused(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
+    """If this fails, rows of two versions with different fields are mixed in one file."""
+    old = {name: value for name, value in unbroken[0].items() if name != "format"}
+    message = r"line 1 was written by repaint \d\S* in row format 1; repaint \S+ reads format 2\. Give another --out"
+    refused(tiny, (json.dumps(old) + "\n").encode(), message)
+    newer = json.dumps({**unbroken[0], "format": 99}) + "\n"
+    refused(tiny, newer.encode(), r"in row format 99; .* or use the version that wrote it\.")
 
 
 def test_a_grid_may_grow(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
@@ -632,9 +642,10 @@ def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, t
     status, told, _ = command(config, "--out", out, "--device", "cpu")
     assert out.read_bytes() == before
     assert "48 of 48 cells" in told
-    assert [line.split()[:3] for line in told.splitlines()[1:3]] == [["two", "24", "0"], ["jumps", "24", "0"]]
-    if any(row["lpips"] is None for row in unbroken):
-        assert "Fetch it once" in told
+    assert [line.split()[:2] for line in told.splitlines()[1:3]] == [["two", "24"], ["jumps", "24"]]
+    for name in ("lpips", "patches"):
+        if lacking := sum(row[name] is None for row in unbroken):
+            assert f"{name} n/a in {lacking} of 48 rows: " in told
 
 
 def test_the_command_compares_and_draws(
@@ -652,10 +663,10 @@ def test_the_command_compares_and_draws(
     assert entry["psnr"]["mean"] == pytest.approx(second - first, rel=1e-9)
     assert plot.stat().st_size > 5_000
     told = command(*asked)[1].splitlines()
-    at = told.index("Less two, with 95 % intervals over pictures:")
-    assert told[at + 1].split() == ["schedule", "psnr"]
+    at = told.index("Difference to two, with 95 % intervals over pictures:")
     its = entry["psnr"]
-    assert told[at + 2].split(maxsplit=1)[1].rstrip() == f"{its['mean']:+.3g} [{its['low']:+.3g}, {its['high']:+.3g}]"
+    expected = ["jumps", "psnr", f"{its['mean']:+.3g}", f"[{its['low']:+.3g},", f"{its['high']:+.3g}]"]
+    assert told[at + 2].split() == expected
 
 
 @pytest.mark.parametrize(
