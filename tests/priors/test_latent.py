@@ -203,24 +203,26 @@ def test_a_run_with_a_margin_is_resumed() -> None:
         pipe.resume(kept[2], image, mask, **(run | {"latent_margin": 0}))
 
 
-def test_what_margin_and_feather_refuse(unchecked: None) -> None:
+def test_what_margin_and_blend_rim_refuse(unchecked: None) -> None:
     """If this fails, an invalid margin or blending width is ignored, or gives an unrelated image."""
     pipe = quiet(prior("VQModel"))
     for asked, message in [
-        ({"latent_margin": -1}, r"latent_margin -1: it is a whole number of latent cells from 0"),
-        ({"latent_margin": 1.5}, r"latent_margin 1\.5: it is a whole number"),
-        ({"latent_margin": True}, r"latent_margin True: it is a whole number"),
+        ({"latent_margin": -1}, r"latent_margin=-1 must be an integer of at least 0"),
+        ({"latent_margin": 1.5}, r"latent_margin=1\.5 must be an integer"),
+        ({"latent_margin": True}, r"latent_margin=True must be an integer"),
         (
             {"latent_margin": 9},
             r"latent_margin=9 must leave at least one known latent cell \(it removes all 100 of them\)\. Lower",
         ),
-        ({"blend_rim": -2}, r"feather -2: it is a width in pixels from 0, and 0 is none\. Raise it"),
-        ({"blend_rim": float("nan")}, r"feather nan: it is a width"),
-        ({"blend_rim": 2, "output_type": "latent"}, r"feather 2 for latents: only pixels are feathered"),
+        ({"blend_rim": -2}, r"blend_rim=-2 must be a width in pixels of at least 0"),
+        ({"blend_rim": float("nan")}, r"blend_rim=nan must be a width"),
+        ({"blend_rim": 2, "output_type": "latent"}, r"blend_rim=2 cannot be used with output_type='latent'"),
     ]:
         with pytest.raises(InputError, match=message):
             pipe(photo(), hole(), schedule=WALK, generator=0, **asked)
-    with pytest.raises(InputError, match=r"latent_margin 1 for a PixelPrior: it has no autoencoder, .*masks\.grow"):
+    with pytest.raises(
+        InputError, match=r"latent_margin=1 needs a latent prior, and PixelPrior works on pixels\. .*masks\.grow"
+    ):
         tiny_pipe()(photo(), hole(), schedule=WALK, latent_margin=1)
 
 

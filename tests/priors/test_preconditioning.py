@@ -25,6 +25,7 @@ from diffusers import (
     ScoreSdeVeScheduler,
     UNet2DModel,
 )
+from helpers.draws import Given
 from helpers.tiny_priors import TINY_NCSNPP, tiny_unet
 from helpers.two_pixel_law import MEAN, law
 from packaging.version import Version
@@ -111,7 +112,7 @@ def test_ancestral_steps_are_those_of_diffusers_score_sde() -> None:
         z = z / src.sigma
         with torch.no_grad():
             output = unet(x, torch.tensor([src.sigma])).sample
-            ours = DDPM("large").step(x, prior.denoise(x, src), src, dst, z, None)
+            ours = DDPM("large").step(x, prior.denoise(x, src), src, dst, Given(z), {})[0]
         clock = torch.tensor((number - 0.5) / (steps - 1))  # its index, rounded down: number - 1
         mean = scheduler.step_pred(output, clock, x).prev_sample_mean
         expected = mean + posterior(src, dst).large_std * z
