@@ -221,7 +221,7 @@ def test_what_margin_and_blend_rim_refuse(unchecked: None) -> None:
         with pytest.raises(InputError, match=message):
             pipe(photo(), hole(), schedule=WALK, generator=0, **asked)
     with pytest.raises(
-        InputError, match=r"latent_margin=1 needs a latent prior, and PixelPrior works on pixels\. .*masks\.grow"
+        InputError, match=r"latent_margin=1 needs a latent prior, and PixelPrior works on .*masks\.grow"
     ):
         tiny_pipe()(photo(), hole(), schedule=WALK, latent_margin=1)
 

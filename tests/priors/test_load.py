@@ -468,7 +468,7 @@ def test_live_pipelines_that_are_refused() -> None:
         prior_from_components(parts | {"vae": None})
     with pytest.raises(PriorError, match=r"This pipeline has no scheduler"):
         prior_from_components({"unet": tiny_unet(), "scheduler": None})
-    with pytest.raises(InputError, match=r"A UNet2DModel is no diffusers pipeline: pass one, or a Prior"):
+    with pytest.raises(InputError, match=r"a UNet2DModel, which is not a diffusers pipeline"):
         RePaintPipeline.from_pipe(tiny_unet())
 
 
