@@ -184,7 +184,7 @@ def test_ways_that_cannot_be_are_said(run: Run, folder: Any) -> None:
     data = json.loads(done.out)
     assert [row["name"] for row in data["rows"]] == ["network alone", "repaint"]
     assert data["missing"] == {
-        "diffusers RePaintPipeline": "it takes unconditional pixel-space models with betas alone"
+        "diffusers RePaintPipeline": "supports only unconditional pixel-space models with betas"
     }
 
 

@@ -294,8 +294,8 @@ def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]])
     rows = sweep(written(tiny), tiny / "full.jsonl", on_call=full, say=told.append)
     assert results(rows, ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
     assert told == [
-        "Memory is too small for 4 results at once: going on with 2.",
-        "Memory is too small for 2 results at once: going on with 1.",
+        "Not enough memory for 4 at once: continuing with 2.",
+        "Not enough memory for 2 at once: continuing with 1.",
     ]
     assert tried[:2] == [4, 2]
     assert set(tried[2:]) == {1}
