@@ -519,7 +519,7 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
         ("--part", "test"): "--part test: it is one of train, held_out.",
         ("--hole", "mouht"): "--hole mouht: it is one of mouth, half, box. Choose one. Did you mean 'mouth'?",
         ("--prompt", "left"): "--prompt left: it is one of right, empty, wrong.",
-        ("--glyphs", 141): "count=141 must be an integer from 1 to 140 (glyphs of the part held_out).",
+        ("--glyphs", 141): "141 glyphs: there are 140 in this part. Ask for 1 to 140.",
         ("--dtype", "float8"): "--dtype float8: it is one of float32, bfloat16, float16.",
     }.items():
         result = run(*asked, *wrong)
