@@ -483,7 +483,7 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     assert len(Path("report.csv").read_text().splitlines()) == 1 + 1 + 1 + 2
     assert Image.open("sheet.png").size[0] > 4 * 64
     for wrong, message in {
-        ("--report", "report.xls"): "the suffix of a report must be one of .csv, .json, .md",
+        ("--report", "report.xls"): "a report is a .csv, .json, .md file",
         ("--masks", "nowhere"): "nowhere is no folder",
     }.items():
         result = run(*asked, *wrong)

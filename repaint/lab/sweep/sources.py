@@ -49,7 +49,7 @@ class _Image(Strict):
 
 
 class _Mask(Strict):
-    """A generator of `repaint.pictures.mask_shapes`, a file for all images, or a folder with a mask for each."""
+    """A generator of `repaint.pictures.masks` with its options, or a file for all images, or a folder paired by name."""
 
     generator: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import resource
 import sys
 import threading
