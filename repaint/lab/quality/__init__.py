@@ -1,1 +1,1 @@
-"""Fillings against held-out pictures."""
+"""Measure results on held-out images."""

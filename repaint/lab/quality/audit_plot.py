@@ -21,7 +21,7 @@ def audit_plot(sweeps: Mapping[str, Sequence[AuditRow]], audits: Mapping[str, Au
     """MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
 
     Args:
-        sweeps: name of a way of filling to its rows, all of one sweep.
+        sweeps: method to its rows, all of one kind of sweep.
         audits: title to audit.
     """
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Pictures with holes to fill and the truth beside them: from the bundled samples, and from any folder.
+"""Images with holes and known true content, from the bundled samples or any folder.
 
 | layout | images | masks | white of a mask |
 |---|---|---|---|
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.pictures.decoding import open_image
 from repaint.pictures.mask_shapes import box, half
@@ -33,19 +34,19 @@ __all__ = [
     "texture_holes",
 ]
 
-STRIP, RIM = 64, 8  # pixels: the strip's width that texture holes lie in, and what is kept of it at either side
+STRIP, RIM = 64, 8  # pixels: width of the strip with the texture holes, and its margin on each side
 
 
 @dataclass(frozen=True)
 class Hole:
-    """A picture with a hole in it.
+    """An image with a hole.
 
     Attributes:
-        name: of its own.
-        group: holes whose painted patches are pooled when their statistics are compared with real ones.
+        name: unique in its set.
+        group: holes of one group are pooled when patch statistics are compared.
         image: (H, W, 3) uint8, with the true content in the hole.
         mask: (H, W), True in the hole.
-        real: (H, W), True where patches are taken that painted ones should be like.
+        real: (H, W), True where reference patches are taken.
         conditions: keyword arguments for the pipeline: class_labels or prompt.
     """
 
@@ -58,18 +59,18 @@ class Hole:
 
 
 def texture_holes(size: int = 64, hole: int = 24, per_photograph: int = 13) -> list[Hole]:
-    """Square holes side by side in crops that slide down the held-out part of each photograph.
+    """Make square holes in crops that slide down the held-out part of each photograph.
 
-    Real patches come from the wider kept side of the crop, at the height of the hole. Neither the 65 holes of the
-    default overlap nor the 200 of size 48, hole 16, per_photograph 40.
+    Reference patches come from the wider kept side of the crop, at the height of the hole. The 65 default holes do not
+    overlap, and neither do the 200 of size=48, hole=16, per_photograph=40.
 
     Args:
         size: side of the crops in pixels, at most 64.
         hole: side of the holes in pixels.
-        per_photograph: how many holes in each.
+        per_photograph: holes in each photograph.
     """
     holes, at = [], (size - hole) // 2
-    columns = range(RIM, STRIP - RIM - hole + 1, hole)  # where holes stand in the strip that crops are cut from
+    columns = range(RIM, STRIP - RIM - hole + 1, hole)  # left edges of the holes in the strip
     for name in PHOTOGRAPHS:
         part = halve(photograph(name, "held_out"))
         tops = np.linspace(0, part.shape[0] - size, per_photograph).round().astype(int)
@@ -89,30 +90,34 @@ def texture_holes(size: int = 64, hole: int = 24, per_photograph: int = 13) -> l
 
 
 def glyph_holes(mask: NDArray[np.bool_], part: Part = "held_out", count: int | None = None) -> list[Hole]:
-    """The same hole in glyphs, whose names are the prompts; real patches come from all that is kept of each.
+    """Make the same hole in several glyphs, with their names as prompts.
+
+    Reference patches come from all known pixels of each glyph.
 
     Args:
         mask: (64, 64), True in the hole.
         part: see `repaint.pictures.samples.glyphs`.
-        count: how many glyphs, evenly spread; None takes all.
+        count: number of glyphs, evenly spread; None: all.
     Raises:
-        InputError: more glyphs than there are.
+        InputError: count is out of range.
     """
     everything = list(glyphs(part).items())
     count = len(everything) if count is None else count
-    if not 1 <= count <= len(everything):
-        raise InputError(f"{count} glyphs: there are {len(everything)} in this part. Ask for 1 to {len(everything)}.")
+    count = whole_number("count", count, 1, len(everything), hint=f"glyphs of the part {part}")
     some = [everything[i * len(everything) // count] for i in range(count)]
     return [Hole(name, "glyphs", image, mask, ~mask, {"prompt": name}) for name, image in some]
 
 
 def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
-    """The holes that belong to a bundled prior, in pictures that it never saw.
+    """Make the test holes of a bundled prior, in images that it was not trained on.
 
-    `textures`: 65 squares in photographs; many: 200 smaller ones. `emoji`: a square of half the side in each of 140
-    glyphs, with their names as prompts; many: also the right half of 70, all without a prompt, for the prior does not
-    know these names.
+    `textures`: 65 squares in photographs; with many=True, 200 smaller ones. `emoji`: a square of half the side in each
+    of 140 glyphs, with their names as prompts; with many=True, also the right half of 70, all without a prompt since
+    the prior was not trained on these names.
 
+    Args:
+        prior: textures or emoji.
+        many: use the larger set.
     Raises:
         InputError: another prior.
     """
@@ -124,18 +129,18 @@ def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
             return middle
         right = glyph_holes(half(GLYPH_SIZE, GLYPH_SIZE, side="right")[0].numpy() == 0, count=70)
         return [replace(hole, conditions={"prompt": ""}) for hole in middle + right]
-    raise InputError(f"No pictures belong to prior {prior}: bring a folder of your own, with --images.")
+    raise InputError(f"Prior {prior} has no test images. Give a folder with --images.")
 
 
 def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = False) -> list[Hole]:
-    """Every image of a folder with its mask; sizes may differ.
+    """Read the images of a folder with their masks; image sizes may differ.
 
     Args:
-        images: the folder of images; without `masks` in LaMa's layout, each image with its masks beside it.
-        masks: the folder of masks, each with its image's name (the suffix may differ).
-        keep_masks: the masks' white is kept, as in RePaint's own data.
+        images: folder of images; without `masks`, in the layout of LaMa, with masks beside the images.
+        masks: folder of masks named as their images (the suffix may differ).
+        keep_masks: white pixels of masks are kept, as in RePaint's data.
     Raises:
-        InputError: an empty folder, an image without a mask or a mask without an image, or sizes that differ.
+        InputError: an empty folder, an image or mask without its counterpart, or sizes that differ.
     """
     pairs = _beside(images) if masks is None else _paired(images, masks)
     holes = []
@@ -147,7 +152,7 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = 
         if mask.any():
             holes.append(Hole(name, images.name, image, mask, ~mask))
     if not holes:
-        raise InputError(f"{masks or images}: no mask there leaves a hole. Is the polarity right (keep_masks)?")
+        raise InputError(f"{masks or images}: no mask has a hole. Check the polarity (keep_masks).")
     return holes
 
 
@@ -163,10 +168,10 @@ def _beside(folder: Path) -> list[tuple[str, Path, Path]]:
     for stem, path in files.items():
         if match := re.fullmatch(r"(.+)_mask\w*", stem):
             if match[1] not in files:
-                raise InputError(f"{path} has no image {match[1]}.* beside it. Add it, or take the mask away.")
+                raise InputError(f"{path}: the image {match[1]}.* is missing. Add it, or remove the mask.")
             pairs.append((stem, files[match[1]], path))
     if not pairs:
         raise InputError(
-            f"{folder} holds no NAME_mask.* beside a NAME.*: give the folder of masks too, or name them so."
+            f"{folder}: no image NAME.* has a mask NAME_mask.*. Give a folder of masks, or rename the masks."
         )
     return pairs

@@ -1,4 +1,4 @@
-"""A benchmark's report: every method on the same holes, its rows, and paired differences with intervals."""
+"""The report of a benchmark: all methods on the same holes, as rows, means and paired differences."""
 
 from __future__ import annotations
 
@@ -35,19 +35,23 @@ from repaint.plan import ScheduleLike
 __all__ = ["Report", "bench", "check_savable", "save"]
 
 FLOOR, BASELINE = "real (floor)", "biharmonic"
-COMPARED = ("psnr", "ssim", "patches", "gradients")  # one number per result, always at hand
+COMPARED = ("psnr", "ssim", "patches", "gradients")  # one number per result, without extra weights
+UNDEFINED = {  # why a measure can be NaN
+    "patches": "thinner than a 7 x 7 patch, or without a full patch of real texture",
+    "gradients": "thinner than 3 pixels, or without real gradients",
+}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What every method scored.
+    """The results of all methods on the same holes.
 
     Attributes:
-        holes: what was filled.
-        filled: method to what it painted; the floor and the baseline first.
+        holes: that were filled.
+        filled: method to its results; the floor and the baseline come first.
         scores: method to its means.
-        values: measure to method to one number per result, (holes, seeds).
-        missing: measure to why it is not there.
+        values: measure to method to one number per result, (holes, seeds); NaN where it is not defined.
+        missing: measure to the reason why it was not measured, or not in all holes.
     """
 
     holes: Sequence[Hole]
@@ -57,16 +61,23 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
 
     def differences(self) -> list[tuple[str, str, Difference]]:
-        """(measure, "a - b", its paired difference) of the first schedule less each other one, over holes."""
+        """Compare the first schedule with each other one, over the holes in which both values are finite.
+
+        Returns:
+            (measure, "first - other", difference) for each pair with at least one such hole.
+        """
         methods = [name for name in self.filled if name not in (FLOOR, BASELINE)]
-        return [
-            (kind, f"{methods[0]} - {other}", paired_difference(values[methods[0]], values[other]))
-            for kind, values in self.values.items()
-            for other in methods[1:]
-        ]
+        found = []
+        for kind, values in self.values.items():
+            for other in methods[1:]:
+                first, second = values[methods[0]], values[other]
+                both = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+                if both.any():
+                    found.append((kind, f"{methods[0]} - {other}", paired_difference(first[both], second[both])))
+        return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per result: method, hole, number of the seed, and every measure; NaN and infinity as None."""
+        """Return one row per result: method, hole, index of the seed and all measures; NaN and infinity as None."""
         return [
             {"method": method, "hole": hole.name, "group": hole.group, "seed": seed}
             | {kind: _finite(values[method][i, seed]) for kind, values in self.values.items()}
@@ -76,24 +87,24 @@ class Report:
         ]
 
     def summary(self) -> dict[str, dict[str, float | None]]:
-        """Method to its means by name: those of `Score`, and the mean of every further measure."""
+        """Return method to means: those of `Score`, and the mean of each further measure."""
         means = {}
-        for method, its in self.scores.items():
+        for method, scored in self.scores.items():
             further = {kind: values[method].mean() for kind, values in self.values.items() if kind not in COMPARED}
-            means[method] = {name: _finite(value) for name, value in (vars(its) | further).items()}
+            means[method] = {name: _finite(value) for name, value in (vars(scored) | further).items()}
         return means
 
 
 def bench(pipe: RePaintPipeline, holes: Sequence[Hole], methods: Mapping[str, ScheduleLike], **options: Any) -> Report:
-    """Fill every hole with every method, and measure.
+    """Fill all holes with all methods, and measure the results.
 
-    LPIPS is measured with those networks whose weights are on this machine.
+    LPIPS is measured with the networks whose weights are on this machine.
 
     Args:
-        pipe: a pipeline whose prior takes the holes' conditions.
-        holes: what to fill.
-        methods: name to what `RePaintPipeline.__call__` takes as `schedule`.
-        **options: first_seed, seeds, batch and more: see `repaint.lab.quality.scores.fill`.
+        pipe: a pipeline whose prior accepts the conditions of the holes.
+        holes: to fill.
+        methods: name to the `schedule` argument of `RePaintPipeline.__call__`.
+        **options: first_seed, seeds, batch and others; see `repaint.lab.quality.scores.fill`.
     """
     filled = {FLOOR: truth(holes), BASELINE: biharmonic(holes)}
     filled |= {name: fill(pipe, holes, method, **options) for name, method in methods.items()}
@@ -102,22 +113,26 @@ def bench(pipe: RePaintPipeline, holes: Sequence[Hole], methods: Mapping[str, Sc
     values = {kind: {name: measure(kind, holes, ours) for name, ours in filled.items()} for kind in kinds}
     values["loss"] = {name: denoising_loss(pipe.prior, holes, ours) for name, ours in filled.items()}
     scores = {name: score(holes, ours) for name, ours in filled.items()}
-    return Report(holes, filled, scores, values, {name: reason for name, reason in nets.items() if reason})
+    missing = {name: reason for name, reason in nets.items() if reason}
+    for kind, reason in UNDEFINED.items():
+        if undefined := sum(any(np.isnan(each[i]).any() for each in values[kind].values()) for i in range(len(holes))):
+            missing[kind] = f"{undefined} of {len(holes)} holes are {reason}."
+    return Report(holes, filled, scores, values, missing)
 
 
 def check_savable(path: Path) -> None:
-    """Refuse, before any work is done, a path that `save` could not write.
+    """Check that `save` can write a path, before any work is done.
 
     Raises:
-        InputError: a suffix that is no report's, or a missing folder.
+        InputError: an unsupported suffix, or a missing folder.
     """
     if path.suffix.lower() not in WRITERS:
-        raise InputError(f"Cannot write {path}: a report is a {', '.join(WRITERS)} file. Change the suffix.")
+        raise InputError(f"{path}: the suffix of a report must be one of {', '.join(WRITERS)}.")
     check_place(path)
 
 
 def save(report: Report, path: Path) -> None:
-    """Write a report: .csv has one row per result, .json all there is, .md the tables.
+    """Write a report: .csv has one row per result, .json has everything, .md has the tables.
 
     Raises:
         InputError: see `check_savable`.
@@ -153,8 +168,8 @@ def _markdown(report: Report) -> str:
     if differences := report.differences():
         lines += ["", "| measure | difference | mean | 95 % interval |", "|---|---|---|---|"]
         lines += [
-            f"| {kind} | {name} | {its.mean:+.4f} | [{its.low:+.4f}, {its.high:+.4f}] |"
-            for kind, name, its in differences
+            f"| {kind} | {name} | {found.mean:+.4f} | [{found.low:+.4f}, {found.high:+.4f}] |"
+            for kind, name, found in differences
         ]
     lines += [f"\n{name}: not measured. {reason}" for name, reason in report.missing.items()]
     return "\n".join(lines) + "\n"
@@ -164,9 +179,9 @@ WRITERS = {".csv": _csv, ".json": _json, ".md": _markdown}
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")
+    return "n/a" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON knows neither infinity (the PSNR of the truth itself) nor NaN (too small a hole for a patch)."""
+    """None for infinity (PSNR of the truth itself) and NaN (hole too thin), which JSON lacks."""
     return float(value) if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Show masked pictures beside their fillings."""
+"""Draw masked images beside their results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["holes_sheet"]
 def holes_sheet(
     holes: Sequence[Hole], filled: Mapping[str, Sequence[Sequence[NDArray[np.uint8]]]], each: int = 3
 ) -> Image.Image:
-    """The first holes of each group: masked, then every way of filling.
+    """Draw the first holes of each group, masked and filled by each method.
 
     Args:
-        holes: of one size, as `repaint.lab.quality.cases` gives them.
-        filled: name of a way to its results for each hole; the first of them is shown.
+        holes: of one size; see `repaint.lab.quality.cases`.
+        filled: method to its results for each hole, of which the first is drawn.
         each: rows per group.
     """
     rows, shown = [], dict.fromkeys((hole.group for hole in holes), 0)

@@ -1,18 +1,18 @@
-"""Where the time goes: the network alone, this library and diffusers' own pipelines, measured in turns in one run.
+"""Measure speed: the network alone, this library, and diffusers' pipelines, in alternation.
 
-All rows call the same network with the same weights, at one size, batch and type. A round runs each of them once, so
-that what else the machine does meets them alike.
+All rows call the same network with the same weights, image size, batch size and type. Each round runs every way once,
+so that other load on the machine affects all of them.
 
-ms a call: time of a whole filling over its calls of the denoiser.
-outside: share of that time spent in no network (denoiser, autoencoder, text encoder), by a clock around each network's
-    calls; on CUDA between events in the stream, so that an idle GPU counts as outside.
+ms: time of a whole run divided by its calls of the denoiser.
+outside: share of that time outside all networks (denoiser, autoencoder, text encoder). On CUDA it is measured by events
+    in the stream, so that an idle GPU counts as outside.
 syncs: values read on the host and blocking copies between devices: `aten::_local_scalar_dense` (what .item(), float(),
-    bool() become), `equal`, `nonzero`, and `_to_copy`, `copy_` across devices unless they are non-blocking. Not seen:
-    `.tolist()` and `.numpy()`. On a CPU none of them waits for anything.
-noise: elements that `randn`, `randn_like`, `normal_`, ... filled, over the elements of the batch.
-tensors: the most bytes of tensors alive at once that were made outside the networks, over those of the batch.
-memory: on CUDA `max_memory_allocated` above what is allocated before. On a CPU the bytes of tensors that Python sees,
-    those made within the networks too: workspaces inside an operator are not seen.
+    bool() call), `equal`, `nonzero`, and `_to_copy`, `copy_` across devices unless non-blocking. `.tolist()` and
+    `.numpy()` are not counted. On a CPU none of them stalls.
+noise: random numbers drawn by `randn`, `randn_like`, `normal_`, ..., divided by the elements of the batch.
+tensors: peak bytes of tensors made outside the networks, divided by the bytes of the batch.
+memory: on CUDA, `max_memory_allocated` above the memory allocated before. On a CPU, peak bytes of all tensors, without
+    the workspaces inside operators.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ __all__ = ["TimingRow", "contestants", "measure_speed", "random_prior"]
 
 
 def random_prior(size: int = 64, dtype: torch.dtype = torch.float32) -> PixelPrior:
-    """A UNet of 3.5 million random weights for RGB images: its time is a real one's, its pictures are noise."""
+    """Make a UNet of 3.5 million random weights for RGB images, for timing only.
+
+    Args:
+        size: of the images in pixels.
+        dtype: of the weights.
+    """
     from diffusers import DDPMScheduler, UNet2DModel
 
     with torch.random.fork_rng(devices=[]):
@@ -53,7 +58,7 @@ def random_prior(size: int = 64, dtype: torch.dtype = torch.float32) -> PixelPri
             down_block_types=("DownBlock2D",) * 4,
             up_block_types=("UpBlock2D",) * 4,
         )
-    return PixelPrior(nn.Module.to(unet, dtype), DDPMScheduler())  # past diffusers' warning of layers to keep
+    return PixelPrior(nn.Module.to(unet, dtype), DDPMScheduler())  # avoids a warning of diffusers
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,11 @@ class TimingRow:
 
     Attributes:
         name: of the way.
-        calls: of the denoiser in a filling.
-        ms: quartiles over rounds of the milliseconds per call.
-        outside: quartiles of the share of time in no network; 0 for the network alone.
-        over_bare: quartiles of the share of time above that of the network alone in the same round.
-        syncs, noise, tensors: see the module; noise and tensors in batches' sizes.
+        calls: of the denoiser in one run.
+        ms: quartiles over rounds of milliseconds per call.
+        outside: quartiles of the share of time outside networks; 0 for the network alone.
+        over_bare: quartiles of the share of time beyond that of the network alone in the same round.
+        syncs, noise, tensors: see the module; noise and tensors are relative to the batch.
         memory: bytes.
     """
 
@@ -81,7 +86,7 @@ class TimingRow:
     memory: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the attributes as a dict for JSON."""
         return asdict(self)
 
 
@@ -98,15 +103,17 @@ def contestants(
     prompt: str = "",
     guidance_scale: float = 3.0,
 ) -> tuple[Contestants, dict[str, str]]:
-    """The ways to fill one hole in random pictures, by name; and why some way is missing.
+    """Prepare the ways to inpaint random images.
 
     Args:
-        pipe: this library's, around any prior with a network.
-        walk: T, j, r, as diffusers' RePaint takes them.
-        method: what this library runs; the walk it states should be the same.
-        size: of the square pictures, whose middle quarter is the hole.
-        batch: pictures at once.
+        pipe: around any prior with a network.
+        walk: T, j, r as in diffusers' RePaint.
+        method: run by this library; it should have the same walk.
+        size: side of the square images; the hole is the central quarter.
+        batch: images at once.
         prompt, guidance_scale: for text-conditioned priors.
+    Returns:
+        (name to function, name to the reason why a way is left out).
     """
     pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
     hole = np.zeros((size, size), dtype=bool)
@@ -118,14 +125,14 @@ def contestants(
     missing: dict[str, str] = {}
     name = "diffusers StableDiffusionInpaintPipeline" if text else "diffusers RePaintPipeline"
     if batch > 1 and text:
-        missing[name] = "it is driven with one picture at a time here"
+        missing[name] = "supported here for one image at a time only"
     elif text:
         inpaint = diffusers_fill(pipe, prompt=prompt, steps=method.model_calls, guidance_scale=guidance_scale)
         ways[name] = lambda: inpaint(pictures[0], hole, 1.0, 0)
     elif (theirs := _diffusers_repaint(pipe.prior, pictures, hole, walk)) is not None:
         ways[name] = theirs
     else:
-        missing[name] = "it takes unconditional pixel-space models with betas alone"
+        missing[name] = "supports only unconditional pixel-space models with betas"
     return ways, missing
 
 
@@ -163,7 +170,7 @@ def _networks(prior: Prior) -> list[nn.Module]:
 
 @contextmanager
 def _recorded(network: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """The arguments of each call of a network, and nothing else."""
+    """Record the arguments of each call of a network."""
     seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     hook = network.register_forward_pre_hook(lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
     try:
@@ -184,12 +191,12 @@ def measure_speed(
     """Each way in turn, and the network alone on what the first way gave it, as many calls.
 
     Args:
-        pipe: whose network all of them call.
+        pipe: its network is called by all ways.
         ways: from `contestants`.
-        rounds: each runs every way once, after one that is not counted.
-        batch: pictures in it; guidance shows the network twice as many.
-        compiled: compile the network first. Counts are taken before: inside what is compiled nothing can be counted.
-        on_round: told 1 after every round.
+        rounds: each runs every way once, after an untimed run.
+        batch: images at once; with guidance the network gets twice as many.
+        compiled: compile the network for timing. Operators are counted before, since compiled ones cannot be.
+        on_round: called with 1 after each round.
     """
     network = network_of(pipe.prior)
     networks = _networks(pipe.prior)
@@ -219,7 +226,7 @@ def measure_speed(
     for name, run in everything.items():
         memory[name] = _cuda_peak(run, device) if device.type == "cuda" else counted[name].peak
         if device.type != "cuda" and compiled:
-            run()  # compiles
+            run()  # compile
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in everything}
     for _ in range(rounds):
         for name, run in everything.items():
@@ -261,7 +268,7 @@ def _quartiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def _cuda_peak(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that a run allocates at most, above what is allocated already."""
+    """Peak bytes that a run allocates above the memory allocated before."""
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     run()

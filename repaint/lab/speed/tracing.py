@@ -1,4 +1,4 @@
-"""What a run does and how long its networks take of it: operators counted one by one, and clocks around calls."""
+"""Count the operators of a run, and time its networks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ COPIES = {"_to_copy", "copy_"}
 
 @dataclass(frozen=True)
 class Counted:
-    """What one filling did, see the table above.
+    """Counts of one run.
 
     Attributes:
         syncs: values read on the host, and blocking copies between devices.
-        noise: elements of random numbers drawn.
-        peak, outside: bytes alive at once, with the networks' own and without.
+        noise: random numbers drawn.
+        peak: the most bytes of tensors alive at once.
+        outside: the same, without tensors made inside networks.
     """
 
     syncs: int
@@ -38,10 +39,10 @@ class Counted:
 
 
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types there
-    """Counts what every operator below it does, inside networks and outside them.
+    """Counts operators, random numbers and live tensors, inside networks and outside.
 
     Args:
-        networks: those whose tensors do not count as outside.
+        networks: tensors made inside them do not count as outside.
     """
 
     def __init__(self, networks: Sequence[nn.Module] = ()) -> None:
@@ -89,12 +90,12 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has n
         return out
 
     def _hold(self, tensor: Tensor, known: set[int]) -> None:
-        """Count a tensor's memory from now until the last tensor over it that was made here is gone."""
+        """Count the memory of a tensor until the last tensor made here that shares it is freed."""
         storage = tensor.untyped_storage()
         key, size, inside = storage._cdata, storage.nbytes(), self._depth > 0
         if key not in self._holders:
             if key in known:
-                return  # a view of what the caller brought, such as a weight
+                return  # a view of a tensor of the caller, such as a weight
             self._holders[key] = 0
             self._alive[inside] += size
             self.peak = max(self.peak, sum(self._alive.values()))
@@ -110,7 +111,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has n
 
 
 class Clock:
-    """Seconds spent in networks, and in all; on CUDA measured in the stream, after the run."""
+    """Times a run and its networks; on CUDA by events in the stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -128,7 +129,7 @@ class Clock:
         return float(start.elapsed_time(end) / 1000 if self._cuda else end - start)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, timed where it is not part of another timed call."""
+        """Wrap a call so that it is timed, except inside another timed call."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start, self._depth = self.now(), self._depth + 1
@@ -143,7 +144,7 @@ class Clock:
 
     @contextmanager
     def on(self, networks: Sequence[nn.Module]) -> Iterator[None]:
-        """Time these networks' calls, compiled or not: hooks would be compiled with them."""
+        """Time the calls of networks inside the block. Hooks would be compiled with them, so calls are wrapped."""
         before = [network._compiled_call_impl for network in networks]
         for network, compiled in zip(networks, before, strict=True):
             network._compiled_call_impl = self.around(compiled or network._call_impl)
@@ -154,7 +155,7 @@ class Clock:
                 network._compiled_call_impl = compiled
 
     def measure(self, run: Callable[[], object]) -> tuple[float, float]:
-        """(seconds in all, seconds in networks) of a run."""
+        """Measure (total seconds, seconds in networks) of a run."""
         if self._cuda:
             torch.cuda.synchronize()
         start = self.now()
@@ -167,7 +168,7 @@ class Clock:
 
 
 def count(run: Callable[[], object], networks: Sequence[nn.Module] = ()) -> Counted:
-    """What a run does, by `Counter`."""
+    """Run under a `Counter`, and return its counts."""
     with Counter(networks) as counter:
         run()
     return Counted(counter.syncs, counter.noise, counter.peak, counter.outside)

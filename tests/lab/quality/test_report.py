@@ -26,7 +26,7 @@ def report() -> Report:
 
 
 def test_the_floor_is_the_truth(report: Report) -> None:
-    """If the floor is not that of the true content, no score can be read."""
+    """If this fails, the floor is not that of the true content, and scores have no reference."""
     summary = report.summary()
     assert list(summary) == ["real (floor)", "biharmonic", "two", "three"]
     assert summary["real (floor)"]["psnr"] is None, "infinite"
@@ -42,7 +42,7 @@ def test_the_floor_is_the_truth(report: Report) -> None:
 
 
 def test_differences_are_the_first_schedule_less_the_others(report: Report) -> None:
-    """A better method would be reported as worse."""
+    """If this fails, a better method is reported as worse."""
     found = {kind: (name, difference) for kind, name, difference in report.differences()}
     assert {"psnr", "ssim", "patches", "gradients", "loss"} <= set(found)
     name, difference = found["psnr"]
@@ -52,7 +52,7 @@ def test_differences_are_the_first_schedule_less_the_others(report: Report) -> N
 
 
 def test_reports_hold_every_result(report: Report, tmp_path: Path) -> None:
-    """Rows are lost, doubled, or not those of the summary; or JSON is not JSON."""
+    """If this fails, rows are lost or doubled, or do not agree with the summary."""
     for name in ("report.csv", "report.json", "report.md"):
         save(report, tmp_path / name)
     rows = list(csv.DictReader((tmp_path / "report.csv").open()))
@@ -67,9 +67,26 @@ def test_reports_hold_every_result(report: Report, tmp_path: Path) -> None:
     assert "| psnr | two - three |" in table
 
 
+def test_a_measure_without_a_value_is_explained(tmp_path: Path) -> None:
+    """If this fails, a hole thinner than a patch gives a difference of +nan, or an empty cell without a reason."""
+    (hole,) = texture_holes()[:1]
+    mask = np.zeros_like(hole.mask)
+    mask[20:24, 10:40] = True
+    walks = {"two": JumpSchedule.paper(2, 1, 1), "three": JumpSchedule.paper(3, 1, 1)}
+    report = bench(tiny_pipe(), [replace(hole, mask=mask, conditions={})], walks)
+    assert report.summary()["two"]["patches"] is None
+    assert report.missing["patches"].startswith("1 of 1 holes are thinner than a 7 x 7 patch, or")
+    assert "gradients" not in report.missing
+    assert {kind for kind, _, _ in report.differences()} & {"psnr", "patches", "gradients"} == {"psnr", "gradients"}
+    save(report, tmp_path / "report.md")
+    table = (tmp_path / "report.md").read_text()
+    assert "nan" not in table
+    assert "n/a" in table
+
+
 def test_a_report_that_cannot_be_written_is_refused(report: Report, tmp_path: Path) -> None:
-    """An hour's results are lost to a typo in the suffix."""
-    with pytest.raises(InputError, match=r"a report is a \.csv, \.json, \.md file"):
+    """If this fails, results are lost because of a typo in the suffix."""
+    with pytest.raises(InputError, match=r"report\.xls: the suffix of a report must be one of \.csv, \.json, \.md\."):
         save(report, tmp_path / "report.xls")
     with pytest.raises(InputError, match="no folder"):
         save(report, tmp_path / "nowhere" / "report.csv")

@@ -181,9 +181,7 @@ def test_ways_that_cannot_be_are_said(run: Run, folder: Any) -> None:
     assert done.status == 0
     data = json.loads(done.out)
     assert [row["name"] for row in data["rows"]] == ["network alone", "repaint"]
-    assert data["missing"] == {
-        "diffusers RePaintPipeline": "it takes unconditional pixel-space models with betas alone"
-    }
+    assert data["missing"] == {"diffusers RePaintPipeline": "supports only unconditional pixel-space models with betas"}
 
 
 def test_a_prior_without_a_network_is_refused(two_pixels: Any) -> None:
