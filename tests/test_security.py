@@ -142,7 +142,7 @@ def test_a_pickled_state_is_never_run(tmp_path: Path, mark: Path, form: str) -> 
     """If this fails, a kept state from somebody else runs code."""
     plant(tmp_path / "half.safetensors", mark, form)
     path = tmp_path / "half.safetensors"
-    refused(StateError, r"^Cannot read the state ", lambda: SamplerState.load(path), mark)
+    refused(StateError, r"cannot be read as a saved state", lambda: SamplerState.load(path), mark)
 
 
 def test_no_pickle_where_torch_is_too_old(
@@ -310,7 +310,7 @@ def test_headers_that_lie(ddpm: Path, tmp_path: Path, mark: Path, lie: str) -> N
     """If this fails, a few bytes in a file's head allocate the machine's memory, or give a traceback."""
     (ddpm / WEIGHTS).write_bytes(LIES[lie])
     refused(PriorError, r"unet cannot be loaded", lambda: load(ddpm), mark)
-    refused(StateError, r"^Cannot read the state", lambda: SamplerState.load(ddpm / WEIGHTS), mark)
+    refused(StateError, r"cannot be read as a saved state|not a saved state", lambda: SamplerState.load(ddpm / WEIGHTS), mark)
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
