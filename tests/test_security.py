@@ -310,7 +310,12 @@ def test_headers_that_lie(ddpm: Path, tmp_path: Path, mark: Path, lie: str) -> N
     """If this fails, a few bytes in a file's head allocate the machine's memory, or give a traceback."""
     (ddpm / WEIGHTS).write_bytes(LIES[lie])
     refused(PriorError, r"unet cannot be loaded", lambda: load(ddpm), mark)
-    refused(StateError, r"cannot be read as a saved state|not a saved state", lambda: SamplerState.load(ddpm / WEIGHTS), mark)
+    refused(
+        StateError,
+        r"cannot be read as a saved state|not a saved state",
+        lambda: SamplerState.load(ddpm / WEIGHTS),
+        mark,
+    )
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
