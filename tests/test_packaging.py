@@ -94,7 +94,7 @@ def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, a package without its presets returns an empty list, or raises a traceback."""
     monkeypatch.setattr(presets, "__file__", str(tmp_path / "repaint" / "sampling" / "presets.py"))
-    with pytest.raises(repaint.RepaintError, match=r"the schedules folder is missing\. Reinstall repaint"):
+    with pytest.raises(repaint.RepaintError, match=r"No presets beside .*: the installation is incomplete\. Reinstall"):
         presets.folder()
 
 
@@ -108,7 +108,7 @@ def test_every_import_is_declared() -> None:
     """If this fails, a fresh install breaks at the import of a package that pyproject.toml does not declare."""
     declared = dependencies()
     distributions = importlib.metadata.packages_distributions()
-    optional = {"studio": declared["app"]}  # folders and files that need an extra
+    optional = {"studio": declared["app"]}  # folders that need an extra
     for package, files in imports().items():
         if package in sys.stdlib_module_names or package == "repaint":
             continue
@@ -121,7 +121,7 @@ def test_every_import_is_declared() -> None:
 def test_imports_are_found() -> None:
     """If this fails, the test above checks nothing."""
     assert {"PIL", "torch", "yaml", "skimage"} <= set(imports())
-    assert "masks.py" in imports()["scipy"], "imported inside a function"
+    assert "pictures/masks.py" in imports()["scipy"], "imported inside a function"
 
 
 def test_the_version_is_one() -> None:
