@@ -2,7 +2,7 @@
 
 python examples/custom_prior.py
 
-Gaussian pictures with a spectrum of 1 / frequency^2, as photographs nearly have it: the exact denoiser is a filter.
+Images are Gaussian with a spectrum of 1 / frequency^2, close to that of photographs: the exact denoiser is a filter.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Spectrum(PriorDefaults):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="custom_prior.png")
-    parser.add_argument("--short", action="store_true", help="one result in place of two")
+    parser.add_argument("--short", action="store_true", help="one result instead of two")
     args = parser.parse_args()
     image, keep, count = (
         held_out_crops("tissue", 64, 3)[1],
