@@ -88,19 +88,17 @@ def main() -> None:
 
 def report(first: NDArray[np.uint8], results: dict[str, tuple[NDArray[np.uint8], int]]) -> None:
     """Return a table with one row per continuation; the last column compares it with other noise alone."""
-    table = Table(
-        "continuation", "model calls", "moved", "its low-pass", "low-pass, less that of other noise", box=None
-    )
+    table = Table("continuation", "model calls", "moved", "low-pass", "low-pass, minus other noise", box=None)
     low = {
         name: np.array([moved(a, b, 3) for a, b in zip(first, images, strict=True)])
         for name, (images, _) in results.items()
     }
     for name, (images, calls) in results.items():
         full = np.mean([moved(a, b) for a, b in zip(first, images, strict=True)])
-        its = paired_difference(low[name], low["other noise"])
+        change = paired_difference(low[name], low["other noise"])
         table.add_row(
             *(name, str(calls), f"{full:.1f}", f"{low[name].mean():.1f}"),
-            f"{its.mean:+.1f} \\[{its.low:+.1f}, {its.high:+.1f}]",
+            f"{change.mean:+.1f} \\[{change.low:+.1f}, {change.high:+.1f}]",
         )
     Console().print(table)
 

@@ -38,7 +38,7 @@ def autoencoder() -> AutoencoderKL:
 
 
 def reconstruction_loss(seen: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute error of pixels, of their differences (edges) and of a quarter-size copy (colour areas)."""
+    """Return the mean absolute error of pixels, their differences (edges) and a quarter-size copy (colour areas)."""
     loss = F.l1_loss(seen, wanted)
     for axis in (-1, -2):
         loss = loss + 0.5 * F.l1_loss(seen.diff(dim=axis), wanted.diff(dim=axis))
@@ -82,7 +82,7 @@ def held_out_psnr(vae: AutoencoderKL, images: torch.Tensor) -> float:
 
 @torch.no_grad()
 def standardised(vae: AutoencoderKL, images: torch.Tensor) -> AutoencoderKL:
-    """Scale the latents to mean 0 and variance 1 in each channel, by changing the 1 x 1 convolutions in place."""
+    """Return a copy whose latents have mean 0 and variance 1 in each channel, by changed 1 x 1 convolutions."""
     vae = copy.deepcopy(vae).float().cpu()
     means = torch.cat([vae.encode(some).latent_dist.mean for some in images.split(64)])
     mean, std = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))
