@@ -1,9 +1,10 @@
-"""What a hole costs in a large image: seconds beside those in a small one, and the most memory that this process held.
+"""Measure what a hole costs in a large image: time compared with a small image, and peak memory of this process.
 
     python examples/any_size.py             # 4096 x 4096 pixels
     python examples/any_size.py --side 1024
 
-A hole of 64 pixels alone, then eight of 24 pixels far apart beside one batch of eight small images. Best of --repeat.
+Two comparisons: one hole of 64 pixels; eight holes of 24 pixels far apart and one batch of eight small images. Each
+time is the best of --repeat.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What half precision, compiling and batches are worth on a GPU: two real architectures with random weights.
+"""Measure half precision, compiling and batches on a GPU, with two real architectures and random weights.
 
     python examples/bench_cuda.py --out cuda.json      # on a CUDA machine
-    python examples/bench_cuda.py --tiny               # a check on any machine that the script runs
+    python examples/bench_cuda.py --tiny               # check on any machine that the script runs
 
-DDPM-256 is google/ddpm-celebahq-256, SD 1.5 the UNet of Stable Diffusion 1.5 at 512 pixels (latents of 64, one prompt
-of 77 tokens, no guidance). Weights are random: times do not depend on them; differences between types do, and tell of
-rounding alone. The rows for CUDA are unmeasured: no GPU was at hand when this was written.
+DDPM-256 is google/ddpm-celebahq-256. SD 1.5 is the UNet of Stable Diffusion 1.5 at 512 pixels (latents of 64, one
+prompt of 77 tokens, no guidance). Times do not depend on the weights; differences between types show rounding only.
+No GPU was available when this was written, so no CUDA figures are published.
 
-Each row: ms a call of the network alone and of this library, how much faster than eager float32, share of time outside
-the network, peak memory, share of the card's own speed at multiplying large matrices of that type, and the mean
-absolute difference of the picture from that of eager float32, same seeds, in its range of 2.
+Columns: ms per call of the network alone and of this library, speed-up over eager float32, share of time outside the
+network, peak memory, share of the card's own speed at multiplying large matrices of that type, and the mean absolute
+difference of the result from that of eager float32 with the same seeds, in its range of 2.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SMALL: dict[str, Any] = {"block_out_channels": (32, 32), "layers_per_block": 1}
 
 
 class Prompted(PixelPrior):
-    """A text-conditioned UNet over latents, under one fixed prompt, without its autoencoder."""
+    """A text-conditioned UNet on latents, with one fixed prompt and without an autoencoder."""
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         width = self.unet.config.cross_attention_dim
@@ -63,7 +63,7 @@ class Prompted(PixelPrior):
 
 
 def prior_of(name: str, tiny: bool) -> PixelPrior:
-    """One of the two architectures, with the random weights of seed 0."""
+    """Return one of the two architectures with random weights of seed 0."""
     torch.manual_seed(0)
     if name == "DDPM-256":
         blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
@@ -79,7 +79,7 @@ def prior_of(name: str, tiny: bool) -> PixelPrior:
 
 
 def matmul_speed(dtype: torch.dtype, device: str, size: int) -> float:
-    """Operations a second in products of large square matrices: the best of five."""
+    """Return operations per second in products of large square matrices: the best of five."""
     a = torch.randn(size, size, device=device).to(dtype)
     best = 0.0
     for _ in range(6):
@@ -98,7 +98,7 @@ def wait(device: str) -> None:
 
 
 def flops_of(pipe: RePaintPipeline, fill: Any, calls: int) -> float:
-    """Operations a call, by shapes alone."""
+    """Return the number of operations per call, from the shapes."""
     with FlopCounterMode(display=False) as counter:
         fill(pipe)
     return counter.get_total_flops() / calls
@@ -107,7 +107,7 @@ def flops_of(pipe: RePaintPipeline, fill: Any, calls: int) -> float:
 def measure(
     name: str, size: int, batch: int, *, tiny: bool, device: str, rounds: int, eager: bool
 ) -> list[dict[str, Any]]:
-    """Rows of one architecture at one batch: float32, then each half type, eager and compiled."""
+    """Yield the rows of one architecture and batch size: float32, then each half type, eager and compiled."""
     channels = 3 if name == "DDPM-256" else 4
     image, hole = torch.rand(batch, channels, size, size), torch.zeros(batch, 1, size, size)
     hole[..., size // 4 : -(size // 4), size // 4 : -(size // 4)] = 1
@@ -125,7 +125,7 @@ def measure(
     for dtype in [torch.float32, *halves]:
         for compiled in (False,) if eager else (False, True):
             pipe = RePaintPipeline(prior_of(name, tiny)).to(device)
-            nn.Module.to(pipe.prior.unet, dtype)  # past diffusers' warning of layers to keep
+            nn.Module.to(pipe.prior.unet, dtype)  # avoids diffusers' warning about layers to keep in float32
             ways = {"repaint": lambda pipe=pipe: fill(pipe)}
             bare, ours = measure_speed(pipe, ways, batch=batch, rounds=rounds, compiled=compiled)
             if not rows:
@@ -149,10 +149,10 @@ def measure(
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
-    """The command line; returns its rows."""
+    """Run the command line and return its rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="two blocks, 16 pixels, batch 1 and 2")
-    parser.add_argument("--eager", action="store_true", help="compile nothing")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     asked = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""What diffusers' own RePaintPipeline and this library do with the same small network: sizes, kept pixels, seeds.
+"""Compare diffusers' RePaintPipeline with this library on the same small network: sizes, kept pixels, seeds.
 
 python examples/beside_diffusers.py
 
-Random weights: what is asked is not how good a filling is, but which promises hold.
+The weights are random: the comparison is about what each pipeline guarantees, not about the quality of the results.
 """
 
 from collections.abc import Callable, Sequence

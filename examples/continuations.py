@@ -1,11 +1,12 @@
-"""What do jumps change? A half-done state, continued in several ways at one cost, against its first result.
+"""Measure what jumps change: continue one saved state in several ways at equal cost and compare the results.
 
     python examples/continuations.py               # from level 25 of 50; a few minutes on one CPU core
-    python examples/continuations.py --level 10    # from a state whose content is nearly settled
+    python examples/continuations.py --level 10    # from a state whose content is nearly decided
 
 Each continuation spends 30 extra model calls on jumps: one of 30 levels, three of 10, six of 5 or fifteen of 2, all
-from level 10; or fifteen of 2, early or late. "Other noise" spends none, "anew" starts over. How far a hole moves is a
-root mean square difference of 8-bit values, also after a Gaussian of 3 pixels has taken the detail away.
+from level 10; or fifteen of 2, early or late. "Other noise" spends none; "anew" starts again. The distance of a hole
+from the first result is a root mean square difference of 8-bit values, also after a Gaussian blur of 3 pixels that
+removes detail.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ HOLE = mask_shapes.box(SIZE, SIZE)[0].numpy() == 0
 
 
 def jumps(level: int, length: int, anchors: Sequence[int]) -> list[int]:
-    """From a level down to clean; at each anchor in turn `length` levels up again, EXTRA levels in all."""
+    """Return a walk from a level down to 0 that jumps up `length` levels at each anchor, EXTRA levels in total."""
     levels, times = [level], EXTRA // length // len(anchors)
     for anchor in anchors:
         levels += range(levels[-1] - 1, anchor - 1, -1)
@@ -40,7 +41,7 @@ def jumps(level: int, length: int, anchors: Sequence[int]) -> list[int]:
 
 
 def walks(level: int) -> dict[str, list[int]]:
-    """Continuations by name: the levels that each visits."""
+    """Return the continuations: name to the levels that each visits."""
     found = {"other noise": list(range(level, -1, -1))}
     found |= {f"{EXTRA // length} of {length}": jumps(level, length, [LOW]) for length in (30, 10, 5, 2)}
     if level > 23:
@@ -49,15 +50,15 @@ def walks(level: int) -> dict[str, list[int]]:
 
 
 def moved(a: NDArray[np.uint8], b: NDArray[np.uint8], sigma: float = 0) -> float:
-    """Root mean square difference in the hole, after a Gaussian of `sigma` pixels."""
+    """Return the root mean square difference in the hole, after a Gaussian blur of `sigma` pixels."""
     difference = gaussian_filter(a.astype(float) - b.astype(float), (sigma, sigma, 0))
     return float(np.sqrt((difference[HOLE] ** 2).mean()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crops", type=int, default=2, help="of each of the five photographs")
-    parser.add_argument("--level", type=int, default=25, help=f"where the state is kept, {LOW} to {STEPS - 1}")
+    parser.add_argument("--crops", type=int, default=2, help="crops of each of the five photographs")
+    parser.add_argument("--level", type=int, default=25, help=f"level of the saved state, {LOW} to {STEPS - 1}")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     pipe = RePaintPipeline.from_pretrained("textures", torch_dtype=torch.bfloat16)
@@ -86,20 +87,18 @@ def main() -> None:
 
 
 def report(first: NDArray[np.uint8], results: dict[str, tuple[NDArray[np.uint8], int]]) -> None:
-    """One row a continuation; the last column compares it with other noise alone."""
-    table = Table(
-        "continuation", "model calls", "moved", "its low-pass", "low-pass, less that of other noise", box=None
-    )
+    """Return a table with one row per continuation; the last column compares it with other noise alone."""
+    table = Table("continuation", "model calls", "moved", "low-pass", "low-pass, minus other noise", box=None)
     low = {
         name: np.array([moved(a, b, 3) for a, b in zip(first, images, strict=True)])
         for name, (images, _) in results.items()
     }
     for name, (images, calls) in results.items():
         full = np.mean([moved(a, b) for a, b in zip(first, images, strict=True)])
-        its = paired_difference(low[name], low["other noise"])
+        change = paired_difference(low[name], low["other noise"])
         table.add_row(
             *(name, str(calls), f"{full:.1f}", f"{low[name].mean():.1f}"),
-            f"{its.mean:+.1f} \\[{its.low:+.1f}, {its.high:+.1f}]",
+            f"{change.mean:+.1f} \\[{change.low:+.1f}, {change.high:+.1f}]",
         )
     Console().print(table)
 

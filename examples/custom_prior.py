@@ -1,8 +1,6 @@
 """Write your own prior: a subclass of `PriorDefaults` with the methods of `Prior`. Writes custom_prior.png.
 
-python examples/custom_prior.py
-
-Gaussian pictures with a spectrum of 1 / frequency^2, as photographs nearly have it: the exact denoiser is a filter.
+Images are Gaussian with a spectrum of 1 / frequency^2, close to that of photographs: the exact denoiser is a filter.
 """
 
 import argparse
@@ -51,13 +49,9 @@ class Spectrum(PriorDefaults):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="custom_prior.png")
-    parser.add_argument("--short", action="store_true", help="one result in place of two")
+    parser.add_argument("--short", action="store_true", help="one result instead of two")
     args = parser.parse_args()
-    image, keep, count = (
-        held_out_crops("tissue", 64, 3)[1],
-        mask_shapes.freeform(64, 64, seed=5),
-        1 if args.short else 2,
-    )
+    image, keep, count = held_out_crops("tissue", 64, 3)[1], mask_shapes.freeform(64, 64, seed=5), 2 - args.short
     out = RePaintPipeline(Spectrum())(image, keep_mask=keep, generator=0, num_images_per_prompt=count, output_type="np")
     masked = np.where(keep[0].numpy()[..., None] == 1, image, np.uint8(160))
     strip([[image, masked, *out.images]], ["original", "masked", "seed 0", "seed 1"][: 2 + count]).save(args.out)

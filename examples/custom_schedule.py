@@ -1,4 +1,4 @@
-"""A walk of one's own: levels written by hand, and the parts of a method put together. Writes custom_schedule.png.
+"""Write your own schedule as a list of levels, and combine it with the parts of a method. Writes custom_schedule.png.
 
 python examples/custom_schedule.py
 """
@@ -17,12 +17,12 @@ from repaint.sampling.merge import Predicted
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="custom_schedule.png")
-    parser.add_argument("--short", action="store_true", help="5 levels in place of 40")
+    parser.add_argument("--short", action="store_true", help="5 levels instead of 40")
     args = parser.parse_args()
 
     top = 5 if args.short else 40
     half = top // 2
-    # Down to the middle, one jump back to the top, down to clean: the content is decided twice, the detail once.
+    # Down to the middle, one jump back to the top, down to clean: decides the content twice and the details once.
     walk = JumpSchedule.from_levels([*range(top, half, -1), *range(half, top), *range(top, -1, -1)], top)
     methods = {
         "plain": Method(JumpSchedule.paper(top, jump_n_sample=1)),

@@ -1,8 +1,8 @@
-"""The bundled `emoji` prior in diffusers' own StableDiffusionPipeline: writes examples/drawn.png.
+"""Draw with the bundled `emoji` prior in diffusers' own StableDiffusionPipeline. Writes examples/drawn.png.
 
     python examples/draw_emoji.py
 
-The last three names are of glyphs that it was never trained on.
+The prior was not trained on the glyphs of the last three names.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Render the glyphs that the bundled `emoji` prior is trained on: Noto Color Emoji at 64 x 64, with Unicode names.
 
     apt-get install fonts-noto-color-emoji
-    python examples/emoji_glyphs.py --out repaint/data      # the sheet of glyphs that `repaint.pictures.samples` reads
+    python examples/emoji_glyphs.py --out repaint/pictures/data      # the glyphs that `repaint.pictures.samples` reads
 
-The font is under the SIL Open Font License 1.1. Every code point that has a Unicode name (version 14, that of Python
-3.11) and a glyph of its own is drawn on white; a tenth, chosen by a hash of the name, is never trained on.
+The font has the SIL Open Font License 1.1. Each code point with a Unicode name (version 14, as in Python 3.11) and
+its own glyph is drawn on white. A tenth of the glyphs, selected by a hash of the name, is held out from training.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-BITMAP = 109  # the only size that the font's bitmaps have
+BITMAP = 109  # the only bitmap size of the font
 SIZE = 64
-CANVAS = 224  # room for every move and scale
+CANVAS = 224  # leaves room for each shift and scale
 ZOOM = 0.44  # 136 px bitmaps become 60 px: two pixels of white on every side
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
 def code_points() -> dict[str, int]:
-    """Lower-case Unicode name to code point, in the order of the code points."""
+    """Return lower-case Unicode names with their code points, in the order of the code points."""
     mapped = TTFont(str(FONT), lazy=True).getBestCmap()
     named = {unicodedata.name(chr(code), "").lower(): code for code in sorted(mapped) if code > 0xA0}
     parts = ("variation selector", "zero width", "tag ", "cancel tag", "regional indicator", "combining")
@@ -39,7 +39,7 @@ def code_points() -> dict[str, int]:
 
 
 def is_held_out(name: str) -> bool:
-    """Whether the prior never sees this glyph: a tenth of all names, the same on every machine."""
+    """Whether this glyph is held out from training: a tenth of all names, the same on each machine."""
     return crc32(name.encode()) % 10 == 0
 
 

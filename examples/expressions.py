@@ -1,4 +1,4 @@
-"""A face with its mouth masked, and what different prompts put there: writes examples/expressions.png.
+"""Fill the masked mouth of a face under different prompts. Writes examples/expressions.png.
 
 python examples/expressions.py
 """
@@ -15,7 +15,7 @@ from repaint.lab.quality.prompts import MASKS
 from repaint.measure.plots import strip
 from repaint.pictures.samples import glyphs
 
-FACES = ["grinning face", "relieved face", "winking face", "face with cowboy hat"]  # the 1st and 3rd it never saw
+FACES = ["grinning face", "relieved face", "winking face", "face with cowboy hat"]  # not trained on the 1st and 3rd
 PROMPTS = ["", "kissing face", "crying face", "angry face", "face with open mouth", "face with stuck-out tongue"]
 
 

@@ -1,10 +1,10 @@
-"""Guidance by a classifier, where the right answer is known.
+"""Guide with a classifier, on a problem whose answer is known.
 
 python examples/guidance.py
 
-Three pixels of correlation 0.9; the first is known to be 1.5. A classifier says that the mean of the other two is about
-0.5 (with a standard deviation of 0.2). Its gradient at a noisy x, `gradient`, is exact, because all
-is Gaussian; with a network, it is what autograd makes of the classifier's logarithm at x.
+Three pixels have correlation 0.9, and the first is known to be 1.5. A classifier says that the mean of the other two
+is about 0.5, with a standard deviation of 0.2. Everything is Gaussian, so the gradient at a noisy x is exact. With a
+neural classifier, compute it by automatic differentiation of the log-probability at x.
 """
 
 import argparse
@@ -20,7 +20,7 @@ MEAN_OF = torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64)
 
 
 def gradient(x, level):
-    """d log p(said | x) / dx with p(said | x) = N(said; mean of E[x0 | x], its variance + SURE^2)."""
+    """Return d log p(said | x) / dx with p(said | x) = N(said; mean of E[x0 | x], its variance + SURE^2)."""
     flat = x.reshape(len(x), 3)
     gain = level.alpha * COVARIANCE @ torch.linalg.inv(level.alpha**2 * COVARIANCE + level.sigma**2 * torch.eye(3))
     variance = MEAN_OF @ (COVARIANCE - level.alpha * gain @ COVARIANCE) @ MEAN_OF + SURE**2
@@ -28,7 +28,7 @@ def gradient(x, level):
 
 
 def exact():
-    """Mean and standard deviation of the second pixel, given the first and what the classifier said."""
+    """Return the exact mean and standard deviation of the second pixel, given the first and the classifier."""
     sees = torch.stack([torch.tensor([1.0, 0, 0], dtype=torch.float64), MEAN_OF])
     noise = torch.diag(torch.tensor([0, SURE**2], dtype=torch.float64))
     gain = COVARIANCE @ sees.T @ torch.linalg.inv(sees @ COVARIANCE @ sees.T + noise)

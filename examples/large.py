@@ -1,11 +1,12 @@
-"""A picture sixteen times the side of its prior, filled in overlapping windows: does a grid of windows show?
+"""Fill a picture of sixteen times the prior's side in overlapping windows: does the grid of windows show?
 
     python examples/large.py                                      # 1024 x 1024 pixels; minutes on a CPU
     python examples/large.py --size 512 --way windows --way tiles --way whole
 
-`windows` overlap by a quarter and share one x_t, `tiles` stand side by side, `whole` is shown to the prior at once. The
-step from pixel to pixel across the borders of windows must be what it is elsewhere in the hole. The first way's picture
-goes to --out, at half size: the original, masked, and filled. The prior knows three quarters of the photograph.
+`windows` overlap by a quarter and share one x_t, `tiles` lie side by side, and `whole` gives the model the picture at
+once. The step from pixel to pixel across the borders of windows should be the same as elsewhere in the hole. The
+picture of the first way goes to --out at half size: original, masked and filled. The prior was trained on three
+quarters of the photograph.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ OVERLAP = {"windows": SIDE // 4, "tiles": 0}
 
 
 def picture(name: str, size: int) -> NDArray[np.uint8]:
-    """A photograph at the scale that `textures` was trained at, continued by its mirror images to that size."""
+    """Return a photograph at the scale of the training data of `textures`, extended to `size` by mirroring."""
     part = halve(photograph(name))
     more = [(0, max(0, size - length)) for length in part.shape[:2]]
     return np.pad(part, [*more, (0, 0)], mode="reflect")[:size, :size]
 
 
 def hole_of(size: int, seed: int) -> NDArray[np.bool_]:
-    """A wide freeform hole in every quarter, and a box over where they meet: one group, larger than any window."""
+    """Return a freeform hole in each quarter and a box that joins them: one group, larger than any window."""
     half = size // 2
     parts = [freeform(half, half, seed=seed + i)[0].numpy() == 0 for i in range(4)]
     hole = np.block([parts[:2], parts[2:]])
@@ -49,7 +50,7 @@ def hole_of(size: int, seed: int) -> NDArray[np.bool_]:
 
 
 def border_steps(image: NDArray[np.uint8], hole: NDArray[np.bool_], overlap: int) -> tuple[float, float]:
-    """Mean step between neighbours in the hole, in grey values: over the borders of windows, and elsewhere."""
+    """Return the mean step between neighbours in the hole, in grey values: across window borders, and elsewhere."""
     size, there, elsewhere = len(image), [], []
     gaps = -(-(size - SIDE) // (SIDE - overlap))
     starts = np.round(np.arange(gaps + 1) * (size - SIDE) / gaps).astype(int)

@@ -1,8 +1,8 @@
-"""Many images over all processes and GPUs, from Python.
+"""Fill many images with all processes and GPUs, from Python.
 
 accelerate launch examples/many_images.py photos/ mask.png filled/
 
-`repaint inpaint photos/ mask.png --out filled/` does this too, in batches, and goes on where it was after any end.
+`repaint inpaint photos/ mask.png --out filled/` does the same in batches, and resumes after an interruption.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("mask", type=Path)
     parser.add_argument("filled", type=Path)
     parser.add_argument("--prior", default="textures")
-    parser.add_argument("--short", action="store_true", help="5 model calls in place of 100")
+    parser.add_argument("--short", action="store_true", help="5 model calls instead of 100")
     args = parser.parse_args()
 
     state = PartialState()
@@ -29,7 +29,7 @@ def main() -> None:
     schedule = JumpSchedule.paper(5, jump_n_sample=1) if args.short else "balanced"
     numbered = list(enumerate(sorted(args.photos.glob("*.png"))))
     with state.split_between_processes(numbered) as mine:
-        for seed, photo in mine:  # its own seed: no result depends on how many processes there are
+        for seed, photo in mine:  # one seed per image: results do not depend on the number of processes
             result = pipe(photo, args.mask, schedule=schedule, generator=seed).images[0]
             result.save(args.filled / photo.name)
     state.wait_for_everyone()

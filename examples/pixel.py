@@ -1,4 +1,4 @@
-"""A hole in a photograph, filled by a pixel-space prior: writes pixel.png.
+"""Fill a hole in a photograph with a pixel-space prior. Writes pixel.png.
 
 python examples/pixel.py --prior textures
 """
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prior", default="textures", help='bundled name, folder or Hub id ("google/ddpm-church-256")')
     parser.add_argument("--out", default="pixel.png")
-    parser.add_argument("--short", action="store_true", help="5 model calls in place of 100")
+    parser.add_argument("--short", action="store_true", help="5 model calls instead of 100")
     args = parser.parse_args()
 
     pipe = RePaintPipeline.from_pretrained(args.prior)

@@ -1,8 +1,8 @@
-"""A hole filled under a prompt by Stable Diffusion: writes prompt.png.
+"""Fill a hole under a prompt with Stable Diffusion. Writes prompt.png.
 
 python examples/prompt.py --model stable-diffusion-v1-5/stable-diffusion-v1-5 --image photo.png --mask mask.png \
     --prompt "a cat on a sofa"
-python examples/prompt.py     # the same offline, by a Stable Diffusion in small that ships
+python examples/prompt.py     # offline, with the bundled small Stable Diffusion
 """
 
 import argparse
@@ -19,11 +19,11 @@ from repaint.pictures.samples import glyphs
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="emoji", help="Hub id, folder or bundled name")
-    parser.add_argument("--image", help="a file; without it an emoji that the prior was trained on")
-    parser.add_argument("--mask", help="white is repainted; without it the mouth")
+    parser.add_argument("--image", help="a file; default: an emoji that the prior was trained on")
+    parser.add_argument("--mask", help="white is repainted; default: the mouth")
     parser.add_argument("--prompt", default="face with stuck-out tongue")
     parser.add_argument("--out", default="prompt.png")
-    parser.add_argument("--short", action="store_true", help="5 model calls in place of 50")
+    parser.add_argument("--short", action="store_true", help="5 model calls instead of 50")
     args = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,7 +35,7 @@ def main() -> None:
         prompt=args.prompt,
         guidance_scale=3.0 if args.model == "emoji" else 7.5,
         schedule=JumpSchedule.paper(5, jump_n_sample=1) if args.short else "predicted",
-        blend_rim=2,  # two pixels of the hole meet the kept ones, which an autoencoder returns a little changed
+        blend_rim=2,  # removes the autoencoder's offset from the first two pixels inside the hole
         generator=0,
     )
     out.images[0].save(args.out)

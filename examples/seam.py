@@ -1,10 +1,10 @@
-"""How much of a seam an autoencoder leaves around a hole, and what a margin and a feather do to it; no model paints.
+"""Measure the seam that an autoencoder leaves around a hole, with `latent_margin` and `blend_rim`. No model fills it.
 
     python examples/seam.py                      # the autoencoder of the bundled `emoji` prior, a minute on a CPU
     python examples/seam.py --vae FOLDER         # another AutoencoderKL, VQModel or AutoencoderTiny
 
-On 140 glyphs that the `emoji` prior never saw. The last table says how far the smooth fill under the hole reaches into
-latent cells that are known.
+The images are 140 glyphs that the `emoji` prior was not trained on. The last table shows how far the smooth fill
+under the hole reaches into known latent cells.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def main() -> None:
         hole = keep[0].numpy() == 0
         truth, found = seams(codec, images, hole)
         widths = sorted({seam.feather for seam in found})
-        table = Table("margin", *(f"feather {width:g}" for width in widths), title=f"{name}: contrast, PSNR at the rim")
+        table = Table(
+            "margin", *(f"blend_rim {width:g}" for width in widths), title=f"{name}: contrast, PSNR at the rim"
+        )
         table.add_row("truth", f"{truth:.2f}")
         for margin in sorted({seam.margin for seam in found}):
             cells = [f"{seam.contrast:.2f}, {seam.psnr:.1f} dB" for seam in found if seam.margin == margin]

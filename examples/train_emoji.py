@@ -1,9 +1,9 @@
-"""Train the bundled `emoji` prior: Stable Diffusion's anatomy in small, from scratch, on glyphs and their names.
+"""Train the bundled `emoji` prior: a small Stable Diffusion, from scratch, on glyphs and their names.
 
     python examples/train_emoji_vae.py --out runs/emoji-vae
     python examples/train_emoji.py --vae runs/emoji-vae/vae --out runs/emoji
 
-Writes --out/model, a folder that `repaint.RePaintPipeline` and diffusers' `StableDiffusionPipeline` both load.
+Writes the folder --out/model, which `repaint.RePaintPipeline` and diffusers' `StableDiffusionPipeline` both load.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from training import Draw, Facts, options, to_tensor, train, velocity_loss
 
 BATCH = 64
 VARIANTS = 8  # renderings of each glyph, moved and scaled a little
-EMPTY_SHARE = 0.12  # of the prompts are emptied, for classifier-free guidance
+EMPTY_SHARE = 0.12  # share of prompts replaced by the empty one, for classifier-free guidance
 WINDOW = 24  # tokens; the longest name has fewer
-WIDTH = 128  # of the text encoder
+WIDTH = 128  # width of the text encoder
 MERGES = 1700
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def write_tokenizer(names: list[str], folder: Path) -> CLIPTokenizer:
-    """Byte-pair encoding in CLIP's layout (vocab.json, merges.txt), learnt from the names."""
+    """Train a byte-pair encoding in CLIP's layout (vocab.json, merges.txt) on the names."""
     core = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -88,7 +88,7 @@ def unet() -> UNet2DConditionModel:
 
 
 def noise_scheduler() -> DDPMScheduler:
-    """Stable Diffusion's noise levels, with v-prediction as its second version has."""
+    """Return Stable Diffusion's noise levels, with v-prediction as in version 2."""
     return DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -192,7 +192,7 @@ def main() -> None:
         return velocity_loss(denoise, scheduler, x0, draw.generator), BATCH
 
     def report(model: torch.nn.Module) -> Facts:
-        """The loss with the right prompt and with none, always with the same timesteps and noise."""
+        """Return the loss with the right prompt and with none, always with the same timesteps and noise."""
         device = next(model.parameters()).device
         facts = Facts()
         for part, (x0, tokens) in tests.items():

@@ -3,7 +3,7 @@
     python examples/train_emoji_vae.py --out runs/emoji-vae
     accelerate launch examples/train_emoji_vae.py ...       # several GPUs
 
-The folder it writes, --out/vae, is what examples/train_emoji.py starts from.
+Writes the folder --out/vae, from which examples/train_emoji.py starts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def autoencoder() -> AutoencoderKL:
 
 
 def reconstruction_loss(seen: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of the pixels, of their differences (edges) and of a quarter-size copy (areas of colour)."""
+    """Return the mean absolute error of pixels, their differences (edges) and a quarter-size copy (colour areas)."""
     loss = F.l1_loss(seen, wanted)
     for axis in (-1, -2):
         loss = loss + 0.5 * F.l1_loss(seen.diff(dim=axis), wanted.diff(dim=axis))
@@ -46,7 +46,7 @@ def reconstruction_loss(seen: torch.Tensor, wanted: torch.Tensor) -> torch.Tenso
 
 
 def draw_batch(glyphs: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-    """Glyphs flipped and recoloured by permuting or inverting channels, so that no hue is rare."""
+    """Flip glyphs and permute or invert their channels, so that no hue is rare."""
     images = glyphs[rng.integers(len(glyphs), size=BATCH), rng.integers(glyphs.shape[1], size=BATCH)].copy()
     for image in images:
         if rng.random() < 0.5:
@@ -70,7 +70,7 @@ def loss(model: torch.nn.Module, glyphs: np.ndarray, draw: Draw) -> tuple[torch.
 
 @torch.no_grad()
 def held_out_psnr(vae: AutoencoderKL, images: torch.Tensor) -> float:
-    """Mean PSNR in dB of glyphs that were never trained on, through the posterior mean."""
+    """Return the mean PSNR in dB of held-out glyphs, decoded from the posterior mean."""
     device = next(vae.parameters()).device
     errors = []
     for some in images.split(32):
@@ -82,7 +82,7 @@ def held_out_psnr(vae: AutoencoderKL, images: torch.Tensor) -> float:
 
 @torch.no_grad()
 def standardised(vae: AutoencoderKL, images: torch.Tensor) -> AutoencoderKL:
-    """The same autoencoder, its latents of mean 0 and variance 1 in each channel; 1 x 1 convolutions take that up."""
+    """Return a copy whose latents have mean 0 and variance 1 in each channel, by changed 1 x 1 convolutions."""
     vae = copy.deepcopy(vae).float().cpu()
     means = torch.cat([vae.encode(some).latent_dist.mean for some in images.split(64)])
     mean, std = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))

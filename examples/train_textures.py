@@ -19,13 +19,13 @@ from repaint.pictures.samples import PHOTOGRAPHS, held_out_crops, photograph
 from training import Draw, Facts, options, to_tensor, train, velocity_loss
 
 NULL_CLASS = len(PHOTOGRAPHS)
-NULL_SHARE = 0.15  # of the labels are replaced by the null class, for classifier-free guidance
+NULL_SHARE = 0.15  # share of labels replaced by the null class, for classifier-free guidance
 CROPS = {48: 16, 64: 9, 96: 4}  # crop side: batch size; about the same number of pixels each
-TURNABLE = {"gravel", "tissue", "sky"}  # no natural "up": rotated and flipped freely; the others only left to right
+TURNABLE = {"gravel", "tissue", "sky"}  # rotated and flipped freely; the others are flipped left to right only
 
 
 def unet() -> UNet2DModel:
-    """Attention-free, so that it runs at any size that 8 divides."""
+    """Return a UNet without attention, which runs at any size that is a multiple of 8."""
     return UNet2DModel(
         sample_size=64,
         layers_per_block=2,
@@ -40,7 +40,7 @@ def unet() -> UNet2DModel:
 
 
 def draw_batch(photos: list[np.ndarray], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Crops of the training parts at half size, every 2 x 2 phase, flipped and turned where that is natural."""
+    """Draw crops of the training parts at half size, in each 2 x 2 phase, flipped and rotated where allowed."""
     side = int(rng.choice(list(CROPS), p=[0.5, 0.35, 0.15]))
     labels = rng.integers(len(photos), size=CROPS[side])
     crops = []
@@ -64,7 +64,7 @@ def predict(model: torch.nn.Module, labels: torch.Tensor, x_t: torch.Tensor, t: 
 
 @torch.no_grad()
 def held_out_loss(model: torch.nn.Module, scheduler: DDPMScheduler) -> float:
-    """The same loss on crops the prior never sees, always with the same timesteps and noise."""
+    """Return the loss on held-out crops, always with the same timesteps and noise."""
     device, losses = next(model.parameters()).device, []
     for label, name in enumerate(PHOTOGRAPHS):
         x0 = to_tensor(np.stack(held_out_crops(name, 64, 12))).to(device)

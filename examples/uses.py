@@ -1,8 +1,8 @@
-"""Three uses, as they come out at the first seed: writes examples/uses.png.
+"""Show three uses at the first seed. Writes examples/uses.png.
 
 python examples/uses.py
 
-A scratch on a photograph, a face under another expression, and a photograph of which every second line is lost.
+A scratch on a photograph, a photograph in which every second line is lost, and a face with another expression.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from repaint.pictures.samples import glyphs, held_out_crops
 
 
 def scratch(size: int) -> np.ndarray:
-    """True on a thin bent line from corner to corner, three pixels wide."""
+    """Return (size, size), True on a curve from corner to corner, three pixels wide."""
     y, x = np.mgrid[:size, :size]
     return np.abs(y - x - 6 * np.sin(x / 6)) <= 1.5
 
@@ -25,7 +25,7 @@ def scratch(size: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="examples/uses.png")
-    parser.add_argument("--short", action="store_true", help="3 model calls in place of 100 and 50")
+    parser.add_argument("--short", action="store_true", help="3 model calls instead of 100 and 50")
     args = parser.parse_args()
     short = Method(JumpSchedule.paper(3, jump_n_sample=1))
     textures, emoji = (RePaintPipeline.from_pretrained(name) for name in ("textures", "emoji"))

@@ -1,12 +1,13 @@
-"""This library beside diffusers' own RePaintPipeline: one machine, one run, the same weights and the same holes.
+"""Compare this library with diffusers' RePaintPipeline in one run: the same machine, weights and holes.
 
     python examples/versus_diffusers.py                       # 64 holes, the paper's schedule; an hour on a CPU
-    python examples/versus_diffusers.py --holes 8 --steps 20  # does it run?
+    python examples/versus_diffusers.py --holes 8 --steps 20  # a quick check
 
-Holes of 24 pixels in 64-pixel crops of photographs that `textures` never saw. diffusers' pipeline takes no class labels
-and a noise-predicting model: it is given the UNet under its null class, with v made noise, and this library runs under
-the null class too. It returns all pixels changed: the kept ones are put back, so that only the holes are compared.
-Calls are counted at the model; one more hole, filled before, bears what a first call costs.
+Holes of 24 pixels in 64-pixel crops of photographs that `textures` was not trained on. diffusers' pipeline takes no
+class labels and needs a noise-predicting model, so it gets the UNet under its null class, with v converted to noise;
+this library uses the null class, too. diffusers' pipeline changes all pixels; the kept ones are restored, so that
+only the holes are compared. Calls are counted at the model. One more hole is filled first, so that start-up costs are
+not measured.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class NoiseOfNullClass(torch.nn.Module):
-    """What diffusers' pipeline calls: the noise that a class-conditional, v-predicting UNet sees under no class."""
+    """A noise-predicting UNet for diffusers' pipeline, made of a class-conditional UNet that predicts v."""
 
     def __init__(self, prior: PixelPrior) -> None:
         super().__init__()
         self.unet, self.null, self.config = prior.unet, prior.null_class, prior.unet.config
         self.signal, self.device = prior.scheduler.alphas_cumprod, prior.device
-        self.dtype, self.calls = torch.float32, 0  # of x; the model alone is half
+        self.dtype, self.calls = torch.float32, 0  # of x; only the model runs in bfloat16
 
     def forward(self, x: Tensor, t: Tensor) -> Any:
         self.calls += 1
@@ -55,7 +56,7 @@ class NoiseOfNullClass(torch.nn.Module):
 
 
 def theirs(prior: PixelPrior, holes: Sequence[Hole], steps: int, batch: int) -> Filled:
-    """diffusers' pipeline with the paper's jumps (10, 10), and DDPM's noise, eta = 1."""
+    """Fill with diffusers' pipeline: the paper's jumps (10, 10) and the noise of DDPM (eta = 1)."""
     config = prior.scheduler.config
     kept = {name: config[name] for name in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
     unet = NoiseOfNullClass(prior)
@@ -81,7 +82,7 @@ def theirs(prior: PixelPrior, holes: Sequence[Hole], steps: int, batch: int) -> 
 
 
 def report(holes: Sequence[Hole], first: Filled, second: Filled, title: str) -> Table:
-    """Seconds, and every measure with its paired difference."""
+    """Return a table of seconds and of each measure with its paired difference."""
     table = Table("", "diffusers", "this library", "this library - diffusers, 95 %", title=title)
     table.add_row("model calls", str(first.model_calls), str(second.model_calls))
     faster = f"{first.seconds / second.seconds:.1f} times faster"
@@ -98,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--holes", type=int, default=64)
     parser.add_argument("--steps", type=int, default=250, help="T of diffusers' schedule")
-    parser.add_argument("--schedule", default="balanced", help="of this library")
+    parser.add_argument("--schedule", default="balanced", help="schedule of this library")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dtype", choices=list(DTYPES), default="bfloat16")
     args = parser.parse_args()

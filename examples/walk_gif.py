@@ -1,4 +1,4 @@
-"""What the model expects at every step, as an animation: writes walk.gif, by a callback.
+"""Animate the prediction at each step with a callback. Writes walk.gif.
 
 python examples/walk_gif.py --prior textures
 """
@@ -15,7 +15,7 @@ from repaint.pictures.samples import held_out_crops
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prior", default="textures", help="of pixel space")
+    parser.add_argument("--prior", default="textures", help="a pixel-space prior")
     parser.add_argument("--schedule", default="balanced")
     parser.add_argument("--out", default="walk.gif")
     parser.add_argument("--short", action="store_true", help="5 model calls")
@@ -26,9 +26,9 @@ def main() -> None:
     frames = []
 
     def watch(pipe, step, level, kwargs):
-        """Called after each move; `state` holds x, the expected x0 and all that is needed to go on from there."""
+        """Keep the prediction of each step. The state also holds x and everything needed to resume from there."""
         expected = kwargs["state"].x0_hat
-        if expected is not None:  # a walk's first jump has none yet
+        if expected is not None:  # None before the first model call
             pixels = expected[0].clamp(-1, 1).add(1).mul(127.5).permute(1, 2, 0).numpy().round().astype(np.uint8)
             frame = Image.fromarray(np.where(hole, pixels, image))
             frames.append(frame.resize((256, 256), Image.Resampling.NEAREST))

@@ -94,7 +94,7 @@ def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, a package without its presets returns an empty list, or raises a traceback."""
     monkeypatch.setattr(presets, "__file__", str(tmp_path / "repaint" / "sampling" / "presets.py"))
-    with pytest.raises(repaint.RepaintError, match=r"the schedules folder is missing\. Reinstall repaint"):
+    with pytest.raises(repaint.RepaintError, match=r"the schedules folder is missing\. Reinstall"):
         presets.folder()
 
 

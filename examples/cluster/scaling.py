@@ -1,9 +1,9 @@
-"""Seconds of `repaint inpaint` and `repaint sweep` on one and two processes of one CPU thread each.
+"""Time `repaint inpaint` and `repaint sweep` with one and two processes of one CPU thread each.
 
     python examples/cluster/scaling.py          # some minutes on two idle cores
 
-16 images of 48 pixels with the schedule `fast`. Each command is timed as a whole, then given again, when all is there
-and only the start is left; the difference is the work. The best of three.
+16 images of 48 pixels with the schedule `fast`. Each command runs twice: the second time everything is done, so only
+the start is measured. The difference is the work. The best of three.
 """
 
 from __future__ import annotations
