@@ -23,7 +23,7 @@ PARTS = [
     (Predicted(), "predicted(lam=inf, relax=1.0)"),
     (DDPM("learned"), "ddpm(variance=learned)"),
     (DDIM(0.5), "ddim(eta=0.5)"),
-    (Multistep(), "multistep"),
+    (Multistep(), "multistep(eta=0.0)"),
     (Langevin(2, 1.0, "averaged"), "langevin(iterations=2, h=1.0, noise=averaged)"),
 ]
 

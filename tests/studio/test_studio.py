@@ -520,7 +520,7 @@ def test_a_page_that_looks_elsewhere_stops_looking(gated: tuple[Runner, Gated]) 
         ({11: 0}, "steps=0 must be an integer of at least 1"),
         ({12: 0}, "Jumps of 0 levels"),
         ({12: None}, "The schedule editor has an empty field"),
-        ({12: 7}, "A jump of 7 levels"),
+        ({12: 7}, "jump_length=7 must allow a jump within"),
     ],
 )
 def test_bad_settings_are_told_on_the_page(does: Handlers, changes: dict[int, Any], message: str) -> None:

@@ -678,7 +678,7 @@ def test_the_command_compares_and_draws(
         (["--out", "rows.jsonl", "--by", "sise"], "--by sise: it is one of"),
         (["--out", "rows.jsonl", "--over", "sise"], "--over sise: it is one of"),
         (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr: it is one of"),
-        (["--out", "rows.jsonl", "--against", "too"], "--against too: it is one of two, jumps"),
+        (["--out", "rows.jsonl", "--against", "too"], "--against too must be one of two, jumps"),
         (["--out", "rows.jsonl", "--plot", "rows.txt"], "Cannot write rows.txt: a plot is a .png, .svg or .pdf file"),
         (["--out", "rows.jsonl", "--limit", "0"], "Invalid value for '--limit'"),
         (["--out", "rows.jsonl", "--device", "gpu"], "device='gpu' must be a device that PyTorch can use"),
