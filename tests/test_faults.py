@@ -243,7 +243,7 @@ def test_one_process_of_two_is_killed(place: Path, tmp_path: Path, kind: str, vi
     assert work.total // 2 <= work.done() < work.total, "the other does its own share, and no more"
     told = (tmp_path / "two" / "told").read_text()
     assert "repaint: Another process of this job has ended before its work was done (" in told
-    assert "so far are safe: see what that process said, if anything, and give the same command again.\n" in told
+    assert "so far are saved: read its output, and run the same command again.\n" in told
     assert "Traceback" not in told
     assert work.finish() == WORKS[kind](place, tmp_path / "one").finish()
 
@@ -339,7 +339,7 @@ def test_a_failure_at_any_call_of_the_model(tmp_path: Path, failure: str, monkey
             at, calls = 1, 0
             before = state.read_bytes()
             with pytest.raises(
-                kind, match=message + ("" if kind is RuntimeError else r"Resume it where there is more")
+                kind, match=message + ("" if kind is RuntimeError else r"A state keeps its batch: resume it")
             ):
                 pipe.resume(state, IMAGE, HOLE, **asked)
             assert state.read_bytes() == before

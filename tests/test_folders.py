@@ -200,8 +200,8 @@ REFUSED: list[tuple[list[object], str]] = [
     (["photos", "few", "--out", "out"], "photos/p1.png has no mask of the same name in few (7 without one)"),
     (["photos/p0.png", "photos", "masks", "--out", "out"], "photos: a folder cannot be combined with other images."),
     (["photos/p0.png", "twins/p0.jpg", "masks", "--out", "out"], "have the same name without suffix."),
-    (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--shard", "1/2"], "--shard for one image: it is for many."),
-    (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--overwrite"], "--overwrite for one image: it is for many."),
+    (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--shard", "1/2"], "--shard needs many images, but one"),
+    (["photos/p0.png", "masks/p0.png", "--out", "o.png", "--overwrite"], "--overwrite needs many images, but"),
 ]
 
 
