@@ -610,13 +610,13 @@ def test_guidance_of_classes_keeps_to_its_interval() -> None:
     [
         ({"class_labels": "cta"}, r"'cta' must be one of cat, dog\. Did you mean 'cat'\?"),
         ({"class_labels": 3}, r"class_labels: 3 must be a class from 0 to 2\."),
-        ({"class_labels": -1}, r"Class -1: this model's classes are 0 to 2"),
+        ({"class_labels": -1}, r"class_labels: -1 must be a class from 0 to 2"),
         ({"guidance_scale": 2.0}, r"guidance_scale=2 must be left out or 1: no class_labels are given"),
         (
             {"class_labels": 0, "guidance_scale": -1.0},
             r"guidance_scale=-1 must be at least 0 \(1 disables guidance\)\.",
         ),
-        ({"class_labels": 0, "guidance_scale": math.nan}, r"guidance_scale nan: it is 0 or more"),
+        ({"class_labels": 0, "guidance_scale": math.nan}, r"guidance_scale=nan must be at least 0"),
     ],
 )
 def test_class_errors(classes: RePaintPipeline, asked: dict[str, Any], message: str) -> None:
