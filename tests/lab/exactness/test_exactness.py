@@ -14,7 +14,7 @@ from repaint.lab.exactness.error_plot import exactness_plot
 from repaint.lab.exactness.measurement import (
     FLOOR,
     PEERS,
-    Row,
+    ErrorRow,
     exact,
     measure,
     pareto,
@@ -144,10 +144,10 @@ def test_pareto_front() -> None:
 def test_standings_are_saved_and_drawn(tmp_path: Path) -> None:
     """If this fails, the report lacks rows or arguments, or the plot shows the floor as a method."""
     rows = [
-        Row("p", "fields", FLOOR, -0.001, 0.1, 0.01, 0, 0.1),
-        Row("p", "fields", "cheap", 0.5, 0.6, 0.2, 10, 0.2),
-        Row("q", "separated", "cheap", 0.3, 0.6, 0.4, 10, 0.2),
-        Row("p", "fields", "dear", 0.7, 0.6, 0.2, 100, 2.0),
+        ErrorRow("p", "fields", FLOOR, -0.001, 0.1, 0.01, 0, 0.1),
+        ErrorRow("p", "fields", "cheap", 0.5, 0.6, 0.2, 10, 0.2),
+        ErrorRow("q", "separated", "cheap", 0.3, 0.6, 0.4, 10, 0.2),
+        ErrorRow("p", "fields", "dear", 0.7, 0.6, 0.2, 100, 2.0),
     ]
     save_standings(tmp_path / "rows.json", rows, {"seed": 3})
     data = json.loads((tmp_path / "rows.json").read_text())

@@ -15,8 +15,8 @@ from PIL import Image
 from repaint import JumpSchedule, RePaintPipeline
 from repaint.errors import InputError, PriorError
 from repaint.lab.quality.audit_sweep import (
+    AuditRow,
     Fill,
-    Row,
     diffusers_fill,
     even,
     quadratic_trend,
@@ -134,7 +134,7 @@ def test_one_changed_pixel_is_seen() -> None:
     kept = np.count_nonzero(~HOLE)
     assert [row.strength for row in rows] == [0.25, 0.5, 0.75, 1.0]
     assert [row.changed for row in rows] == [0, 1 / kept, 0, 0]
-    assert rows[1] == Row(0.5, None, 42 / 256, 1 / (3 * kept), 1, 1 / kept, 0)
+    assert rows[1] == AuditRow(0.5, None, 42 / 256, 1 / (3 * kept), 1, 1 / kept, 0)
 
 
 def test_painting_in_place_does_not_hide_changes() -> None:
@@ -160,7 +160,7 @@ def test_cells_their_order_holes_and_seeds() -> None:
         called.append((strength, int(hole.sum()), seed))
         return untouched(image, hole, strength, seed)
 
-    def on_cell(row: Row, its: Audit) -> None:
+    def on_cell(row: AuditRow, its: Audit) -> None:
         seen.append((row, its.kept))
 
     rows = sweep_radius(fill, IMAGE, [0.1, 1.6], [0.2, 0.9], seed=5, on_cell=on_cell)
