@@ -242,7 +242,7 @@ def test_one_process_of_two_is_killed(place: Path, tmp_path: Path, kind: str, vi
     KILLS[f"one of two in a {kind}"] += 1
     assert work.total // 2 <= work.done() < work.total, "the other does its own share, and no more"
     told = (tmp_path / "two" / "told").read_text()
-    assert "repaint: Another process of this job has ended before its work was done (" in told
+    assert "repaint: Another process of this job ended early (" in told
     assert "so far are saved: read its output, and run the same command again.\n" in told
     assert "Traceback" not in told
     assert work.finish() == WORKS[kind](place, tmp_path / "one").finish()

@@ -43,7 +43,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, script: Any) 
             x = torch.from_numpy(draw.rng.normal(size=(4, 3))).float()
             return (model(x) - torch.randn(4, 2, generator=draw.generator)).square().mean(), 4
 
-        args = training.options("", out=str(out), steps=6, learning_rate=0.1).parse_args(["--save-every", "2"])
+        args = training.options("", out=str(out), steps=6, learning_rate=0.1).parse_args(
+            ["--save-every", "2", "--precision", "bf16"]
+        )
         training.train(
             torch.nn.Linear(3, 2),
             loss,
@@ -80,7 +82,7 @@ def test_the_emoji_scripts_write_a_stable_diffusion_folder(
         monkeypatch.setattr(module, "variants", glyphs_of(len(names)))
         monkeypatch.setattr(module, "BATCH", 2)
         monkeypatch.setattr(module, "VARIANTS", 2)
-    given = ["train", "--steps", "2", "--save-every", "2", "--out"]
+    given = ["train", "--steps", "2", "--save-every", "2", "--precision", "bf16", "--out"]
     monkeypatch.setattr(sys, "argv", [*given, str(tmp_path / "vae")])
     script("train_emoji_vae").main()
     monkeypatch.setattr(sys, "argv", [*given, str(tmp_path / "prior"), "--vae", str(tmp_path / "vae" / "vae")])
