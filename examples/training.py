@@ -136,13 +136,14 @@ def train(
     accelerator.register_for_checkpointing(ema)
 
     args.out.mkdir(parents=True, exist_ok=True)
+    first = 0
     checkpoint, progress = args.out / "checkpoint", Facts(step=0, images=0, seconds=0.0)
     if (checkpoint / "progress.json").exists():
         accelerator.load_state(checkpoint)
         progress = json.loads((checkpoint / "progress.json").read_text())
     elif before is not None:
         progress = Facts({name: before[name] for name in ("step", "images", "seconds")})
-    first = progress["step"]
+        first = before["step"]  # a new optimizer warms up again
     started = time.monotonic() - progress["seconds"]
 
     losses: list[float] = []
