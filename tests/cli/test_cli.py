@@ -494,13 +494,13 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     assert len(Path("report.csv").read_text().splitlines()) == 1 + 1 + 1 + 2
     assert Image.open("sheet.png").size[0] > 4 * 64
     for wrong, message in {
-        ("--report", "report.xls"): "a report is a .csv, .json, .md file",
+        ("--report", "report.xls"): "the suffix of a report must be one of .csv, .json, .md",
         ("--masks", "nowhere"): "nowhere: no such folder",
     }.items():
         result = run(*asked, *wrong)
         assert (result.status, message in " ".join(result.err.split())) == (2, True)
     result = run("bench", "--prior", prior, "--schedule", "two.yaml")
-    assert "bring a folder of your own, with --images" in " ".join(result.err.split())
+    assert "has no test images. Give a folder with --images" in " ".join(result.err.split())
 
 
 def test_bench_prompts(run: Run, folder: Path) -> None:
@@ -530,7 +530,7 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
         ("--part", "test"): "--part test must be one of train, held_out.",
         ("--hole", "mouht"): "--hole mouht must be one of mouth, half, box. Did you mean 'mouth'?",
         ("--prompt", "left"): "--prompt left must be one of right, empty, wrong.",
-        ("--glyphs", 141): "141 glyphs: there are 140 in this part. Ask for 1 to 140.",
+        ("--glyphs", 141): "count=141 must be an integer from 1 to 140",
         ("--dtype", "float8"): "--dtype float8 must be one of float32, bfloat16, float16.",
     }.items():
         result = run(*asked, *wrong)
