@@ -17,7 +17,7 @@ def fenced(match: re.Match[str]) -> str:
 
 
 class DocstringForm(Extension):
-    def on_instance(self, *, obj: Any, **kwargs: Any) -> None:
+    def on_instance(self, *, obj: Any, **_: Any) -> None:
         """Fence `>>>` examples, and put a blank line before each section, which griffe requires."""
         if obj.docstring is not None:
             obj.docstring.value = HEADING.sub("\n\n", EXAMPLE.sub(fenced, obj.docstring.value))
