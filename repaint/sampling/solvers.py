@@ -140,7 +140,7 @@ class Multistep:
                 + sigma_dst sqrt(1 - e^(-2 eta h)) z
 
     Attributes:
-        eta: >= 0; 0 is the deterministic solver of the ODE, 1 the solver of the SDE.
+        eta: at least 0; 0 is the deterministic solver of the ODE, 1 the solver of the SDE.
     Source:
         Lu et al. 2022 (arXiv 2211.01095), Alg. 2 (eta = 0) and App. E, SDE-DPM-Solver++(2M) (eta = 1).
     """
