@@ -59,8 +59,10 @@ def whole_number(
     ...
     repaint.errors.InputError: steps=0 must be an integer of at least 1.
     """
-    if isinstance(value, Integral) and is_integer(value) and low <= value and (high is None or value <= high):
-        return int(value)
+    if isinstance(value, Integral) and is_integer(value):
+        number = int(value)
+        if low <= number and (high is None or number <= high):
+            return number
     rule = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
     raise error(f"{name}={shown(value)} must be {rule}{f' ({hint})' if hint else ''}.")
 

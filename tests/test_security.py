@@ -359,10 +359,10 @@ def test_decompression_bombs(tmp_path: Path, mark: Path, monkeypatch: pytest.Mon
     for side in (120, 200):  # above the limit, where PIL warns, and above twice the limit, where it refuses
         path = tmp_path / f"{side}.png"
         Image.new("L", (side, side)).save(path)
-        refused(InputError, r"more than 10000 pixels, PIL's guard", lambda path=path: open_image(path), mark)
+        refused(InputError, r"more than 10000 pixels, PIL's limit", lambda path=path: open_image(path), mark)
         refused(
             InputError,
-            r"more than 10000 pixels, PIL's guard",
+            r"more than 10000 pixels, PIL's limit",
             lambda path=path: read_keep(str(path), sizes=[(4, 4)]),
             mark,
         )

@@ -255,8 +255,8 @@ def rim_gradients(image: Picture, hole: Region, near: int = 4) -> tuple[float, f
             continue
         if not beside.any():
             raise InputError(
-                f"Rim gradients need neighbours on the same side within {near} pixels of the rim, which a hole of lines "
-                "or dots one pixel wide does not have. Give a wider hole."
+                f"Rim gradients need neighbours on the same side within {near} pixels of the rim, which a hole of "
+                "lines or dots one pixel wide does not have. Give a wider hole."
             )
         count = np.count_nonzero(across)
         totals += count, difference[across].sum(), count * difference[beside].mean()
