@@ -68,7 +68,7 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["half.png", "photo.png", "mask.png"], "A result of shape (6, 14, 3)"),
+        (["half.png", "photo.png", "mask.png"], "The result has shape (6, 14, 3)"),
         (["rgba.png", "photo.png", "mask.png"], "rgba.png has PIL mode RGBA and photo.png RGB: values of two modes"),
         (["exact.png", "photo.png", "small.png"], "a mask is never resized"),
         (["exact.png", "none.png", "mask.png"], "No file none.png"),
