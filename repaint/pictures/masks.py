@@ -74,9 +74,9 @@ def read_keep(mask_image: object = None, keep_mask: object = None, *, sizes: lis
     tensor([[[0., 1.]]])
     """
     if (mask_image is None) == (keep_mask is None):
-        number = "neither is" if mask_image is None else "both are"
+        found = "neither is" if mask_image is None else "both are"
         raise InputError(
-            f"Give exactly one of mask_image and keep_mask ({number} given). "
+            f"Give exactly one of mask_image and keep_mask ({found} given). "
             f"White is repainted in mask_image and kept in keep_mask."
         )
     name, given = ("keep_mask", keep_mask) if mask_image is None else ("mask_image", mask_image)
