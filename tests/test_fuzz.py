@@ -247,7 +247,7 @@ def check_promises(given: Given, keep: NDArray[np.float64], result: Any, output_
     elif output_type == "np":
         found = result
     else:
-        return  # another form than the input's: its conversion is measured in tests/test_images.py
+        return  # another form than the input's: its conversion is measured in tests/pictures/test_images.py
     assert (found.shape, found.dtype) == (given.raw.shape, given.raw.dtype)
     kept = keep == 1
     assert bits(found[kept]) == bits(given.raw[kept]), "a kept pixel changed"

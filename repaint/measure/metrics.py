@@ -272,8 +272,8 @@ def _pair(image: Picture, reference: Picture) -> tuple[NDArray[np.float64], NDAr
         )
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise InputError(
-            f"The picture has shape {image.shape}, but must be (H, W) or (H, W, C), not empty. Compare the pictures of "
-            "a batch one by one."
+            f"The picture has shape {image.shape}, but must be (H, W) or (H, W, C), not empty. Compare the pictures "
+            "of a batch one by one."
         )
     a, b = (picture.reshape(*picture.shape[:2], -1).astype(np.float64) for picture in (image, reference))
     return a, b

@@ -14,7 +14,7 @@ from repaint.pictures.crop import Padding, pad
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 33), st.sampled_from([(), (3,), (2, 1)]))
 def test_cut_undoes_pad(height: int, width: int, multiple_of: int, batch: tuple[int, ...]) -> None:
-    """Padded images come back shifted, or of a size the prior refuses."""
+    """Padded images come back shifted, or have a size that the prior refuses."""
     image = torch.rand(*batch, height, width, generator=torch.Generator().manual_seed(height * 41 + width))
     padded, padding = pad(image, multiple_of)
     assert padded.shape[-2] % multiple_of == padded.shape[-1] % multiple_of == 0
@@ -34,7 +34,7 @@ def test_cut_undoes_pad(height: int, width: int, multiple_of: int, batch: tuple[
     ],
 )
 def test_reflection_by_hand(row: list[float], multiple_of: int, expected: list[float]) -> None:
-    """Padding repeats edges, tears the texture, or breaks where it is wider than the image."""
+    """Padding repeats edges, or fails if it is wider than the image."""
     for image in (torch.tensor([row]), torch.tensor([row]).T):
         padded, _ = pad(image.expand(1, *image.shape), multiple_of)
         line = padded[0, 0] if image.shape[0] == 1 else padded[0, :, 0]
@@ -42,21 +42,21 @@ def test_reflection_by_hand(row: list[float], multiple_of: int, expected: list[f
 
 
 def test_agrees_with_torch_where_torch_can() -> None:
-    """Our reflection is another one than the usual."""
+    """The reflection differs from PyTorch's."""
     image = torch.rand(1, 3, 13, 21, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.pad(image, (0, 3, 0, 3), mode="reflect")
     assert torch.equal(pad(image, 8)[0], expected)
 
 
 def test_mask_and_image_stay_consistent() -> None:
-    """The padding's mask marks other pixels than those the padding's image mirrors."""
+    """Image and mask are padded differently."""
     image = torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(1))
     keep = image[:1] > 0.5
     assert torch.equal(pad(keep, 8)[0], pad(image, 8)[0][:1] > 0.5)
 
 
 def test_nothing_missing_copies_nothing() -> None:
-    """Every image is copied for nothing."""
+    """Images that need no padding are copied."""
     image = torch.zeros(3, 16, 8)
     padded, padding = pad(image, 8)
     assert padded is image
@@ -64,6 +64,6 @@ def test_nothing_missing_copies_nothing() -> None:
 
 
 def test_multiple_below_one() -> None:
-    """A prior's wrong multiple ends in a ZeroDivisionError."""
+    """A wrong multiple causes a ZeroDivisionError."""
     with pytest.raises(InputError, match=r"multiple_of=0 must be an integer of at least 1\."):
         pad(torch.zeros(1, 2, 2), 0)

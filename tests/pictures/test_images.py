@@ -1,4 +1,4 @@
-"""Pictures: what comes in comes out, and kept pixels are the input's bit for bit."""
+"""Pictures: conversion in both directions, and kept pixels that are bit-equal to the input."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_tensor_round_trip_keeps_every_kept_bit(dtype: torch.dtype, channels: in
 
 @pytest.mark.parametrize("mode", PIL_MODES)
 def test_nothing_depends_on_what_lies_under_the_hole(mode: str) -> None:
-    """The result betrays the pixels (or the alpha) that the hole was to remove."""
+    """The result depends on the pixels (or the alpha) in the hole."""
     keep = keeps(8, 8)["noise"]
     first, second = np.array(pil(mode, 8, 8, seed=1)), np.array(pil(mode, 8, 8, seed=2))
     mask = keep[0].numpy() == 1
@@ -163,7 +163,7 @@ def test_nothing_depends_on_what_lies_under_the_hole(mode: str) -> None:
 
 
 def test_everything_kept_is_the_same_picture() -> None:
-    """A picture without a hole is computed, rounded or refused (NaN from a model that had nothing to do)."""
+    """A picture without a hole is changed, or refused because the unused result is NaN."""
     picture = one(array("float32", 4, 4, 3))
     assert picture.compose(torch.full((3, 4, 4), torch.nan), torch.ones(1, 4, 4)) is picture
 
@@ -208,7 +208,7 @@ def test_soft_edges_blend_in_float() -> None:
 
 
 def test_float64_pixels_reach_the_model_as_float64() -> None:
-    """Double precision is lost at the door; or half precision enters the mathematics."""
+    """float64 input is rounded, or float16 input is computed in float16."""
     for dtype, expected in [
         ("float64", torch.float64),
         (">f8", torch.float64),
@@ -274,7 +274,7 @@ def test_channels_that_do_not_fit(image: Any, channels: int, message: str) -> No
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_exactly_the_priors_channels_pass(channels: int) -> None:
-    """A prior of unusual channels cannot be served, or its last channel is taken for alpha."""
+    """Pictures for a prior with 2, 4 or 5 channels are refused, or the last channel is treated as alpha."""
     image = torch.rand(channels, 3, 4, generator=torch.Generator().manual_seed(0))
     picture = one(image)
     assert torch.allclose(picture.tensor(channels), 2 * image - 1)
@@ -309,7 +309,7 @@ def test_palette_holes_take_the_nearest_opaque_colour(transparency: int | bytes)
 
 
 def test_palette_of_one_colour_without_entries() -> None:
-    """A palette picture without palette ends in a traceback."""
+    """A palette picture without a palette causes a traceback."""
     assert one(Image.new("P", (2, 2))).compose(torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)).output("pil").mode == "P"
 
 
@@ -317,7 +317,7 @@ def test_palette_of_one_colour_without_entries() -> None:
     ("mode", "key"), [("L", 128), ("RGB", (128, 128, 128)), ("RGB", (128, 128, 255)), ("I;16", 32768)]
 )
 def test_transparent_colour_key_is_avoided(mode: str, key: Any) -> None:
-    """A hole pixel that meets a PNG's transparent colour becomes transparent."""
+    """A hole pixel with the transparent colour of a PNG becomes transparent."""
     image = Image.new(mode, (2, 1))
     image.info["transparency"] = key
     wanted = np.ravel(key) / (65535 if mode == "I;16" else 255) * 2 - 1
@@ -332,7 +332,7 @@ def test_transparent_colour_key_is_avoided(mode: str, key: Any) -> None:
 @pytest.mark.parametrize("orientation", range(9))
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
 def test_exif_orientation_there_and_back(tmp_path: Path, orientation: int, suffix: str) -> None:
-    """A turned photograph is filled in the wrong place, or comes back turned twice."""
+    """A turned photograph is filled at the wrong place, or is turned twice."""
     stored = Image.fromarray(noise(3, 5, 3))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -383,7 +383,7 @@ def test_png_files_round_trip(tmp_path: Path, mode: str) -> None:
 
 
 def test_save_image_refuses_to_drop_alpha(tmp_path: Path) -> None:
-    """Alpha is lost in a .jpg without a word."""
+    """Alpha is lost in a .jpg without an error."""
     with pytest.raises(InputError, match=r"JPEG does not hold mode RGBA"):
         save_image(one(pil("RGBA", 2, 2)), tmp_path / "out.jpg")
     save_image(pil("RGBA", 2, 2), tmp_path / "out.png")
@@ -508,7 +508,7 @@ def test_what_is_refused(image: Any, message: str) -> None:
 def test_composing_is_exact_for_any_array(
     height: int, width: int, dtype: str, channels: int, data: st.DataObject
 ) -> None:
-    """Some size, dtype and mask together change a kept pixel, or leave a hole unfilled."""
+    """A combination of size, dtype and mask changes a kept pixel, or leaves a hole unfilled."""
     image = array(dtype, height, width, *([channels] if channels else []), seed=height)
     soft = data.draw(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=height * width, max_size=height * width))
     keep = torch.tensor(soft).reshape(1, height, width)

@@ -1,4 +1,4 @@
-"""Keep masks: polarity, what is refused, edges, and every generator."""
+"""Keep masks: polarity, invalid masks, and edges."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from repaint.errors import InputError
-from repaint.pictures import mask_shapes
-from repaint.pictures.mask_shapes import GENERATORS, generate
 from repaint.pictures.masks import binary, feather, grow, invert, known, read_keep
 
 HARD = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
@@ -51,7 +49,7 @@ def test_the_two_polarities() -> None:
     ],
 )
 def test_exactly_one_mask(given: dict[str, Any], message: str) -> None:
-    """A call without a mask, or with two that contradict each other, is served by guessing."""
+    """A call without a mask, or with two masks, uses a guess instead of an error."""
     with pytest.raises(InputError, match=message):
         read_keep(**given, sizes=[(2, 3)])
 
@@ -98,7 +96,7 @@ def test_every_form_of_a_mask_is_read_alike(mask: Any) -> None:
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_mask_files_are_turned_like_pictures(tmp_path: Path, orientation: int) -> None:
-    """A mask with an EXIF orientation lies across the picture as displayed."""
+    """A mask with an EXIF orientation is not turned as the picture is."""
     shown = Image.fromarray(HARD)
     undo = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     exif = Image.Exif()
@@ -134,7 +132,7 @@ def test_batches_and_one_for_all() -> None:
 
 
 def test_few_columns_do_not_look_like_channels() -> None:
-    """A batch of masks three pixels wide is taken for one colour mask."""
+    """A batch of masks three pixels wide is read as one colour mask."""
     stack = np.stack([HARD, 255 - HARD, HARD])
     assert len(read_keep(stack, sizes=[(2, 3)] * 3)) == 3
     assert len(read_keep(np.repeat(HARD[..., None], 3, 2), sizes=[(2, 3)] * 3)) == 3
@@ -178,7 +176,7 @@ def test_what_is_refused(mask: Any, message: str) -> None:
 
 
 def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
-    """The ringing of a JPEG becomes thousands of soft pixels without a word; or hard and soft masks warn."""
+    """JPEG artefacts become thousands of soft pixels without a warning, or clean masks cause the warning."""
     hole = np.zeros((64, 64), np.uint8)
     hole[20:37, 13:50] = 255
     Image.fromarray(hole).save(tmp_path / "mask.jpg")
@@ -199,7 +197,7 @@ def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
 
 
 def test_known_binary_and_invert() -> None:
-    """Soft pixels are held fixed by the sampler, or a threshold falls on the wrong side."""
+    """Soft pixels count as known, or a value at the threshold falls on the wrong side."""
     keep = torch.tensor([[[0.0, 0.49, 0.5, 0.999, 1.0]]])
     assert known(keep).tolist() == [[[False, False, False, False, True]]]
     assert binary(keep).tolist() == [[[0, 0, 1, 1, 1]]]
@@ -208,7 +206,7 @@ def test_known_binary_and_invert() -> None:
 
 
 def test_feather_by_hand() -> None:
-    """The soft edge has another width or slope than the radius says."""
+    """The soft edge has a wrong width or slope."""
     keep = torch.tensor([[[1.0, 0, 0, 0, 0, 0]]])
     assert feather(keep, 3)[0, 0].tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0, 0])
     assert torch.equal(feather(keep, 0), keep)
@@ -232,7 +230,7 @@ def test_feather_stays_inside_the_hole(height: int, width: int, seed: int, radiu
 
 
 def test_grow_by_hand() -> None:
-    """Growing a hole keeps pixels too near, eats pixels too far, or leaves soft values."""
+    """The hole grows by a wrong distance, or soft values remain."""
     keep = torch.ones(1, 7, 7)
     keep[0, 3, 3] = 0.4
     rows, columns = np.ogrid[:7, :7]
@@ -254,102 +252,3 @@ def test_negative_edges(change: Callable[[torch.Tensor], torch.Tensor], message:
     """A negative radius gives a mask outside [0, 1]."""
     with pytest.raises(InputError, match=message):
         change(KEEP)
-
-
-# Generators ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 37), (3, 3), (17, 64), (65, 33)])
-@pytest.mark.parametrize("name", GENERATORS)
-def test_generators_at_every_size(name: str, size: tuple[int, int]) -> None:
-    """A generator fails at an odd size, has no hole, is not hard, or draws from a global generator."""
-    np.random.seed(0)  # noqa: NPY002
-    first = generate(name, *size)
-    np.random.seed(1)  # noqa: NPY002
-    assert torch.equal(first, generate(name, *size))
-    assert first.shape == (1, *size)
-    assert first.dtype == torch.float32
-    assert set(first.unique().tolist()) <= {0.0, 1.0}
-    assert (first == 0).any()
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "share", "tolerance"),
-    [
-        ("box", {}, 0.25, 0),
-        ("box", {"share": 1}, 1, 0),
-        ("box", {"top": 0, "left": 3, "h": 8, "w": 16}, 128 / 64**2, 0),
-        ("circle", {}, np.pi / 16, 0.005),
-        ("half", {"side": "right"}, 0.5, 0),
-        ("expand", {}, 1 - 1 / 16, 0),
-        ("alternating_lines", {}, 0.5, 0),
-        ("super_resolve", {}, 0.75, 0),
-        ("super_resolve", {"factor": 4}, 15 / 16, 0),
-        ("checkerboard", {"cell": 4}, 0.5, 0),
-        # Strokes overshoot by at most one segment: 0.4 long and one brush wide, plus its two round ends.
-        ("freeform", {"share": 0.1}, 0.1, 0.06),
-        ("freeform", {"share": 0.9}, 0.9, 0.06),
-        ("strokes", {"brush": "thin"}, 1 / 6, 0.018),
-        ("strokes", {"brush": "thick"}, 0.4, 0.15),
-    ],
-)
-def test_share_of_the_hole(name: str, options: dict[str, Any], share: float, tolerance: float) -> None:
-    """A benchmark mask hides more or less than its name says."""
-    assert 1 - generate(name, 64, 64, **options).mean().item() == pytest.approx(share, abs=tolerance + 1e-6)
-
-
-def test_geometry_by_hand() -> None:
-    """A pattern begins on the wrong row, side or centre."""
-    holes = {
-        "alternating_lines": [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]],
-        "super_resolve": [[0, 1, 0, 1], [1, 1, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]],
-        "box": [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]],
-        "circle": [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]],
-        "half": [[1, 1, 0, 0]] * 4,
-    }
-    for name, hole in holes.items():
-        assert invert(generate(name, 4, 4))[0].tolist() == hole, name
-    assert invert(generate("half", 3, 2, side="bottom"))[0].tolist() == [[0, 0], [0, 0], [1, 1]]
-    assert invert(generate("half", 2, 3, side="right"))[0].tolist() == [[0, 0, 1], [0, 0, 1]]
-    assert invert(generate("half", 2, 3, side="top"))[0].tolist() == [[1, 1, 1], [0, 0, 0]]
-    assert invert(generate("checkerboard", 2, 4, cell=1))[0].tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
-    assert generate("expand", 8, 8)[0].nonzero().tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
-
-
-@pytest.mark.parametrize("name", ["strokes", "freeform"])
-def test_seeds_choose_the_strokes(name: str) -> None:
-    """Every seed draws the same strokes."""
-    drawn = {generate(name, 48, 64, seed=seed).numpy().tobytes() for seed in range(6)}
-    assert len(drawn) == 6
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("chekerboard", {}, r"mask='chekerboard' must be one of alternating_lines, .*Did you mean 'checkerboard'\?"),
-        (
-            "box",
-            {"shar": 0.5},
-            r"Mask box has no option 'shar'; its options: share, top, left, h, w\. Did you mean 'share'\?",
-        ),
-        ("alternating_lines", {"cell": 2}, r"Mask alternating_lines has no option 'cell'; its options: none"),
-        ("box", {"share": 50}, r"share=50 must lie in \(0, 1\] \(a fraction, not a percentage\)\."),
-        ("box", {"top": 60}, r"A box of 32 x 32 pixels at row 60, column 16 must lie inside the mask of 64 x 64"),
-        ("circle", {"radius": 0}, r"radius=0 must be positive \(a share of the shorter side"),
-        ("half", {"side": "lft"}, r"side='lft' must be one of left, right, top, bottom\. Did you mean 'left'\?"),
-        ("super_resolve", {"factor": 1}, r"factor=1 must be an integer of at least 2"),
-        ("strokes", {"brush": "tin"}, r"brush='tin' must be 'thin' or 'thick'\. Did you mean 'thin'\?"),
-        ("checkerboard", {"cell": 0}, r"cell=0 must be an integer of at least 1"),
-        ("freeform", {"share": 0.95}, r"share=0\.95 must lie in \(0, 0\.9\]"),
-    ],
-)
-def test_generator_errors(name: str, options: dict[str, Any], message: str) -> None:
-    """A typo draws another mask, or ends in a traceback."""
-    with pytest.raises(InputError, match=message):
-        generate(name, 64, 64, **options)
-
-
-def test_generators_refuse_an_empty_size() -> None:
-    """A mask without pixels goes on to fail somewhere deep inside."""
-    with pytest.raises(InputError, match=r"height=0 must be an integer of at least 1"):
-        mask_shapes.box(0, 8)
