@@ -151,9 +151,9 @@ class JumpSchedule:
         >>> walk.transitions, walk.model_calls
         (((10, 5), (5, 7), (7, 0)), 2)
         """
-        visited: tuple[Any, ...] = tuple(levels)
+        visited: tuple[Any, ...] = tuple(int(level) if is_integer(level) else level for level in levels)
         if steps is None:
-            steps = max([1, *(int(level) for level in visited if is_integer(level))])
+            steps = max([1, *(level for level in visited if is_integer(level))])
         return cls(visited, whole_number("steps", steps, 1, error=ScheduleError))
 
     @classmethod

@@ -302,7 +302,6 @@ def test_invalid_arguments_of_the_paper_walk(arguments: dict[str, Any], message:
         JumpSchedule.paper(**arguments)
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_walks_of_any_integer_type() -> None:
     """If this fails, walks computed with numpy are refused, or leak numpy numbers into presets and states."""
     n = np.int64
