@@ -112,8 +112,8 @@ class Poisoned(PriorWrapper):
 
 
 EVERY, IMAGES, NEVER = ("pil", "np", "pt", "latent"), ("pil", "np", "pt"), ()
-# The output types for which a non-finite value raises; for the others the sampler never uses the value. SHORT makes 10
-# calls, and the last reaches the clean level, where eps_hat has weight 0. Before that, only DDIM uses eps_hat in the hole.
+# The output types for which a non-finite value raises; for the others the sampler never uses the value. SHORT makes
+# 10 calls; at the last, eps_hat has weight 0. Before that, only DDIM uses eps_hat in the hole.
 RAISES: dict[tuple[str, str, str, int], tuple[str, ...]] = {
     ("fresh", "ddpm", "x0_hat", 1): EVERY,
     ("fresh", "ddpm", "x0_hat", 10): EVERY,
