@@ -1,9 +1,9 @@
-"""Hash the results of every preset on the bundled priors and on an exact one, to compare two versions of the code.
+"""Hash the results of every preset on two bundled priors and an exact one, to compare two versions of the code.
 
 python examples/preset_hashes.py > before.txt
 
-Equal lines are equal bits. The bits depend on the processor, the PyTorch build and the number of threads, so compare
-two runs of one machine only.
+Equal lines mean bit-equal results. Compare runs on one machine only: the bits depend on the processor, the PyTorch
+build and the number of threads.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ import numpy as np
 import torch
 
 from repaint import GaussianMixturePrior, Method, RePaintPipeline
+from repaint.sampling import presets
 
 SIDE = 32  # pixels
 
 
 def pixels(count: int) -> np.ndarray:
-    """(count, SIDE, SIDE, 3) uint8 noise over a gradient."""
+    """Return (count, SIDE, SIDE, 3) uint8 noise over a gradient."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(40, 200, SIDE)[None, :, None, None]
     return np.clip(ramp + rng.normal(0, 30, (count, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
 
 
 def digest(images: np.ndarray) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of an array's bytes."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:16]
 
 
 def mixture() -> GaussianMixturePrior:
-    """Three Gaussians over 3 x 4 x 4 pixels."""
+    """Return a mixture of three Gaussians over 3 x 4 x 4 pixels."""
     rng = torch.Generator().manual_seed(3)
     means = torch.randn(3, 48, dtype=torch.float64, generator=rng) * 0.4
     roots = torch.randn(3, 48, 48, dtype=torch.float64, generator=rng) * 0.05
@@ -50,9 +51,7 @@ def main() -> None:
         "emoji": (RePaintPipeline.from_pretrained("emoji"), pixels(2), hole, {"prompt": "dog face"}),
         "mixture": (RePaintPipeline(mixture()), pixels(2)[:, :4, :4], small, {}),
     }
-    import pathlib
-
-    names = sorted(path.stem for path in pathlib.Path("schedules").glob("*.yaml"))
+    names = presets.available()
     for prior, (pipe, images, mask, options) in priors.items():
         pipe.set_progress_bar_config(disable=True)
         for name in names:

@@ -1,4 +1,4 @@
-"""What all tests share: annotations enforced, one thread, diffusers in float64, and the two-pixel problem."""
+"""Shared setup: type annotations enforced at run time, one thread, and fixtures of several files."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that refuses what its annotations forbid. By the numeric tower of PEP 484 an int stands for a float.
+    """Check a function's annotations at run time. An int is accepted for a float, as in PEP 484.
 
-    In Python 3.10 a default of None makes of `X | None` an Optional[X], which beartype confuses with the former: it
-    refuses whichever comes second. So all are written with a bar.
+    In Python 3.10 the default None turns `X | None` into Optional[X], which beartype treats as another type and then
+    rejects. So all unions are rewritten with `|`.
     """
     hints = function.__annotations__
     hints.update({name: reduce(or_, get_args(hint)) for name, hint in hints.items() if get_origin(hint) is Union})
     return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)
 
 
-# Shapes and types that `repaint` declares are checked whenever a test calls it. This must precede its first import.
+# Checks the annotated shapes and types of every `repaint` function. This must precede the first import of repaint.
 install_import_hook("repaint", "conftest.checked")
 
-torch.set_num_threads(1)  # the tensors here are small: threads would only wait for one another
+torch.set_num_threads(1)  # the tensors are small, so more threads would be slower
 
 
 @pytest.fixture(scope="module")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Prints a line, whatever is captured: figures that a long test has found."""
+    """Return a function that prints a line past pytest's capture, for figures measured by long tests."""
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     capture = request.config.pluginmanager.get_plugin("capturemanager")
 
     def write(text: str) -> None:
-        if reporter is not None and capture is not None:  # a worker of xdist has none
+        if reporter is not None and capture is not None:  # None in xdist workers
             with capture.global_and_fixture_disabled():
                 reporter.write_line(f"\n{text}")
 
@@ -51,10 +51,10 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.fixture
 def float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
-    """A block in which diffusers computes in float64.
+    """Return a context in which diffusers computes in float64.
 
-    Its schedulers name float32 throughout; there the name means float64, so that its own formulas run unchanged and
-    agreement is limited by double rounding, not by single.
+    Its schedulers use float32 by name. Inside the context that name means float64, so that agreement with diffusers'
+    formulas is limited by double rounding.
     """
 
     @contextmanager
@@ -74,13 +74,13 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextMana
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Annotations are not enforced, as for users: for tests of the errors that values of a wrong type give."""
+    """Disable the type checks, as for users, to test the errors for values of a wrong type."""
     monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")
 def pickles() -> None:
-    """For tests that read pickled weights: skipped where none is read, as this torch can be made to run code by one."""
+    """Skip a test that reads pickled weights if this torch is too old to read them safely."""
     from repaint.priors.safe_folder import PICKLES, pickles_are_safe
 
     if not pickles_are_safe():
@@ -89,7 +89,7 @@ def pickles() -> None:
 
 @pytest.fixture
 def two_pixels() -> GaussianMixturePrior:
-    """Two pixels of unit variance and correlation 0.9. If one is 1.5, the other is N(1.350, 0.436^2), exactly."""
+    """Return a prior of two pixels: variance 1, correlation 0.9. Given one is 1.5, the other is N(1.350, 0.436^2)."""
     from repaint.priors.gaussian import GaussianMixturePrior
 
     return GaussianMixturePrior([1.0], [[0.0, 0.0]], [[[1.0, 0.9], [0.9, 1.0]]])

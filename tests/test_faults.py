@@ -1,7 +1,7 @@
-"""Kills, failing calls and disks: what was saved is whole, and what goes on from it is the same to the bit.
+"""Kills, failing model calls and failing disks: saved files are complete, and resumed runs are bit-equal.
 
-The default suite kills a few processes; `pytest -m slow tests/test_faults.py` kills more than 200, at moments that
-PYTEST_SEED names, and prints how many there were.
+The default suite kills a few processes. `pytest -m slow tests/test_faults.py` kills more than 200, at moments that
+depend on PYTEST_SEED, and prints the number.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ IMAGE = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
 HOLE = np.eye(8, dtype=bool)
 
 
-# --- kills: three kinds of work that a killed process leaves half-done
+# --- Kills during three kinds of work
 
 LONG = JumpSchedule.paper(60, 10, 3)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def counted(say: Callable[[str], None]) -> Iterator[None]:
-    """At the end, the number of kills."""
+    """Print the number of kills at the end."""
     yield
     if KILLS:
         say(f"{sum(KILLS.values())} kills: {', '.join(f'{name} {number}' for name, number in KILLS.items())}")
@@ -68,7 +68,7 @@ def counted(say: Callable[[str], None]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny prior, twelve pictures, one mask, a schedule, and a grid of 24 cells."""
+    """Return a folder with a tiny prior, twelve images, a mask, a schedule, and a sweep of 24 cells."""
     forks()
     folder = tmp_path_factory.mktemp("place")
     tiny_folder_pipeline().save_pretrained(folder / "prior")
@@ -84,7 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fill_with_saves(folder: Path, every: int) -> None:
-    """Fill, save the state every so many moves, and go on from what is saved."""
+    """Fill the hole, resuming from a saved state if there is one; save the state every `every` moves."""
     torch.set_num_threads(1)
     state, pipe = folder / "state", tiny_pipe()
 
@@ -92,14 +92,14 @@ def fill_with_saves(folder: Path, every: int) -> None:
         if moves % every == 0:
             kwargs["state"].save(state)
 
-    asked: dict[str, Any] = {"schedule": LONG, "output_type": "np", "callback_on_step_end": keep}
-    out = pipe.resume(state, IMAGE, HOLE, **asked) if state.exists() else pipe(IMAGE, HOLE, generator=7, **asked)
+    options: dict[str, Any] = {"schedule": LONG, "output_type": "np", "callback_on_step_end": keep}
+    out = pipe.resume(state, IMAGE, HOLE, **options) if state.exists() else pipe(IMAGE, HOLE, generator=7, **options)
     with atomic_path(folder / "result.npy") as draft:
         np.save(draft, out.images)
 
 
-def standing(state: Path) -> tuple[int, str]:
-    """(moves made, checksum of everything) of a saved state."""
+def position(state: Path) -> tuple[int, str]:
+    """Read (moves made, checksum) of a saved state."""
     with safe_open(str(state), framework="pt") as file:
         metadata = file.metadata()
     return json.loads(metadata["facts"])["position"], metadata["sha256"]
@@ -107,13 +107,13 @@ def standing(state: Path) -> tuple[int, str]:
 
 @cache
 def checksums(place: Path, every: int) -> dict[int, str]:
-    """What the states of an unbroken run are, by moves made."""
+    """Return the checksums of the states of an uninterrupted run, by moves made."""
     right: dict[int, str] = {}
 
     def remember(_pipe: RePaintPipeline, moves: int, _level: int, kwargs: dict[str, Any]) -> None:
         if moves % every == 0:
             kwargs["state"].save(place / "state")
-            right.update([standing(place / "state")])
+            right.update([position(place / "state")])
 
     tiny_pipe()(IMAGE, HOLE, generator=7, schedule=LONG, callback_on_step_end=remember)
     return right
@@ -126,12 +126,12 @@ def sampling(place: Path, folder: Path, processes: int = 1, every: int = 3) -> W
     def done() -> int:
         if result.exists():
             return total
-        return standing(state)[0] if state.exists() else 0
+        return position(state)[0] if state.exists() else 0
 
     def kept() -> dict[str, Any]:
         if state.exists():
-            SamplerState.load(state)  # which verifies the checksum
-            moves, checksum = standing(state)
+            SamplerState.load(state)  # verifies the checksum
+            moves, checksum = position(state)
             assert right[moves] == checksum
         return {"result": result.read_bytes()} if result.exists() else {}
 
@@ -140,7 +140,7 @@ def sampling(place: Path, folder: Path, processes: int = 1, every: int = 3) -> W
 
 def commands(folder: Path, processes: int, arguments: list[object]) -> list[Target]:
     words = [*map(str, arguments), "--device", "cpu"]
-    return [(command, (environment, folder / "told", words)) for environment in ranks(processes)]
+    return [(command, (environment, folder / "log", words)) for environment in ranks(processes)]
 
 
 def sweep_of(place: Path, out: Path) -> list[object]:
@@ -154,7 +154,7 @@ def sweep(place: Path, folder: Path, processes: int = 1) -> Work:
         content = out.read_bytes() if out.exists() else b""
         rows = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
         found = {row["key"]: json.dumps({k: v for k, v in row.items() if k != "seconds"}) for row in rows}
-        assert len(found) == len(rows), "a row is doubled"
+        assert len(found) == len(rows), "a row occurs twice"
         return found
 
     def done() -> int:
@@ -165,15 +165,15 @@ def sweep(place: Path, folder: Path, processes: int = 1) -> Work:
 
 
 def fills_of(place: Path, out: Path) -> list[object]:
-    asked = ["--prior", place / "prior", "--schedule", place / "twelve.yaml", "--batch-size", 1]
-    return ["inpaint", place / "pictures", place / "mask.png", "--out", out, *asked]
+    options = ["--prior", place / "prior", "--schedule", place / "twelve.yaml", "--batch-size", 1]
+    return ["inpaint", place / "pictures", place / "mask.png", "--out", out, *options]
 
 
 def fills(place: Path, folder: Path, processes: int = 1) -> Work:
     out = folder / "out"
 
     def names() -> list[str]:
-        """What is visible: a file that a kill left half-written has a hidden name."""
+        """List the visible files; a file that a kill left incomplete has a hidden name."""
         return [path.name for path in out.glob("[!.]*")]
 
     def kept() -> dict[str, Any]:
@@ -195,7 +195,7 @@ LONG_FORMS = [("sampling", 1), ("sweep", 1), ("sweep", 2), ("folder", 1), ("fold
     ],
 )
 def test_killed_at_any_moment(place: Path, tmp_path: Path, kind: str, processes: int, rounds: int, kills: int) -> None:
-    """If this fails, a preempted job leaves half a file, loses work or does it twice, or ends with other bits."""
+    """If this fails, a killed job leaves an incomplete file, loses or repeats work, or ends with other bits."""
     for name in ("whole", *map(str, range(rounds))):
         (tmp_path / name).mkdir()
     whole = WORKS[kind](place, tmp_path / "whole").finish()
@@ -205,7 +205,7 @@ def test_killed_at_any_moment(place: Path, tmp_path: Path, kind: str, processes:
 
 @pytest.mark.parametrize("kind", ["sampling", "folder"])
 def test_killed_within_a_write(place: Path, tmp_path: Path, kind: str) -> None:
-    """If this fails, a kill between two bytes of a state or picture leaves half of it under its name."""
+    """If this fails, a kill during a write leaves an incomplete state or image under its final name."""
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     whole, work = WORKS[kind](place, tmp_path / "whole").finish(), WORKS[kind](place, tmp_path / "cut")
@@ -226,11 +226,11 @@ def test_killed_within_a_write(place: Path, tmp_path: Path, kind: str) -> None:
     ("kind", "victim"),
     [
         ("sweep", 1),
-        *[pytest.param(*its, marks=pytest.mark.slow) for its in (("sweep", 0), ("folder", 0), ("folder", 1))],
+        *[pytest.param(*case, marks=pytest.mark.slow) for case in (("sweep", 0), ("folder", 0), ("folder", 1))],
     ],
 )
 def test_one_process_of_two_is_killed(place: Path, tmp_path: Path, kind: str, victim: int) -> None:
-    """If this fails, the other process hangs, loses its own share or dies of a traceback, or work is lost for good."""
+    """If this fails, the other process hangs, loses its share or ends in a traceback, or the job cannot be resumed."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     work = WORKS[kind](place, tmp_path / "two", 2)
@@ -240,11 +240,11 @@ def test_one_process_of_two_is_killed(place: Path, tmp_path: Path, kind: str, vi
     codes = ended(processes)
     assert (codes[victim], codes[1 - victim]) == (-signal.SIGKILL, 2)
     KILLS[f"one of two in a {kind}"] += 1
-    assert work.total // 2 <= work.done() < work.total, "the other does its own share, and no more"
-    told = (tmp_path / "two" / "told").read_text()
-    assert "repaint: Another process of this job ended early (" in told
-    assert "so far are saved: read its output, and run the same command again.\n" in told
-    assert "Traceback" not in told
+    assert work.total // 2 <= work.done() < work.total, "the other process must do exactly its own share"
+    log = (tmp_path / "two" / "log").read_text()
+    assert "repaint: Another process of this job ended early (" in log
+    assert "so far are saved: read its output, and run the same command again.\n" in log
+    assert "Traceback" not in log
     assert work.finish() == WORKS[kind](place, tmp_path / "one").finish()
 
 
@@ -253,7 +253,7 @@ def test_one_process_of_two_is_killed(place: Path, tmp_path: Path, kind: str, vi
 def test_one_process_under_accelerate_is_killed(
     place: Path, tmp_path: Path, kind: str, words: Callable[..., list[object]]
 ) -> None:
-    """If this fails, `accelerate launch` waits for ever for a worker that is dead, or cannot be given again."""
+    """If this fails, `accelerate launch` waits forever for a dead worker, or the job cannot be resumed."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     work = WORKS[kind](place, tmp_path / "two")
@@ -264,25 +264,25 @@ def test_one_process_under_accelerate_is_killed(
     while work.done() <= 0.1 * work.total and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
     os.kill(two[-1].pid, signal.SIGKILL)
-    _, wrong = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
-    assert "SIGKILL" in wrong or "exitcode  : -9" in wrong
+    assert "SIGKILL" in errors or "exitcode  : -9" in errors
     KILLS[f"one of two in a {kind} under accelerate"] += 1
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in two)
     assert work.done() < work.total
     again = launched(*line, processes=2)
-    _, wrong = again.communicate(timeout=240)
-    assert again.returncode == 0, wrong
+    _, errors = again.communicate(timeout=240)
+    assert again.returncode == 0, errors
     assert work.kept() == WORKS[kind](place, tmp_path / "one").finish()
 
 
-# --- calls of the model that fail
+# --- Failing model calls
 
 SHORT = JumpSchedule.from_levels([3, 2, 1, 2, 1, 0])
 
 
 def no_room() -> None:
-    torch.empty(2**62, dtype=torch.uint8)  # what the allocator itself says
+    torch.empty(2**62, dtype=torch.uint8)  # raises the allocator's own error
 
 
 def refuse(error: Exception) -> None:
@@ -307,7 +307,7 @@ FAILURES: dict[str, tuple[Callable[[], None], type[Exception], str]] = {
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_at_any_call_of_the_model(tmp_path: Path, failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, memory that runs out at some call costs the pipeline or the state saved before, or hides why."""
+    """If this fails, an out-of-memory error breaks the pipeline, damages the last saved state, or hides the cause."""
     fail, kind, message = FAILURES[failure]
     pipe, state = tiny_pipe(), tmp_path / "state"
     at, calls = -1, 0
@@ -324,16 +324,16 @@ def test_a_failure_at_any_call_of_the_model(tmp_path: Path, failure: str, monkey
         kwargs["state"].save(state)
 
     monkeypatch.setattr(pipe.prior.unet, "forward", counted)
-    asked: dict[str, Any] = {"schedule": SHORT, "corrector": "langevin", "output_type": "np"}
-    whole = pipe(IMAGE, HOLE, generator=7, **asked).images
+    options: dict[str, Any] = {"schedule": SHORT, "corrector": "langevin", "output_type": "np"}
+    whole = pipe(IMAGE, HOLE, generator=7, **options).images
     count = calls
-    assert count > len(SHORT.transitions), "the corrector calls the model too"
+    assert count > len(SHORT.transitions), "the corrector must call the model too"
     for k in range(1, count + 1):
         state.unlink(missing_ok=True)
         at, calls = k, 0
         with pytest.raises(kind, match=message):
-            pipe(IMAGE, HOLE, generator=7, callback_on_step_end=keep, **asked)
-        assert calls == k, "it failed, and went on"
+            pipe(IMAGE, HOLE, generator=7, callback_on_step_end=keep, **options)
+        assert calls == k, "the run continued after the failure"
         assert list(tmp_path.iterdir()) == [state] * (k > 1)
         if k > 1:
             at, calls = 1, 0
@@ -341,22 +341,22 @@ def test_a_failure_at_any_call_of_the_model(tmp_path: Path, failure: str, monkey
             with pytest.raises(
                 kind, match=message + ("" if kind is RuntimeError else r"A state keeps its batch: resume it")
             ):
-                pipe.resume(state, IMAGE, HOLE, **asked)
+                pipe.resume(state, IMAGE, HOLE, **options)
             assert state.read_bytes() == before
             at, calls = -1, 0
-            resumed = pipe.resume(state, IMAGE, HOLE, **asked)
+            resumed = pipe.resume(state, IMAGE, HOLE, **options)
             assert np.array_equal(resumed.images, whole)
             assert resumed.model_calls == calls == count - k + 1
     at = -1
-    assert np.array_equal(pipe(IMAGE, HOLE, generator=7, **asked).images, whole)
+    assert np.array_equal(pipe(IMAGE, HOLE, generator=7, **options).images, whole)
 
 
-# --- disks
+# --- Failing disks
 
 
 @contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond `room` bytes: the system refuses, as it does on a disk that is full."""
+    """Limit every file to `room` bytes, so that larger writes fail as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -379,7 +379,7 @@ def a_state() -> SamplerState:
 
 @pytest.mark.parametrize("room", [0, 1, 100, 1000, 5000])
 def test_a_full_disk_leaves_the_older_file(tmp_path: Path, room: int) -> None:
-    """If this fails, a disk that fills up costs the state or picture that was there, or leaves half of a new one."""
+    """If this fails, a full disk destroys the existing state or image, or leaves an incomplete new one."""
     state, picture = a_state(), read_images((255 * IMAGE.repeat(20, 0)).astype(np.uint8))[0].output("pil")
     places = {tmp_path / "state": state.save, tmp_path / "a.png": lambda path: write_image(picture, path)}
     for path, write in places.items():
@@ -395,7 +395,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path, room: int) -> None:
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_place_that_cannot_be_written(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a read-only folder, a quota or a failing disk ends in a traceback, or the older file is gone."""
+    """If this fails, a read-only folder, a quota or a failing disk gives a traceback or destroys the existing file."""
     state, path = a_state(), tmp_path / "state"
     state.save(path)
     before = path.read_bytes()

@@ -1,7 +1,7 @@
-"""Anything at all goes in: a result that keeps its promises comes out, or one RepaintError, and never anything else.
+"""Random input of every kind: it gives a result that keeps its promises or one RepaintError, and nothing else.
 
-The default suite runs a few cases of each kind, always the same; `pytest -m slow tests/test_fuzz.py` runs more than
-20,000, others each time, and prints how many there were.
+The default suite runs a few fixed cases of each kind. `pytest -m slow tests/test_fuzz.py` runs more than 20,000 random
+cases and prints their number.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 import torch
 from helpers.fuzzing import CASES, answered, fuzzed
 from helpers.guided_reference import Flags, random_state
+from helpers.small_inputs import quiet
 from helpers.tiny_priors import tiny_folder_pipeline
 from hypothesis import strategies as st
 from jaxtyping import config
@@ -49,23 +50,23 @@ from repaint.sampling.state import FORMAT, SamplerState
 from repaint.sampling.state import _digest as digest
 from repaint.testing import PixelByPixelPrior
 
-Draw = Any  # hypothesis's own: draws from a strategy
+Draw = Any  # hypothesis's function that draws from a strategy
 
 
 @pytest.fixture(autouse=True, scope="module")
 def as_users_have_it(say: Callable[[str], None]) -> Iterator[None]:
-    """Annotations are not enforced, as for users; warnings are heard elsewhere. At the end, the number of cases."""
+    """Disable the type checks, as for users, and ignore warnings; print the number of cases at the end."""
     before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
     config.update("jaxtyping_disable", before)
-    told = ", ".join(f"{name.removeprefix('test_')} {count}" for name, count in CASES.items())
-    say(f"{sum(CASES.values())} cases: {told}")
+    counts = ", ".join(f"{name.removeprefix('test_')} {count}" for name, count in CASES.items())
+    say(f"{sum(CASES.values())} cases: {counts}")
 
 
-# --- what is drawn
+# --- Strategies
 
 SIDES = st.one_of(st.integers(1, 12), st.integers(1, 40))
 SIZES = st.one_of(
@@ -78,7 +79,7 @@ SIZES = st.one_of(
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F")
 NUMPY = ("bool", "uint8", "uint16", ">u2", "float16", "float32", "float64", ">f4")
 TORCH = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Numbers that arithmetic, comparison and memory stumble over, of every type that callers hand on.
+# Numbers of every type, with values that break arithmetic, comparisons and allocations.
 NUMBERS = st.one_of(
     st.integers(-3, 12),
     st.floats(width=32),
@@ -93,11 +94,11 @@ NUMBERS = st.one_of(
 
 @dataclass
 class Given:
-    """A picture as a user has it.
+    """An input image.
 
     Attributes:
-        image: what is handed in.
-        raw: (H, W) or (H, W, C) its pixels as displayed, to compare with.
+        image: the argument.
+        raw: (H, W) or (H, W, C), the pixels as displayed, for comparison.
     """
 
     image: Any
@@ -151,7 +152,7 @@ def picture(draw: Draw, random: np.random.Generator, size: tuple[int, int]) -> G
 
 
 def mask(draw: Draw, random: np.random.Generator, size: tuple[int, int]) -> tuple[Any, NDArray[np.float64]]:
-    """A mask as a user has it, and its values in [0, 1]; white is what its keyword says."""
+    """Draw a mask argument, and its values in [0, 1]."""
     kind = draw(st.sampled_from(["hard", "hard", "grey", "full", "empty", "one", *GENERATORS]))
     if kind == "hard":
         values = np.asarray(random.random(size) > draw(st.floats(0, 1)), np.float64)
@@ -181,7 +182,7 @@ def mask(draw: Draw, random: np.random.Generator, size: tuple[int, int]) -> tupl
 
 
 def schedules() -> st.SearchStrategy[Any]:
-    """Short walks that are right."""
+    """Draw short valid walks."""
 
     @st.composite
     def walk(draw: Draw) -> JumpSchedule:
@@ -229,25 +230,19 @@ def priors() -> st.SearchStrategy[PixelByPixelPrior]:
     )
 
 
-def pipeline(prior: Any) -> RePaintPipeline:
-    pipe = RePaintPipeline(prior)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def bits(array: NDArray[Any]) -> bytes:
     return np.ascontiguousarray(array).tobytes()
 
 
 def check_promises(given: Given, keep: NDArray[np.float64], result: Any, output_type: str) -> None:
-    """Size, mode and type are the input's, kept pixels are to the bit, and all values lie in range."""
+    """Check size, mode and dtype against the input, kept pixels to the bit, and the range of values."""
     if isinstance(given.image, Image.Image) and output_type == "pil":
         assert (result.mode, result.size) == (given.image.mode, given.image.size)
         found = np.asarray(upright(result))
     elif output_type == "np":
         found = result
     else:
-        return  # another form than the input's: its conversion is measured in tests/pictures/test_images.py
+        return  # a converted output, tested in tests/pictures/test_images.py
     assert (found.shape, found.dtype) == (given.raw.shape, given.raw.dtype)
     kept = keep == 1
     assert bits(found[kept]) == bits(given.raw[kept]), "a kept pixel changed"
@@ -257,12 +252,12 @@ def check_promises(given: Given, keep: NDArray[np.float64], result: Any, output_
         assert found.max() <= (255 if isinstance(given.image, Image.Image) else 1)
 
 
-# --- images, masks, methods: right ones
+# --- Valid images, masks and methods
 
 
 @fuzzed(short=110, long=6000)
 def test_fill(data: st.DataObject) -> None:
-    """If this fails, some image, mask and method together end in a traceback, or in a result that breaks a promise."""
+    """If this fails, a combination of image, mask and method ends in a traceback or changes kept pixels."""
     draw = data.draw
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     size = draw(SIZES)
@@ -285,7 +280,7 @@ def test_fill(data: st.DataObject) -> None:
         "num_images_per_prompt": copies,
         "output_type": output_type,
     }
-    pipe = pipeline(draw(priors()))
+    pipe = quiet(draw(priors()))
     before = [bits(each.raw) for each in given]
     with answered() as refusals:
         images = pipe([each.image for each in given], **{polarity: [one for one, _ in masks]}, **options).images
@@ -301,7 +296,7 @@ def test_fill(data: st.DataObject) -> None:
 
 @fuzzed(short=40, long=1500)
 def test_nothing_under_the_hole_is_read(data: st.DataObject) -> None:
-    """If this fails, a result depends on pixels that were to be replaced, in some mode or window."""
+    """If this fails, a result depends on the pixels in the hole."""
     draw = data.draw
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     size = draw(SIZES)
@@ -318,7 +313,7 @@ def test_nothing_under_the_hole_is_read(data: st.DataObject) -> None:
         "generator": draw(st.integers(0, 2**31)),
         "output_type": "np",
     }
-    pipe = pipeline(draw(priors()))
+    pipe = quiet(draw(priors()))
     with answered() as refusals:
         first = pipe(values, hole, **options).images
     with answered():
@@ -327,12 +322,12 @@ def test_nothing_under_the_hole_is_read(data: st.DataObject) -> None:
         assert bits(first) == bits(second)
 
 
-# --- arguments of every kind
+# --- Arguments of every type
 
 
 @fuzzed(short=120, long=3000)
 def test_arguments(data: st.DataObject) -> None:
-    """If this fails, a number or type that no one thought of ends in a traceback, or runs for ever."""
+    """If this fails, an argument of an unexpected type or size ends in a traceback or runs forever."""
     draw = data.draw
     odd: dict[str, st.SearchStrategy[Any]] = {
         "blend_rim": NUMBERS,
@@ -353,7 +348,7 @@ def test_arguments(data: st.DataObject) -> None:
         "mask_image": st.one_of(NUMBERS, st.lists(NUMBERS, max_size=2)),
         "image": st.one_of(NUMBERS, st.lists(NUMBERS, max_size=2)),
     }
-    asked: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "image": np.full((6, 5, 3), 0.5),
         "mask_image": np.eye(6, 5),
         "schedule": JumpSchedule.from_levels([2, 1, 0]),
@@ -361,15 +356,15 @@ def test_arguments(data: st.DataObject) -> None:
         "generator": 0,
     }
     for name in draw(st.lists(st.sampled_from(sorted(odd)), min_size=1, max_size=2, unique=True)):
-        asked[name] = draw(odd[name])
-    pipe = pipeline(PixelByPixelPrior(preferred_size=draw(st.sampled_from([None, 4]))))
+        arguments[name] = draw(odd[name])
+    pipe = quiet(PixelByPixelPrior(preferred_size=draw(st.sampled_from([None, 4]))))
     with answered():
-        pipe(asked.pop("image"), **asked)
+        pipe(arguments.pop("image"), **arguments)
 
 
 @fuzzed(short=60, long=2500)
 def test_parts_as_texts(data: st.DataObject) -> None:
-    """If this fails, some text for a merge, a solver or a corrector ends in a traceback, or takes all memory."""
+    """If this fails, a text for a merge, solver or corrector ends in a traceback or exhausts the memory."""
     draw = data.draw
     value = st.one_of(
         st.sampled_from(["inf", "nan", "-1", "0", "1", "2", "0.5", "1e308", "1e39", "1e-320", "9" * 400, "9" * 5000]),
@@ -391,7 +386,7 @@ def test_parts_as_texts(data: st.DataObject) -> None:
         st.text(max_size=12),
     )
     part = draw(st.sampled_from(["merge", "solver", "corrector"]))
-    pipe = pipeline(PixelByPixelPrior(scheduler=draw(st.sampled_from(SCHEDULERS))))
+    pipe = quiet(PixelByPixelPrior(scheduler=draw(st.sampled_from(SCHEDULERS))))
     with answered() as refusals:
         method = as_method(JumpSchedule.from_levels([3, 2, 1, 2, 1, 0]), **{part: draw(text)})
     if not refusals and method.model_calls < 100:
@@ -401,7 +396,7 @@ def test_parts_as_texts(data: st.DataObject) -> None:
 
 @fuzzed(short=60, long=2000)
 def test_schedules(data: st.DataObject) -> None:
-    """If this fails, a walk that cannot be ends in a traceback, in an endless loop, or runs as another."""
+    """If this fails, an invalid walk ends in a traceback, an endless loop, or a walk that leaves the grid."""
     draw = data.draw
     makers = [
         lambda: JumpSchedule.paper(*draw(st.lists(NUMBERS, max_size=4))),
@@ -432,7 +427,7 @@ def test_schedules(data: st.DataObject) -> None:
         assert walk.model_calls <= len(walk)
         if len(walk) < 40:
             with answered():
-                pipeline(PixelByPixelPrior())(np.full((2, 2), 0.5), np.eye(2), schedule=walk, generator=0)
+                quiet(PixelByPixelPrior())(np.full((2, 2), 0.5), np.eye(2), schedule=walk, generator=0)
 
 
 PRESETS = [path.read_text(encoding="utf-8") for path in sorted(presets.folder().glob("*.yaml"))]
@@ -453,7 +448,7 @@ SCALARS = st.one_of(
 
 
 def yaml_text(draw: Draw) -> str:
-    """A preset with some lines changed, or a text that is far from any."""
+    """Draw a preset with a few lines changed, or an arbitrary text."""
     if draw(st.integers(0, 9)) == 0:
         return str(draw(st.text(max_size=60)))
     lines = draw(st.sampled_from(PRESETS)).splitlines()
@@ -479,19 +474,19 @@ def yaml_text(draw: Draw) -> str:
 
 @fuzzed(short=80, long=2500)
 def test_yaml_texts(data: st.DataObject) -> None:
-    """If this fails, a mistake in a preset ends in a traceback, a page of text, or a machine without memory."""
+    """If this fails, a mistake in a preset ends in a traceback, a long message, or exhausted memory."""
     text = yaml_text(data.draw)
     with answered():
         preset = presets.parse(text, "mine.yaml")
         if preset.steps < 10_000:
             method = Method.from_content("mine", preset)
             if method.model_calls < 60:
-                pipeline(PixelByPixelPrior())(np.full((2, 2), 0.5), np.eye(2), schedule=method, generator=0)
+                quiet(PixelByPixelPrior())(np.full((2, 2), 0.5), np.eye(2), schedule=method, generator=0)
 
 
 @fuzzed(short=60, long=1500)
 def test_drawn_masks(data: st.DataObject) -> None:
-    """If this fails, an option of a mask generator ends in a traceback, an endless loop, or a mask without a hole."""
+    """If this fails, an option of a mask generator gives a traceback, an endless loop, or a mask without a hole."""
     draw = data.draw
     names = {
         "alternating_lines": (),
@@ -516,13 +511,13 @@ def test_drawn_masks(data: st.DataObject) -> None:
 
 
 def small(size: tuple[Any, Any]) -> bool:
-    """Not a mask of more pixels than there is memory for, which is asked for and not a mistake."""
+    """Whether a mask of this size fits in memory; larger ones are valid, but too slow to test."""
     return not any(isinstance(side, int) and side > 2000 for side in size)
 
 
 @fuzzed(short=60, long=2000)
 def test_arrays_of_any_kind(data: st.DataObject) -> None:
-    """If this fails, an array or tensor of an unusual type, shape, order or range ends in a traceback."""
+    """If this fails, an array or tensor of an unusual dtype, shape, layout or range ends in a traceback."""
     draw = data.draw
     shape = draw(st.lists(st.integers(0, 5), max_size=5))
     if draw(st.booleans()):
@@ -569,14 +564,14 @@ def test_arrays_of_any_kind(data: st.DataObject) -> None:
     if not refusals:
         assert all(one.min() >= 0 and one.max() <= 1 for one in keep)
     with answered():
-        pipeline(PixelByPixelPrior())(array, array, schedule=JumpSchedule.from_levels([1, 0]), generator=0)
+        quiet(PixelByPixelPrior())(array, array, schedule=JumpSchedule.from_levels([1, 0]), generator=0)
 
 
-# --- bytes of every kind, for everything that reads a file
+# --- Damaged files
 
 
 def damaged(draw: Draw, whole: bytes) -> bytes:
-    """Some bytes changed, cut out, doubled or put in; or other bytes altogether."""
+    """Change, remove or insert bytes, or return arbitrary bytes."""
     if draw(st.integers(0, 19)) == 0:
         return bytes(draw(st.binary(max_size=200)))
     content = bytearray(whole)
@@ -599,7 +594,7 @@ def damaged(draw: Draw, whole: bytes) -> bytes:
 
 
 def image_files() -> list[tuple[str, bytes]]:
-    """A small file of every format and mode that is written here."""
+    """Return a small file of every image format and mode, with its suffix."""
     random, found = np.random.default_rng(0), []
     colours = Image.fromarray(random.integers(0, 256, (9, 7, 3), dtype=np.uint8))
     exif = Image.Exif()
@@ -626,7 +621,7 @@ FILES = image_files()
 
 @fuzzed(short=150, long=4000)
 def test_image_files(data: st.DataObject) -> None:
-    """If this fails, a damaged picture or mask ends in a traceback, or its result is written by halves."""
+    """If this fails, a damaged image or mask ends in a traceback, or leaves an incomplete result file."""
     suffix, whole = data.draw(st.sampled_from(FILES))
     content = damaged(data.draw, whole)
     with folder() as place:
@@ -640,7 +635,7 @@ def test_image_files(data: st.DataObject) -> None:
             return
         hole = np.zeros(found.size, bool)
         hole[: found.size[0] // 2 + 1] = True
-        pipe = pipeline(PixelByPixelPrior())
+        pipe = quiet(PixelByPixelPrior())
         with answered():
             image = pipe(path, hole, schedule=JumpSchedule.from_levels([2, 1, 0]), generator=0).images[0]
             check_promises(Given(found.output("pil"), found.raw), 1 - hole, image, "pil")
@@ -669,26 +664,26 @@ SAMPLER, STATE = a_state()
 
 @fuzzed(short=80, long=2500)
 def test_state_files(data: st.DataObject) -> None:
-    """If this fails, a damaged state ends in a traceback, or goes on as another image."""
+    """If this fails, a damaged state ends in a traceback, or resumes as another image."""
     content = damaged(data.draw, STATE)
     with folder() as place:
         (place / "state").write_bytes(content)
         with answered() as refusals:
             SamplerState.load(place / "state")
         assert all(isinstance(error, StateError) for error in refusals)
-        assert refusals or content == STATE, "damage that the checksum did not see"
+        assert refusals or content == STATE, "damage that the checksum missed"
 
 
 @fuzzed(short=40, long=1000)
-def test_states_of_other_hands(data: st.DataObject) -> None:
-    """If this fails, a state whose checksum is right and whose content is not ends in a traceback."""
+def test_forged_states(data: st.DataObject) -> None:
+    """If this fails, a state with invalid content and a valid checksum ends in a traceback."""
     draw = data.draw
     values = st.one_of(st.none(), st.integers(-2, 9), st.text(max_size=3), st.floats(), st.just([]), st.just({}))
     with folder() as place:
         (place / "state").write_bytes(STATE)
         with safe_open(str(place / "state"), framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         for _ in range(draw(st.integers(1, 2))):
             name = draw(st.sampled_from([*facts, *tensors, "more"]))
             change = draw(st.sampled_from(["drop", "value", "shape", "type"]))
@@ -700,8 +695,8 @@ def test_states_of_other_hands(data: st.DataObject) -> None:
                 facts.pop(name, None)
             else:
                 facts[name] = draw(values)
-        said = json.dumps(draw(st.sampled_from([facts, facts, facts, facts, [], 3])))
-        metadata = {"format": FORMAT, "facts": said, "sha256": digest(tensors, said)}
+        text = json.dumps(draw(st.sampled_from([facts, facts, facts, facts, [], 3])))
+        metadata = {"format": FORMAT, "facts": text, "sha256": digest(tensors, text)}
         (place / "state").write_bytes(save(tensors, metadata))
         with answered() as refusals:
             state = SamplerState.load(place / "state")
@@ -715,7 +710,7 @@ ROW = json.dumps({"key": "k1", "schedule": "two", "method": {"steps": 2}, "psnr"
 
 @fuzzed(short=80, long=2000)
 def test_row_files(data: st.DataObject) -> None:
-    """If this fails, a damaged file of rows ends in a traceback, is cut, or counts a row that is none."""
+    """If this fails, a damaged file of rows ends in a traceback, is truncated, or counts invalid rows."""
     draw = data.draw
     lines = [ROW, ROW.replace(b"k1", b"k2"), b"[" * 9000 + b"\n", b'{"key": "k1", "key": ["k1"]}\n', b'{"key": "k3"}\n']
     whole = b"".join(draw(st.lists(st.sampled_from([*lines[:2], *lines]), min_size=1, max_size=4)))
@@ -732,14 +727,14 @@ def test_row_files(data: st.DataObject) -> None:
                 assert (place / "rows.jsonl").read_bytes().count(b'{"key": "k2"') >= 1
 
 
-SAID = {"seed": 0, "method": {"name": "two", "steps": 2}, "prior": "textures", "dtype": "float32"}
+WRITTEN = {"seed": 0, "method": {"name": "two", "steps": 2}, "prior": "textures", "dtype": "float32"}
 
 
 @fuzzed(short=60, long=1500)
 def test_settings_files(data: st.DataObject) -> None:
-    """If this fails, a damaged `repaint.json` ends in a traceback, or is taken for other settings and overwritten."""
+    """If this fails, a damaged `repaint.json` ends in a traceback, or is overwritten as if it were valid."""
     draw = data.draw
-    whole = json.dumps(SAID, indent=2).encode()
+    whole = json.dumps(WRITTEN, indent=2).encode()
     content = draw(
         st.sampled_from([b"[" * 9000, b'{"seed": ' + b"9" * 5000 + b"}", b'{"seed": "' + b"9" * 9000 + b'"}'])
     )
@@ -747,17 +742,17 @@ def test_settings_files(data: st.DataObject) -> None:
     with folder() as place:
         (place / SETTINGS).write_bytes(content)
         with answered() as refusals:
-            check_settings(place, SAID, overwrite=draw(st.booleans()))
+            check_settings(place, WRITTEN, overwrite=draw(st.booleans()))
         with answered():
-            write_settings(place, SAID)
+            write_settings(place, WRITTEN)
         assert [path.name for path in place.iterdir()] == [SETTINGS]
         found = (place / SETTINGS).read_bytes()
-        assert found == content or json.loads(found) == SAID
+        assert found == content or json.loads(found) == WRITTEN
         assert refusals or json.loads(content)
 
 
 def a_checkpoint() -> tuple[dict[str, torch.Tensor], bytes]:
-    """The tensors of a tiny guided-diffusion UNet, and its file."""
+    """Return the tensors of a tiny guided-diffusion UNet, and a file of them."""
     state = {name: tensor.float() for name, tensor in random_state(Flags(mults=(1,), attention=())).items()}
     file = io.BytesIO()
     torch.save(state, file)
@@ -766,7 +761,7 @@ def a_checkpoint() -> tuple[dict[str, torch.Tensor], bytes]:
 
 @fuzzed(short=25, long=800)
 def test_checkpoint_files(data: st.DataObject) -> None:
-    """If this fails, a damaged or foreign .pt file ends in a traceback, or brings code that is run."""
+    """If this fails, a damaged or foreign .pt file ends in a traceback, or runs code."""
     draw = data.draw
     state, whole = a_checkpoint()
     if draw(st.booleans()):
@@ -795,15 +790,15 @@ def test_checkpoint_files(data: st.DataObject) -> None:
         content = file.getvalue()
     with folder() as place:
         (place / "a.pt").write_bytes(content)
-        told = Settings("linear", head_channels=draw(st.sampled_from([8, 16, 7, 0, -1])), new_attention_order=False)
+        given = Settings("linear", head_channels=draw(st.sampled_from([8, 16, 7, 0, -1])), new_attention_order=False)
         with answered():
-            convert(place / "a.pt", place / "prior", told)
+            convert(place / "a.pt", place / "prior", given)
         assert {path.name for path in place.iterdir()} <= {"a.pt", "prior"}
         if (place / "prior").exists():
             assert (place / "prior" / "model_index.json").exists()
 
 
-# --- folders of priors
+# --- Folders of priors
 
 
 @pytest.fixture(scope="module")
@@ -821,7 +816,7 @@ CONFIGS = ("model_index.json", "unet/config.json", "scheduler/scheduler_config.j
 @pytest.mark.usefixtures("saved")
 @fuzzed(short=40, long=1500)
 def test_prior_folders(data: st.DataObject) -> None:
-    """If this fails, a config that somebody edited ends in a traceback, or paints noise without a word."""
+    """If this fails, an edited config ends in a traceback, or in NaN without an error."""
     draw = data.draw
     files = dict(SAVED)
     values = st.one_of(
@@ -840,19 +835,19 @@ def test_prior_folders(data: st.DataObject) -> None:
             files[name] = damaged(draw, files[name])
             continue
         try:
-            said = json.loads(files[name])
+            entries = json.loads(files[name])
         except ValueError:
             continue
-        if not isinstance(said, dict) or not said:
+        if not isinstance(entries, dict) or not entries:
             continue
         key = draw(
-            st.sampled_from([*sorted(said), *(("shift", "sigma_max", "sigma_min") if "scheduler" in name else ())])
+            st.sampled_from([*sorted(entries), *(("shift", "sigma_max", "sigma_min") if "scheduler" in name else ())])
         )
         if draw(st.booleans()):
-            said.pop(key, None)
+            entries.pop(key, None)
         else:
-            said[key] = draw(values)
-        files[name] = json.dumps(said).encode()
+            entries[key] = draw(values)
+        files[name] = json.dumps(entries).encode()
     with folder() as place:
         for name, content in files.items():
             (place / name).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What fuzz tests share: two lengths of every test, a deadline for each case, and the one error that may come out."""
+"""Helpers of the fuzz tests: a short and a long form of each test, a deadline per case, and checks of errors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from repaint.errors import RepaintError
 __all__ = ["CASES", "DEADLINE", "LONGEST", "Check", "answered", "fuzzed"]
 
 Check = Callable[[st.DataObject], None]
-CASES: Counter[str] = Counter()  # cases run in this session, by test
-DEADLINE = 30  # seconds a case: a thousand times what one takes, for machines that do other things too
-LONGEST = 3000  # characters of an error: what is wrong is shown, not poured out
+CASES: Counter[str] = Counter()  # cases run so far, by test
+DEADLINE = 30  # seconds per case, a thousand times the usual, for busy machines
+LONGEST = 3000  # characters of an error message
 
 
 def fuzzed(short: int, long: int) -> Callable[[Check], Any]:
-    """A test of `short` cases, the same each time, and a slow one of `long` cases, others each time."""
+    """Make a test of `short` fixed cases, and a slow test of `long` random cases."""
 
     def wrap(check: Check) -> Any:
         @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def fuzzed(short: int, long: int) -> Callable[[Check], Any]:
 
 @contextmanager
 def answered() -> Iterator[list[RepaintError]]:
-    """A block that ends well or in one RepaintError, told in a line; the list then holds it."""
+    """Run a block that may raise a RepaintError with a short one-line message; the yielded list then holds it."""
     refusals: list[RepaintError] = []
     try:
         yield refusals
     except RepaintError as error:
-        said = str(error)
-        assert said, "an error without a word"
-        assert "\n" not in said, f"an error of several lines: {said!r}"
-        assert len(said) < LONGEST, f"an error of {len(said)} characters: {said[:200]!r}"
+        message = str(error)
+        assert message, "an error without a message"
+        assert "\n" not in message, f"an error of several lines: {message!r}"
+        assert len(message) < LONGEST, f"an error of {len(message)} characters: {message[:200]!r}"
         refusals.append(error)
 
 

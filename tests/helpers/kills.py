@@ -1,4 +1,4 @@
-"""What tests of kills share: processes that begin with everything imported, killed at moments that a seed names."""
+"""Helpers of the fault tests: processes started with everything imported, and killed at moments drawn from a seed."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-SEED = os.environ.get("PYTEST_SEED", "0")  # names all the moments
-KILLS: Counter[str] = Counter()  # that struck a process at work in this session, by the kind of work
-PATIENCE = 300  # seconds until work in which nothing moves counts as stuck
+SEED = os.environ.get("PYTEST_SEED", "0")  # determines all moments of kills
+KILLS: Counter[str] = Counter()  # kills of running processes so far, by kind of work
+PATIENCE = 300  # seconds without progress until a process counts as stuck
 
-Target = tuple[Callable[..., None], tuple[Any, ...]]  # of a process: a function and its arguments
+Target = tuple[Callable[..., None], tuple[Any, ...]]  # a process's function and arguments
 
 
 @cache
 def forks() -> ForkServerContext:
-    """Processes that begin with everything imported: torch alone takes seconds."""
+    """Return a context whose processes start with everything imported (importing torch takes seconds)."""
     context = multiprocessing.get_context("forkserver")
     slow = ["diffusers.pipelines.ddpm", "diffusers.models.unets.unet_2d", "lpips", "torchvision", "skimage.metrics"]
-    ours = ["repaint.cli", "repaint.lab.sweep.runner", "repaint.folders", "tiny_priors"]
+    ours = ["repaint.cli", "repaint.lab.sweep.runner", "repaint.folders", "helpers.tiny_priors"]
     context.set_forkserver_preload(["pytest", "accelerate", "torch.distributed", "scipy.ndimage", *slow, *ours])
-    ensure_running()  # it imports while the caller goes on
+    ensure_running()  # imports in the background
     return context
 
 
-def command(environment: Mapping[str, str], told: Path, arguments: Sequence[str]) -> None:
-    """What such a process runs to be one `repaint` command; what it prints goes to a file."""
+def command(environment: Mapping[str, str], log: Path, arguments: Sequence[str]) -> None:
+    """Run a `repaint` command in this process, with its output appended to a file."""
     import torch
 
     from repaint import cli
@@ -65,14 +65,14 @@ def command(environment: Mapping[str, str], told: Path, arguments: Sequence[str]
     torch.set_num_threads(1)
     os.environ.update(environment, OMP_NUM_THREADS="1")
     sys.argv = ["repaint", *arguments]
-    with told.open("ab") as file:
+    with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     cli.main()
 
 
 def ranks(count: int) -> list[dict[str, str]]:
-    """What `accelerate launch` tells each of its processes; nothing where there is one."""
+    """Return the environment variables that `accelerate launch` sets in each process; none for one process."""
     if count == 1:
         return [{}]
     with socket.socket() as probe:
@@ -83,8 +83,8 @@ def ranks(count: int) -> list[dict[str, str]]:
 
 
 def launched(*arguments: object, processes: int | None = None) -> subprocess.Popen[str]:
-    """A `repaint` command in a process of its own; with a number, in so many under `accelerate launch`."""
-    # With --cpu accelerate starts one process, however many are asked for; with --multi_gpu that many, without any GPU.
+    """Start a `repaint` command in its own process, or in several under `accelerate launch`."""
+    # With --cpu accelerate always starts one process; with --multi_gpu it starts them all, even without a GPU.
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     line = [sys.executable, *(launch if processes else []), "-m", "repaint", *map(str, arguments), "--device", "cpu"]
@@ -93,12 +93,12 @@ def launched(*arguments: object, processes: int | None = None) -> subprocess.Pop
 
 
 def workers(launcher: subprocess.Popen[str], count: int) -> list[psutil.Process]:
-    """The processes that `launched` asked accelerate for, once there are as many."""
+    """Wait until the launcher has `count` worker processes, and return them."""
     found: list[psutil.Process] = []
     until = time.monotonic() + PATIENCE
     while len(found) < count:
         assert launcher.poll() is None, launcher.communicate()
-        assert time.monotonic() < until, f"{len(found)} processes in place of {count}"
+        assert time.monotonic() < until, f"{len(found)} processes instead of {count}"
         time.sleep(0.01)
         with suppress(psutil.NoSuchProcess):
             children = psutil.Process(launcher.pid).children(recursive=True)
@@ -108,14 +108,14 @@ def workers(launcher: subprocess.Popen[str], count: int) -> list[psutil.Process]
 
 @dataclass
 class Work:
-    """Something that processes do on a disk, and that goes on where it was when they are started again.
+    """Work of one or more processes that resumes from its files when it is started again.
 
     Attributes:
-        name: what the count of kills calls it.
-        targets: of a new set of processes, which all must run.
-        done: how much is on the disk; quick, for it is asked all the time.
-        total: `done` at the end.
-        kept: name and content of all that is on the disk for good. It asserts that nothing there is broken.
+        name: its key in KILLS.
+        targets: returns the targets of a new set of processes.
+        done: returns the progress read from the disk; called often, so it must be fast.
+        total: the value of `done` at the end.
+        kept: returns the final files so far by name, after checking that none is broken.
     """
 
     name: str
@@ -125,21 +125,21 @@ class Work:
     kept: Callable[[], dict[str, Any]]
 
     def start(self) -> list[ForkServerProcess]:
-        """All its processes."""
+        """Start all processes."""
         processes = [forks().Process(target=target, args=arguments) for target, arguments in self.targets()]
         for process in processes:
             process.start()
         return processes
 
     def reach(self, processes: Sequence[ForkServerProcess], goal: float) -> None:
-        """Wait until more than that is done, or a process has ended."""
+        """Wait until `done` exceeds the goal, or a process has ended."""
         until = time.monotonic() + PATIENCE
         while self.done() <= goal and all(process.is_alive() for process in processes):
-            assert time.monotonic() < until, f"{self.name}: {self.done()} of {self.total} done, and nothing moves"
+            assert time.monotonic() < until, f"{self.name}: {self.done()} of {self.total} done, no progress"
             time.sleep(0.002)
 
     def finish(self) -> dict[str, Any]:
-        """What it keeps, once it was let alone."""
+        """Run to the end without a kill, and return `kept`."""
         processes = self.start()
         assert ended(processes) == [0] * len(processes)
         assert self.done() == self.total
@@ -147,12 +147,12 @@ class Work:
 
 
 def dying(step: str, number: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """What a process runs to die by itself, of SIGKILL, within the writing of a file that is whole or not there.
+    """Run a target that kills itself with SIGKILL while it writes a file atomically.
 
     Args:
         step: "half written", "written" or "renamed".
-        number: of the file, from 1.
-        target, arguments: what it runs otherwise.
+        number: which file, from 1.
+        target, arguments: the function to run.
     """
     rename, count = Path.replace, 0
 
@@ -172,26 +172,26 @@ def dying(step: str, number: int, target: Callable[..., None], arguments: tuple[
 
 
 def strike(process: ForkServerProcess) -> None:
-    """SIGKILL, if there is still something to kill."""
+    """Kill a process with SIGKILL if it is still running."""
     if process.is_alive() and process.pid is not None:
         os.kill(process.pid, signal.SIGKILL)
 
 
 def ended(processes: Sequence[ForkServerProcess]) -> list[int | None]:
-    """The exit codes, once all have ended."""
+    """Wait for all processes to end, and return their exit codes."""
     for process in processes:
         process.join(PATIENCE)
     return [process.exitcode for process in processes]
 
 
 def killed_until_done(work: Work, whole: Mapping[str, Any], kills: int, seed: object) -> None:
-    """Start a work and kill all of it, `kills` times over; then let it end.
+    """Start a work and kill all its processes, `kills` times; then run it to the end.
 
-    Each kill must strike processes at work, and what is kept after it must be part of `whole`.
+    Each kill must hit running processes, and the files kept after it must be a subset of `whole`.
 
     Args:
-        whole: what the work keeps where nobody kills it.
-        seed: names the moments, spread over the work; each some milliseconds after so much was done.
+        whole: what the work keeps without kills.
+        seed: determines the moments of the kills, spread over the work.
     """
     chance = random.Random(f"{SEED} {work.name} {seed}")
     for i in range(kills):
@@ -200,8 +200,8 @@ def killed_until_done(work: Work, whole: Mapping[str, Any], kills: int, seed: ob
         time.sleep(chance.random() * 0.02)
         for process in processes:
             strike(process)
-        assert ended(processes) == [-signal.SIGKILL] * len(processes), "it had ended before: give it more to do"
-        assert work.done() < work.total, "it was done before the kill: give it more to do"
+        assert ended(processes) == [-signal.SIGKILL] * len(processes), "it ended before the kill: the work is too short"
+        assert work.done() < work.total, "it was done before the kill: the work is too short"
         KILLS[work.name] += 1
         assert work.kept().items() <= whole.items()
     assert work.finish() == whole
