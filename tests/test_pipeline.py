@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.small_inputs import TWO
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from numpy.typing import NDArray
 from PIL import Image
@@ -32,7 +33,6 @@ from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import DDIM
 from repaint.sampling.state import SamplerState
 
-TWO = JumpSchedule.from_levels([2, 1, 0])
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
 
 # A UNet rounds differently in another batch: about 1e-6 of its output. The first x0_hat is the output divided by

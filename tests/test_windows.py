@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.small_inputs import TWO
 from helpers.tiny_latents import tiny_vae
 from helpers.tiny_priors import tiny_pipe, tiny_unet
 from hypothesis import given, settings
@@ -25,7 +26,6 @@ from repaint.priors.latent import LatentPrior
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import SamplerState
 
-TWO = JumpSchedule.from_levels([2, 1, 0])
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
 BATCH_ROUNDING = 2e-4  # see test_pipeline.py
 

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repaint.pipeline import RePaintPipeline
+from repaint.sampling.schedule import JumpSchedule
 
-__all__ = ["edit_json", "hole", "photo", "quiet"]
+__all__ = ["TWO", "edit_json", "hole", "photo", "quiet"]
+
+TWO = JumpSchedule.from_levels([2, 1, 0])  # the shortest walk with an intermediate level
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (18, 22)) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from helpers.small_inputs import TWO
 from helpers.tiny_latents import tiny_dit, tiny_sd, tiny_sdxl, tiny_vae
 from helpers.tiny_priors import tiny_pipe, tiny_unet
 from hypothesis import given, settings
@@ -24,10 +25,7 @@ from repaint.priors.windowed import Windowed
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions, Prior
-from repaint.sampling.schedule import JumpSchedule
 from repaint.testing import PixelByPixelPrior
-
-TWO = JumpSchedule.from_levels([2, 1, 0])
 
 
 class Pointwise(PixelByPixelPrior):
