@@ -96,8 +96,8 @@ class SamplerState:
             name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
         }
         tensors["streams"] = self.streams.states
-        facts = json.dumps({name: getattr(self, name) for name in _FACTS})
-        metadata = {"format": FORMAT, "version": __version__, "facts": facts, "sha256": _digest(tensors, facts)}
+        facts = json.dumps({"version": __version__, **{name: getattr(self, name) for name in _FACTS}})
+        metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(tensors, facts)}
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(save(tensors, metadata))
 
@@ -124,6 +124,7 @@ class SamplerState:
             raise StateError(f"{path}: the checksum does not match, so the file is damaged. Use another copy.")
         try:
             facts = json.loads(metadata["facts"])
+            facts.pop("version", None)  # for versions that cannot read this format
             facts["seeds"] = tuple(facts["seeds"])
             streams = NoiseStreams(tensors.pop("streams"))
             own = {name: tensors.pop(name) for name in ("x", "x0", "known", "x0_hat") if name in tensors}
@@ -179,7 +180,10 @@ def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
         return
     if not found.startswith("repaint-state-"):
         raise StateError(f"{path}: not a saved state. Pass a file that SamplerState.save wrote.")
-    writer = metadata.get("version", "0.1.0.dev0")  # the first format did not record it
+    try:
+        writer = json.loads(metadata["facts"])["version"]
+    except (KeyError, TypeError, ValueError):
+        writer = "0.1.0.dev0"  # the first format did not record it
     raise StateError(
         f"{path}: saved by repaint {writer} in format {found}, but version {__version__} reads {FORMAT}. Run it again "
         "from the start, or resume it with that version."
