@@ -16,9 +16,10 @@ from repaint.errors import PriorError
 from repaint.priors.networks import floating_type
 from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_count, given, warn_of_cut
 from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction, from_output
 from repaint.sampling.prior import Conditions
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["FluxPrior", "StableDiffusion3Prior"]
 

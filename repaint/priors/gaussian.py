@@ -17,9 +17,10 @@ from torch import Tensor
 
 from repaint.errors import PriorError
 from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions, PriorDefaults
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["GaussianMixturePrior"]
 

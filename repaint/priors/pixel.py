@@ -16,9 +16,10 @@ from repaint.errors import PriorError
 from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 from repaint.sampling.levels import CLEAN, Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
 from repaint.sampling.prior import Conditions, PriorDefaults, each_of
+from repaint.sampling.spacing import Spacing
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin, UNet2DModel

@@ -22,9 +22,10 @@ from repaint.priors.latent import LatentCodec
 from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 from repaint.sampling.levels import CLEAN, Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
 from repaint.sampling.prior import Conditions, PriorDefaults, each_of
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "warn_of_cut"]
 

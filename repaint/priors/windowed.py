@@ -13,9 +13,10 @@ from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["Windowed"]
 

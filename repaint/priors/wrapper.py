@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["PriorWrapper"]
 

@@ -1,27 +1,24 @@
 """A method is a point: walk x level spacing x merge x solver x corrector. Presets name some of them.
 
-Parts are written as in the YAML files: "fresh", "predicted(8)", "ddim(eta=0.5)", "langevin(2, h=0.6)".
+Parts are written as in the YAML files, see `repaint.sampling.parts`.
 """
 
 from __future__ import annotations
 
-import ast
-import math
-import re
-import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple
 
-from repaint.checks import is_number, nearest, shown
-from repaint.errors import RepaintError, ScheduleError
-from repaint.sampling import presets
+from repaint.checks import shown
+from repaint.errors import NoiseLevelError, ScheduleError
+from repaint.sampling import parts, presets
 from repaint.sampling.corrector import Corrector, Langevin
 from repaint.sampling.merge import Fresh, Merge, Predicted, Trajectory
-from repaint.sampling.noise import Spacing
+from repaint.sampling.parts import build
 from repaint.sampling.schedule import MAX_TRANSITIONS, JumpSchedule
 from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Solver
+from repaint.sampling.spacing import Spacing, read_spacing
 
 __all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
 
@@ -47,7 +44,7 @@ class Method:
         merge: how the known region enters.
         solver: how a level is left downwards.
         corrector: how the sample is improved at each level before the step down; None is no corrector.
-        spacing: where the levels are on the model's clock; None is the scheduler's own choice.
+        spacing: where the levels lie, see `repaint.sampling.spacing`; None is the scheduler's own choice.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
 
@@ -96,17 +93,17 @@ class Method:
         Raises:
             ScheduleError: unknown parts or spacing, an invalid walk, or wrong counts.
         """
-        if preset.spacing is not None and preset.spacing not in get_args(Spacing):
-            raise ScheduleError(
-                f"{name}: spacing={preset.spacing!r} must be one of {', '.join(get_args(Spacing))}."
-                f"{nearest(preset.spacing, get_args(Spacing))}"
-            )
+        if preset.spacing is not None:
+            try:
+                read_spacing(preset.spacing)
+            except NoiseLevelError as error:
+                raise ScheduleError(f"{name}: {error}") from error
         method = cls(
             schedule=JumpSchedule.from_content(preset),
             merge=build("merge", preset.merge, MERGES),
             solver=build("solver", preset.solver, SOLVERS),
             corrector=build("corrector", preset.corrector, CORRECTORS) if preset.corrector else None,
-            spacing=cast("Spacing | None", preset.spacing),
+            spacing=preset.spacing,
             name=name,
             about=" ".join(preset.about.split()),
             source=" ".join(preset.source.split()),
@@ -209,58 +206,6 @@ def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kin
     return given
 
 
-def build(part: str, text: str, known: Mapping[str, Callable[..., Any]]) -> Any:
-    """Make a part of a method from its text: a name, and arguments in parentheses as in Python.
-
-    Raises:
-        ScheduleError: unknown name, or arguments that the part does not take.
-        InputError: arguments out of range.
-    """
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
-    name = match.group(1) if match else text
-    if match is None or name not in known:
-        raise ScheduleError(f"{part}={shown(name)} must be one of {', '.join(known)}.{nearest(name, known)}")
-    try:
-        args, kwargs = _arguments(match.group(2) or "")
-        return known[name](*args, **kwargs)
-    except RepaintError:
-        raise
-    except (TypeError, SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        # Python's parser raises different errors for deep nesting and null characters.
-        raise ScheduleError(
-            f"{part}={shown(text)} cannot be read: {_reason(error)}. Write it like ddim(0.5) or langevin(2, h=0.6)."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
-
-
-def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments; values are numbers, inf or words."""
-    call = ast.parse(f"f({text})", mode="eval").body
-    if not isinstance(call, ast.Call):
-        raise SyntaxError("not an argument list")
-    return [_value(a) for a in call.args], {k.arg or "**": _value(k.value) for k in call.keywords}
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):
-        return math.inf if node.id == "inf" else node.id
-    try:
-        value = ast.literal_eval(node)
-    except ValueError as error:
-        raise SyntaxError("arguments are numbers, inf or words") from error
-    if not isinstance(value, str) and not is_number(value):
-        raise SyntaxError("arguments are numbers, inf or words")
-    return value
-
-
 def spec(part: object) -> str:
-    """The text of a part, from which `build` makes it again; the class name for a part of a caller's own."""
-    names = {cls: name for table in (MERGES, SOLVERS, CORRECTORS) for name, cls in table.items()}
-    name = names.get(cast("Callable[..., Any]", type(part)))
-    if name is None or not is_dataclass(part):
-        return type(part).__name__
-    arguments = ", ".join(f"{entry.name}={getattr(part, entry.name)}" for entry in fields(part))
-    return f"{name}({arguments})" if arguments else name
+    """The text of a part; the class name for a part of a caller's own."""
+    return parts.spec(part, MERGES | SOLVERS | CORRECTORS)

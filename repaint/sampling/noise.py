@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, SupportsIndex, get_args
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from repaint.checks import is_number, nearest, shown, whole_number
 from repaint.errors import NoiseLevelError
 from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.spacing import NoiseSpacing, Spacing, read_spacing
 
-__all__ = ["NoiseSchedule", "Spacing", "config_number"]
+__all__ = ["NoiseSchedule", "config_number"]
 
-Spacing = Literal["leading", "trailing", "linspace", "quadratic", "logsnr"]
 Array = NDArray[np.float64]
 
 
@@ -59,10 +59,11 @@ class NoiseSchedule:
         Args:
             scheduler: a diffusers scheduler, its config, or a dict with the same keys.
             steps: number of levels above clean, from 1 to the training count. Every count reaches the noisiest level,
-                except with "leading", which by definition stops one stride below it.
-            spacing: how the levels are placed on the training grid; None uses the scheduler's own spacing.
-                "leading", "trailing" and "linspace" follow arXiv 2305.08891, Table 2; "quadratic" is denser near the
-                clean end (t proportional to i^2, arXiv 2010.02502, App. D); "logsnr" is even in log-SNR.
+                except with "leading", which by definition stops one stride below it, and with a `top`.
+            spacing: where the levels lie; None uses the scheduler's own spacing. On the training clock: "leading",
+                "trailing" and "linspace" (arXiv 2305.08891, Table 2), and "quadratic", denser near the clean end
+                (t proportional to i^2, arXiv 2010.02502, App. D). By noise alone, with clock times interpolated:
+                "karras(rho, top)" and "logsnr(top)", see `repaint.sampling.spacing`.
             shift: for flow schedulers with dynamic shifting, the shift at this image size (exp(mu)).
         Raises:
             NoiseLevelError: an unknown scheduler, spacing or beta schedule, a step count out of range, or a config
@@ -82,20 +83,18 @@ class NoiseSchedule:
         by_key = {"beta_schedule": "leading", "clip_denoised": "trailing"}
         default = config.get("timestep_spacing") or next((by_key[key] for key in by_key if key in config), "linspace")
         name = str(spacing or default)
-        if name not in get_args(Spacing):
-            known = ", ".join(get_args(Spacing))
-            raise NoiseLevelError(f"spacing={name!r} must be one of {known}.{nearest(name, get_args(Spacing))}")
+        placed = read_spacing(name)
         train_count = _train_count(config)
         count = _check_steps(steps, train_count)
         if "shift" in config or config.get("use_flow_sigmas"):
-            levels, family = _flow_levels(config, train_count, count, name, shift), "flow"
+            levels, family = _flow_levels(config, train_count, count, placed, shift), "flow"
         elif config.get("trained_betas") is not None or "beta_schedule" in config:
             abar = train_alphas_cumprod(config)
             _check_unchanged(scheduler, abar)
-            levels, family = _vp_levels(abar, config, count, name), "VP"
+            levels, family = _vp_levels(abar, config, count, placed), "VP"
         elif "sigma_max" in config and "sigma_min" in config:
             read = _consistency_levels if "clip_denoised" in config else _ve_levels
-            levels, family = read(config, count, name), "VE"
+            levels, family = read(config, count, placed), "VE"
         else:
             raise NoiseLevelError(
                 f"scheduler={config.get('_class_name', type(scheduler).__name__)} must have betas, a flow shift or a "
@@ -227,14 +226,49 @@ _BETAS: dict[str, Callable[[float, float, int], Array]] = {
 }
 
 
-def _vp_levels(abar: Array, config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
-    timesteps = _timesteps(abar, steps, spacing, _whole(config, "steps_offset", 0, 0, len(abar) - 1))
-    return [Level(math.sqrt(abar[t]), math.sqrt(1 - abar[t]), float(t)) for t in timesteps]
+def _vp_levels(abar: Array, config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacing) -> list[Level]:
+    if isinstance(spacing, str):
+        timesteps = _timesteps(len(abar), steps, spacing, _whole(config, "steps_offset", 0, 0, len(abar) - 1))
+        return [Level(math.sqrt(abar[t]), math.sqrt(1 - abar[t]), float(t)) for t in timesteps]
+    with np.errstate(divide="ignore"):
+        trained = np.sqrt((1 - abar) / abar)
+    finite = trained[np.isfinite(trained)]
+    levels = []
+    for ratio in _ratios(spacing, trained, steps):
+        if math.isinf(ratio):
+            levels.append(Level(0.0, 1.0, float(len(abar) - 1)))
+        else:
+            t = np.interp(math.log(ratio), np.log(finite), np.arange(len(finite))) if len(finite) else 0.0
+            levels.append(Level(1 / math.hypot(1, ratio), ratio / math.hypot(1, ratio), float(t)))
+    return levels
 
 
-def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> NDArray[np.int64]:
-    """Choose (steps,) strictly increasing indices into `alphas_cumprod`."""
-    count = len(alphas_cumprod)
+def _ratios(spacing: NoiseSpacing, trained: Array, steps: int) -> list[float]:
+    """Choose `steps` rising values of sigma / alpha within what a model was trained on.
+
+    Args:
+        trained: sigma / alpha of the training levels, rising; the last may be inf (pure noise). Then a spacing without
+            a top ends at inf, and spreads the other levels up to the last finite one.
+    Raises:
+        NoiseLevelError: the spacing's top lies below the model's least noise.
+    """
+    finite = trained[np.isfinite(trained)]
+    if not len(finite):
+        return [math.inf]
+    least, last = float(finite[0]), float(finite[-1])
+    if math.isinf(spacing.top) and len(finite) < len(trained):
+        before = spacing.ratios(least, last, steps - 1).tolist() if steps > 1 else []
+        return [*before, math.inf]
+    most = min(last, spacing.top)
+    if most < least:
+        raise NoiseLevelError(
+            f"top={spacing.top:g} must be at least {least:.4g} (this model's least sigma / alpha). Raise it."
+        )
+    return [float(ratio) for ratio in spacing.ratios(least, most, steps)]
+
+
+def _timesteps(count: int, steps: int, spacing: str, offset: int) -> NDArray[np.int64]:
+    """Choose (steps,) strictly increasing indices out of `count`."""
     _check_steps(steps, count)
     i = np.arange(1, steps + 1)
     if spacing == "leading":
@@ -243,22 +277,14 @@ def _timesteps(alphas_cumprod: Array, steps: int, spacing: str, offset: int) -> 
         wanted = np.round(i * count / steps) - 1
     elif spacing == "linspace":
         wanted = _linspace(0, count - 1, steps)
-    elif spacing == "quadratic":
-        wanted = count * (i / steps) ** 2 - 1
     else:
-        finite = alphas_cumprod[alphas_cumprod > 0]
-        log_nsr = np.log1p(-finite) - np.log(finite)
-        if len(finite) == count:
-            wanted = np.interp(_linspace(log_nsr[0], log_nsr[-1], steps), log_nsr, np.arange(count))
-        elif count == 1:
-            wanted = np.zeros(1)
-        else:  # zero terminal SNR: even up to the last finite log-SNR, then the end itself
-            even = np.linspace(log_nsr[0], log_nsr[-1], steps - 1)
-            wanted = np.append(np.interp(even, log_nsr, np.arange(count - 1)), count - 1)
+        wanted = count * (i / steps) ** 2 - 1  # quadratic
     return _strictly_rising(wanted, count)
 
 
-def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str, shift: float | None) -> list[Level]:
+def _flow_levels(
+    config: Mapping[str, Any], count: int, steps: int, spacing: str | NoiseSpacing, shift: float | None
+) -> list[Level]:
     if shift is None:
         if config.get("use_dynamic_shifting"):
             raise NoiseLevelError(
@@ -273,7 +299,11 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
         return np.asarray(shift * u / (shift * u + (1 - u)))  # this form maps 1 to exactly 1, where alpha is 0
 
     i = np.arange(1, steps + 1)
-    if spacing == "leading":
+    if isinstance(spacing, NoiseSpacing):
+        ends = [s / (1 - s) for s in (float(shifted(np.array(1 / count))), 1 - 1 / count) if 0 < s < 1]
+        ratios = np.array(_ratios(spacing, np.array([*sorted(ends), math.inf]), steps))
+        s = 1 / (1 + 1 / ratios)
+    elif spacing == "leading":
         s = shifted((i - 1) / steps + 1 / count)
     elif spacing == "linspace":
         # From the ends of the training grid, which is already shifted, as in FlowMatchEulerDiscreteScheduler.
@@ -281,17 +311,16 @@ def _flow_levels(config: Mapping[str, Any], count: int, steps: int, spacing: str
         s = shifted(_linspace(first, 1.0, steps))
     elif spacing == "quadratic":
         s = shifted((i / steps) ** 2)
-    elif spacing == "logsnr" and count > 1:
-        ends = [math.log(1 / s - 1) for s in (float(shifted(np.array(1 / count))), 1 - 1 / count)]
-        s = np.append(1 / (1 + np.exp(np.linspace(ends[0], ends[1], steps)[:-1])), 1.0)
     else:
         s = shifted(i / steps)
     return [Level(1.0 - float(sigma), float(sigma), count * float(sigma)) for sigma in s]
 
 
-def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
+def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacing) -> list[Level]:
     low = config_number(config, "sigma_min", None, 1e-9, 1e9)
     high = config_number(config, "sigma_max", None, low, 1e9)
+    if isinstance(spacing, NoiseSpacing):
+        return [Level(1.0, ratio, ratio) for ratio in _ratios(spacing, np.array([low, high]), steps)]
     i = np.arange(1, steps + 1)
     if spacing == "leading":
         u = (i - 1) / steps
@@ -301,7 +330,7 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Leve
         u = i / steps
     else:
         u = _linspace(0.0, 1.0, steps)
-    if "rho" in config and config.get("sigma_schedule") != "exponential" and spacing != "logsnr":
+    if "rho" in config and config.get("sigma_schedule") != "exponential":
         rho = config_number(config, "rho", None, 0.1, 1000)  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
         sigmas = (low ** (1 / rho) + u * (high ** (1 / rho) - low ** (1 / rho))) ** rho
     else:
@@ -309,12 +338,15 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Leve
     return [Level(1.0, float(sigma), float(sigma)) for sigma in sigmas]
 
 
-def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str) -> list[Level]:
+def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacing) -> list[Level]:
     """Choose among the training levels, the only ones a consistency model knows (arXiv 2303.01469, Sec. 4)."""
     trained = _ve_levels(config, _train_count(config), "linspace")
-    _check_rising(trained)  # _timesteps searches it
-    abar = 1 / (1 + np.array([level.sigma for level in trained]) ** 2)  # the VP level with the same log-SNR
-    return [trained[t] for t in _timesteps(abar, steps, spacing, 0)]
+    _check_rising(trained)
+    if isinstance(spacing, str):
+        return [trained[t] for t in _timesteps(len(trained), steps, spacing, 0)]
+    sigmas = np.array([level.sigma for level in trained])
+    wanted = np.interp(np.log(_ratios(spacing, sigmas, steps)), np.log(sigmas), np.arange(len(trained)))
+    return [trained[t] for t in _strictly_rising(wanted, len(trained))]
 
 
 def _linspace(first: float, last: float, count: int) -> Array:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from repaint.checks import shown
 from repaint.errors import InputError, PriorError
 from repaint.sampling.levels import Level
-from repaint.sampling.noise import NoiseSchedule, Spacing
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["Conditions", "Prior", "PriorDefaults", "each_of"]
 

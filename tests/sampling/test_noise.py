@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise, product
-from typing import Any, get_args
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from repaint.errors import NoiseLevelError
 from repaint.sampling.levels import CLEAN
-from repaint.sampling.noise import NoiseSchedule, Spacing, _timesteps, train_alphas_cumprod
+from repaint.sampling.noise import NoiseSchedule, _timesteps, train_alphas_cumprod
+from repaint.sampling.spacing import CLOCK, Spacing
 
-SPACINGS = get_args(Spacing)
+BY_NOISE = ["logsnr", "karras(7, inf)", "karras", "logsnr(5)"]
+SPACINGS = [*CLOCK, *BY_NOISE]
 LINEAR: dict[str, Any] = {"beta_schedule": "linear"}
 VP_CONFIGS: dict[str, dict[str, Any]] = {
     "linear": LINEAR,
@@ -108,7 +110,7 @@ def test_flow_sigmas_with_dynamic_shifting_are_those_of_diffusers(float64: Any) 
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.floats(0.1, 20), st.integers(1, 1000), st.sampled_from([s for s in SPACINGS if s != "leading"]))
+@given(st.floats(0.1, 20), st.integers(1, 1000), st.sampled_from([*CLOCK[1:], "logsnr", "karras(7, inf)"]))
 def test_flow_starts_from_exactly_pure_noise(shift: float, steps: int, spacing: Spacing) -> None:
     """If this fails by one bit, alpha is 1e-16 instead of 0, and a division by alpha overflows instead of raising."""
     assert NoiseSchedule.from_scheduler(FLOW, steps, spacing, shift=shift)[steps].alpha == 0
@@ -136,7 +138,7 @@ def test_edm_sigmas_are_those_of_diffusers(sigma_schedule: str, float64: Any) ->
     np.testing.assert_allclose([level.sigma for level in grid.levels[::-1]], scheduler.sigmas.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("spacing", CLOCK)
 def test_every_step_count_gives_rising_levels_up_to_the_noisiest(spacing: Spacing) -> None:
     """If this fails, a step count repeats a level (a division by zero) or starts below the noisiest level.
 
@@ -145,13 +147,13 @@ def test_every_step_count_gives_rising_levels_up_to_the_noisiest(spacing: Spacin
     abar = train_alphas_cumprod(LINEAR)
     assert (np.diff(abar) < 0).all()  # so increasing timesteps mean increasing noise
     for steps in range(1, 1001):
-        t = _timesteps(abar, steps, spacing, 0)
+        t = _timesteps(1000, steps, spacing, 0)
         assert len(t) == steps
         assert (np.diff(t) >= 1).all(), f"{steps} steps repeat a timestep"
         assert t[0] >= 0
         assert t[-1] == 999 or (spacing == "leading" and 999 - t[-1] < 1000 / steps), f"{steps} steps end at {t[-1]}"
     grid = NoiseSchedule.from_scheduler(LINEAR, 300, spacing)
-    assert [level.t for level in grid.levels[1:]] == _timesteps(abar, 300, spacing, 0).tolist()
+    assert [level.t for level in grid.levels[1:]] == _timesteps(1000, 300, spacing, 0).tolist()
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -166,19 +168,78 @@ def test_noise_rises_strictly_in_every_family(name: str, spacing: Spacing) -> No
         assert all(a.log_snr > b.log_snr for a, b in pairwise(levels))
 
 
-def test_quadratic_and_logsnr_match_their_definition() -> None:
-    """If this fails, presets with these spacings (such as `corrected`) run on another grid than the measured one."""
+def test_quadratic_matches_its_definition() -> None:
+    """If this fails, presets with this spacing (such as `corrected`) run on another grid than the measured one."""
     quadratic = [level.t for level in NoiseSchedule.from_scheduler(LINEAR, 10, "quadratic").levels[1:]]
     assert quadratic == [9, 39, 89, 159, 249, 359, 489, 639, 809, 999]  # 1000 (i / 10)^2 - 1
-    for name, config in {"to the end": LINEAR, "pure noise": VP_CONFIGS["zero terminal SNR"]}.items():
-        abar = train_alphas_cumprod(config)
-        if name == "pure noise":  # its log-SNR is infinite; the other levels are even without it
-            abar = abar[:-1]
-        log_snr = np.log(abar / (1 - abar)) / 2
-        even = np.linspace(log_snr[0], log_snr[-1], 10)
-        nearest = [int(abs(log_snr - value).argmin()) for value in even] + [999] * (1000 - len(abar))
-        grid = NoiseSchedule.from_scheduler(config, len(nearest), "logsnr")
-        assert [level.t for level in grid.levels[1:]] == nearest
+
+
+def ratios(config: dict[str, Any], steps: int, spacing: Spacing) -> list[float]:
+    """sigma / alpha of all levels above clean."""
+    levels = NoiseSchedule.from_scheduler(config, steps, spacing).levels[1:]
+    return [level.sigma / level.alpha if level.alpha else math.inf for level in levels]
+
+
+def test_spacings_by_noise_match_their_definition() -> None:
+    """If this fails, presets run on another grid than the measured one."""
+    abar = train_alphas_cumprod(LINEAR)
+    least, most = (math.sqrt((1 - a) / a) for a in (abar[0], abar[-1]))
+    rooted = np.array(ratios(LINEAR, 25, "karras(4, 80)")) ** (1 / 4)
+    np.testing.assert_allclose(rooted, np.linspace(least**0.25, 80**0.25, 25), rtol=1e-12)
+    assert ratios(LINEAR, 25, "karras(4, 1e6)")[-1] == pytest.approx(most, rel=1e-12)
+    even = np.log(ratios(LINEAR, 10, "logsnr"))
+    np.testing.assert_allclose(even, np.linspace(math.log(least), math.log(most), 10), rtol=1e-12, atol=1e-12)
+    for spacing in ("logsnr", "karras(7, inf)"):  # pure noise has no finite ratio; the levels below it are even
+        zero = VP_CONFIGS["zero terminal SNR"]
+        finite = train_alphas_cumprod(zero)[:-1]
+        found = ratios(zero, 11, spacing)
+        assert found[-1] == math.inf
+        assert found[-2] == pytest.approx(math.sqrt((1 - finite[-1]) / finite[-1]), rel=1e-12)
+
+
+@pytest.mark.parametrize("spacing", ["karras", "karras(7, 5)", "logsnr(10)"])
+def test_spacings_by_noise_are_the_same_for_every_family(spacing: Spacing) -> None:
+    """If this fails, a preset means other noise levels for other betas, for VE and for flow models."""
+    least = {"linear": 0.0100005, "scaled_linear": 0.029167, "squaredcos_cap_v2": 0.0064254, "flow": 0.003 / 0.999}
+    configs = {**VP_CONFIGS, "flow": FLOW, "VE": {"sigma_min": 0.01, "sigma_max": 1348.0}}
+    for name, config in configs.items():
+        found = ratios(config, 12, spacing)
+        if name in least:
+            assert found[0] == pytest.approx(least[name], rel=1e-4), name
+        low, high = found[0], min(found[-1], {"karras": 80, "karras(7, 5)": 5, "logsnr(10)": 10}[spacing])
+        assert name in ("scaled_linear", "trained_betas", "short") or high == pytest.approx(found[-1])
+        rho = {"karras": 4, "karras(7, 5)": 7}.get(spacing)
+        along = np.log if rho is None else lambda value, rho=rho: np.asarray(value) ** (1 / rho)
+        np.testing.assert_allclose(along(found), np.linspace(along(low), along(found[-1]), 12), rtol=1e-9)
+
+
+def test_clock_times_between_training_levels_are_interpolated() -> None:
+    """If this fails, a level's noise and the time that the network is given disagree."""
+    abar = train_alphas_cumprod(LINEAR)
+    logs = np.log((1 - abar) / abar) / 2
+    for level in NoiseSchedule.from_scheduler(LINEAR, 30, "karras").levels[1:]:
+        below = min(int(level.t), 998)
+        at = logs[below] + (level.t - below) * (logs[below + 1] - logs[below])
+        assert at == pytest.approx(-level.log_snr, abs=1e-9)
+        assert level.alpha**2 + level.sigma**2 == pytest.approx(1, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "message"),
+    [
+        ("karas", r"^spacing='karas' must be one of leading, .*, karras, logsnr\. Did you mean 'karras'\?"),
+        ("karras(0.5)", r"^karras\(rho=0\.5\) must be from 1 to 1000"),
+        ("karras(4, 0)", r"^karras\(top=0\) must be above 0"),
+        ("logsnr(-1)", r"^logsnr\(top=-1\) must be above 0"),
+        ("karras(4, 0.001)", r"^top=0\.001 must be at least 0\.01 \(this model's least sigma / alpha\)\. Raise it\.$"),
+        ("karras(4, 80, 1)", r"^spacing='karras\(4, 80, 1\)' cannot be read"),
+        ("linspace(3)", r"^spacing='linspace\(3\)' cannot be read: .* take no arguments"),
+    ],
+)
+def test_unusable_spacings_are_refused(spacing: str, message: str) -> None:
+    """If this fails, a typo in a preset's spacing gives another grid or an error that does not name it."""
+    with pytest.raises(NoiseLevelError, match=message):
+        NoiseSchedule.from_scheduler(LINEAR, 5, spacing)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +262,8 @@ def test_flow_levels_even_in_log_snr() -> None:
     even = np.linspace(
         math.log(999 / 3), -math.log(999), 5
     )  # s / (1 - s) is 3 / 999 at the first; s is 0.999 at the last
-    assert [level.log_snr for level in levels[:-1]] == pytest.approx(even[:-1], rel=1e-13)
+    # alpha = 1 - s loses three digits at s = 0.999
+    assert [level.log_snr for level in levels[:-1]] == pytest.approx(even[:-1], rel=1e-12)
     assert levels[-1].sigma == 1
 
 

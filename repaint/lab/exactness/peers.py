@@ -24,8 +24,8 @@ from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.sampling.levels import Level, posterior
-from repaint.sampling.noise import Spacing
 from repaint.sampling.prior import Prior
+from repaint.sampling.spacing import Spacing
 
 __all__ = ["diffusers_repaint", "ding", "lanpaint"]
 
