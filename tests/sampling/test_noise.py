@@ -257,13 +257,12 @@ def test_flow_levels_match_their_spacing(spacing: Spacing, expected: list[float]
 
 
 def test_flow_levels_even_in_log_snr() -> None:
-    """If this fails, `logsnr` of a flow model is not even between the cleanest trained level and pure noise."""
+    """If this fails, `logsnr` of a flow model is not even between the cleanest and the noisiest finite training level."""
     levels = NoiseSchedule.from_scheduler(FLOW, 5, "logsnr").levels[1:]
-    even = np.linspace(
-        math.log(999 / 3), -math.log(999), 5
-    )  # s / (1 - s) is 3 / 999 at the first; s is 0.999 at the last
+    # s / (1 - s) is 3 / 999 at the first level; s is 0.999 at the last before pure noise
+    even = np.linspace(math.log(999 / 3), -math.log(999), 4)
     # alpha = 1 - s loses three digits at s = 0.999
-    assert [level.log_snr for level in levels[:-1]] == pytest.approx(even[:-1], rel=1e-12)
+    assert [level.log_snr for level in levels[:-1]] == pytest.approx(even, rel=1e-12)
     assert levels[-1].sigma == 1
 
 
