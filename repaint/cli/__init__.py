@@ -15,6 +15,7 @@ from repaint.cli.audit_files import file
 from repaint.cli.audit_radius import radius
 from repaint.cli.audit_strength import strength
 from repaint.cli.bench import bench_app
+from repaint.cli.calibrate import calibrate
 from repaint.cli.console import err, say
 from repaint.cli.demo import demo
 from repaint.cli.doctor import doctor
@@ -38,7 +39,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
 )
-for command in (demo, inpaint, mask, exactness, sweep, doctor, studio):
+for command in (demo, inpaint, mask, exactness, calibrate, sweep, doctor, studio):
     app.command()(command)
 
 audit = typer.Typer(

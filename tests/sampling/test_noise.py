@@ -257,7 +257,7 @@ def test_flow_levels_match_their_spacing(spacing: Spacing, expected: list[float]
 
 
 def test_flow_levels_even_in_log_snr() -> None:
-    """If this fails, `logsnr` of a flow model is not even between the cleanest and the noisiest finite training level."""
+    """If this fails, `logsnr` of a flow model is not even up to the last finite level."""
     levels = NoiseSchedule.from_scheduler(FLOW, 5, "logsnr").levels[1:]
     # s / (1 - s) is 3 / 999 at the first level; s is 0.999 at the last before pure noise
     even = np.linspace(math.log(999 / 3), -math.log(999), 4)

@@ -1,0 +1,127 @@
+"""repaint calibrate: whether fills are as good, and as diverse, as those of the exact posterior would be."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from repaint.cli.console import out, print_json, progress_bar, say
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
+from repaint.threads import set_threads
+
+if TYPE_CHECKING:
+    from repaint.lab.calibration.calibration_summary import Calibration
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    out_file: Annotated[Path, typer.Option("--out", help="Where the rows are appended: JSON lines, .jsonl.")],
+    prior: PriorName = "textures",
+    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Holes: lines, box, half, sparse, freeform; may be repeated. Default: all.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Number of holes, each in another true sample.", min=2)] = 100,
+    samples: Annotated[int, typer.Option(help="Fills of each hole, at least 2.")] = 4,
+    size: Annotated[int | None, typer.Option(help="Side of the samples in pixels. Default: the prior's own.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder of held-out pictures. Default: samples drawn from the prior.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep the drawn samples in this .npz file.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="For a prior that takes texts. Default: empty.")] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this schedule. Default: the first.")] = None,
+    batch: Annotated[int, typer.Option(help="Holes filled at once.", min=1)] = 8,
+    shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts, for job arrays.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of samples, holes and fills, at least 0.", min=0)] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Also plot score over calls and rank histograms.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    dtype: DType = "float32",
+    threads: Threads = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure whether fills have the right diversity, on samples of the prior itself.
+
+    A sample of the prior is masked and filled several times. energy: energy score in 8-bit values; the exact posterior
+    has the smallest. spread/error: 1 if the fills differ from each other as much as from the truth, below 1 if they
+    are overconfident. p: chi-square test that the truth's rank among the fills is uniform. A star marks the Pareto
+    front of energy score and calls. Interrupted runs resume.
+
+    Example: repaint calibrate --prior textures --schedule fast --schedule quick --count 20 --out rows.jsonl
+    """
+    from repaint.folders import share_of
+    from repaint.lab.calibration.calibration_plot import calibration_plot
+    from repaint.lab.calibration.calibration_summary import calibrations
+    from repaint.lab.calibration.fills import fill_batches, fill_cells, score_batch
+    from repaint.lab.calibration.hole_kinds import HOLE_KINDS
+    from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
+    from repaint.lab.sweep.rows import Rows
+    from repaint.measure.plots import check_plot, save_plot
+    from repaint.pipeline import RePaintPipeline
+    from repaint.sampling.method import as_method
+
+    kinds = [chosen("--kind", name, dict.fromkeys(HOLE_KINDS, name)) for name in kind or HOLE_KINDS]
+    methods = [as_method(name) for name in schedule or ["fast", "quick"]]
+    if against is not None:
+        chosen("--against", against, {method.name: None for method in methods})
+    if plot is not None:
+        check_plot(plot)
+    model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
+    side = size or model.preferred_size or model.multiple_of
+    facts = {"prior": fingerprint(model), "side": side, "truth": str(truth), "prompt": prompt, "dtype": dtype}
+    cells = fill_cells(methods, kinds, count, samples, seed=seed, facts=facts)
+    rows = Rows(out_file, {cell.key: cell.config for cell in cells})
+    set_threads(threads)
+    todo = [
+        each
+        for each in share_of(list(fill_batches(cells, batch)), shard, 0, 1)
+        if any(cell.key not in rows.found for cell in each)
+    ]
+    if todo:
+        if truth is not None:
+            truths = picture_truths(model, truth, side, count, seed=seed)
+        else:
+            with progress_bar(f"drawing {count} samples", 200 * count, "calls") as advance:
+                truths = prior_truths(
+                    model, sample_shape(model, side), count, seed=seed, prompt=prompt, cache=cache, on_call=advance
+                )
+        calls = sum(each[0].method.model_calls * len(each) * samples for each in todo)
+        with progress_bar(f"filling {sum(map(len, todo))} holes", calls, "calls") as advance:
+            for each in todo:
+                rows.append(score_batch(model, truths, each, prompt=prompt, on_call=advance))
+    rows.refresh()
+    found = calibrations([rows.found[cell.key] for cell in cells if cell.key in rows.found], against)
+    if plot is not None and found:
+        save_plot(calibration_plot(found), plot)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    if found:
+        out.print(_table(found))
+    say(f"{len(rows.found)} of {len(cells)} rows in {out_file}")
+
+
+def _table(found: list[Calibration]) -> Table:
+    table = Table("", box=None, header_style="bold", padding=(0, 1, 0, 0))
+    kinds, nominal = list(found[0].kinds), list(found[0].smooth.coverage)
+    inside = [f"in {share:.0%}" for share in nominal]
+    for column in ("calls", "energy", "difference", "spread/error", *kinds, *inside, "p", "sec"):
+        table.add_column(column, no_wrap=True)
+    for each in found:
+        gap = each.against
+        table.add_row(
+            f"{each.schedule} *" if each.front else each.schedule,
+            str(each.model_calls),
+            f"{each.energy:.2f}",
+            "" if gap is None else f"{gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]",
+            f"{each.ratio:.2f} [{each.ratio_low:.2f}, {each.ratio_high:.2f}]",
+            *(f"{each.kinds[name]:.2f}" for name in kinds),
+            *(f"{each.smooth.coverage[share]:.0%}" for share in nominal),
+            f"{each.smooth.p:.2g}",
+            f"{each.seconds:.1f}",
+        )
+    return table

@@ -1,0 +1,43 @@
+"""Plot energy score over model calls, and the rank histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from repaint.lab.calibration.calibration_summary import Calibration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["calibration_plot"]
+
+
+def calibration_plot(found: Sequence[Calibration]) -> Figure:
+    """Plot the energy score over calls with the Pareto front, and one rank histogram of smooth projections per method.
+
+    Args:
+        found: result of `calibrations`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4 + 1.6 * ((len(found) + 3) // 4)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(4, 1.6 * ((len(found) + 3) // 4)))
+    axes = parts[0].subplots()
+    for each in found:
+        axes.scatter(each.model_calls, each.energy, color="C0" if each.front else "0.6", zorder=3)
+        label = f"{each.schedule} ({each.ratio:.2f})"
+        axes.annotate(label, (each.model_calls, each.energy), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    front = sorted((each.model_calls, each.energy) for each in found if each.front)
+    axes.plot(*zip(*front, strict=True), color="C0", label="Pareto front")
+    axes.set(xscale="log", xlabel="model calls", ylabel="energy score (8-bit values)")
+    axes.set_title("in parentheses: spread / error, 1 if calibrated", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    for histogram, each in zip(parts[1].subplots(-(-len(found) // 4), 4, squeeze=False).flat, found, strict=False):
+        bins = len(each.smooth.shares)
+        histogram.bar(range(bins), each.smooth.shares, color="#33608c")
+        histogram.axhline(1 / bins, color="0.5", linestyle=":")
+        histogram.set_title(f"{each.schedule}, p {each.smooth.p:.2g}", fontsize=8)
+        histogram.set(xticks=[], yticks=[])
+    return figure

@@ -1,0 +1,118 @@
+"""Rows of `fills` to one line per method: scores with intervals, ranks, coverage and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repaint.lab.calibration.proper_scores import RankTest, rank_test
+from repaint.lab.exactness.measurement import pareto
+from repaint.lab.sweep.rows import CellRow
+from repaint.measure.intervals import Difference, paired_difference
+
+__all__ = ["Calibration", "calibrations"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One method over all holes.
+
+    Attributes:
+        schedule: its name.
+        energy: mean energy score; smaller is better, and the exact posterior has the smallest.
+        kinds: kind of hole to mean energy score.
+        against: difference in energy score to the reference method, with a 95 % interval over holes; None for the
+            reference.
+        ratio: root of mean spread over root of mean error: 1 for calibrated fills, below 1 for overconfident ones.
+        ratio_low, ratio_high: its 95 % interval.
+        pixels, smooth: ranks of single pixels and of smooth projections.
+        model_calls: per fill.
+        seconds: per hole.
+        holes: number of them.
+        front: whether no other method has a smaller score for the same or fewer calls.
+    """
+
+    schedule: str
+    energy: float
+    kinds: dict[str, float]
+    against: Difference | None
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    pixels: RankTest
+    smooth: RankTest
+    model_calls: int
+    seconds: float
+    holes: int
+    front: bool
+
+
+def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[Calibration]:
+    """Summarise rows by method, in the order of their first rows.
+
+    Only holes that all methods have filled are counted, so that differences are paired.
+
+    Args:
+        rows: see `score_batch`.
+        reference: the method that others are compared with; None: the first.
+    """
+    by_schedule: dict[str, dict[int, CellRow]] = {}
+    for row in rows:
+        by_schedule.setdefault(row["schedule"], {})[row["index"]] = row
+    if not by_schedule:
+        return []
+    shared = sorted(set.intersection(*(set(found) for found in by_schedule.values())))
+    if not shared:
+        return []
+    base = reference if reference in by_schedule else next(iter(by_schedule))
+    table = {name: [found[index] for index in shared] for name, found in by_schedule.items()}
+    energies = {name: _column(each, "energy") for name, each in table.items()}
+    front = pareto({name: (each[0]["model_calls"], float(energies[name].mean())) for name, each in table.items()})
+    found = []
+    for name, each in table.items():
+        spread, error = _column(each, "spread"), _column(each, "error")
+        low, high = _ratio_interval(spread, error)
+        found.append(
+            Calibration(
+                schedule=name,
+                energy=float(energies[name].mean()),
+                kinds=_by_kind(each),
+                against=None if name == base or len(shared) < 2 else paired_difference(energies[name], energies[base]),
+                ratio=float(np.sqrt(spread.mean() / error.mean())),
+                ratio_low=low,
+                ratio_high=high,
+                pixels=rank_test(_counts(each, "pixel_ranks")),
+                smooth=rank_test(_counts(each, "smooth_ranks")),
+                model_calls=each[0]["model_calls"],
+                seconds=float(_column(each, "seconds").mean()),
+                holes=len(shared),
+                front=name in front,
+            )
+        )
+    return found
+
+
+def _column(rows: Sequence[CellRow], name: str) -> NDArray[np.float64]:
+    return np.array([row[name] for row in rows], dtype=np.float64)
+
+
+def _counts(rows: Sequence[CellRow], name: str) -> NDArray[np.int64]:
+    return np.asarray(np.sum([row[name] for row in rows], axis=0), dtype=np.int64)
+
+
+def _by_kind(rows: Sequence[CellRow]) -> dict[str, float]:
+    kinds: Mapping[str, list[float]] = {kind: [] for kind in dict.fromkeys(row["kind"] for row in rows)}
+    for row in rows:
+        kinds[row["kind"]].append(row["energy"])
+    return {kind: float(np.mean(values)) for kind, values in kinds.items()}
+
+
+def _ratio_interval(spread: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the ratio, over holes."""
+    picks = np.random.default_rng(0).integers(len(spread), size=(10_000, len(spread)))
+    ratios = np.sqrt(spread[picks].mean(1) / error[picks].mean(1))
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(low), float(high)

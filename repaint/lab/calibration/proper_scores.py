@@ -1,0 +1,122 @@
+"""Proper scores of several fills of one hole against the truth.
+
+The truth is a draw from the distribution that an exact method samples. Then the exact posterior has the smallest
+expected energy score, the spread of its fills equals their error, and the rank of the truth among them is uniform.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from repaint.errors import InputError
+
+__all__ = ["HoleScore", "RankTest", "energy_score", "rank_test", "score_hole"]
+
+Fills = Float[np.ndarray, "m d"]
+Truth = Float[np.ndarray, " d"]
+
+
+@dataclass(frozen=True)
+class HoleScore:
+    """What m fills of one hole say; units are those of the values.
+
+    Attributes:
+        energy: see `energy_score`.
+        error: mean over pixels of (mean fill - truth)^2.
+        spread: mean over pixels of (1 + 1/m) times the unbiased variance of the fills. Its mean equals that of `error`
+            for exact fills.
+        pixel_ranks, smooth_ranks: how many pixels, or smooth projections, have 0 ... m fills below the truth.
+    """
+
+    energy: float
+    error: float
+    spread: float
+    pixel_ranks: list[int]
+    smooth_ranks: list[int]
+
+
+def energy_score(fills: Fills, truth: Truth) -> float:
+    """Compute the unbiased energy score E|X - x| - E|X - X'| / 2 of m fills; |.| is the root mean square over pixels.
+
+    Args:
+        fills: (m, D) at least two.
+        truth: (D,).
+    Raises:
+        InputError: fewer than two fills, which have no spread.
+    Source:
+        Gneiting & Raftery 2007 (J. Am. Stat. Assoc. 102, 359-378), eq. 22.
+
+    >>> energy_score(np.array([[0.0], [2.0]]), np.array([1.0]))
+    0.0
+    """
+    if len(fills) < 2:
+        raise InputError(f"samples={len(fills)} must be at least 2 (one fill has no spread to score).")
+    root = np.sqrt(fills.shape[1])
+    to_truth = np.linalg.norm(fills - truth, axis=1).mean() / root
+    first, second = np.triu_indices(len(fills), 1)
+    between = np.linalg.norm(fills[first] - fills[second], axis=1).mean() / root
+    return float(to_truth - between / 2)
+
+
+def score_hole(fills: Fills, truth: Truth, smooth: Float[np.ndarray, "k d"], rng: np.random.Generator) -> HoleScore:
+    """Score the fills of one hole.
+
+    Args:
+        fills: (m, D) values in the hole.
+        truth: (D,) their true values.
+        smooth: (K, D) weights of K smooth projections.
+        rng: breaks ties of ranks, as between equal 8-bit values.
+    """
+    m = len(fills)
+    return HoleScore(
+        energy=energy_score(fills, truth),
+        error=float(np.square(fills.mean(0) - truth).mean()),
+        spread=float((1 + 1 / m) * fills.var(0, ddof=1).mean()),
+        pixel_ranks=_ranks(fills, truth, rng),
+        smooth_ranks=_ranks(fills @ smooth.T, smooth @ truth, rng),
+    )
+
+
+def _ranks(fills: Fills, truth: Truth, rng: np.random.Generator) -> list[int]:
+    below, equal = (fills < truth).sum(0), (fills == truth).sum(0)
+    ranks: Int[np.ndarray, " d"] = below + rng.integers(0, equal + 1)
+    return [int(count) for count in np.bincount(ranks, minlength=len(fills) + 1)]
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """Whether ranks are uniform.
+
+    Attributes:
+        shares: share of each rank 0 ... m; 1 / (m + 1) each for calibrated fills.
+        chi_square: of the counts against equal counts.
+        p: its p-value; meaningful only if the ranks are independent, which those of neighbouring pixels are not.
+        coverage: nominal coverage of each central interval to the share of truths inside it.
+    """
+
+    shares: list[float]
+    chi_square: float
+    p: float
+    coverage: dict[float, float]
+
+
+def rank_test(counts: NDArray[np.int64]) -> RankTest:
+    """Test the pooled counts of ranks 0 ... m.
+
+    A central interval leaves out the k lowest and the k highest ranks; m exchangeable fills cover the truth with
+    probability (m + 1 - 2k) / (m + 1).
+
+    >>> rank_test(np.array([5, 5, 5, 5])).coverage
+    {0.5: 0.5}
+    """
+    total, bins = counts.sum(), len(counts)
+    statistic, p = scipy.stats.chisquare(counts)
+    inside = {
+        round((bins - 2 * k) / bins, 4): float(counts[k : bins - k].sum() / total) for k in range(1, (bins + 1) // 2)
+    }
+    return RankTest([float(count / total) for count in counts], float(statistic), float(p), inside)
