@@ -115,3 +115,8 @@ class Fills:
         """The mean and the largest of `deviation` in the hole; 0 where there is no hole."""
         found = self.deviation(output_type)[self.hole]
         return (float(found.mean()), float(found.max())) if found.size else (0.0, 0.0)
+
+    def summary(self, output_type: str) -> str:
+        """Format `in_hole` with its unit: "mean 7.61, largest 14.9 of 255 in the hole"."""
+        mean, largest = self.in_hole(output_type)
+        return f"mean {mean:.3g}, largest {largest:.3g} of {self.picture.white_of(output_type)} in the hole"

@@ -17,7 +17,8 @@ import numpy as np
 
 from repaint.errors import InputError, RepaintError
 from repaint.measure.audit import Audit, audit, audit_files
-from repaint.measure.plots import changes_plot
+from repaint.measure.plots import changes_plot, heat_map
+from repaint.pictures.fills import Fills
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.presets import JumpRule
 from repaint.sampling.rng import seeds_for
@@ -216,6 +217,16 @@ class Handlers:
                 bundle(run, index, folder, self.runner.device, self.runner.dtype)
         files = gr.update(value=sorted(str(path) for path in folder.iterdir()), visible=True)
         return (enlarged(run.job.photo.image), enlarged(result.image)), files, self.tree(run_id)
+
+    def spread(self, run_id: str | None) -> tuple[Any, ...]:
+        """A run of several results -> (the panel, what its map spans, their mean, the map of their uncertainty)."""
+        run = self._with_result(run_id, 1)
+        if run is None or not run.ended.is_set():
+            return gr.update(visible=False), "", None, None
+        fills = Fills.from_images([result.image for result in run.results], run.job.hole)
+        summary = f"{len(run.results)} images. Uncertainty: {fills.summary('pil')}."
+        mean, heat = fills.mean().output("pil"), heat_map(fills.deviation("pil"))
+        return gr.update(visible=True), summary, enlarged(mean), enlarged(heat)
 
     def pick(self, event: gr.SelectData) -> int:
         """The result that was chosen in the gallery."""

@@ -492,6 +492,24 @@ def test_a_page_from_start_to_audit(does: Handlers, runner: Runner) -> None:
     assert does.refresh("gone")["value"] is None
 
 
+def test_mean_and_uncertainty_of_several_images(does: Handlers, runner: Runner) -> None:
+    """If this fails, the panel shows the mean of other images, stays after its run, or appears for a single image."""
+    several = finished(runner, job(seeds=(3, 4, 5)))
+    panel, summary, mean, heat = does.spread(several.id)
+    images = np.stack([np.asarray(result.image) for result in several.results]).astype(float)
+    spread = np.sqrt(images.var(axis=0, ddof=1).mean(axis=-1))
+    assert panel["visible"]
+    assert summary == (
+        f"3 images. Uncertainty: mean {spread[HOLE].mean():.3g}, largest {spread.max():.3g} of 255 in the hole."
+    )
+    times = mean.width // 12
+    assert np.array_equal(np.asarray(mean)[::times, ::times], np.rint(images.mean(axis=0)))
+    assert heat.size == mean.size
+    for other in (finished(runner, job()).id, None, "gone"):
+        hidden, *rest = does.spread(other)
+        assert (hidden["visible"], rest) == (False, ["", None, None])
+
+
 def test_a_page_that_looks_elsewhere_stops_looking(gated: tuple[Runner, Gated]) -> None:
     """If this fails, two runs write into one page in turn."""
     runner, prior = gated
