@@ -7,6 +7,8 @@ conditions, so no result depends on the batch that it is computed in.
 from __future__ import annotations
 
 import inspect
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -20,11 +22,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.checks import is_number, nearest, shown, whole_number
-from repaint.errors import InputError, NonFiniteError, StateError
+from repaint.errors import InputError, LargeHoleWarning, NonFiniteError, PriorError, StateError
 from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop, pad, windows_around
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
-from repaint.pictures.masks import MaskLike, known, read_keep
+from repaint.pictures.masks import MaskLike, known, read_keep, thickness
 from repaint.pictures.push_pull import smooth_fill
 from repaint.pictures.rim import meet_rim
 from repaint.priors.latent import widen
@@ -157,12 +159,14 @@ class Plan:
                 f"{nearest(output_type, get_args(OutputType))}"
             )
         _check_rim(prior, latent_margin, blend_rim, output_type)
-        method = as_method(schedule or prior.default_schedule, merge=merge, solver=solver, corrector=corrector)
+        walk = prior.default_schedule if schedule is None else schedule
+        method = as_method(walk, merge=merge, solver=solver, corrector=corrector)
         method = _weakened(method, strength)
         asked = _conditions(conditions)
         pictures, cropping = read_images(image), as_crop(crop)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
         cutouts = [_cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
+        _warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
         if saved is not None:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
             generator = 0  # replaced by the seeds of the state
@@ -368,6 +372,22 @@ def _cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prio
     else:
         windows = windows_around(hole, crop, size, prior.multiple_of)
     return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)]) for w in windows]
+
+
+def _warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
+    """Warn once if a hole is larger than the prior is made for."""
+    if prior.largest_hole is None:
+        return
+    limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
+    most = max((thickness(cutout.keep) * cutout.window.scale for cutout in cutouts), default=0.0)
+    if most > limit:
+        size = "covers the whole image" if math.isinf(most) else f"is {most:.0f} pixels thick"
+        warnings.warn(
+            f"The hole {size}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Use a "
+            "smaller hole, or a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
+            LargeHoleWarning,
+            stacklevel=4,  # the caller of the pipeline
+        )
 
 
 def _window_size(crop: Crop | None, prior: Prior) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,15 @@ from PIL import Image
 from torch import Tensor
 
 import repaint
-from repaint.errors import InputError, NoiseLevelError, NonFiniteError, PriorError, ScheduleError, StateError
+from repaint.errors import (
+    InputError,
+    LargeHoleWarning,
+    NoiseLevelError,
+    NonFiniteError,
+    PriorError,
+    ScheduleError,
+    StateError,
+)
 from repaint.pictures.images import read_images
 from repaint.pipeline import RePaintPipeline
 from repaint.sampling.corrector import Langevin
@@ -1000,3 +1009,58 @@ def test_nothing_to_average(pipe: RePaintPipeline, name: str) -> None:
     )
     with pytest.raises(InputError, match=rf"{name}\(\) needs images, but output_type='latent' gave latents. Pass"):
         getattr(latents, name)()
+
+
+# --- What a prior declares
+
+
+class Limited(PixelByPixelPrior):
+    """A prior for holes of at most 4 pixels, with a schedule of its own."""
+
+    largest_hole = 4
+    default_schedule = "none"
+
+
+def test_a_hole_that_is_too_large_warns_once() -> None:
+    """If this fails, a prior fills a hole that it is not made for without a word, or warns for each of many images."""
+    pipe, image, white = quiet(Limited()), noise(24, 24, 3), np.zeros((24, 24), bool)
+    white[3:7, 2:20] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe(image, white, schedule=TWO, generator=0)  # 4 pixels thick
+        pipe(image, np.zeros((24, 24), bool), schedule=TWO, generator=0)
+        quiet(PixelByPixelPrior())(image, ~white, schedule=TWO, generator=0)  # no limit
+    white[10:19, 2:20] = True
+    message = (
+        r"^The hole is 9 pixels thick, but this prior is made for holes of at most 4 pixels: .* a model from the "
+        r"Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5\.$"
+    )
+    with pytest.warns(LargeHoleWarning, match=message) as caught:
+        pipe([image] * 3, white, schedule=TWO, generator=0, num_images_per_prompt=2)
+    assert len(caught) == 1
+    with pytest.warns(LargeHoleWarning, match="The hole covers the whole image, but"):
+        pipe(image, np.ones((24, 24), bool), schedule=TWO, generator=0)
+    enlarged = repaint.Crop(size=24, upscale=True)
+    small = np.zeros((64, 64), bool)
+    small[10:14, 10:14] = True  # 4 pixels, but 3 times as many for the model
+    with pytest.warns(LargeHoleWarning, match="The hole is 9 pixels thick"):
+        pipe(noise(64, 64, 3), small, schedule=TWO, generator=0, crop=enlarged)
+
+
+@pytest.mark.parametrize("limit", [0, 2.5, "4"])
+def test_a_limit_that_is_no_size(limit: Any, unchecked: None) -> None:
+    """If this fails, a prior with a wrong limit ends in a TypeError deep in the pipeline."""
+    prior = Limited()
+    prior.largest_hole = limit
+    with pytest.raises(PriorError, match=r"largest_hole=.* must be an integer of at least 1"):
+        quiet(prior)(noise(8, 8, 3), hole(8, 8), schedule=TWO, generator=0)
+
+
+def test_no_schedule_is_the_priors_own() -> None:
+    """If this fails, schedule=None ignores the default of the prior, or an empty name is taken for None."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    assert quiet(Limited())(image, white, generator=0).model_calls == 250
+    assert quiet(PixelByPixelPrior())(image, white, generator=0).model_calls == 25
+    assert quiet(Limited())(image, white, generator=0, schedule="fast").model_calls == 25
+    with pytest.raises(ScheduleError, match="preset='' must be one of"):
+        quiet(Limited())(image, white, generator=0, schedule="")

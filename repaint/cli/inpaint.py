@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import calls_bar, err, print_json, progress_bar, say, tell, together
-from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads, torch_dtype
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, torch_dtype
 from repaint.errors import InputError
 from repaint.threads import set_threads
 
@@ -38,7 +38,9 @@ def inpaint(
         ),
     ],
     prior: PriorName = "textures",
-    schedule: ScheduleName = "fast",
+    schedule: Annotated[
+        str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Text prompt, for text-conditioned priors.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Text to avoid, for text-conditioned priors.")] = None,
     class_label: Annotated[
@@ -102,7 +104,7 @@ def inpaint(
     from repaint.folders import is_one_file
     from repaint.sampling.method import as_method
 
-    model_type, method = torch_dtype(dtype), as_method(schedule)
+    model_type, method = torch_dtype(dtype), None if schedule is None else as_method(schedule)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
     options: dict[str, Any] = {
         "prompt": prompt,
@@ -132,10 +134,19 @@ def inpaint(
 
 
 class _Loader:
-    """Loads the pipeline, after all other arguments were checked."""
+    """Loads the pipeline, after all other arguments were checked. A method of None is the prior's own default."""
 
-    def __init__(self, prior: str, model_type: Any, device: str, threads: str, method: Method) -> None:
-        self.prior, self.model_type, self.device, self.threads, self.method = prior, model_type, device, threads, method
+    def __init__(self, prior: str, model_type: Any, device: str, threads: str, method: Method | None) -> None:
+        self.prior, self.model_type, self.device, self.threads = prior, model_type, device, threads
+        self._method = method
+
+    @property
+    def method(self) -> Method:
+        from repaint.priors.load import default_schedule
+        from repaint.sampling.method import as_method
+
+        self._method = self._method or as_method(default_schedule(self.prior))
+        return self._method
 
     def __call__(self, device: Any = None) -> RePaintPipeline:
         from repaint.pipeline import RePaintPipeline

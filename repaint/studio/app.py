@@ -149,7 +149,8 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
     page.prompt = gr.Textbox(label="Prompt", visible=False, lines=1, elem_id="prompt")
     page.class_label = gr.Dropdown(label="Class", choices=[("no class", "")], value="", visible=False, elem_id="class")
     with gr.Row():
-        page.preset = gr.Dropdown(label="Schedule", choices=presets.available(), value="fast", elem_id="preset")
+        choices = [("the prior's own", ""), *((name, name) for name in presets.available())]
+        page.preset = gr.Dropdown(label="Schedule", choices=choices, value="", elem_id="preset")
         page.seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, min_width=80)
         page.seeds = gr.Number(label="Images", value=1, precision=0, minimum=1, maximum=16, min_width=80)
     with gr.Accordion("Schedule editor", open=False):

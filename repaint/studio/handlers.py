@@ -130,7 +130,7 @@ class Handlers:
     def plan(self, *values: Any) -> tuple[str, str]:
         """The picture, the prior and the schedule's settings -> (the walk, the cost)."""
         photo, prior, seeds, *settings = values
-        method, _ = _method(*settings)
+        method, _ = self._method(prior, *settings)
         pace = None
         if photo is not None:
             job = Job(photo, np.zeros(photo.size, bool), prior, method, (0,))
@@ -142,7 +142,7 @@ class Handlers:
         """Everything on the page -> (the list of runs with the new one chosen, its id for the browser to remember)."""
         photo, canvas, prior, prompt, class_label, guidance, blend_rim, seed, seeds, *settings = values
         photo = self._photo(photo)
-        method, preset = _method(*settings)
+        method, preset = self._method(prior, *settings)
         able = takes(self.runner.pipe(prior).prior)
         conditions: dict[str, Any] = {}
         if able["prompt"] or prompt:  # a prompt for a prior that takes none is refused, not forgotten
@@ -162,6 +162,10 @@ class Handlers:
             float(blend_rim or 0),
         )
         return self._listed(self.runner.submit(job))
+
+    def _method(self, prior: str, preset: str, *editor: Any) -> tuple[Method, str | None]:
+        """See `_method`; an empty preset is the prior's own default."""
+        return _method(preset or self.runner.pipe(prior).prior.default_schedule, *editor)
 
     def _listed(self, run: Run) -> tuple[Any, str]:
         return gr.update(choices=self.choices(), value=run.id), run.id

@@ -127,6 +127,25 @@ def test_several_samples(run: Run, folder: Path, prior: Path) -> None:
     assert np.allclose([uncertainty["mean"], uncertainty["largest"]], [spread[WHITE].mean(), spread.max()])
 
 
+def test_no_schedule_is_the_priors_own(run: Run, folder: Path, tmp_path: Path) -> None:
+    """If this fails, the command ignores the schedule of a prior's card, or fills a folder with another one."""
+    own = tmp_path / "own"
+    tiny_folder_pipeline().save_pretrained(own)
+    common = ["mask.png", "--prior", own, "--json"]
+    for card, calls in ((None, 25), ({"schedule": "corrected"}, 99)):
+        if card is not None:
+            (own / "card.json").write_text(json.dumps(card))
+        one = json.loads(run("inpaint", "photo.png", *common, "--out", "out.png").out)
+        assert (one["model_calls"], one["method"]["model_calls"]) == (calls, calls)
+    many = json.loads(run("inpaint", "photo.png", "colours.png", *common, "--out", "many").out)
+    assert many["settings"]["method"]["name"] == "corrected"
+    assert {image["model_calls"] for image in many["images"]} == {99}
+    (own / "card.json").write_text('{"schedule": "own"}')
+    before = contents(folder)
+    done = run("inpaint", "photo.png", *common, "--out", "out.png")
+    check_refused(done, folder, before, f"{own / 'card.json'}: schedule='own' must be one of balanced, ")
+
+
 def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
     """If this fails, a margin or a blended rim is dropped on the way to the library."""
     tiny = tmp_path / "latent"

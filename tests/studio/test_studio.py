@@ -510,6 +510,20 @@ def test_mean_and_uncertainty_of_several_images(does: Handlers, runner: Runner) 
         assert (hidden["visible"], rest) == (False, ["", None, None])
 
 
+def test_no_schedule_is_the_priors_own(does: Handlers, runner: Runner, tmp_path: Path) -> None:
+    """If this fails, the page ignores the default of a prior, or a recipe does not name the schedule that was used."""
+    runner.pipe("tiny").prior.default_schedule = "corrected"  # type: ignore[misc]
+    its, plain = photo(), ("", False, 6, 2, 2, None, 0)
+    assert "99 model calls" in does.plan(its, "tiny", 1, *plain)[1]
+    assert "25 model calls" in does.plan(its, "classes", 1, *plain)[1]
+    _, run_id = does.start(its, canvas(its), "tiny", "", "", 0, 0, 5, 1, *plain)
+    asked = runner.find(run_id)
+    assert (asked.job.preset, asked.job.model_calls) == ("corrected", 99)
+    assert asked.ended.wait(LONG)
+    command = json.loads(bundle(asked, 0, tmp_path)["recipe"].read_text())["command"]
+    assert "--schedule=corrected" in command
+
+
 def test_a_page_that_looks_elsewhere_stops_looking(gated: tuple[Runner, Gated]) -> None:
     """If this fails, two runs write into one page in turn."""
     runner, prior = gated

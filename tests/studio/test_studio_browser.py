@@ -162,7 +162,6 @@ def test_mean_and_uncertainty_of_several_images(page: Page) -> None:
     page.get_by_label("Images", exact=True).fill("3")
     page.get_by_label("Seed", exact=True).click()
     run(page, "fast", "done")
-    page.get_by_text("Mean and uncertainty of the images").click()
     expect(page.locator("#spread-summary")).to_contain_text("3 images. Uncertainty: mean", timeout=PATIENCE)
     for name in ("#mean img", "#map img"):
         expect(page.locator(name)).to_be_visible(timeout=PATIENCE)
