@@ -226,7 +226,7 @@ class RePaintPipeline(Placed):
                 stitches them in; a `Crop` sets their size; None or "off" gives the prior whole images. The first window
                 uses the result's seed, the others use seeds derived from it and their number.
             output_type: "pil", "np", "pt" or "latent"; a cropped image has no latents.
-            num_images_per_prompt: results per image.
+            num_images_per_prompt: results per image. With several, see `RePaintOutput.mean` and `uncertainty`.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.sampling.rng.seeds_for`.
             batch_size: how many images of one size, or windows, run at once. None is all; "auto" halves the batch where
                 memory runs out, and computes it again. Noise belongs to the image, so results differ by the rounding of
@@ -239,6 +239,8 @@ class RePaintPipeline(Placed):
                 negative_pooled_prompt_embeds, class_labels, guidance_scale, guidance_rescale, guidance_interval.
         Raises:
             RepaintError: every misuse, with one clear line; see `repaint.errors`.
+        Warns:
+            LargeHoleWarning: a hole is thicker than the prior's `largest_hole`; once per call.
         """
         check_batch_size(batch_size)
         plan = Plan.of(

@@ -1022,7 +1022,7 @@ class Limited(PixelByPixelPrior):
 
 
 def test_a_hole_that_is_too_large_warns_once() -> None:
-    """If this fails, a prior fills a hole that it is not made for without a word, or warns for each of many images."""
+    """If this fails, a prior fills a hole that it is not made for silently, or warns for each of many images."""
     pipe, image, white = quiet(Limited()), noise(24, 24, 3), np.zeros((24, 24), bool)
     white[3:7, 2:20] = True
     with warnings.catch_warnings():
