@@ -115,7 +115,7 @@ def _spread_panel(page: SimpleNamespace) -> None:
         page.summary = gr.Markdown(elem_id="spread-summary")
         with gr.Row():
             page.mean = gr.Image(label="Mean", elem_id="mean", **options)
-            page.map = gr.Image(label="Uncertainty: blue is 0, yellow is the largest", elem_id="map", **options)
+            page.map = gr.Image(label="Uncertainty: dark is 0, yellow is the largest value", elem_id="map", **options)
 
 
 def _picture(page: SimpleNamespace) -> None:
