@@ -8,12 +8,15 @@ RepaintError (ValueError)
 │   └── OutOfMemory    a batch that does not fit into memory
 ├── StateError         a saved state that is damaged or belongs to another run
 └── NonFiniteError     the model or the sampler produced NaN or infinity
+
+LargeHoleWarning (UserWarning): a hole that is larger than the prior is made for
 """
 
 from __future__ import annotations
 
 __all__ = [
     "InputError",
+    "LargeHoleWarning",
     "NoiseLevelError",
     "NonFiniteError",
     "OutOfMemory",
@@ -54,3 +57,7 @@ class StateError(RepaintError):
 
 class NonFiniteError(RepaintError):
     """The model or the sampler produced NaN or infinity."""
+
+
+class LargeHoleWarning(UserWarning):
+    """A hole that is larger than the prior is made for."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 
 from repaint.errors import InputError
 from repaint.pictures.crop import CropLike
+from repaint.pictures.fills import Fills
 from repaint.pictures.images import ImageLike, side_by_side
 from repaint.pictures.masks import MaskLike
 from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
@@ -42,11 +45,77 @@ class RePaintOutput:
             tensor with a batch axis where all have one size, else a list. "latent": the sampler's own x, a list.
         model_calls: denoiser calls of each image with a hole; of a cropped image, of each of its windows.
         seeds: the seed of each result; `generator=seeds[i]` with image i alone makes it again.
+        output_type: "pil", "np", "pt" or "latent".
+        fills: the fills of each input image before they are rounded, where it has several results that are no latents.
     """
 
     images: Any
     model_calls: int
     seeds: list[int]
+    output_type: OutputType = "pil"
+    fills: list[Fills] = field(default_factory=list, repr=False)
+
+    def mean(self) -> list[Any]:
+        """Compute the mean of the results of each input image.
+
+        It minimises the squared error, so use it for measurements. It is blurrier than any result, and not a sample of
+        the prior. It is computed in float from the results before they are rounded, and rounded once if the image has
+        an integer type. Kept pixels are bit-equal to the input.
+
+        Returns:
+            One image per input image, in the output type of the call.
+        Raises:
+            InputError: one result per image, or latents.
+
+        >>> import numpy as np
+        >>> from repaint.testing import PixelByPixelPrior
+        >>> image, hole = np.full((8, 8), 90, np.uint8), np.eye(8, dtype=bool)
+        >>> pipe = RePaintPipeline(PixelByPixelPrior(channels=1))
+        >>> out = pipe(image, hole, num_images_per_prompt=8, generator=0, output_type="np")
+        >>> out.mean()[0].shape, out.uncertainty()[0].shape, bool((out.mean()[0][~hole] == 90).all())
+        ((8, 8), (8, 8), True)
+        """
+        return [fills.mean().output(self.output_type) for fills in self._several("mean")]
+
+    def uncertainty(self) -> list[NDArray[np.float64]]:
+        """Compute the standard deviation of the results of each input image at each pixel.
+
+        It is unbiased (divisor m - 1 for m results) and computed from the results before they are rounded. Its unit is
+        that of the output: of 255 for 8-bit images, of 1 for tensors and float arrays.
+
+        Returns:
+            One (H, W) array per input image, as displayed (upright, like the mask): the root mean square over the
+            colour channels; 0 at kept pixels.
+        Raises:
+            InputError: one result per image, or latents.
+        """
+        return [fills.deviation(self.output_type) for fills in self._several("uncertainty")]
+
+    def interval(self, coverage: float = 0.9) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Compute the interval that holds the central share of the results of each input image, at each pixel.
+
+        Its ends are quantiles of the results before they are rounded, interpolated linearly as in `numpy.quantile`.
+
+        Args:
+            coverage: the share, in (0, 1].
+        Returns:
+            One pair (lower, upper) of images per input image: (H, W) or (H, W, C), as displayed, in the unit of
+            `uncertainty`. Palette and CMYK images as RGB. Kept pixels have the value of the input.
+        Raises:
+            InputError: one result per image, latents, or a coverage out of range.
+        """
+        return [fills.interval(coverage, self.output_type) for fills in self._several("interval")]
+
+    def _several(self, name: str) -> list[Fills]:
+        """The fills, or an error that explains why there are none."""
+        if self.output_type == "latent":
+            raise InputError(f"{name}() needs images, but output_type='latent' gave latents. Pass 'pil', 'np' or 'pt'.")
+        if not self.fills:
+            raise InputError(
+                f"{name}() needs at least 2 results of each image, but this call drew one. Pass "
+                "num_images_per_prompt=8."
+            )
+        return self.fills
 
     def _repr_png_(self) -> bytes | None:
         """The first eight images in a row, for notebooks; None where they are not PIL images."""
@@ -157,7 +226,7 @@ class RePaintPipeline(Placed):
                 stitches them in; a `Crop` sets their size; None or "off" gives the prior whole images. The first window
                 uses the result's seed, the others use seeds derived from it and their number.
             output_type: "pil", "np", "pt" or "latent"; a cropped image has no latents.
-            num_images_per_prompt: results per image.
+            num_images_per_prompt: results per image. With several, see `RePaintOutput.mean` and `uncertainty`.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.sampling.rng.seeds_for`.
             batch_size: how many images of one size, or windows, run at once. None is all; "auto" halves the batch where
                 memory runs out, and computes it again. Noise belongs to the image, so results differ by the rounding of
@@ -170,6 +239,8 @@ class RePaintPipeline(Placed):
                 negative_pooled_prompt_embeds, class_labels, guidance_scale, guidance_rescale, guidance_interval.
         Raises:
             RepaintError: every misuse, with one clear line; see `repaint.errors`.
+        Warns:
+            LargeHoleWarning: a hole is thicker than the prior's `largest_hole`; once per call.
         """
         check_batch_size(batch_size)
         plan = Plan.of(
@@ -198,7 +269,7 @@ class RePaintPipeline(Placed):
         for batch in plan.batches():
             in_batches(batch, batch_size, painted)
         calls = plan.method.model_calls if plan.fillings else 0
-        return RePaintOutput(plan.images(), calls, [canvas.seed for canvas in plan.canvases])
+        return _output(plan, calls)
 
     def resume(
         self,
@@ -236,7 +307,7 @@ class RePaintPipeline(Placed):
             calls = last.model_calls - saved.model_calls
 
         in_batches(plan.fillings, None, continued, cure=SAME_BATCH)
-        return RePaintOutput(plan.images(), calls, [canvas.seed for canvas in plan.canvases])
+        return _output(plan, calls)
 
     def _paint(
         self, plan: Plan, batch: Sequence[Filling], state: SamplerState | None, callback: StepCallback | None
@@ -259,6 +330,11 @@ class RePaintPipeline(Placed):
                 return changed
 
             return plan.paint(batch, state, on_move)
+
+
+def _output(plan: Plan, calls: int) -> RePaintOutput:
+    seeds = [canvas.seed for canvas in plan.canvases]
+    return RePaintOutput(plan.images(), calls, seeds, plan.output_type, plan.fills())
 
 
 def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:

@@ -7,6 +7,8 @@ conditions, so no result depends on the batch that it is computed in.
 from __future__ import annotations
 
 import inspect
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -20,10 +22,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.checks import is_number, nearest, shown, whole_number
-from repaint.errors import InputError, NonFiniteError, StateError
+from repaint.errors import InputError, LargeHoleWarning, NonFiniteError, PriorError, StateError
 from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop, pad, windows_around
-from repaint.pictures.images import ImageLike, Picture, read_images
-from repaint.pictures.masks import MaskLike, known, read_keep
+from repaint.pictures.fills import Fills
+from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
+from repaint.pictures.masks import MaskLike, known, read_keep, thickness
 from repaint.pictures.push_pull import smooth_fill
 from repaint.pictures.rim import meet_rim
 from repaint.priors.latent import widen
@@ -71,12 +74,14 @@ class Filling:
 
     Attributes:
         painted: the painted cutout, or its latent; None before.
+        unrounded: (n, C) in [0, 1], what was painted at the window's own pixels; None unless the plan keeps it.
     """
 
     cutout: Cutout
     seed: int
     conditions: Conditions
     painted: Any = None
+    unrounded: Any = None
 
 
 @dataclass
@@ -95,6 +100,8 @@ class Plan:
     Attributes:
         prior, method, guidance: what the sampler runs.
         canvases: the results, in the order of the input; repetitions of an image follow one another.
+        copies: repetitions of each image.
+        keeps: the mask of each image.
         crop: how pictures are cut; None paints whole ones.
         strength: share of the levels that the hole is renoised to; 1 starts from pure noise.
         latent_margin, blend_rim, output_type: see `RePaintPipeline.__call__`.
@@ -104,6 +111,8 @@ class Plan:
     method: Method
     guidance: Guidance | None
     canvases: list[Canvas]
+    copies: int
+    keeps: list[Any]
     crop: Crop | None
     strength: float
     latent_margin: int
@@ -150,12 +159,14 @@ class Plan:
                 f"{nearest(output_type, get_args(OutputType))}"
             )
         _check_rim(prior, latent_margin, blend_rim, output_type)
-        method = as_method(schedule or prior.default_schedule, merge=merge, solver=solver, corrector=corrector)
+        walk = prior.default_schedule if schedule is None else schedule
+        method = as_method(walk, merge=merge, solver=solver, corrector=corrector)
         method = _weakened(method, strength)
         asked = _conditions(conditions)
         pictures, cropping = read_images(image), as_crop(crop)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
         cutouts = [_cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
+        _warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
         if saved is not None:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
             generator = 0  # replaced by the seeds of the state
@@ -165,9 +176,8 @@ class Plan:
             which = i // copies
             fillings = [Filling(cut, window_seed(seed, n), each[which]) for n, cut in enumerate(cutouts[which])]
             canvases.append(Canvas(pictures[which], fillings, seed))
-        plan = cls(
-            prior, method, guidance, canvases, cropping, strength, int(latent_margin), float(blend_rim), output_type
-        )
+        rim = int(latent_margin), float(blend_rim)
+        plan = cls(prior, method, guidance, canvases, copies, keeps, cropping, strength, *rim, output_type)
         if output_type == "latent":
             plan._check_latents()
         if saved is not None:
@@ -226,6 +236,25 @@ class Plan:
             return np.stack(outputs, dtype=outputs[0].dtype) if self.output_type == "np" else torch.stack(outputs)
         return outputs
 
+    def fills(self) -> list[Fills]:
+        """The fills of each image before rounding; none where an image has one result, or the results are latents."""
+        if self.copies == 1 or self.output_type == "latent":
+            return []
+        groups = [self.canvases[i : i + self.copies] for i in range(0, len(self.canvases), self.copies)]
+        return [self._fills(group, keep) for group, keep in zip(groups, self.keeps, strict=True)]
+
+    def _fills(self, group: Sequence[Canvas], keep: Float[Tensor, "1 h w"]) -> Fills:
+        picture, hole = group[0].picture, ~known(keep)[0].numpy()
+        channels = picture.channels_last.shape[2]
+        number = np.full(hole.shape, -1)  # of each pixel in the hole, in row order
+        number[hole] = np.arange(np.count_nonzero(hole))
+        values = np.empty((len(group), np.count_nonzero(hole), channels), picture.precision)
+        for into, canvas in zip(values, group, strict=True):
+            for one in canvas.fillings:
+                window = one.cutout.window
+                into[number[window.place][window.own]] = one.unrounded
+        return Fills(picture, hole, values, channels if channels == self.prior.channels else COLOURS[channels])
+
     def _bound(self, batch: Sequence[Filling]) -> Prior:
         """The prior under the conditions of a batch; in overlapping windows where the crop or its own size asks."""
         prior, multiple = self.prior, self.prior.multiple_of
@@ -254,7 +283,10 @@ class Plan:
             if self.blend_rim:
                 kept = cutout.picture.tensor(self.prior.channels)
                 filled = meet_rim(filled, kept, known(cutout.keep), self.blend_rim)
-            filling.painted = cutout.picture.compose(filled, cutout.keep)
+            hole, values = cutout.keep[0].numpy() < 1, cutout.picture.blended(filled, cutout.keep)
+            filling.painted = cutout.picture.filled(hole, values)
+            if self.copies > 1:
+                filling.unrounded = values[cutout.window.own[hole]].astype(cutout.picture.precision)
 
     def _output(self, canvas: Canvas) -> Any:
         if self.output_type != "latent":
@@ -340,6 +372,22 @@ def _cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prio
     else:
         windows = windows_around(hole, crop, size, prior.multiple_of)
     return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)]) for w in windows]
+
+
+def _warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
+    """Warn once if a hole is larger than the prior is made for."""
+    if prior.largest_hole is None:
+        return
+    limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
+    most = max((thickness(cutout.keep) * cutout.window.scale for cutout in cutouts), default=0.0)
+    if most > limit:
+        size = "covers the whole image" if math.isinf(most) else f"is {most:.0f} pixels thick"
+        warnings.warn(
+            f"The hole {size}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Use a "
+            "smaller hole, or a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
+            LargeHoleWarning,
+            stacklevel=4,  # the caller of the pipeline
+        )
 
 
 def _window_size(crop: Crop | None, prior: Prior) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.small_inputs import TWO
+from helpers.small_inputs import TWO, quiet
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 import repaint
-from repaint.errors import InputError, NoiseLevelError, NonFiniteError, PriorError, ScheduleError, StateError
+from repaint.errors import (
+    InputError,
+    LargeHoleWarning,
+    NoiseLevelError,
+    NonFiniteError,
+    PriorError,
+    ScheduleError,
+    StateError,
+)
 from repaint.pictures.images import read_images
 from repaint.pipeline import RePaintPipeline
 from repaint.sampling.corrector import Langevin
@@ -32,6 +41,7 @@ from repaint.sampling.rng import NoiseStreams
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import DDIM
 from repaint.sampling.state import SamplerState
+from repaint.testing import PixelByPixelPrior
 
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
 
@@ -915,3 +925,142 @@ def test_resume_refuses_what_the_state_decides(name: str) -> None:
     """If this fails, a seed given to `resume` is silently ignored."""
     with pytest.raises(InputError, match=rf"resume\(\) does not take {name}: the saved state decides it"):
         tiny_pipe().resume("missing", np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool), **{name: 1})
+
+
+# --- Several results of one image
+
+
+def test_mean_and_uncertainty_of_a_batch() -> None:
+    """If this fails, fills of different images are mixed, a mean changes kept pixels, or depends on its batch."""
+    pipe = quiet(PixelByPixelPrior())
+    images, white = [noise(12, 17, 3, seed=seed) for seed in (0, 1)], hole(12, 17)
+    both = pipe(images, white, schedule=TWO, num_images_per_prompt=4, generator=list(range(8)), output_type="np")
+    for i, image in enumerate(images):
+        seeds = both.seeds[4 * i : 4 * i + 4]
+        alone = pipe(image, white, schedule=TWO, num_images_per_prompt=4, generator=seeds, output_type="np")
+        singles = [pipe(image / 255, white, schedule=TWO, generator=s, output_type="np").images[0] for s in seeds]
+        mean, spread = both.mean()[i], both.uncertainty()[i]
+        assert (mean.dtype, mean.shape, spread.shape) == (image.dtype, image.shape, (12, 17))
+        assert np.array_equal(mean, alone.mean()[0])
+        assert np.array_equal(spread, alone.uncertainty()[0])
+        assert np.array_equal(mean[~white], image[~white])
+        assert (spread[~white] == 0).all()
+        assert (spread[white] > 0).all()
+        # The fills of a float64 image are not rounded; those of 8-bit images are stored in float32, 255 * 6e-8.
+        exact = 255 * np.stack(singles)
+        assert np.array_equal(mean, np.rint(exact.mean(axis=0)))
+        assert np.allclose(spread, np.sqrt(exact.var(axis=0, ddof=1).mean(axis=-1)), atol=1e-4)
+        low, high = both.interval(0.5)[i]
+        assert np.allclose([low, high], np.quantile(exact, [0.25, 0.75], axis=0), atol=1e-4)
+        assert np.array_equal(low[~white], image[~white])
+
+
+@pytest.mark.parametrize("output_type", ["pil", "np", "pt"])
+def test_a_mean_has_the_type_of_the_output(output_type: str) -> None:
+    """If this fails, a mean cannot take the place of a result."""
+    pipe, image = quiet(PixelByPixelPrior()), noise(12, 17, 3)
+    out = pipe(image, hole(12, 17), schedule=TWO, num_images_per_prompt=2, generator=0, output_type=output_type)
+    (mean,) = out.mean()
+    assert type(mean) is type(out.images[0])
+    assert np.shape(mean) == np.shape(out.images[0])
+    ((low, high),) = out.interval()
+    scale = 1 if output_type == "pt" else 255
+    assert 0 < out.uncertainty()[0].max() < scale
+    assert 0 <= low.min() <= high.max() <= scale
+
+
+def test_uncertainty_of_windows_and_of_other_sizes() -> None:
+    """If this fails, the fills of several windows land at wrong places, or images of two sizes are refused."""
+    pipe = quiet(PixelByPixelPrior(preferred_size=8))
+    white = np.zeros((40, 60), bool)
+    white[3:7, 4:8] = white[30:33, 50:58] = white[5:6, 40:42] = True
+    images = [noise(40, 60, 3), noise(12, 17, 3)]
+    masks = [Image.fromarray(white), Image.fromarray(hole(12, 17))]
+    common: dict[str, Any] = {"schedule": TWO, "num_images_per_prompt": 3, "generator": 0, "output_type": "np"}
+    out = pipe(images, masks, **common)
+    assert [spread.shape for spread in out.uncertainty()] == [(40, 60), (12, 17)]
+    results = np.stack(out.images[:3]).astype(float)
+    # Rounding moves each result by at most half a grey value, and their standard deviation by less than one.
+    exact = np.sqrt(results.var(axis=0, ddof=1).mean(axis=-1))
+    assert np.allclose(out.uncertainty()[0], exact, atol=1)
+    assert np.allclose(out.mean()[0], results.mean(axis=0), atol=1)
+    assert np.array_equal(out.mean()[0][~white], images[0][~white])
+    assert out.uncertainty()[0][white].min() > 0
+
+
+def test_a_resumed_state_has_a_mean() -> None:
+    """If this fails, the mean is lost where a run of several seeds is resumed."""
+    pipe, states = quiet(PixelByPixelPrior()), []
+    image, white = noise(12, 17, 3), hole(12, 17)
+    out = pipe(image, white, schedule=TWO, num_images_per_prompt=3, generator=5, callback_on_step_end=record(states))
+    resumed = pipe.resume(states[0], image, white, schedule=TWO)
+    assert np.array_equal(resumed.mean()[0], out.mean()[0])
+    assert np.array_equal(resumed.uncertainty()[0], out.uncertainty()[0])
+
+
+@pytest.mark.parametrize("name", ["mean", "uncertainty", "interval"])
+def test_nothing_to_average(pipe: RePaintPipeline, name: str) -> None:
+    """If this fails, the mean of one result or of latents is an IndexError, NaN, or the result itself."""
+    one = pipe(noise(12, 17, 3), hole(12, 17), schedule=TWO, generator=0)
+    with pytest.raises(InputError, match=rf"{name}\(\) needs at least 2 results .* Pass num_images_per_prompt=8."):
+        getattr(one, name)()
+    latents = pipe(
+        noise(12, 18, 3), hole(12, 18), schedule=TWO, generator=0, num_images_per_prompt=2, output_type="latent"
+    )
+    with pytest.raises(InputError, match=rf"{name}\(\) needs images, but output_type='latent' gave latents. Pass"):
+        getattr(latents, name)()
+
+
+# --- What a prior declares
+
+
+class Limited(PixelByPixelPrior):
+    """A prior for holes of at most 4 pixels, with a schedule of its own."""
+
+    largest_hole = 4
+    default_schedule = "none"
+
+
+def test_a_hole_that_is_too_large_warns_once() -> None:
+    """If this fails, a prior fills a hole that it is not made for silently, or warns for each of many images."""
+    pipe, image, white = quiet(Limited()), noise(24, 24, 3), np.zeros((24, 24), bool)
+    white[3:7, 2:20] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe(image, white, schedule=TWO, generator=0)  # 4 pixels thick
+        pipe(image, np.zeros((24, 24), bool), schedule=TWO, generator=0)
+        quiet(PixelByPixelPrior())(image, ~white, schedule=TWO, generator=0)  # no limit
+    white[10:19, 2:20] = True
+    message = (
+        r"^The hole is 9 pixels thick, but this prior is made for holes of at most 4 pixels: .* a model from the "
+        r"Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5\.$"
+    )
+    with pytest.warns(LargeHoleWarning, match=message) as caught:
+        pipe([image] * 3, white, schedule=TWO, generator=0, num_images_per_prompt=2)
+    assert len(caught) == 1
+    with pytest.warns(LargeHoleWarning, match="The hole covers the whole image, but"):
+        pipe(image, np.ones((24, 24), bool), schedule=TWO, generator=0)
+    enlarged = repaint.Crop(size=24, upscale=True)
+    small = np.zeros((64, 64), bool)
+    small[10:14, 10:14] = True  # 4 pixels, but 3 times as many for the model
+    with pytest.warns(LargeHoleWarning, match="The hole is 9 pixels thick"):
+        pipe(noise(64, 64, 3), small, schedule=TWO, generator=0, crop=enlarged)
+
+
+@pytest.mark.parametrize("limit", [0, 2.5, "4"])
+def test_a_limit_that_is_no_size(limit: Any, unchecked: None) -> None:
+    """If this fails, a prior with a wrong limit ends in a TypeError deep in the pipeline."""
+    prior = Limited()
+    prior.largest_hole = limit
+    with pytest.raises(PriorError, match=r"largest_hole=.* must be an integer of at least 1"):
+        quiet(prior)(noise(8, 8, 3), hole(8, 8), schedule=TWO, generator=0)
+
+
+def test_no_schedule_is_the_priors_own() -> None:
+    """If this fails, schedule=None ignores the default of the prior, or an empty name is taken for None."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    assert quiet(Limited())(image, white, generator=0).model_calls == 250
+    assert quiet(PixelByPixelPrior())(image, white, generator=0).model_calls == 25
+    assert quiet(Limited())(image, white, generator=0, schedule="fast").model_calls == 25
+    with pytest.raises(ScheduleError, match="preset='' must be one of"):
+        quiet(Limited())(image, white, generator=0, schedule="")

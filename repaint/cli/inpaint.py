@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,13 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import calls_bar, err, print_json, progress_bar, say, tell, together
-from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads, torch_dtype
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, torch_dtype
 from repaint.errors import InputError
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.folders import Outcome
-    from repaint.pipeline import RePaintPipeline
+    from repaint.pipeline import RePaintOutput, RePaintPipeline
     from repaint.sampling.method import Method
 
 __all__ = ["inpaint"]
@@ -37,7 +38,9 @@ def inpaint(
         ),
     ],
     prior: PriorName = "textures",
-    schedule: ScheduleName = "fast",
+    schedule: Annotated[
+        str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Text prompt, for text-conditioned priors.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Text to avoid, for text-conditioned priors.")] = None,
     class_label: Annotated[
@@ -54,6 +57,17 @@ def inpaint(
         bool, typer.Option(help="Cut windows around the holes of an image that is too large for the prior.")
     ] = True,
     seed: Seed = 0,
+    samples: Annotated[
+        int,
+        typer.Option(min=1, help="Single image: number of results. If above 1, the seed is added to each file name."),
+    ] = 1,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Write the mean of the samples to --out instead of the samples.")
+    ] = False,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP.png", help="Also write the standard deviation of the samples as a heat map."),
+    ] = None,
     branch: Annotated[
         Path | None,
         typer.Option(help="Single image: continue from this saved state with the schedule and new noise of the seed."),
@@ -81,6 +95,8 @@ def inpaint(
 
     Example: repaint inpaint photo.png mask.png --out filled.png --schedule fast
 
+    Example: repaint inpaint photo.png mask.png --out mean.png --samples 8 --mean --uncertainty map.png
+
     Example: repaint inpaint photos/ masks/ --out filled/ --batch-size 16
 
     Example: repaint inpaint photos/*.jpg mask.png --out filled/ --prior FOLDER --prompt "a cat"
@@ -88,7 +104,7 @@ def inpaint(
     from repaint.folders import is_one_file
     from repaint.sampling.method import as_method
 
-    model_type, method = torch_dtype(dtype), as_method(schedule)
+    model_type, method = torch_dtype(dtype), None if schedule is None else as_method(schedule)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
     options: dict[str, Any] = {
         "prompt": prompt,
@@ -100,13 +116,17 @@ def inpaint(
         "crop": "auto" if crop else "off",
     }
     load = _Loader(prior, model_type, device, threads, method)
+    wanted = _Wanted(samples, mean, uncertainty)
+    wanted.check(out_path, branch)
     if is_one_file(images, mask):
         if shard or overwrite:
             raise InputError(
                 f"{'--shard' if shard else '--overwrite'} needs many images, but one is given. Leave it out."
             )
-        _one(images[0], mask, out_path, load, options, seed, branch, keep_mask, as_json)
+        _one(images[0], mask, out_path, load, options, seed, wanted, branch, keep_mask, as_json)
         return
+    if samples > 1:
+        raise InputError("--samples needs a single image, but many are given. Give one image, or leave it out.")
     if branch is not None:
         raise InputError("--branch needs a single image, but many are given. Pass the image of the saved state.")
     settings = {"dtype": dtype, "seed": seed, "keep_mask": keep_mask, **options}
@@ -114,10 +134,19 @@ def inpaint(
 
 
 class _Loader:
-    """Loads the pipeline, after all other arguments were checked."""
+    """Loads the pipeline, after all other arguments were checked. A method of None is the prior's own default."""
 
-    def __init__(self, prior: str, model_type: Any, device: str, threads: str, method: Method) -> None:
-        self.prior, self.model_type, self.device, self.threads, self.method = prior, model_type, device, threads, method
+    def __init__(self, prior: str, model_type: Any, device: str, threads: str, method: Method | None) -> None:
+        self.prior, self.model_type, self.device, self.threads = prior, model_type, device, threads
+        self._method = method
+
+    @property
+    def method(self) -> Method:
+        from repaint.priors.load import default_schedule
+        from repaint.sampling.method import as_method
+
+        self._method = self._method or as_method(default_schedule(self.prior))
+        return self._method
 
     def __call__(self, device: Any = None) -> RePaintPipeline:
         from repaint.pipeline import RePaintPipeline
@@ -134,6 +163,67 @@ class _Loader:
         return pipe
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What to write of a single image: samples, or their mean, and a map of their uncertainty."""
+
+    samples: int
+    mean: bool
+    uncertainty: Path | None
+
+    def check(self, out_file: Path, branch: Path | None) -> None:
+        if self.samples == 1 and (self.mean or self.uncertainty):
+            option = "--mean" if self.mean else "--uncertainty"
+            raise InputError(f"{option} needs several samples, but --samples is 1. Add --samples 8.")
+        if self.samples > 1 and branch is not None:
+            raise InputError(f"--samples {self.samples} cannot be used with --branch: a state continues to one result.")
+        if self.uncertainty is not None:
+            from repaint.pictures.encoding import check_writable
+
+            check_writable(self.uncertainty, "RGB")
+            if self.uncertainty.absolute() == out_file.absolute():
+                raise InputError(f"--uncertainty {self.uncertainty} must be another file than --out.")
+
+    def save(self, result: RePaintOutput, out_file: Path) -> list[Path]:
+        """Write the files and return their paths, without the map."""
+        from repaint.measure.plots import heat_map
+        from repaint.pictures.images import save_image
+
+        named = [out_file.with_name(f"{out_file.stem}-{seed}{out_file.suffix}") for seed in result.seeds]
+        files, images = (named, result.images) if self.samples > 1 else ([out_file], result.images)
+        if self.mean:
+            files, images = [out_file], result.mean()
+        for file, picture in zip(files, images, strict=False):  # a branch of several samples: only the first
+            save_image(picture, file)
+        if self.uncertainty is not None:
+            save_image(heat_map(result.uncertainty()[0]), self.uncertainty)
+        return files
+
+    def report(self, result: RePaintOutput, files: list[Path]) -> dict[str, Any]:
+        """The entries of --json that a single result does not have."""
+        if self.samples == 1:
+            return {}
+        entries: dict[str, Any] = {"samples": self.samples, "mean": self.mean, "files": [str(file) for file in files]}
+        if self.uncertainty is not None:
+            fills = result.fills[0]
+            mean, largest = fills.in_hole("pil")
+            scale = {"mean": mean, "largest": largest, "white": fills.picture.white_of("pil")}
+            entries["uncertainty"] = {"out": str(self.uncertainty), **scale}
+        return entries
+
+    def text(self, result: RePaintOutput, files: list[Path], method: Method) -> str:
+        """What is printed without --json."""
+        seeds = f"seed{'' if self.samples == 1 else 's'} {result.seeds[0]}"
+        if self.samples > 1:
+            seeds += f" to {result.seeds[-1]}"
+        what = "Mean" if self.mean else "Result" if self.samples == 1 else "Results"
+        where = f"{files[0]}{'' if len(files) == 1 else f' to {files[-1]}'}"
+        line = f"{result.model_calls} model calls with schedule {method.name}, {seeds}. {what}: {where}"
+        if self.uncertainty is not None:
+            line += f". Map: {self.uncertainty}\nuncertainty: {result.fills[0].summary('pil')}"
+        return line
+
+
 def _one(
     image: Path,
     mask: Path,
@@ -141,13 +231,13 @@ def _one(
     load: _Loader,
     options: dict[str, Any],
     seed: int,
+    wanted: _Wanted,
     branch: Path | None,
     keep_mask: bool,
     as_json: bool,
 ) -> None:
     from repaint.pictures.decoding import open_image
     from repaint.pictures.encoding import check_writable
-    from repaint.pictures.images import save_image
     from repaint.plan import window_seed
     from repaint.sampling.state import SamplerState
 
@@ -162,10 +252,13 @@ def _one(
     behind = 0 if state is None else state.model_calls
     with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, behind) as step:
         if state is None:
-            result = pipe(picture, **given, generator=seed, callback_on_step_end=step)
+            several: dict[str, Any] = {"num_images_per_prompt": wanted.samples}
+            if wanted.samples > 1:
+                several["batch_size"] = "auto"  # one image fits or fails; more of them can be run in smaller batches
+            result = pipe(picture, **given, **several, generator=seed, callback_on_step_end=step)
         else:
             result = pipe.resume(state, picture, **given, callback_on_step_end=step)
-        save_image(result.images[0], out_file)
+        files = wanted.save(result, out_file)
     report = {
         "image": str(image),
         "mask": str(mask),
@@ -175,12 +268,9 @@ def _one(
         "seed": seed,
         "model_calls": result.model_calls,
         "method": method.describe(),
+        **wanted.report(result, files),
     }
-    tell(
-        report,
-        as_json,
-        f"{result.model_calls} model calls with schedule {method.name}, seed {seed}. Result: {out_file}",
-    )
+    tell(report, as_json, wanted.text(result, files, method))
 
 
 def _many(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "changes_plot",
     "check_plot",
+    "heat_map",
     "heatmaps",
     "save_plot",
     "strip",
@@ -50,6 +51,20 @@ def strip(rows: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str], sc
             tile = Image.fromarray(tiles[column]).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(tile, (left, HEADER + row * (height + GAP)))
     return sheet
+
+
+def heat_map(values: NDArray[np.floating[Any]]) -> Image.Image:
+    """Colour values by matplotlib's viridis: 0 is dark blue, the largest value is yellow.
+
+    Args:
+        values: (H, W), at least 0.
+    Returns:
+        An RGB image with one pixel per value.
+    """
+    import matplotlib as mpl
+
+    top = float(values.max()) or 1.0
+    return Image.fromarray(mpl.colormaps["viridis"](values / top, bytes=True)[..., :3])
 
 
 def heatmaps(audits: Mapping[str, Audit]) -> Figure:

@@ -36,12 +36,12 @@ from repaint.pictures.decoding import (
 )
 from repaint.pictures.encoding import write_image
 
-__all__ = ["ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
+__all__ = ["COLOURS", "ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
 
 Unit = NDArray[np.float64]
 
 # Number of channels to number of colour channels: grey, grey + alpha, RGB, RGB + alpha.
-_COLOURS = {1: 1, 2: 1, 3: 3, 4: 3}
+COLOURS = {1: 1, 2: 1, 3: 3, 4: 3}
 _TENSOR_DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, as PIL's convert("L")
 
@@ -94,9 +94,9 @@ class Picture:
         Raises:
             InputError: a colour picture for a grey prior, or another number of channels.
         """
-        unit = self._unit
+        unit = self.unit
         if unit.shape[2] != channels:
-            colours = _COLOURS.get(unit.shape[2])
+            colours = COLOURS.get(unit.shape[2])
             if colours == 3 and channels == 1:
                 raise InputError(
                     f"A {self} has 3 colour channels: the prior takes 1 and colour is not dropped silently. "
@@ -108,8 +108,7 @@ class Picture:
                     f"Arrays are (H, W, C), tensors (C, H, W): transpose or convert it."
                 )
             unit = np.repeat(unit[..., :colours], channels // colours, axis=2)
-        dtype = np.float64 if self.raw.dtype.name == "float64" else np.float32
-        return torch.from_numpy((2 * unit - 1).astype(dtype)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy((2 * unit - 1).astype(self.precision)).permute(2, 0, 1).contiguous()
 
     def compose(self, result: Float[Tensor, "c h w"], keep: Float[Tensor, "1 h w"]) -> Picture:
         """Fill the holes: use the raw pixel where keep is 1, the result where keep is 0, and a blend in between.
@@ -126,20 +125,41 @@ class Picture:
         Raises:
             NonFiniteError: NaN or infinity inside the hole.
         """
+        hole = to_numpy(keep)[0] < 1
+        return self.filled(hole, self.blended(result, keep)) if hole.any() else self
+
+    def blended(self, result: Float[Tensor, "c h w"], keep: Float[Tensor, "1 h w"]) -> Unit:
+        """Compute what `compose` fills in, before it is rounded.
+
+        Args:
+            result, keep: see `compose`.
+        Returns:
+            (n, C) in [0, 1]: the pixels with keep < 1 in row order; palette and CMYK pictures as RGB.
+        Raises:
+            NonFiniteError: NaN or infinity inside the hole.
+        """
         weight = to_numpy(keep)[0]
         hole = weight < 1
-        if not hole.any():
-            return self
         new = to_numpy(result)[:, hole].T.astype(np.float64)
         if not np.isfinite(new).all():
             raise NonFiniteError(
                 f"{np.count_nonzero(~np.isfinite(new))} of {new.size} values in the hole are NaN or infinite. "
                 f"Run the model in a wider dtype (float32, or bfloat16 instead of float16)."
             )
-        own, share = self._unit[hole], weight[hole, None].astype(np.float64)
+        own, share = self.unit[hole], weight[hole, None].astype(np.float64)
         new = _match((new.clip(-1, 1) + 1) / 2, own.shape[1])
+        blended: Unit = share * own + (1 - share) * new
+        return blended
+
+    def filled(self, hole: Bool[np.ndarray, "h w"], values: Unit) -> Picture:
+        """Replace the pixels of a hole, rounded to the dtype of the picture; all other pixels stay bit-equal.
+
+        Args:
+            hole: (H, W) True at the pixels to replace.
+            values: (n, C) in [0, 1], in row order; palette and CMYK pictures as RGB.
+        """
         raw = self.raw.copy()
-        raw[hole] = self._encode(share * own + (1 - share) * new).reshape(raw[hole].shape)
+        raw[hole] = self._encode(values).reshape(raw[hole].shape)
         return replace(self, raw=raw)
 
     def window(self, place: tuple[slice, slice]) -> Picture:
@@ -184,15 +204,34 @@ class Picture:
         )
 
     @property
-    def _unit(self) -> Unit:
-        """(H, W, C) in [0, 1], alpha included; palette and CMYK pictures as RGB."""
+    def channels_last(self) -> NDArray[Any]:
+        """(H, W, C) in [0, white], alpha included; palette and CMYK pictures as RGB."""
         if self.mode == "P":
             values: NDArray[Any] = self._palette[self.raw, :3]
         elif self.mode == "CMYK":
             values = np.asarray(self._canvas(self.raw).convert("RGB"))
         else:
             values = self.raw
-        return values.reshape(*self.size, -1).astype(np.float64) / self.white
+        return values.reshape(*self.size, -1)
+
+    @property
+    def unit(self) -> Unit:
+        """`channels_last` in [0, 1]."""
+        return self.channels_last.astype(np.float64) / self.white
+
+    @property
+    def precision(self) -> type[np.floating[Any]]:
+        """The float type that results need: float64 for float64 pixels, else float32."""
+        return np.float64 if self.raw.dtype.name == "float64" else np.float32
+
+    def white_of(self, output_type: str) -> int:
+        """The value of white in an output type; see `output`."""
+        if output_type == "pt":
+            return 1
+        if output_type == "np" or self.kind == "pil":
+            return self.white
+        grey = self.channels_last.shape[2] == 1
+        return self.white if grey and self.raw.dtype.name in ("bool", "uint16") else 255
 
     @property
     def _palette(self) -> NDArray[np.uint8]:
@@ -242,8 +281,8 @@ class Picture:
             undo = {6: 8, 8: 6}.get(self.orientation, self.orientation)
             canvas = self._canvas(self.raw)
             return canvas.transpose(TURNS[undo]) if undo in TURNS else canvas
-        channels = self._unit.shape[2]
-        if channels not in _COLOURS:
+        channels = self.unit.shape[2]
+        if channels not in COLOURS:
             raise InputError(
                 f"A {self} has {channels} channels, but PIL supports 1 to 4. Use output_type='np' or 'pt'."
             )
@@ -252,12 +291,12 @@ class Picture:
             return Image.fromarray(self.raw.reshape(self.size))
         if grey and self.raw.dtype.name == "uint16":
             return Image.fromarray(self.raw.reshape(self.size).astype("=u2"))
-        values = np.rint(self._unit * 255).astype(np.uint8)
+        values = np.rint(self.unit * 255).astype(np.uint8)
         return Image.fromarray(values[..., 0] if grey else values)
 
     def _to_tensor(self) -> Tensor:
         exact = self.kind != "pil" and self.raw.dtype.kind == "f"
-        values = self.raw.reshape(*self.size, -1) if exact else self._unit
+        values = self.raw.reshape(*self.size, -1) if exact else self.unit
         dtype = self.raw.dtype.newbyteorder("=") if exact else np.float32
         tensor = torch.from_numpy(values.astype(dtype)).permute(2, 0, 1).contiguous()
         if isinstance(self.like, Tensor):
@@ -275,7 +314,7 @@ def _match(unit: Unit, channels: int) -> Unit:
     """Convert (N, C) of the model to (N, channels) of a picture: RGB to grey by luma, alpha opaque."""
     if unit.shape[1] == channels:
         return unit
-    if unit.shape[1] == 3 and _COLOURS[channels] == 1:
+    if unit.shape[1] == 3 and COLOURS[channels] == 1:
         unit = unit @ _LUMA[:, None]
     opaque = np.ones((len(unit), channels - unit.shape[1]))
     return np.concatenate([unit, opaque], axis=1)

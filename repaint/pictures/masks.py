@@ -39,6 +39,7 @@ __all__ = [
     "invert",
     "known",
     "read_keep",
+    "thickness",
 ]
 
 MaskLike = ImageLike
@@ -243,6 +244,28 @@ def grow(keep: Float[Tensor, "*b h w"], pixels: float) -> Float[Tensor, "*b h w"
     if not (is_number(pixels) and pixels >= 0):
         raise InputError(f"pixels={shown(pixels)} must be at least 0 (to shrink a hole, invert before and after).")
     return (_distance_to(keep < 1) > pixels).to(keep)
+
+
+def thickness(keep: Float[Tensor, "1 h w"]) -> float:
+    """Compute the diameter in pixels of the largest circle inside the hole.
+
+    This is 2 d - 1 for the largest Euclidean distance d from a pixel of the hole to the nearest known pixel. The border
+    of the image is not an edge, because nothing is known beyond it.
+
+    Args:
+        keep: (1, H, W) in [0, 1]; the hole is where keep < 1.
+    Returns:
+        The diameter; 0 without a hole, infinity if no pixel is known.
+
+    >>> thickness(torch.tensor([[[1.0, 0.0, 0.0, 0.0, 1.0]]]))
+    3.0
+    """
+    hole = ~known(keep)[0]
+    rows, columns = (torch.nonzero(hole.any(dim=axis)).flatten().tolist() for axis in (1, 0))
+    if not rows:
+        return 0.0
+    inner = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
+    return 2 * float(_distance_to(~hole[inner]).max()) - 1
 
 
 def _distance_to(target: Bool[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from repaint.checks import nearest, shown
+from repaint.checks import nearest, shown, whole_number
 from repaint.errors import PriorError
 from repaint.priors.dit import DiTPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
@@ -22,9 +22,10 @@ from repaint.priors.pixel import PixelPrior
 from repaint.priors.quiet_loading import LOADING, SILENCES, PrivateRandomness, quiet
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
 from repaint.priors.text import StableDiffusionPrior
-from repaint.sampling.prior import Prior
+from repaint.sampling import presets
+from repaint.sampling.prior import Prior, PriorDefaults
 
-__all__ = ["BUNDLED", "bundled", "load", "prior_from_components", "prior_from_pipe"]
+__all__ = ["BUNDLED", "bundled", "default_schedule", "load", "prior_from_components", "prior_from_pipe"]
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 
@@ -54,19 +55,72 @@ def load(
     Raises:
         PriorError: an unknown name, an unreachable Hub, an incomplete or unsafe folder, or an unsupported model.
     """
-    if str(name) in bundled():
-        folder = BUNDLED / str(name)
-    elif Path(name).is_dir():
-        folder = Path(name)
-    elif _looks_like_hub_id(str(name)):
-        folder = _download(str(name), variant, hub)
-    else:
-        raise PriorError(
-            f"prior={str(name)!r} must be a folder, a Hub id (owner/name) or one of {', '.join(bundled())}."
-            f"{nearest(str(name), bundled())}"
-        )
+    folder = _find(name, variant, hub)
+    declared = _declared(folder)
     with LOADING, PrivateRandomness():
-        return _from_folder(folder, torch_dtype, variant)
+        prior: Any = _from_folder(folder, torch_dtype, variant)
+    for attribute, value in declared.items():
+        setattr(prior, attribute, value)
+    found: Prior = prior
+    return found
+
+
+def default_schedule(name: str | Path) -> str:
+    """Return the preset that a prior uses where the caller gives none, before its weights are loaded.
+
+    >>> default_schedule("textures")
+    'fast'
+
+    Args:
+        name: see `load`; the files of a Hub id are downloaded.
+    Raises:
+        PriorError: an unknown name, an unreachable Hub, or a wrong card.json.
+    """
+    declared: str = _declared(_find(name, None, {})).get("default_schedule", PriorDefaults.default_schedule)
+    return declared
+
+
+def _find(name: str | Path, variant: str | None, hub: Mapping[str, Any]) -> Path:
+    """Return the folder of a prior, downloaded first if it is on the Hub."""
+    if str(name) in bundled():
+        return BUNDLED / str(name)
+    if Path(name).is_dir():
+        return Path(name)
+    if _looks_like_hub_id(str(name)):
+        return _download(str(name), variant, hub)
+    raise PriorError(
+        f"prior={str(name)!r} must be a folder, a Hub id (owner/name) or one of {', '.join(bundled())}."
+        f"{nearest(str(name), bundled())}"
+    )
+
+
+def _declared(folder: Path) -> dict[str, Any]:
+    """Return the attributes of `Prior` that a folder's card.json sets. The file and each of its entries are optional.
+
+    Raises:
+        PriorError: a file that is not a JSON object, an unknown preset, or a limit that is not a size.
+    """
+    file = folder / "card.json"
+    if not file.exists():
+        return {}
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PriorError(f"{file}: cannot be read ({_one_line(error)}). Correct or remove it.") from error
+    if not isinstance(card, dict):
+        raise PriorError(f"{file} must hold a JSON object (it contains a {type(card).__name__}). Correct or remove it.")
+    declared: dict[str, Any] = {}
+    if (preset := card.get("schedule")) is not None:
+        if not isinstance(preset, str) or preset not in presets.available():  # a name only: no path to other files
+            raise PriorError(
+                f"{file}: schedule={shown(preset)} must be one of {', '.join(presets.available())}."
+                f"{nearest(preset, presets.available())}"
+            )
+        declared["default_schedule"] = preset
+    if (limit := card.get("largest_hole")) is not None:
+        hint = "thickness of a hole in pixels"
+        declared["largest_hole"] = whole_number(f"{file}: largest_hole", limit, 1, error=PriorError, hint=hint)
+    return declared
 
 
 def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior:

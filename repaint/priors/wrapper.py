@@ -83,6 +83,10 @@ class PriorWrapper:
     def default_schedule(self) -> str:
         return self.prior.default_schedule
 
+    @property
+    def largest_hole(self) -> int | None:
+        return self.prior.largest_hole
+
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
         """See `Prior.schedule`."""
         return self.prior.schedule(steps, spacing)

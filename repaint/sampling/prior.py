@@ -173,6 +173,8 @@ class Prior(Protocol):
         class_names: class number to name. Default {}.
         num_classes: number of classes that the model embeds, including a null class. Default 0: unconditional.
         default_schedule: name of the preset that is used where the caller gives none. Default "fast".
+        largest_hole: largest thickness in pixels of a hole that the model fills well; see
+            `repaint.pictures.masks.thickness`. A thicker hole is filled with a warning. Default None: no limit.
     """
 
     @property
@@ -213,6 +215,9 @@ class Prior(Protocol):
 
     @property
     def default_schedule(self) -> str: ...
+
+    @property
+    def largest_hole(self) -> int | None: ...
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
         """Return `steps` noise levels that `denoise` accepts, and the clean level 0."""
@@ -266,3 +271,4 @@ class PriorDefaults:
     class_names: Mapping[int, str] = MappingProxyType({})
     num_classes: int = 0
     default_schedule: str = "fast"
+    largest_hole: int | None = None

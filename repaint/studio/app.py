@@ -27,7 +27,7 @@ CSS = """
 .tree img { width: 64px; height: 64px; object-fit: contain; image-rendering: pixelated; }
 .tree .chosen > figure { outline: 2px solid #e4007f; outline-offset: 3px; }
 .numbers th { text-align: left; padding-right: 1rem; font-weight: normal; }
-#preview img, #slider img, #gallery img, #state-image img { image-rendering: pixelated; }
+#preview img, #slider img, #gallery img, #state-image img, #mean img, #map img { image-rendering: pixelated; }
 """
 
 
@@ -54,6 +54,7 @@ def build(does: Handlers) -> Any:
             _audit_tab(page, does)
         _wire_runs(page, does, app)
         _wire_explore(page, does)
+        _wire_spread(page, does)
     return app
 
 
@@ -98,6 +99,7 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
         interactive=False,
         buttons=[],
     )
+    _spread_panel(page)
     page.files = gr.File(
         label="Downloads: result, mask, recipe, and all in one",
         file_count="multiple",
@@ -105,6 +107,15 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
         elem_id="files",
         visible=False,
     )
+
+
+def _spread_panel(page: SimpleNamespace) -> None:
+    options: dict[str, Any] = {"format": "png", "interactive": False, "height": 420, "buttons": [], "min_width": 320}
+    with gr.Accordion("Mean and uncertainty of the images", visible=False, elem_id="spread") as page.spread:
+        page.summary = gr.Markdown(elem_id="spread-summary")
+        with gr.Row():
+            page.mean = gr.Image(label="Mean", elem_id="mean", **options)
+            page.map = gr.Image(label="Uncertainty: dark is 0, yellow is the largest value", elem_id="map", **options)
 
 
 def _picture(page: SimpleNamespace) -> None:
@@ -138,7 +149,8 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
     page.prompt = gr.Textbox(label="Prompt", visible=False, lines=1, elem_id="prompt")
     page.class_label = gr.Dropdown(label="Class", choices=[("no class", "")], value="", visible=False, elem_id="class")
     with gr.Row():
-        page.preset = gr.Dropdown(label="Schedule", choices=presets.available(), value="fast", elem_id="preset")
+        choices = [("the prior's own", ""), *((name, name) for name in presets.available())]
+        page.preset = gr.Dropdown(label="Schedule", choices=choices, value="", elem_id="preset")
         page.seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, min_width=80)
         page.seeds = gr.Number(label="Images", value=1, precision=0, minimum=1, maximum=16, min_width=80)
     with gr.Accordion("Schedule editor", open=False):
@@ -241,6 +253,7 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
         show_progress="hidden",
         api_name="watch",
     )
+    page.watching = watching
     watching.then(does.refresh, page.runs, page.runs, **quiet)
     page.gallery.select(does.pick, None, page.index, **quiet)
 
@@ -262,3 +275,11 @@ def _wire_explore(page: SimpleNamespace, does: Handlers) -> None:
     gr.on([its.change for its in asked[1:]], does.branch_cost, asked, page.branch_cost, **quiet)
     page.branch.click(does.branch, asked, [page.runs, page.remembered], **quiet)
     page.progress.change(lambda html: html, page.progress, page.branch_progress, **quiet)
+
+
+def _wire_spread(page: SimpleNamespace, does: Handlers) -> None:
+    """The panel is hidden as soon as another run is chosen, and shown when that has ended."""
+    shown = [page.spread, page.summary, page.mean, page.map]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    page.runs.change(does.spread, page.runs, shown, **quiet)
+    page.watching.then(does.spread, page.runs, shown, **quiet)

@@ -17,7 +17,8 @@ import numpy as np
 
 from repaint.errors import InputError, RepaintError
 from repaint.measure.audit import Audit, audit, audit_files
-from repaint.measure.plots import changes_plot
+from repaint.measure.plots import changes_plot, heat_map
+from repaint.pictures.fills import Fills
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.presets import JumpRule
 from repaint.sampling.rng import seeds_for
@@ -129,7 +130,7 @@ class Handlers:
     def plan(self, *values: Any) -> tuple[str, str]:
         """The picture, the prior and the schedule's settings -> (the walk, the cost)."""
         photo, prior, seeds, *settings = values
-        method, _ = _method(*settings)
+        method, _ = self._method(prior, *settings)
         pace = None
         if photo is not None:
             job = Job(photo, np.zeros(photo.size, bool), prior, method, (0,))
@@ -141,7 +142,7 @@ class Handlers:
         """Everything on the page -> (the list of runs with the new one chosen, its id for the browser to remember)."""
         photo, canvas, prior, prompt, class_label, guidance, blend_rim, seed, seeds, *settings = values
         photo = self._photo(photo)
-        method, preset = _method(*settings)
+        method, preset = self._method(prior, *settings)
         able = takes(self.runner.pipe(prior).prior)
         conditions: dict[str, Any] = {}
         if able["prompt"] or prompt:  # a prompt for a prior that takes none is refused, not forgotten
@@ -161,6 +162,10 @@ class Handlers:
             float(blend_rim or 0),
         )
         return self._listed(self.runner.submit(job))
+
+    def _method(self, prior: str, preset: str, *editor: Any) -> tuple[Method, str | None]:
+        """See `_method`; an empty preset is the prior's own default."""
+        return _method(preset or self.runner.pipe(prior).prior.default_schedule, *editor)
 
     def _listed(self, run: Run) -> tuple[Any, str]:
         return gr.update(choices=self.choices(), value=run.id), run.id
@@ -216,6 +221,16 @@ class Handlers:
                 bundle(run, index, folder, self.runner.device, self.runner.dtype)
         files = gr.update(value=sorted(str(path) for path in folder.iterdir()), visible=True)
         return (enlarged(run.job.photo.image), enlarged(result.image)), files, self.tree(run_id)
+
+    def spread(self, run_id: str | None) -> tuple[Any, ...]:
+        """A run of several results -> (the panel, what its map spans, their mean, the map of their uncertainty)."""
+        run = self._with_result(run_id, 1)
+        if run is None or not run.ended.is_set():
+            return gr.update(visible=False), "", None, None
+        fills = Fills.from_images([result.image for result in run.results], run.job.hole)
+        summary = f"{len(run.results)} images. Uncertainty: {fills.summary('pil')}."
+        mean, heat = fills.mean().output("pil"), heat_map(fills.deviation("pil"))
+        return gr.update(visible=True), summary, enlarged(mean), enlarged(heat)
 
     def pick(self, event: gr.SelectData) -> int:
         """The result that was chosen in the gallery."""

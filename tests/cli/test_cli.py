@@ -93,6 +93,59 @@ def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
     assert len({plain, *others}) == 6
 
 
+def test_several_samples(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, samples overwrite one another, or the mean and its map are not those of the library."""
+    common = ["photo.png", "mask.png", "--prior", prior, "--schedule", "two.yaml", "--seed", 3, "--samples", 4]
+    done = run("inpaint", *common, "--out", "out.png")
+    assert done.out == "2 model calls with schedule two, seeds 3 to 6. Results: out-3.png to out-6.png\n"
+    pipe = RePaintPipeline.from_pretrained(prior)
+    pipe.set_progress_bar_config(disable=True)
+    expected = pipe("photo.png", "mask.png", schedule="two.yaml", generator=3, num_images_per_prompt=4)
+    for seed, image in zip(range(3, 7), expected.images, strict=True):
+        assert np.array_equal(np.asarray(Image.open(f"out-{seed}.png")), np.asarray(image))
+    before = set(contents(folder))
+
+    done = run("inpaint", *common, "--out", "mean.png", "--mean", "--uncertainty", "map.png")
+    spread = expected.uncertainty()[0]
+    assert done.out == (
+        "2 model calls with schedule two, seeds 3 to 6. Mean: mean.png. Map: map.png\n"
+        f"uncertainty: mean {spread[WHITE].mean():.3g}, largest {spread.max():.3g} of 255 in the hole\n"
+    )
+    assert set(contents(folder)) == before | {"mean.png", "map.png"}
+    mean, heat = (np.asarray(Image.open(name)) for name in ("mean.png", "map.png"))
+    assert np.array_equal(mean, np.asarray(expected.mean()[0]))
+    assert np.array_equal(mean[~WHITE], PHOTO[~WHITE])
+    assert len(np.unique(heat[~WHITE], axis=0)) == 1
+    # The end of viridis; matplotlib's versions round differently.
+    assert np.allclose(heat[np.unravel_index(spread.argmax(), spread.shape)], [253, 231, 36], atol=1)
+
+    done = run("inpaint", *common, "--out", "mean.png", "--mean", "--uncertainty", "map.png", "--json")
+    report = json.loads(done.out)
+    assert (report["samples"], report["mean"], report["files"]) == (4, True, ["mean.png"])
+    uncertainty = report["uncertainty"]
+    assert (uncertainty["out"], uncertainty["white"]) == ("map.png", 255)
+    assert np.allclose([uncertainty["mean"], uncertainty["largest"]], [spread[WHITE].mean(), spread.max()])
+
+
+def test_no_schedule_is_the_priors_own(run: Run, folder: Path, tmp_path: Path) -> None:
+    """If this fails, the command ignores the schedule of a prior's card, or fills a folder with another one."""
+    own = tmp_path / "own"
+    tiny_folder_pipeline().save_pretrained(own)
+    common = ["mask.png", "--prior", own, "--json"]
+    for card, calls in ((None, 25), ({"schedule": "corrected"}, 99)):
+        if card is not None:
+            (own / "card.json").write_text(json.dumps(card))
+        one = json.loads(run("inpaint", "photo.png", *common, "--out", "out.png").out)
+        assert (one["model_calls"], one["method"]["model_calls"]) == (calls, calls)
+    many = json.loads(run("inpaint", "photo.png", "colours.png", *common, "--out", "many").out)
+    assert many["settings"]["method"]["name"] == "corrected"
+    assert {image["model_calls"] for image in many["images"]} == {99}
+    (own / "card.json").write_text('{"schedule": "own"}')
+    before = contents(folder)
+    done = run("inpaint", "photo.png", *common, "--out", "out.png")
+    check_refused(done, folder, before, f"{own / 'card.json'}: schedule='own' must be one of balanced, ")
+
+
 def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
     """If this fails, a margin or a blended rim is dropped on the way to the library."""
     tiny = tmp_path / "latent"
@@ -148,6 +201,11 @@ BAD = [
     ({"--seed": "-1"}, "seed=-1 must be an integer from 0 to 4294967295"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
     ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
+    ({"--samples": "0"}, "Invalid value for '--samples': "),
+    ({"--uncertainty": "map.png"}, "--uncertainty needs several samples, but --samples is 1. Add --samples 8."),
+    ({"--samples": "2", "--uncertainty": "map.txt"}, "Cannot write map.txt: the suffix must be one of .png, "),
+    ({"--samples": "2", "--uncertainty": "out.png"}, "--uncertainty out.png must be another file than --out."),
+    ({"--samples": "2", "--branch": "a.safetensors"}, "--samples 2 cannot be used with --branch: a state continues"),
     ({"--sede": "1"}, "No such option"),
     ({"--out": None}, "Missing option '--out'"),
 ]
@@ -164,6 +222,20 @@ def test_bad_input(run: Run, folder: Path, prior: Path, changes: dict[str, Any],
     """If this fails, this mistake gives a traceback, a half-written file, exit status 0, or a line of no help."""
     before = contents(folder)
     check_refused(run(*command(changes, prior)), folder, before, message)
+
+
+def test_a_mean_of_one_sample(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, --mean alone writes a single sample under the name of a mean."""
+    before = contents(folder)
+    done = run(*command({}, prior), "--mean")
+    check_refused(done, folder, before, "--mean needs several samples, but --samples is 1. Add --samples 8.")
+
+
+def test_samples_of_many_images(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, --samples is silently ignored for a folder."""
+    before = contents(folder)
+    done = run("inpaint", "photo.png", "rgba.png", "mask.png", "--out", "many", "--prior", prior, "--samples", 2)
+    check_refused(done, folder, before, "--samples needs a single image, but many are given. Give one image, or leave")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -12,7 +12,7 @@ from repaint.errors import InputError
 from repaint.lab.quality.audit_plot import audit_plot
 from repaint.lab.quality.audit_sweep import AuditRow
 from repaint.measure.audit import Audit, audit
-from repaint.measure.plots import heatmaps, save_plot
+from repaint.measure.plots import heat_map, heatmaps, save_plot
 
 HOLE = np.zeros((4, 4), dtype=bool)
 HOLE[1, 1] = True
@@ -65,3 +65,13 @@ def test_an_older_plot_survives_a_failure(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="disk full"):
         save_plot(Broken(), path)  # type: ignore[arg-type]
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("plot.png", b"old")]
+
+
+@pytest.mark.parametrize("top", [0.0, 0.25, 30.0])
+def test_a_heat_map_spans_its_values(top: float) -> None:
+    """If this fails, small values vanish in the map, large ones wrap around, or a map of zeros divides by 0."""
+    colours = np.asarray(heat_map(np.array([[0, top / 2, top]])), int)
+    assert colours.shape == (1, 3, 3)
+    # viridis begins in dark blue and ends in yellow; matplotlib's versions round differently
+    assert np.allclose(colours[0, 0], [68, 1, 84], atol=1)
+    assert np.allclose(colours[0, 2], [253, 231, 37] if top else colours[0, 0], atol=1)

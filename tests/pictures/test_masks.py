@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import ExifTags, Image
 
 from repaint.errors import InputError
-from repaint.pictures.masks import binary, feather, grow, invert, known, read_keep
+from repaint.pictures.masks import binary, feather, grow, invert, known, read_keep, thickness
 
 HARD = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
 KEEP = torch.tensor([[[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]])
@@ -252,3 +254,31 @@ def test_negative_edges(change: Callable[[torch.Tensor], torch.Tensor], message:
     """A negative radius gives a mask outside [0, 1]."""
     with pytest.raises(InputError, match=message):
         change(KEEP)
+
+
+def test_thickness_is_the_largest_circle_of_the_hole() -> None:
+    """If this fails, a scratch counts as a large hole, or a hole at the border of the image as a small one."""
+    keep = torch.ones(1, 40, 60)
+    assert thickness(keep) == 0
+    keep[:, 5, 2:50] = 0
+    assert thickness(keep) == 1
+    keep[:, 10:19, 10:50] = 0.5
+    assert thickness(keep) == 9
+    keep[:, 22:30, 10:50] = 0
+    assert thickness(keep) == 9  # 8 pixels wide: between two pixels, so it counts as 7
+    keep = torch.ones(1, 40, 60)
+    keep[:, :, 45:] = 0
+    assert thickness(keep) == 2 * 15 - 1  # the farthest pixel is 15 columns away from the known part
+    assert thickness(torch.zeros(1, 4, 4)) == math.inf
+
+
+@given(arrays(bool, (9, 11)))
+def test_thickness_against_every_pair_of_pixels(hole: Any) -> None:
+    """If this fails, the search in the box around the hole misses a nearer known pixel."""
+    inside, outside = np.argwhere(hole), np.argwhere(~hole)
+    found = thickness(torch.from_numpy(~hole)[None].float())
+    if not len(inside) or not len(outside):
+        assert found == (math.inf if len(inside) else 0)
+        return
+    far = np.sqrt(((inside[:, None] - outside[None]) ** 2).sum(-1)).min(axis=1).max()
+    assert found == pytest.approx(2 * far - 1)

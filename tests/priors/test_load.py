@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from repaint.errors import InputError, NoiseLevelError, PriorError
 from repaint.pipeline import RePaintPipeline
-from repaint.priors.load import bundled, load, prior_from_components, prior_from_pipe
+from repaint.priors.load import bundled, default_schedule, load, prior_from_components, prior_from_pipe
 from repaint.priors.networks import network_of
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.quiet_loading import quiet
@@ -262,6 +262,48 @@ def test_log_levels_survive_overlapping_loads() -> None:
     assert logging.get_verbosity() == logging.CRITICAL
     second.__exit__(None, None, None)
     assert logging.get_verbosity() == verbosity
+
+
+# --- The card
+
+
+def test_a_card_sets_schedule_and_limit(folder: Path, saved: Path) -> None:
+    """If this fails, a prior that declares its own schedule or largest hole is run with the library's."""
+    (folder / "card.json").write_text('{"about": "tiny", "schedule": "quick", "largest_hole": 24}')
+    prior = load(folder)
+    assert (prior.default_schedule, prior.largest_hole, default_schedule(folder)) == ("quick", 24, "quick")
+    (folder / "card.json").write_text('{"schedule": null, "largest_hole": null}')
+    for where in (folder, saved, "textures"):
+        prior = load(where)
+        assert (prior.default_schedule, prior.largest_hole, default_schedule(where)) == ("fast", None, "fast")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schedule": "qick"}', r": schedule='qick' must be one of balanced, .*\. Did you mean 'quick'\?"),
+        ('{"schedule": "../own.yaml"}', r": schedule='\.\./own\.yaml' must be one of balanced, "),
+        ('{"schedule": ["quick"]}', r": schedule=\['quick'\] must be one of balanced, "),
+        ('{"schedule": ""}', r": schedule='' must be one of balanced, "),
+        (
+            '{"largest_hole": 0}',
+            r": largest_hole=0 must be an integer of at least 1 \(thickness of a hole in pixels\)\.",
+        ),
+        ('{"largest_hole": 24.5}', r": largest_hole=24\.5 must be an integer of at least 1"),
+        ('{"largest_hole": true}', r": largest_hole=True must be an integer of at least 1"),
+        ('{"largest_hole": "24"}', r": largest_hole='24' must be an integer of at least 1"),
+        ("[]", r" must hold a JSON object \(it contains a list\)\. Correct or remove it\."),
+        ("{", r": cannot be read \(.*\)\. Correct or remove it\."),
+        ("[" * 100_000, r": cannot be read \(.*\)\. Correct or remove it\."),
+    ],
+)
+def test_a_wrong_card(folder: Path, text: str, message: str) -> None:
+    """If this fails, a wrong card gives a traceback, is ignored, names no file, or reads a schedule from anywhere."""
+    (folder / "own.yaml").write_text("steps: 2\n")
+    (folder / "card.json").write_text(text)
+    for read in (load, default_schedule):
+        with pytest.raises(PriorError, match=rf"^{re.escape(str(folder / 'card.json'))}{message}"):
+            read(folder)
 
 
 # --- What does not

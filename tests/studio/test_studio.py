@@ -492,6 +492,38 @@ def test_a_page_from_start_to_audit(does: Handlers, runner: Runner) -> None:
     assert does.refresh("gone")["value"] is None
 
 
+def test_mean_and_uncertainty_of_several_images(does: Handlers, runner: Runner) -> None:
+    """If this fails, the panel shows the mean of other images, stays after its run, or appears for a single image."""
+    several = finished(runner, job(seeds=(3, 4, 5)))
+    panel, summary, mean, heat = does.spread(several.id)
+    images = np.stack([np.asarray(result.image) for result in several.results]).astype(float)
+    spread = np.sqrt(images.var(axis=0, ddof=1).mean(axis=-1))
+    assert panel["visible"]
+    assert summary == (
+        f"3 images. Uncertainty: mean {spread[HOLE].mean():.3g}, largest {spread.max():.3g} of 255 in the hole."
+    )
+    times = mean.width // 12
+    assert np.array_equal(np.asarray(mean)[::times, ::times], np.rint(images.mean(axis=0)))
+    assert heat.size == mean.size
+    for other in (finished(runner, job()).id, None, "gone"):
+        hidden, *rest = does.spread(other)
+        assert (hidden["visible"], rest) == (False, ["", None, None])
+
+
+def test_no_schedule_is_the_priors_own(does: Handlers, runner: Runner, tmp_path: Path) -> None:
+    """If this fails, the page ignores the default of a prior, or a recipe does not name the schedule that was used."""
+    runner.pipe("tiny").prior.default_schedule = "corrected"  # type: ignore[misc]
+    its, plain = photo(), ("", False, 6, 2, 2, None, 0)
+    assert "99 model calls" in does.plan(its, "tiny", 1, *plain)[1]
+    assert "25 model calls" in does.plan(its, "classes", 1, *plain)[1]
+    _, run_id = does.start(its, canvas(its), "tiny", "", "", 0, 0, 5, 1, *plain)
+    asked = runner.find(run_id)
+    assert (asked.job.preset, asked.job.model_calls) == ("corrected", 99)
+    assert asked.ended.wait(LONG)
+    command = json.loads(bundle(asked, 0, tmp_path)["recipe"].read_text())["command"]
+    assert "--schedule=corrected" in command
+
+
 def test_a_page_that_looks_elsewhere_stops_looking(gated: tuple[Runner, Gated]) -> None:
     """If this fails, two runs write into one page in turn."""
     runner, prior = gated

@@ -155,6 +155,23 @@ def test_paint_run_cancel_run_branch_download(page: Page) -> None:
     expect(page.locator("#audit-numbers")).to_contain_text("No kept pixel changed.", timeout=PATIENCE)
 
 
+def test_mean_and_uncertainty_of_several_images(page: Page) -> None:
+    """If this fails, the panel of several images never opens, or stays for a run of one image."""
+    take(page)
+    draw(page)
+    page.get_by_label("Images", exact=True).fill("3")
+    page.get_by_label("Seed", exact=True).click()
+    run(page, "fast", "done")
+    expect(page.locator("#spread-summary")).to_contain_text("3 images. Uncertainty: mean", timeout=PATIENCE)
+    for name in ("#mean img", "#map img"):
+        expect(page.locator(name)).to_be_visible(timeout=PATIENCE)
+    photographed(page, "studio-uncertainty.png")
+    page.get_by_label("Images", exact=True).fill("1")
+    page.get_by_label("Seed", exact=True).click()
+    run(page, "fast", "done")
+    expect(page.get_by_text("Mean and uncertainty of the images")).to_be_hidden(timeout=PATIENCE)
+
+
 def test_a_page_loaded_again_finds_its_run(page: Page) -> None:
     """If this fails, a reload in the middle of a run loses it."""
     take(page)
