@@ -101,10 +101,10 @@ def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
         Path("again", name).unlink()
     Path("again", "p4.png").write_bytes(whole["p4.png"][:90])
     status, told, _ = call("photos", "masks", "--out", "again")
-    assert (status, told) == (0, "3 filled, 5 there before. Results: again\n")
+    assert (status, told) == (0, "3 filled, 5 already filled. Results: again\n")
     assert results("again") == whole
     status, told, _ = call("photos", "masks", "--out", "again")
-    assert told == "8 there before. Results: again\n"
+    assert told == "8 already filled. Results: again\n"
     call("photos/p[0-4].png", "masks", "--out", "pattern")  # all those of one size: the same batches
     call(*(f"photos/p{i}.png" for i in range(5)), "masks", "--out", "listed")
     assert results("pattern") == results("listed")
@@ -132,7 +132,7 @@ def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
     assert "photos/p2.png: Cannot " in wrong
     assert "photos/p6.png: Cannot open masks/p6.png: " in wrong
     Path("photos/p2.png").write_bytes(whole)
-    assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 there before, 1 failed. Results: out\n")
+    assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 already filled, 1 failed. Results: out\n")
 
 
 def test_other_settings_never_mix(folder: Path, call: Call) -> None:
@@ -150,7 +150,7 @@ def test_other_settings_never_mix(folder: Path, call: Call) -> None:
         assert f"repaint: out was made with other settings: {message}" in wrong
         assert "or --overwrite to delete its results." in wrong
         assert results("out") == before
-    assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 there before. Results: out\n"
+    assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 already filled. Results: out\n"
     assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
     call("photos", "masks", "--out", "fresh", "--seed", 1)
     assert results("out") == results("fresh")
@@ -162,7 +162,7 @@ def test_a_result_of_another_mask_is_not_taken_for_done(folder: Path, call: Call
     before = results("out")
     Image.fromarray(np.eye(12, 14, dtype=bool)).save("masks/p1.png")
     status, told, wrong = call("photos", "masks", "--out", "out")
-    assert (status, told) == (2, "7 there before, 1 failed. Results: out\n")
+    assert (status, told) == (2, "7 already filled, 1 failed. Results: out\n")
     assert "photos/p1.png: out/p1.png: its kept pixels differ from this image and mask. Remove it" in wrong
     assert results("out") == before
 
@@ -286,7 +286,7 @@ def test_batches_are_of_one_size_and_do_not_depend_on_the_process(folder: Path) 
 
 
 def test_progress_ends_at_the_total(folder: Path) -> None:
-    """If this fails, the bar stops short of its end or runs beyond it, where files fail or are there before."""
+    """If this fails, the bar stops short of its end or runs beyond it, if files fail or are already filled."""
     Path("photos/p2.png").write_bytes(b"")
     todo, method, out = (
         batches(tasks([Path("photos")], Path("masks"), Path("out"), 0), 3),

@@ -476,7 +476,7 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
 
 
 def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
-    """The bench runs on the bundled samples alone, or its files are not those that were asked for."""
+    """If this fails, the bench ignores --images, writes wrong files, or leaves table cells empty."""
     for name in ("images", "masks"):
         (folder / name).mkdir()
     photo = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -484,9 +484,9 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     hole[8:24, 6:22] = True
     Image.fromarray(photo).save("images/a.png")
     Image.fromarray(~hole).save("masks/a.png")
-    asked = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
-    asked += ["--schedule", "two.yaml", "--seeds", 2]
-    result = run(*asked, "--report", "report.csv", "--sheet", "sheet.png", "--json")
+    arguments = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
+    arguments += ["--schedule", "two.yaml", "--seeds", 2]
+    result = run(*arguments, "--report", "report.csv", "--sheet", "sheet.png", "--json")
     assert result.status == 0
     summary = json.loads(result.out)
     assert list(summary) == ["real (floor)", "biharmonic", "two"]
@@ -497,16 +497,19 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
         ("--report", "report.xls"): "the suffix of a report must be one of .csv, .json, .md",
         ("--masks", "nowhere"): "nowhere: no such folder",
     }.items():
-        result = run(*asked, *wrong)
+        result = run(*arguments, *wrong)
         assert (result.status, message in " ".join(result.err.split())) == (2, True)
+    text = " ".join(run(*arguments).out.split())
+    assert text.count("n/a") >= 3 + 2  # PSNR of the truth, diversity of the truth and of the baseline; their reasons
+    assert "psnr n/a: It is infinite for the true content. diversity n/a: It needs several results per hole" in text
     result = run("bench", "--prior", prior, "--schedule", "two.yaml")
     assert "has no test images. Give a folder with --images" in " ".join(result.err.split())
 
 
 def test_bench_prompts(run: Run, folder: Path) -> None:
-    """The study that the README quotes does not run, or its JSON does not say what was compared."""
+    """If this fails, the study does not run, or its JSON does not name the compared prompts."""
     tiny_sd(folder / "tokens").save_pretrained("sd")
-    asked = [
+    arguments = [
         "bench",
         "prompts",
         "--prior",
@@ -520,12 +523,13 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
         "--hole",
         "box",
     ]
-    report = json.loads(run(*asked, "--json").out)
+    report = json.loads(run(*arguments, "--json").out)
     assert [row["prompt"] for row in report["means"]] == ["right", "empty", "wrong"]
     assert {(row["hole"], row["schedule"], row["model_calls"]) for row in report["means"]} == {("box", "two", 2)}
     assert [row["difference"] for row in report["differences"]] == ["right - empty", "right - wrong"]
-    table = run(*asked).out
+    table = run(*arguments).out
     assert "right - wrong" in table
+    assert "diversity n/a: It needs several results per hole" in " ".join(table.split())
     for wrong, message in {
         ("--part", "test"): "--part test must be one of train, held_out.",
         ("--hole", "mouht"): "--hole mouht must be one of mouth, half, box. Did you mean 'mouth'?",
@@ -533,6 +537,6 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
         ("--glyphs", 141): "count=141 must be an integer from 1 to 140",
         ("--dtype", "float8"): "--dtype float8 must be one of float32, bfloat16, float16.",
     }.items():
-        result = run(*asked, *wrong)
+        result = run(*arguments, *wrong)
         assert result.status == 2
         assert message in " ".join(result.err.split())

@@ -70,7 +70,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     found = state_of(told)
     assert status == 1
     assert found["packages torch"]["state"] == "broken"
-    assert found["packages torch"]["found"].endswith(", and >=99 is supported")
+    assert found["packages torch"]["found"].endswith(", but >=99 is required")
     assert found["packages torch"]["cure"] == "pip install 'torch>=99'"
     assert found["packages no-such-package"]["state"] == "broken"
     assert (found["extras no-such-extra"]["state"], found["packages lpips"]["state"]) == ("missing", "ok")
