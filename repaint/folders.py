@@ -1,6 +1,6 @@
 """Inpainting many images into a folder of results: batched, shared between processes, and resumable.
 
-The folder holds `repaint.json`, the settings of all results in it; other settings are refused. Each result is written
+The folder holds `repaint.json`, the settings of all results in it; other settings are rejected. Each result is written
 atomically, and a later call reads it to check that it is complete. After an interruption, repeat the same command.
 """
 
@@ -112,8 +112,7 @@ def is_one_file(images: Sequence[Path], mask: Path) -> bool:
 def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int) -> list[Task]:
     """List the tasks, sorted by name.
 
-    The seed of a result depends on `seed` and the name of its image alone, so neither the other images nor the number
-    of processes changes it.
+    The seed of a result depends only on `seed` and the name of its image, not on the other images or processes.
 
     Args:
         images: a folder, or files and patterns such as "photos/*.jpg". Names without suffix must differ.
@@ -136,8 +135,8 @@ def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int) -> list[Tas
 def batches(todo: Sequence[Task], batch: int) -> list[list[Task]]:
     """Group tasks into batches of at most `batch` images of one size.
 
-    The grouping depends on all tasks together, so a result is computed in the same batch whichever process computes
-    it. A `batch` of 1 opens no file.
+    The grouping depends only on the tasks, so that a result is computed in the same batch in every process. A `batch`
+    of 1 opens no file.
     """
     if batch == 1:
         return [[task] for task in todo]
@@ -168,7 +167,7 @@ def share_of(batches: Sequence[T], part: str | None, process: int, processes: in
 
 
 def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Refuse a folder whose results have other settings, or that holds other files.
+    """Check that a folder is new, or holds results of the same settings.
 
     Args:
         out: the folder; it may be missing, but its parent must exist.
@@ -182,11 +181,11 @@ def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = 
     if not out.parent.is_dir():
         raise InputError(f"Cannot write {out}: no folder {out.parent}. Create it first.")
     if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
-        raise InputError(f"Cannot write {out}: many images need a folder for their results, not a file. Give a folder.")
+        raise InputError(f"Cannot write {out}: many images need a folder for their results, not a file. Pass a folder.")
     found = _read_settings(out)
     if found is None:
         if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise InputError(f"{out}: the folder is not empty and has no {SETTINGS}. Give a new folder.")
+            raise InputError(f"{out}: the folder is not empty and has no {SETTINGS}. Pass a new folder.")
         return
     differ = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
     if not differ or overwrite:
@@ -195,13 +194,13 @@ def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = 
         version = found.get("repaint")
         writer = f"version {shown(version)}" if isinstance(version, str) else "an unknown version"
         raise InputError(
-            f"{out} was made by {writer} of repaint, and this is {shown(settings.get('repaint'))}. "
-            "Give another --out, or --overwrite to delete its results."
+            f"{out} was made by {writer} of repaint, but this is {shown(settings.get('repaint'))}. "
+            "Pass another --out, or --overwrite to delete its results."
         )
-    changes = (f"{name} was {shown(found.get(name))} and is {shown(settings.get(name))}" for name in differ[:3])
+    changes = (f"{name} was {shown(found.get(name))} and is now {shown(settings.get(name))}" for name in differ[:3])
     raise InputError(
         f"{out} was made with other settings: {'; '.join(changes)}. "
-        "Give another --out, or --overwrite to delete its results."
+        "Pass another --out, or --overwrite to delete its results."
     )
 
 
@@ -220,7 +219,7 @@ def write_settings(out: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:
-    """Refuse options that the prior does not accept, before any work is done.
+    """Check that the prior supports the options, before any work is done.
 
     Raises:
         RepaintError: see `RePaintPipeline.__call__`.
@@ -273,19 +272,19 @@ def run(
     def fill(piece: Sequence[_Opened]) -> list[Outcome]:
         started = time.perf_counter()
         result = pipe(
-            [each.image for each in piece],
-            keep_mask=[each.keep for each in piece],
-            generator=[each.task.seed for each in piece],
+            [item.image for item in piece],
+            keep_mask=[item.keep for item in piece],
+            generator=[item.task.seed for item in piece],
             schedule=method,
             callback_on_step_end=step,
             **options,
         )
-        for each, image in zip(piece, result.images, strict=True):
-            if not each.found:
-                save_image(image, each.out)
+        for item, image in zip(piece, result.images, strict=True):
+            if not item.found:
+                save_image(image, item.out)
         seconds = round((time.perf_counter() - started) / len(piece), 6)
         filled = {"status": "filled", "model_calls": result.model_calls, "seconds": seconds}
-        return [_outcome(each.task, out=each.out, **({"status": "found"} if each.found else filled)) for each in piece]
+        return [_outcome(item.task, out=item.out, **({"status": "found"} if item.found else filled)) for item in piece]
 
     for batch in mine:
         opened: list[_Opened] = []
@@ -295,8 +294,8 @@ def run(
             except InputError as error:
                 yield _outcome(task, status="failed", reason=_line(error))
         ended += len(batch) - len(opened)
-        if all(each.found for each in opened):
-            yield from (_outcome(each.task, out=each.out, status="found") for each in opened)
+        if all(item.found for item in opened):
+            yield from (_outcome(item.task, out=item.out, status="found") for item in opened)
             ended += len(opened)
         else:
             for piece, done in halving.results(opened, fill):
@@ -336,7 +335,9 @@ def _is_result(out: Path, picture: Picture, keep: Any) -> bool:
         return False
     kept = known(keep)[0].numpy()
     if found.raw.shape != picture.raw.shape or not np.array_equal(found.raw[kept], picture.raw[kept]):
-        raise InputError(f"{out}: its kept pixels differ from this image and mask. Remove it to fill the image again.")
+        raise InputError(
+            f"{out}: the kept pixels differ from this image and mask. Remove the file to fill the image again."
+        )
     return True
 
 
@@ -347,7 +348,7 @@ def _pictures(images: Sequence[Path]) -> dict[str, Path]:
     found: dict[Path, None] = {}
     for path in images:
         if path.is_dir():
-            raise InputError(f"{path}: a folder cannot be combined with other images. Give one folder, or files.")
+            raise InputError(f"{path}: a folder cannot be combined with other images. Pass one folder, or files.")
         found |= dict.fromkeys(_matches(path) or [path])
     return unique_stems(list(found))
 
@@ -378,7 +379,7 @@ def _read_settings(out: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Give a new folder.") from error
+        raise InputError(f"Cannot read {path}: {error}. Pass a new folder.") from error
     if not isinstance(found, dict):
-        raise InputError(f"{path}: not a repaint settings file. Give a new folder.")
+        raise InputError(f"{path}: not a repaint settings file. Pass a new folder.")
     return found

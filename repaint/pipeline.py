@@ -1,4 +1,4 @@
-"""Image + mask + prior + schedule -> result. What most people import."""
+"""The pipeline: image + mask + prior + method -> result."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ SAME_BATCH = "A state keeps its batch: resume it with more memory, torch_dtype=t
 
 @dataclass(frozen=True)
 class RePaintOutput:
-    """What a pipeline call returns.
+    """The result of a pipeline call.
 
     Attributes:
         images: one result per image and repetition, in the order of the input. "pil": a list. "np", "pt": an array or
-            tensor with a batch axis where all have one size, else a list. "latent": the sampler's own x, a list.
+            tensor with a batch axis if all sizes agree, else a list. "latent": a list of latents.
         model_calls: denoiser calls of each image with a hole; of a cropped image, of each of its windows.
-        seeds: the seed of each result; `generator=seeds[i]` with image i alone makes it again.
+        seeds: the seed of each result; `generator=seeds[i]` with image i alone reproduces it.
         output_type: "pil", "np", "pt" or "latent".
-        fills: the fills of each input image before they are rounded, where it has several results that are no latents.
+        fills: the unrounded fills of each input image; empty with one result per image, and for latents.
     """
 
     images: Any
@@ -118,7 +118,7 @@ class RePaintOutput:
         return self.fills
 
     def _repr_png_(self) -> bytes | None:
-        """The first eight images in a row, for notebooks; None where they are not PIL images."""
+        """The first eight images in a row, for notebooks; None if they are not PIL images."""
         if not isinstance(self.images, list) or not all(isinstance(image, Image) for image in self.images):
             return None
         file = io.BytesIO()
@@ -160,12 +160,12 @@ class RePaintPipeline(Placed):
 
     @classmethod
     def from_pipe(cls, pipe: Any, class_names: Mapping[int, str] | None = None) -> RePaintPipeline:
-        """Wrap a live diffusers pipeline: its components are shared, not copied.
+        """Wrap a diffusers pipeline. Its components are shared, not copied.
 
         Args:
             pipe: the pipeline.
-            class_names: class number to name, for class-conditional models; None takes the pipeline's `id2label`. A
-                model with one class more than names has a null class, which most pipelines forget when they load.
+            class_names: class number to name, for class-conditional models; None: the `id2label` of the pipeline. A
+                model with one more class than names has a null class.
         Raises:
             PriorError: a pipeline without a supported model or without a scheduler.
         """
@@ -211,34 +211,34 @@ class RePaintPipeline(Placed):
                 of these. Floats are in [0, 1]. Sizes may differ.
             mask_image: white (1) is repainted. One mask for all images, or one for each. Grey is a soft edge: such
                 pixels are repainted, then blended with the input.
-            keep_mask: the other polarity, white (1) is kept. Give one of the two masks.
-            schedule: a preset's name, a YAML file, a JumpSchedule or a Method; None is the prior's default preset.
+            keep_mask: a mask of the opposite polarity, white (1) is kept. Pass exactly one of the two.
+            schedule: preset name, YAML file, JumpSchedule or Method; None: the default preset of the prior.
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels.
-            latent_margin: for latent priors, how many latent cells around the hole are painted too. Cells next to the
-                hole are encoded together with part of its smooth fill. Kept pixels stay kept. 0 is usually best: a
-                slightly wrong cell helps the model more than none.
-            blend_rim: width in pixels of the band inside the hole that is blended into the kept pixels. An autoencoder
-                changes kept pixels a little, which shows as a seam where the hole begins; 2 is a good width. It changes
-                nothing for pixel-space priors. See `repaint.pictures.rim.meet_rim`.
-            crop: "auto" fills windows around the holes of an image that is larger than the prior was trained for, and
-                stitches them in; a `Crop` sets their size; None or "off" gives the prior whole images. The first window
-                uses the result's seed, the others use seeds derived from it and their number.
+            latent_margin: for latent priors, number of latent cells around the hole that are repainted too, because
+                they encode part of the smooth fill. Kept pixels stay bit-equal. 0 is usually best: a slightly wrong
+                cell helps the model more than none.
+            blend_rim: width in pixels of the rim of the hole that is blended into the kept pixels. It reduces the seam
+                of autoencoders, which change kept pixels a little; 2 is a good width. It changes nothing for
+                pixel-space priors. See `repaint.pictures.rim.meet_rim`.
+            crop: "auto" fills windows around the holes of an image larger than the training size of the prior; a `Crop`
+                sets their size; None or "off" passes whole images to the prior. The first window uses the seed of the
+                result, and each other one a seed derived from it.
             output_type: "pil", "np", "pt" or "latent"; a cropped image has no latents.
             num_images_per_prompt: results per image. With several, see `RePaintOutput.mean` and `uncertainty`.
             generator: an int, a `torch.Generator`, or one of these per result. See `repaint.sampling.rng.seeds_for`.
-            batch_size: how many images of one size, or windows, run at once. None is all; "auto" halves the batch where
-                memory runs out, and computes it again. Noise belongs to the image, so results differ by the rounding of
-                another batch alone.
+            batch_size: maximum number of images of one size, or windows, in a batch; None: all; "auto": halve the batch
+                and compute it again when memory runs out. The noise of an image does not depend on its batch, so that
+                results differ only by rounding.
             callback_on_step_end: called after each move with (pipeline, moves made, level, {"state": SamplerState}).
-                It may return a dict with another "state" to continue from. A state belongs to a batch and can be saved,
-                see `resume`. Batches run one after the other, each from its first move; again where memory ran out.
-            **conditions: what the prior is asked to draw, see `repaint.sampling.prior.Conditions`: prompt,
+                It may return a dict with another "state" to continue from. A state contains a whole batch and can be
+                saved; see `resume`. Batches run one after the other, and start again if memory ran out.
+            **conditions: conditions of the prior, see `repaint.sampling.prior.Conditions`: prompt,
                 negative_prompt, prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds,
                 negative_pooled_prompt_embeds, class_labels, guidance_scale, guidance_rescale, guidance_interval.
         Raises:
-            RepaintError: every misuse, with one clear line; see `repaint.errors`.
+            RepaintError: invalid arguments, in one line; see `repaint.errors`.
         Warns:
             LargeHoleWarning: a hole is thicker than the prior's `largest_hole`; once per call.
         """
@@ -280,23 +280,23 @@ class RePaintPipeline(Placed):
         callback_on_step_end: StepCallback | None = None,
         **options: Any,
     ) -> RePaintOutput:
-        """Continue from a saved state, to the bit; or from a branch of it, with other seeds and another walk.
+        """Continue from a saved state, bit-equal, or from a branch of it, with other seeds and another walk.
 
-        Give the image, mask, crop, conditions, method, strength and margin of the run that saved the state. For a
-        branch (`state.branch(seeds)`), the schedule must begin at its level: `JumpSchedule.capped(level)` makes one.
+        Pass the image, mask, crop, conditions, method, strength and margin of the run that saved the state. For a
+        branch (`state.branch(seeds)`), the schedule must start at its level; see `JumpSchedule.capped(level)`.
 
         Args:
             state: a `SamplerState`, or the path of a saved one.
             image, mask_image, callback_on_step_end: see `__call__`.
             **options: the other arguments of `__call__`, except num_images_per_prompt, generator and batch_size, which
-                the state decides.
+                the state sets.
         Raises:
             StateError: a damaged state, another walk, or another image.
             OutOfMemory: the batch of the state does not fit; the state is unchanged.
         """
         for name in ("num_images_per_prompt", "generator", "batch_size"):
             if name in options:
-                raise InputError(f"resume() does not take {name}: the saved state decides it. Leave it out.")
+                raise InputError(f"{name} must be left out: the saved state sets it.")
         saved = state if isinstance(state, SamplerState) else SamplerState.load(state)
         plan = Plan.of(self.prior, image, mask_image, saved=saved, **options)
         calls = 0
@@ -312,7 +312,7 @@ class RePaintPipeline(Placed):
     def _paint(
         self, plan: Plan, batch: Sequence[Filling], state: SamplerState | None, callback: StepCallback | None
     ) -> SamplerState:
-        """Paint a batch with a progress bar; returns the last state."""
+        """Paint a batch with a progress bar, and return the last state."""
         from tqdm.auto import tqdm
 
         position, calls = (0, 0) if state is None else (state.position, state.model_calls)
@@ -338,7 +338,7 @@ def _output(plan: Plan, calls: int) -> RePaintOutput:
 
 
 def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:
-    """Load a prior and fill the hole, in one line. For more than one call keep a `RePaintPipeline`.
+    """Load a prior and fill the hole. For several calls, create a `RePaintPipeline` once.
 
     Args:
         image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted.

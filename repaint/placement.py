@@ -1,4 +1,4 @@
-"""Where a model lives and how much memory it takes: devices, types, offloading, and the size of batches."""
+"""Devices, types, offloading, compiling, and the size of batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ P = TypeVar("P", bound="Placed")
 
 
 class Placed:
-    """The methods of a pipeline that move its model, compile it, and save memory with diffusers' options."""
+    """The methods of a pipeline that move its model, compile it, and save memory with options of diffusers."""
 
     prior: Prior
 
@@ -113,10 +113,10 @@ class Placed:
 
 
 def check_batch_size(batch_size: BatchSize) -> None:
-    """Refuse an invalid batch size.
+    """Check a batch size.
 
     Raises:
-        InputError: not an integer from 1, "auto" or None.
+        InputError: anything but a positive integer, "auto" or None.
     """
     named = batch_size is None or (isinstance(batch_size, str) and batch_size == "auto")
     if not named and not (is_integer(batch_size) and batch_size >= 1):  # type: ignore[operator]
@@ -131,10 +131,10 @@ class Halving:
     """Compute items in batches, and halve a batch that fails.
 
     Attributes:
-        most: how many items are computed at once; None is all. Lowered for good where memory was too small.
-        on: which of the library's errors halve a batch. `RepaintError` separates a bad item from the others of its
-            batch; `OutOfMemory` halves for memory alone.
-        say: called with one line when memory was too small.
+        most: maximum size of a batch; None: all items. It stays lowered after memory ran out.
+        on: class of errors that halve a batch. `RepaintError` separates a bad item from its batch; `OutOfMemory` only
+            reduces memory.
+        say: called with a message when memory runs out.
     """
 
     most: int | None = None
@@ -144,14 +144,14 @@ class Halving:
     def results(
         self, items: Sequence[T], compute: Callable[[Sequence[T]], R]
     ) -> Iterator[tuple[Sequence[T], R | RepaintError]]:
-        """The pieces that the items were computed in, in order, each with its result.
+        """Compute items in pieces, in order.
 
         Args:
-            items: what to compute.
-            compute: called with one piece; it must leave nothing behind where it fails, since parts of that piece are
-                computed again.
+            items: to compute.
+            compute: called with one piece. It must have no effect if it fails, because parts of the piece are computed
+                again.
         Yields:
-            (piece, result), or (a piece that cannot be halved, the error that it raised).
+            (piece, result), or (piece that cannot be halved, its error).
         """
         waiting = _pieces(items, self.most)
         while waiting:
@@ -159,7 +159,7 @@ class Halving:
             try:
                 done: R | RepaintError = _explained(compute, piece)
             except RepaintError as error:
-                # Without its frames, which would keep the tensors that filled the memory.
+                # Its frames would keep the tensors of the failed attempt in memory.
                 done = error.with_traceback(None)
             if not isinstance(done, RepaintError) or len(piece) == 1 or not isinstance(done, self.on):
                 yield piece, done
@@ -176,14 +176,13 @@ class Halving:
 def in_batches(
     items: Sequence[T], batch_size: BatchSize, work: Callable[[Sequence[T]], None], *, cure: str | None = None
 ) -> None:
-    """Do the work on batches of the items, in order.
+    """Do work on items in batches, in order.
 
     Args:
-        items: what the work is done on.
-        batch_size: None does all at once, an integer so many at a time; "auto" begins with all and halves where memory
-            runs out.
-        work: called with one batch; it must leave nothing behind where it fails.
-        cure: what an `OutOfMemory` advises; None advises a smaller batch, where there is one, and other savings.
+        items: to work on.
+        batch_size: maximum size of a batch; None: all items; "auto": all items, halved when memory runs out.
+        work: called with one batch. It must have no effect if it fails.
+        cure: the advice in an `OutOfMemory`; None: a smaller batch, if possible, and other savings.
     Raises:
         OutOfMemory: memory ran out and no smaller batch is allowed or possible.
     """
@@ -198,7 +197,7 @@ def in_batches(
 
 
 class _Never(RepaintError):
-    """Raised by nothing: a `Halving` on it never halves."""
+    """Never raised: a `Halving` on it never halves."""
 
 
 def _pieces(items: Sequence[T], most: int | None) -> list[Sequence[T]]:
@@ -207,33 +206,33 @@ def _pieces(items: Sequence[T], most: int | None) -> list[Sequence[T]]:
 
 
 def _explained(compute: Callable[[Sequence[T]], R], piece: Sequence[T]) -> R:
-    """The result, with PyTorch's bare errors of memory and precision as the library's own.
+    """Compute a piece, and convert memory and precision errors of PyTorch to those of this library.
 
     Raises:
         OutOfMemory: memory ran out.
-        PriorError: an operator that this device lacks in float16.
+        PriorError: the device lacks an operator in float16.
     """
     try:
         return compute(piece)
     except RepaintError:
         raise
     except (RuntimeError, MemoryError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        text = (str(error) or type(error).__name__).splitlines()[0]
         if _out_of_memory(error):
-            told = OutOfMemory(f"Out of memory with a batch of {len(piece)} ({said[:120]}).")
+            raised = OutOfMemory(f"Out of memory with a batch of {len(piece)} ({text[:120]}).")
         elif "not implemented for 'Half'" in str(error):
             raise PriorError(
-                f"This device cannot compute in float16 ({said}). Load the prior with torch_dtype=torch.bfloat16 or "
+                f"This device cannot compute in float16 ({text}). Load the prior with torch_dtype=torch.bfloat16 or "
                 "torch.float32."
             ) from error
         else:
             raise
-    # Raised outside of `except`: a cause would keep the frames, and they the tensors that filled the memory.
-    raise told
+    # Raised outside `except`, because the frames of a cause would keep the tensors of the attempt in memory.
+    raise raised
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """PyTorch's own class for accelerators, Python's, accelerate's list of what the others say, and Apple's words."""
+    """Whether an error means that memory ran out: by class, by the list of accelerate, or by the message of MPS."""
     from accelerate.utils.memory import should_reduce_batch_size
 
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "MPS backend out of memory" in str(error):

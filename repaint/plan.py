@@ -1,4 +1,4 @@
-"""What one call does: from what a caller gives to the batches that a sampler runs, and back to images.
+"""Plans one call: from the arguments to the batches that a sampler runs, and back to images.
 
 An image is cut into windows, or taken whole. Windows of one size share a batch, and each has its own seed and
 conditions, so no result depends on the batch that it is computed in.
@@ -54,7 +54,7 @@ class Cutout:
 
     Attributes:
         window: where it is.
-        picture, keep: that part of the picture and of its mask.
+        picture, keep: the picture and its mask inside the window.
     """
 
     window: Window
@@ -63,17 +63,17 @@ class Cutout:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels as the prior sees it, before padding."""
+        """(height, width) in pixels at the scale of the prior, before padding."""
         height, width = self.picture.size
         return height * self.window.scale, width * self.window.scale
 
 
 @dataclass
 class Filling:
-    """One filling of a cutout.
+    """One result for a cutout.
 
     Attributes:
-        painted: the painted cutout, or its latent; None before.
+        painted: the painted cutout, or its latent; None until painted.
         unrounded: (n, C) in [0, 1], what was painted at the window's own pixels; None unless the plan keeps it.
     """
 
@@ -86,7 +86,7 @@ class Filling:
 
 @dataclass
 class Canvas:
-    """A result: a picture and the fillings of its holes, one for each window; none where it has no hole."""
+    """A result: a picture and its fillings, one per window; none for a picture without a hole."""
 
     picture: Picture
     fillings: list[Filling]
@@ -95,7 +95,7 @@ class Canvas:
 
 @dataclass
 class Plan:
-    """What one call of the pipeline does. Make one with `Plan.of`, `paint` each of its `batches`, and read `images`.
+    """The plan of one pipeline call. Make one with `Plan.of`, `paint` each of its `batches`, and read `images`.
 
     Attributes:
         prior, method, guidance: what the sampler runs.
@@ -146,7 +146,7 @@ class Plan:
 
         Args:
             prior: the model.
-            saved: a state to continue from. It decides the number of results and their seeds.
+            saved: a state to continue from. It sets the number of results and their seeds.
             **conditions: see `Conditions`.
             The other arguments are those of `RePaintPipeline.__call__`.
         Raises:
@@ -162,7 +162,7 @@ class Plan:
         walk = prior.default_schedule if schedule is None else schedule
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector)
         method = _weakened(method, strength)
-        asked = _conditions(conditions)
+        given = _conditions(conditions)
         pictures, cropping = read_images(image), as_crop(crop)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
         cutouts = [_cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
@@ -171,11 +171,11 @@ class Plan:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
             generator = 0  # replaced by the seeds of the state
         canvases = []
-        each = asked.split(len(pictures))
+        split = given.split(len(pictures))
         for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
-            which = i // copies
-            fillings = [Filling(cut, window_seed(seed, n), each[which]) for n, cut in enumerate(cutouts[which])]
-            canvases.append(Canvas(pictures[which], fillings, seed))
+            k = i // copies
+            fillings = [Filling(cut, window_seed(seed, n), split[k]) for n, cut in enumerate(cutouts[k])]
+            canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
         plan = cls(prior, method, guidance, canvases, copies, keeps, cropping, strength, *rim, output_type)
         if output_type == "latent":
@@ -205,7 +205,7 @@ class Plan:
         """Paint fillings of one size, from the start or from a state, and return the last state.
 
         Args:
-            batch: whose `painted` is set.
+            batch: fillings of one size; sets their `painted`.
             state: to continue from, on the prior's device.
             on_move: see `Sampler.run`.
         Raises:
@@ -225,14 +225,14 @@ class Plan:
         return state
 
     def images(self) -> Any:
-        """The results as a list, or as one batch where the output type has such a thing and the sizes agree.
+        """Return the results as a list, or as one array or tensor if the output type and the sizes allow it.
 
         Raises:
-            NonFiniteError: latents with NaN or infinity; of pixels, `Picture.compose` has raised it.
+            NonFiniteError: latents with NaN or infinity. For pixels, `Picture.compose` raises it earlier.
         """
         outputs = [self._output(canvas) for canvas in self.canvases]
         if self.output_type in ("np", "pt") and len({(each.shape, each.dtype) for each in outputs}) == 1:
-            # dtype: numpy would change the byte order of some
+            # Without dtype, numpy would change the byte order of big-endian images.
             return np.stack(outputs, dtype=outputs[0].dtype) if self.output_type == "np" else torch.stack(outputs)
         return outputs
 
@@ -256,7 +256,7 @@ class Plan:
         return Fills(picture, hole, values, channels if channels == self.prior.channels else COLOURS[channels])
 
     def _bound(self, batch: Sequence[Filling]) -> Prior:
-        """The prior under the conditions of a batch; in overlapping windows where the crop or its own size asks."""
+        """The prior with the conditions of a batch, in overlapping windows if the crop or the prior needs them."""
         prior, multiple = self.prior, self.prior.multiple_of
         size = _window_size(self.crop, prior)
         if self.crop is not None and size is not None:
@@ -265,10 +265,12 @@ class Plan:
             if windowed and max(batch[0].cutout.size) > size:
                 prior = Windowed(prior, size)
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
-        return prior.conditioned(len(batch), Conditions.join([one.conditions for one in batch], (height, width)))
+        return prior.conditioned(
+            len(batch), Conditions.join([filling.conditions for filling in batch], (height, width))
+        )
 
     def _finish(self, batch: Sequence[Filling], x: Float[Tensor, "b *shape"]) -> None:
-        """Decode, cut the padding off, blend at the rim, put the kept pixels back bit for bit."""
+        """Decode, remove the padding, blend at the rim, and restore the kept pixels bit for bit."""
         if self.output_type == "latent":
             for filling, latent in zip(batch, x, strict=True):
                 filling.painted = latent
@@ -290,7 +292,7 @@ class Plan:
 
     def _output(self, canvas: Canvas) -> Any:
         if self.output_type != "latent":
-            windows = [(one.cutout.window.place, one.cutout.window.own, one.painted) for one in canvas.fillings]
+            windows = [(f.cutout.window.place, f.cutout.window.own, f.painted) for f in canvas.fillings]
             return (canvas.picture.stitched(windows) if windows else canvas.picture).output(self.output_type)
         if not canvas.fillings:
             nowhere = Window(0, 0, np.zeros(canvas.picture.size, dtype=bool))
@@ -306,7 +308,7 @@ class Plan:
     def _check_latents(self) -> None:
         for canvas in self.canvases:
             size = canvas.picture.size
-            if any(one.cutout.picture.size != size or one.cutout.window.scale > 1 for one in canvas.fillings):
+            if any(f.cutout.picture.size != size or f.cutout.window.scale > 1 for f in canvas.fillings):
                 raise InputError(
                     f"output_type='latent' needs whole images, but a {canvas.picture} is cut into "
                     f"{len(canvas.fillings)} windows. Pass crop='off', or another output_type."
@@ -323,7 +325,7 @@ class Plan:
 
 
 def window_seed(seed: int, number: int) -> int:
-    """The image's own seed for its first window, and seeds derived from it for the others."""
+    """The seed of a window: that of the image for the first window, derived from it for the others."""
     return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
@@ -332,8 +334,8 @@ def encode(
 ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
     """Encode cutouts of one size into the prior's space: (x0, known).
 
-    Each cutout is encoded by itself, and once however many results it has: in a batch the last bits of an
-    autoencoder's latents differ, and a branch of a state would no longer match its own image.
+    Each cutout is encoded alone, and once for all its results. In a batch, the last bits of its latents could differ,
+    and a branch of a state would no longer match its image.
 
     Args:
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
@@ -391,7 +393,7 @@ def _warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
 
 
 def _window_size(crop: Crop | None, prior: Prior) -> int | None:
-    """Side in pixels of windows where no hole needs more; None where nothing is cropped."""
+    """Side of the windows in pixels, unless a hole needs more; None without cropping."""
     return None if crop is None else crop.size or prior.preferred_size
 
 
@@ -410,10 +412,10 @@ def _conditions(given: Mapping[str, Any]) -> Conditions:
 
 
 def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputType) -> None:
-    """Refuse a margin or a blend that cannot be applied.
+    """Check `latent_margin` and `blend_rim`.
 
     Raises:
-        InputError: such values.
+        InputError: an invalid value.
     """
     if whole_number("latent_margin", margin, 0, hint="cells of the latent grid") and prior.latent_factor == 1:
         raise InputError(
@@ -427,7 +429,7 @@ def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputT
 
 
 def _weakened(method: Method, strength: float) -> Method:
-    """The method begun at that share of its levels: at the nearest level that its walk visits."""
+    """The method started at a share of its levels: at the nearest level that its walk visits."""
     if not (is_number(strength) and 0 < strength <= 1):
         raise InputError(f"strength={shown(strength)} must be in (0, 1] (1 starts from pure noise).")
     if strength == 1:
@@ -438,7 +440,7 @@ def _weakened(method: Method, strength: float) -> Method:
 
 
 def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
-    """Whether the known part of a state is that of a batch."""
+    """Whether a state has the known part of a batch."""
     if state.x0.shape != x0.shape:
         return False
     mask = mask.expand(x0.shape)
@@ -448,6 +450,6 @@ def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
 def _foreign(state: SamplerState) -> StateError:
     return StateError(
         f"This state ({len(state.x)} samples of shape {tuple(state.x.shape[1:])}) was saved for another image or mask. "
-        "Pass the original image, mask, crop and latent_margin; of a run that was cut by batch_size, the images of "
-        "that batch."
+        "Pass the original image, mask, crop and latent_margin. If batch_size split the run, pass the images of that "
+        "batch."
     )

@@ -1,4 +1,4 @@
-"""The house: imports go down one stair, the product never reaches the laboratory, and every name is used once."""
+"""The layout of the package: layers of imports, no lab in the product, and unique names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import repaint
 
 ROOT = Path(repaint.__file__).parent
 
-# From the ground up. A wing imports wings below it and never one above; entries of one line may not import each other.
+# Layers from the bottom up. A module imports only from layers below it, and not from its own layer.
 STAIR = [
     ["version", "errors"],
     ["checks"],
@@ -32,7 +32,7 @@ STAIR = [
     ["__main__"],
 ]
 PLACE = {name: place for place, names in enumerate(STAIR) for name in names}
-LABORATORY = {"lab", "cli"}  # the two wings that may import lab
+LABORATORY = {"lab", "cli"}  # the two packages that may import lab
 
 
 def module_name(path: Path) -> str:
@@ -49,7 +49,7 @@ def exists(module: str) -> bool:
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of repaint that a file imports anywhere in it, without the prefix `repaint.`."""
+    """The modules of repaint that a file imports, also inside functions, without the prefix `repaint.`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -71,7 +71,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_go_down_the_stair(name: str) -> None:
-    """If this fails, a wing reaches up: the code can no longer be read, or tested, from the ground up."""
+    """If this fails, a module imports from its own layer or a layer above."""
     own = wing(name)
     assert own in PLACE, f"{own} has no place: add it to STAIR where its imports allow"
     for other in imported(MODULES[name]):
@@ -81,7 +81,7 @@ def test_imports_go_down_the_stair(name: str) -> None:
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
-    """If this fails, two files can only be understood together, and one of them imports late to hide it."""
+    """If this fails, two modules import each other, at least one of them inside a function."""
     graph = {name: {other for other in imported(path) if other in MODULES} for name, path in MODULES.items()}
     done: set[str] = set()
 
@@ -98,13 +98,13 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_product_never_imports_the_laboratory(name: str) -> None:
-    """If this fails, users of the pipeline load the experiments, and an experiment can break the product."""
+    """If this fails, the product imports experiments, and an experiment can break it."""
     if wing(name) not in LABORATORY:
         assert not {other for other in imported(MODULES[name]) if wing(other) == "lab"}
 
 
 def test_the_walk_sees_imports() -> None:
-    """If this fails, the tests above see nothing and always pass."""
+    """If this fails, the tests above find no imports and always pass."""
     assert {"sampling.merge", "sampling.method", "sampling.prior"} <= imported(ROOT / "sampling" / "sampler.py")
     assert "sampling.presets" in imported(ROOT / "sampling" / "schedule.py")  # from repaint.sampling import presets
     assert "pipeline" in imported(ROOT / "cli" / "inpaint.py")  # inside a function
@@ -112,13 +112,13 @@ def test_the_walk_sees_imports() -> None:
 
 
 def test_no_two_modules_share_a_name() -> None:
-    """If this fails, a file name no longer says which file it is."""
+    """If this fails, two files have the same name."""
     counts = Counter(path.stem for path in FILES if path.stem not in ("__init__", "__main__"))
     assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_no_two_public_classes_share_a_name() -> None:
-    """If this fails, a class name in a traceback or an issue no longer says which class it is."""
+    """If this fails, two public classes have the same name, which is ambiguous in tracebacks."""
     counts = Counter(
         node.name
         for path in FILES
@@ -130,7 +130,7 @@ def test_no_two_public_classes_share_a_name() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_what_a_part_needs_is_declared(name: str) -> None:
-    """If this fails, a caller guesses at a private wish of a part or prior, which a wrapper then loses."""
+    """If this fails, a caller reads an undeclared attribute of a part or prior, which wrappers do not forward."""
     text = MODULES[name].read_text(encoding="utf-8")
     if wing(name) in ("sampling", "plan", "pipeline", "placement", "folders", "studio", "lab"):
         assert not re.findall(r"getattr\((?:\w+\.)*(?:prior|merge|solver|corrector|method)\b[^)]*", text)
@@ -141,7 +141,7 @@ HEAVY = ["diffusers", "transformers", "lpips", "matplotlib", "gradio", "skimage"
 
 
 def loaded_by(statement: str, names: list[str]) -> list[str]:
-    """Those of the names that are loaded after a statement in a new interpreter."""
+    """The names that are loaded after a statement in a new interpreter."""
     code = f"{statement}; import sys; print(*[name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     return done.stdout.split()
@@ -153,14 +153,14 @@ def test_importing_repaint_stays_light() -> None:
 
 
 def test_importing_any_product_module_stays_light() -> None:
-    """If this fails, one module of the product loads a package that only some calls need."""
+    """If this fails, importing a module of the product loads a package that only some calls need."""
     product = [name for name in MODULES if wing(name) not in {"lab", "cli", "studio"} and "__" not in name]
     statement = "; ".join(f"import repaint.{name}" for name in product)
     assert loaded_by(statement, [*HEAVY, "repaint.lab"]) == []
 
 
 def test_public_names_are_pinned() -> None:
-    """If this fails, a public name was added, removed or renamed: say so in the changelog, then change this list."""
+    """If this fails, a public name was added, removed or renamed: update the changelog and this list."""
     assert sorted(repaint.__all__) == [
         "Crop",
         "GaussianMixturePrior",

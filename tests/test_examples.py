@@ -23,7 +23,7 @@ CLUSTER = EXAMPLES / "cluster"
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Runs a program of examples/ in a folder of its own, as a shell does."""
+    """Return a function that runs an example in a new folder, as a shell does."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -42,13 +42,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses"])
 def test_it_writes_a_picture(run, name: str) -> None:
-    """If this fails, a newcomer's first program ends in a traceback."""
+    """If this fails, an example ends in a traceback."""
     run(name, "--short", "--out", "out.png")
     assert min(Image.open("out.png").size) >= 64
 
 
 def test_many_images(run, capsys: pytest.CaptureFixture[str]) -> None:
-    """If this fails, the loop over processes misses an image, or paints kept pixels."""
+    """If this fails, the loop over processes misses an image, or changes kept pixels."""
     run("many_images", "photos", "mask.png", "filled", "--short")
     assert "2 images in filled, by 1 processes" in capsys.readouterr().out
     kept = np.asarray(Image.open("mask.png")) == 0
@@ -59,7 +59,7 @@ def test_many_images(run, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_guidance_comes_near_the_exact_answer(run, capsys: pytest.CaptureFixture[str]) -> None:
-    """If this fails, guidance pulls elsewhere than Bayes' rule says, or the example shows nothing of it."""
+    """If this fails, guidance does not follow Bayes' rule, or the example does not show it."""
     run("guidance", "--short")
     found = re.findall(r"mean (-?[\d.]+), standard deviation ([\d.]+)", capsys.readouterr().out)
     plain, guided, exact = ((float(mean), float(std)) for mean, std in found)
@@ -70,14 +70,14 @@ def test_guidance_comes_near_the_exact_answer(run, capsys: pytest.CaptureFixture
 
 
 def test_the_walk_is_animated(run) -> None:
-    """If this fails, a callback no longer sees every step, or the state has no prediction to show."""
+    """If this fails, the callback misses steps, or the state has no prediction."""
     run("walk_gif", "--short", "--out", "walk.gif")
     with Image.open("walk.gif") as walk:
         assert walk.n_frames >= 5
 
 
 def test_beside_diffusers(run, capsys: pytest.CaptureFixture[str]) -> None:
-    """If this fails, what the README says of sizes, kept pixels and seeds is not so."""
+    """If this fails, the statements of the README about sizes, kept pixels and seeds are wrong."""
     run("beside_diffusers")
     found = re.findall(r"repaint, .*, ([\d.]+)% of kept .* differ by (\d+) of", capsys.readouterr().out)
     found = [(float(changed), int(apart)) for changed, apart in found]
@@ -86,7 +86,7 @@ def test_beside_diffusers(run, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_examples_are_short() -> None:
-    """If this fails, an example tells more than one story."""
+    """If this fails, an example is too long for one topic."""
     names = "pixel prompt many_images custom_schedule custom_prior guidance walk_gif uses beside_diffusers"
     for name in names.split():
         assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 61, name
@@ -96,14 +96,14 @@ def test_examples_are_short() -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every `repaint ...` command of a script, continued lines joined, with variables as words."""
+    """List the `repaint ...` commands of a script, with continued lines joined and variables as words."""
     joined = text.replace("\\\n", " ")
     found = re.findall(r"(?:-m |^|\s)(repaint (?:inpaint|sweep|doctor)[^#;&|\n]*)", joined, flags=re.MULTILINE)
     return [shlex.split(re.sub(r"\$\(\([^)]*\)\)|\$\{?\w+\}?", "1", line)) for line in found]
 
 
 def check_parses(arguments: list[str]) -> None:
-    """Parse a command line with the real options, and run nothing."""
+    """Parse a command line with the real options, without running it."""
     context = typer.main.get_command(cli.app).make_context("repaint", arguments[1:])
     name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
     command.make_context(name, rest, parent=context)
@@ -120,7 +120,7 @@ def test_the_slurm_script() -> None:
 
 
 def test_the_kubernetes_job() -> None:
-    """If this fails, the job is no YAML, shares work out twice, or gives options that do not exist."""
+    """If this fails, the job is not YAML, runs work twice, or has options that do not exist."""
     job = yaml.safe_load((CLUSTER / "kubernetes.yaml").read_text(encoding="utf-8"))
     spec = job["spec"]
     assert (job["kind"], spec["completionMode"]) == ("Job", "Indexed")
@@ -135,7 +135,7 @@ def test_the_kubernetes_job() -> None:
 
 
 def test_the_commands_of_the_plan() -> None:
-    """If this fails, the plan for many GPUs shows a command that does not exist."""
+    """If this fails, the setup for many GPUs shows a command that does not exist."""
     found = commands((CLUSTER / "README.md").read_text(encoding="utf-8"))
     assert len(found) >= 2
     for arguments in found:

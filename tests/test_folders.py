@@ -1,4 +1,4 @@
-"""Many images: the same bytes however the work is cut, a settings file that keeps results apart, one bad file alone."""
+"""Many images: the same bytes for any split of the work, the settings file, and bad files among good ones."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pr
 
 
 def results(folder: str | Path) -> dict[str, bytes]:
-    """What lies in a folder of results, without what a kill may leave half-written under a hidden name."""
+    """The contents of a folder of results, without hidden files that a kill may leave behind."""
     return {path.name: path.read_bytes() for path in Path(folder).iterdir() if not path.name.startswith(".")}
 
 
 def test_a_folder_with_masks(folder: Path, call: Call, prior: Path) -> None:
-    """If this fails, an image of a folder is filled with another's mask or seed, or its kept pixels change."""
+    """If this fails, an image gets the mask or seed of another, or its kept pixels change."""
     status, told, _ = call("photos", "masks", "--out", "out", "--seed", 5, "--json")
     report = json.loads(told)
     assert status == 0
@@ -90,7 +90,7 @@ def test_a_folder_with_masks(folder: Path, call: Call, prior: Path) -> None:
 
 
 def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
-    """If this fails, shards, patterns, or an end in the middle change what a result is."""
+    """If this fails, results depend on shards, patterns, or interruptions."""
     call("photos", "masks", "--out", "whole")
     whole = results("whole")
     for i in (3, 1, 2):
@@ -101,10 +101,10 @@ def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
         Path("again", name).unlink()
     Path("again", "p4.png").write_bytes(whole["p4.png"][:90])
     status, told, _ = call("photos", "masks", "--out", "again")
-    assert (status, told) == (0, "3 filled, 5 there before. Results: again\n")
+    assert (status, told) == (0, "3 filled, 5 already filled. Results: again\n")
     assert results("again") == whole
     status, told, _ = call("photos", "masks", "--out", "again")
-    assert told == "8 there before. Results: again\n"
+    assert told == "8 already filled. Results: again\n"
     call("photos/p[0-4].png", "masks", "--out", "pattern")  # all those of one size: the same batches
     call(*(f"photos/p{i}.png" for i in range(5)), "masks", "--out", "listed")
     assert results("pattern") == results("listed")
@@ -112,7 +112,7 @@ def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
 
 
 def test_one_mask_for_all(folder: Path, call: Call) -> None:
-    """If this fails, one mask is taken for the first image only; or an image it does not fit ends the work."""
+    """If this fails, a single mask is used for the first image only, or an image of another size ends the run."""
     status, told, wrong = call("photos", "masks/p0.png", "--out", "out", "--json")
     report = json.loads(told)
     assert (status, report["filled"], report["failed"]) == (2, 5, 3)
@@ -123,7 +123,7 @@ def test_one_mask_for_all(folder: Path, call: Call) -> None:
 
 
 def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
-    """If this fails, one damaged download costs the work on all others, or passes in silence."""
+    """If this fails, one damaged file ends the run, or is silently skipped."""
     whole = Path("photos/p2.png").read_bytes()
     Path("photos/p2.png").write_bytes(whole[:60])
     Path("masks/p6.png").write_text("no mask")
@@ -132,44 +132,44 @@ def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
     assert "photos/p2.png: Cannot " in wrong
     assert "photos/p6.png: Cannot open masks/p6.png: " in wrong
     Path("photos/p2.png").write_bytes(whole)
-    assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 there before, 1 failed. Results: out\n")
+    assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 already filled, 1 failed. Results: out\n")
 
 
 def test_other_settings_never_mix(folder: Path, call: Call) -> None:
-    """If this fails, a folder holds results of two schedules or seeds, and nothing tells which."""
+    """If this fails, a folder mixes results of two schedules or seeds."""
     call("photos", "masks", "--out", "out")
     Path("out/p3.png").unlink()
     before = results("out")
     for options, schedule, message in (
-        (["--seed", 1], "two.yaml", "seed was 0 and is 1"),
+        (["--seed", 1], "two.yaml", "seed was 0 and is now 1"),
         ([], "three.yaml", "method was "),
-        (["--dtype", "bfloat16"], "two.yaml", "dtype was 'float32' and is 'bfloat16'"),
+        (["--dtype", "bfloat16"], "two.yaml", "dtype was 'float32' and is now 'bfloat16'"),
     ):
         status, told, wrong = call("photos", "masks", "--out", "out", *options, schedule=schedule)
         assert (status, told) == (2, "")
         assert f"repaint: out was made with other settings: {message}" in wrong
         assert "or --overwrite to delete its results." in wrong
         assert results("out") == before
-    assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 there before. Results: out\n"
+    assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 already filled. Results: out\n"
     assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
     call("photos", "masks", "--out", "fresh", "--seed", 1)
     assert results("out") == results("fresh")
 
 
 def test_a_result_of_another_mask_is_not_taken_for_done(folder: Path, call: Call) -> None:
-    """If this fails, a changed mask or image is skipped, and the folder holds an old result under its name."""
+    """If this fails, the old result of a changed mask or image is kept without an error."""
     call("photos", "masks", "--out", "out")
     before = results("out")
     Image.fromarray(np.eye(12, 14, dtype=bool)).save("masks/p1.png")
     status, told, wrong = call("photos", "masks", "--out", "out")
-    assert (status, told) == (2, "7 there before, 1 failed. Results: out\n")
-    assert "photos/p1.png: out/p1.png: its kept pixels differ from this image and mask. Remove it" in wrong
+    assert (status, told) == (2, "7 already filled, 1 failed. Results: out\n")
+    assert "photos/p1.png: out/p1.png: the kept pixels differ from this image and mask. Remove the file" in wrong
     assert results("out") == before
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_results_of_every_mode_are_found_again(folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, pictures of this mode are refused, or filled anew at every start."""
+    """If this fails, pictures of this mode are rejected, or filled again by every run."""
     size = (14, 12)
     values = np.random.default_rng(1).integers(0, 255, (12, 14, 3), dtype=np.uint8)
     if mode in ("I;16", "I", "F"):
@@ -207,7 +207,7 @@ REFUSED: list[tuple[list[object], str]] = [
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_refusals(folder: Path, call: Call, arguments: list[object], message: str) -> None:
-    """If this fails, this mistake gives a traceback, a folder half-made, or a mixture."""
+    """If this fails, this mistake gives a traceback, an incomplete folder, or mixed results."""
     for name in ("empty", "few", "twins"):
         Path(name).mkdir()
     for name in ("few/p0.png", "twins/p0.jpg"):
@@ -236,18 +236,21 @@ def test_damaged_settings(folder: Path, call: Call, text: str, message: str) -> 
     [
         (
             {"repaint": "0.0.9", "seed": 0, "steps": 250},
-            "out was made by version '0.0.9' of repaint, and this is '0.1.0'. "
-            "Give another --out, or --overwrite to delete its results.",
+            "out was made by version '0.0.9' of repaint, but this is '0.1.0'. "
+            "Pass another --out, or --overwrite to delete its results.",
         ),
-        ({"seed": 0}, "out was made by an unknown version of repaint, and this is '0.1.0'. Give another --out,"),
-        ({"repaint": None, "seed": 1}, "out was made by an unknown version of repaint, and this is '0.1.0'."),
-        ({"repaint": "0.1.0", "seed": 1}, "out was made with other settings: seed was 1 and is 0. Give another --out,"),
+        ({"seed": 0}, "out was made by an unknown version of repaint, but this is '0.1.0'. Pass another --out,"),
+        ({"repaint": None, "seed": 1}, "out was made by an unknown version of repaint, but this is '0.1.0'."),
+        (
+            {"repaint": "0.1.0", "seed": 1},
+            "out was made with other settings: seed was 1 and is now 0. Pass another --out,",
+        ),
     ],
 )
 def test_settings_of_another_version_are_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], message: str
 ) -> None:
-    """A folder of an older version is refused with a list of settings that nobody chose."""
+    """If this fails, the error for a folder of an older version lists settings instead of the versions."""
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
     Path("out", SETTINGS).write_text(json.dumps(found))
@@ -260,7 +263,7 @@ def test_settings_of_another_version_are_refused_in_one_line(
 
 
 def test_hidden_files_are_not_images(folder: Path) -> None:
-    """The copies that macOS writes beside each image, such as ._p0.png, are taken for images without a mask."""
+    """If this fails, files such as ._p0.png, which macOS writes beside each image, are read as images."""
     Path("photos/._p0.png").write_bytes(b"resource fork")
     Path("masks/.draft.png").write_bytes(b"")
     found = tasks([Path("photos")], Path("masks"), Path("out"), 0)
@@ -268,7 +271,7 @@ def test_hidden_files_are_not_images(folder: Path) -> None:
 
 
 def test_batches_are_of_one_size_and_do_not_depend_on_the_process(folder: Path) -> None:
-    """If this fails, a result's last bits depend on how many processes there were."""
+    """If this fails, the last bits of a result depend on the number of processes."""
     todo = tasks([Path("photos")], Path("masks"), Path("out"), 0)
     found = batches(todo, 3)
     assert [[task.image.stem for task in batch] for batch in found] == [
@@ -286,7 +289,7 @@ def test_batches_are_of_one_size_and_do_not_depend_on_the_process(folder: Path) 
 
 
 def test_progress_ends_at_the_total(folder: Path) -> None:
-    """If this fails, the bar stops short of its end or runs beyond it, where files fail or are there before."""
+    """If this fails, the progress bar does not end at its total when files fail or are already filled."""
     Path("photos/p2.png").write_bytes(b"")
     todo, method, out = (
         batches(tasks([Path("photos")], Path("masks"), Path("out"), 0), 3),
@@ -301,7 +304,7 @@ def test_progress_ends_at_the_total(folder: Path) -> None:
 
 
 def test_what_fails_in_a_batch_fails_alone() -> None:
-    """If this fails, one bad entry spoils its batch, or the memory's limit is forgotten at the next batch."""
+    """If this fails, one bad image affects its batch, or each batch runs out of memory again."""
     seen: list[int] = []
 
     def compute(some: Any) -> list[int]:
@@ -329,7 +332,7 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
 
 @pytest.mark.slow
 def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -> None:
-    """If this fails, `accelerate launch` paints other pictures, reports twice, or a bad file ends all of it."""
+    """If this fails, `accelerate launch` changes results, reports twice, or ends at a bad file."""
     asked = ["photos", "masks", "--batch-size", 2]
     call(*asked, "--out", "one")
     Path("photos/bad.png").write_text("no image")

@@ -1,4 +1,4 @@
-"""The pipeline, as its users call it: exact kept pixels, seeds, states, conditions, and the errors they read."""
+"""The pipeline: exact kept pixels, seeds, states, conditions and errors."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def record(states: list[SamplerState]) -> Callable[..., None]:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
 def test_kept_pixels_of_every_pil_mode(pipe: RePaintPipeline, mode: str) -> None:
-    """If this fails, a picture of this mode loses kept pixels to the model, or is never repainted."""
+    """If this fails, kept pixels of this mode change, or the hole is not repainted."""
     image, white = pil(mode, 14, 19), hole(14, 19)
     (result,) = pipe(image, Image.fromarray(white), schedule=TWO, generator=0).images
     assert (result.mode, result.size) == (mode, image.size)
@@ -124,7 +124,7 @@ def test_kept_pixels_of_every_pil_mode(pipe: RePaintPipeline, mode: str) -> None
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 @pytest.mark.parametrize("shape", [(12, 17), (12, 17, 3), (2, 12, 17, 3)])
 def test_kept_pixels_of_numpy(pipe: RePaintPipeline, dtype: str, shape: tuple[int, ...]) -> None:
-    """If this fails, 16-bit or float pixels that should be kept are rounded through the model's own range."""
+    """If this fails, kept 16-bit or float pixels are rounded by the conversion to the range of the model."""
     unit = np.random.default_rng(0).random(shape)
     image = (unit * {"uint8": 255, "uint16": 65535}.get(dtype, 1)).astype(dtype)
     white = hole(12, 17)
@@ -137,7 +137,7 @@ def test_kept_pixels_of_numpy(pipe: RePaintPipeline, dtype: str, shape: tuple[in
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_kept_pixels_of_tensors(pipe: RePaintPipeline, dtype: torch.dtype) -> None:
-    """If this fails, a tensor pipeline gets back pixels that it gave to be kept, changed."""
+    """If this fails, kept pixels of tensors change."""
     image = torch.rand(2, 3, 12, 17, generator=torch.Generator().manual_seed(0)).to(dtype)
     white = torch.from_numpy(hole(12, 17))
     result = pipe(image, white[None], schedule=TWO, generator=0, output_type="pt").images
@@ -149,7 +149,7 @@ def test_kept_pixels_of_tensors(pipe: RePaintPipeline, dtype: torch.dtype) -> No
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (37, 53), (257, 263)])
 @pytest.mark.parametrize("kind", ["none", "all", "pixel", "rows", "columns"])
 def test_sizes_and_masks(pipe: RePaintPipeline, size: tuple[int, int], kind: str) -> None:
-    """If this fails, a size that the model does not take, or a thin or total mask, breaks or changes kept pixels."""
+    """If this fails, an unsupported size, or a thin or full mask, gives an error or changes kept pixels."""
     image, white = noise(*size, 3), np.zeros(size, bool)
     white[{"none": (), "all": ...}.get(kind, np.s_[size[0] // 2 :: 2] if kind == "rows" else np.s_[:, ::2])] = True
     if kind in ("none", "pixel"):
@@ -167,7 +167,7 @@ def test_sizes_and_masks(pipe: RePaintPipeline, size: tuple[int, int], kind: str
 def test_nothing_to_fill_calls_no_model(
     pipe: RePaintPipeline, monkeypatch: pytest.MonkeyPatch, output_type: str
 ) -> None:
-    """If this fails, an image without a hole costs a whole walk, and model_calls says that it did not."""
+    """If this fails, an image without a hole costs model calls, or model_calls is wrong."""
 
     def never(*_args: object) -> None:
         raise AssertionError("the model was called")
@@ -182,7 +182,7 @@ def test_nothing_to_fill_calls_no_model(
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
 def test_content_of_the_hole_is_never_read(pipe: RePaintPipeline, mode: str) -> None:
-    """If this fails, what was to be removed shines through: the result depends on pixels, or alpha, under the hole."""
+    """If this fails, the result depends on pixels or alpha under the hole."""
     image, white = pil(mode, 11, 13), hole(11, 13)
     pixels = np.asarray(image).copy()
     pixels[white] = pixels[white][::-1] // 2
@@ -196,7 +196,7 @@ def test_content_of_the_hole_is_never_read(pipe: RePaintPipeline, mode: str) -> 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0])
 def test_float_content_of_the_hole_is_never_read(pipe: RePaintPipeline, fill: float) -> None:
-    """If this fails, a float image's result depends on the value that a caller happened to put under the hole."""
+    """If this fails, the result for a float image depends on the values under the hole."""
     image, white = np.random.default_rng(0).random((9, 10, 4)), hole(9, 10)
     filled = np.where(white[..., None], fill, image)
     a = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
@@ -205,7 +205,7 @@ def test_float_content_of_the_hole_is_never_read(pipe: RePaintPipeline, fill: fl
 
 
 def test_both_polarities(pipe: RePaintPipeline) -> None:
-    """If this fails, mask_image and keep_mask no longer mean opposite things, or both or neither pass."""
+    """If this fails, mask_image and keep_mask are not opposites, or both or neither are accepted."""
     image, white = noise(10, 9, 3), hole(10, 9)
     a = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
     b = pipe(image, keep_mask=~white, schedule=TWO, generator=0, output_type="np").images
@@ -217,13 +217,13 @@ def test_both_polarities(pipe: RePaintPipeline) -> None:
 
 
 def test_a_mask_of_another_size_is_refused(pipe: RePaintPipeline) -> None:
-    """If this fails, a mask is resized silently, and other pixels are kept than were asked for."""
+    """If this fails, a mask is resized silently, and wrong pixels are kept."""
     with pytest.raises(InputError, match=r"mask_image is 9 x 10 and its image 10 x 9.*: a mask is never resized\."):
         pipe(noise(10, 9, 3), np.ones((9, 10), bool), schedule=TWO)
 
 
 def test_soft_edges_blend(pipe: RePaintPipeline) -> None:
-    """If this fails, a soft mask is cut hard: half-kept pixels are the model's, or the input's, alone."""
+    """If this fails, a soft mask is thresholded: half-kept pixels come only from the model, or only from the input."""
     image = np.random.default_rng(0).random((8, 8, 3))
     hard, soft = np.ones((8, 8), np.float32), np.full((8, 8), 0.25, np.float32)
     full = pipe(image, hard, schedule=TWO, generator=0, output_type="np").images
@@ -235,7 +235,7 @@ def test_soft_edges_blend(pipe: RePaintPipeline) -> None:
 
 
 def test_lists_of_different_sizes(pipe: RePaintPipeline) -> None:
-    """If this fails, images of different sizes cannot share a call, or come back in another order."""
+    """If this fails, images of different sizes cannot share a call, or are returned in another order."""
     sizes = [(8, 8), (9, 12), (8, 8), (7, 5)]
     images = [noise(*size, 3, seed=i) for i, size in enumerate(sizes)]
     masks = [hole(*size) for size in sizes]
@@ -260,7 +260,7 @@ def test_one_size_and_several_types(pipe: RePaintPipeline, tmp_path: Path) -> No
 
 
 def test_one_mask_for_many_and_repetitions(pipe: RePaintPipeline) -> None:
-    """If this fails, num_images_per_prompt repeats the same sample, or mixes up which image a result belongs to."""
+    """If this fails, num_images_per_prompt repeats one sample, or assigns results to wrong images."""
     images, white = noise(2, 9, 8, 3), hole(9, 8)
     out = pipe(images, white, schedule=TWO, num_images_per_prompt=3, generator=20, output_type="np")
     assert out.images.shape == (6, 9, 8, 3)
@@ -272,7 +272,7 @@ def test_one_mask_for_many_and_repetitions(pipe: RePaintPipeline) -> None:
 
 @pytest.mark.parametrize("schedule", [TWO, JUMPS], ids=["straight", "jumps"])
 def test_a_seed_gives_its_image_alone(pipe: RePaintPipeline, schedule: JumpSchedule) -> None:
-    """If this fails, `out.seeds` cannot bring a batch's best image back: randomness depends on the batch."""
+    """If this fails, `out.seeds` does not reproduce an image of a batch: randomness depends on the batch."""
     image, white = np.random.default_rng(0).random((9, 12, 3), dtype=np.float32), hole(9, 12)
     together: list[SamplerState] = []
     out = pipe(
@@ -298,7 +298,7 @@ def test_a_seed_gives_its_image_alone(pipe: RePaintPipeline, schedule: JumpSched
 
 
 def test_generators(pipe: RePaintPipeline) -> None:
-    """If this fails, one of the forms that diffusers' users pass as `generator` gives another image, or none."""
+    """If this fails, a form of `generator` that diffusers accepts gives another image, or an error."""
     image, white = noise(2, 8, 8, 3), hole(8, 8)
 
     def run(generator: Any) -> repaint.RePaintOutput:
@@ -320,7 +320,7 @@ def test_generators(pipe: RePaintPipeline) -> None:
 
 @pytest.mark.parametrize("count", [0, -1, True, 1.5])
 def test_num_images_per_prompt_out_of_range(unchecked: None, pipe: RePaintPipeline, count: Any) -> None:
-    """If this fails, no image, or a traceback, comes back for a count that is no count."""
+    """If this fails, an invalid count gives no image, or a traceback."""
     with pytest.raises(InputError, match=rf"num_images_per_prompt={count} must be an integer of at least 1\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, num_images_per_prompt=count)
 
@@ -329,7 +329,7 @@ def test_num_images_per_prompt_out_of_range(unchecked: None, pipe: RePaintPipeli
 
 
 def test_strength_starts_from_the_input(pipe: RePaintPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, strength < 1 starts at another level, or from something else than the noised input."""
+    """If this fails, strength < 1 starts at a wrong level, or not from the noised input."""
     seen: list[tuple[Tensor, Level]] = []
     denoise = type(pipe.prior).denoise
     monkeypatch.setattr(
@@ -348,7 +348,7 @@ def test_strength_starts_from_the_input(pipe: RePaintPipeline, monkeypatch: pyte
 
 
 def test_strength_one_ignores_the_input(pipe: RePaintPipeline) -> None:
-    """If this fails, strength 1 leaks what was under the hole, or strength below 1 ignores it."""
+    """If this fails, strength 1 reads pixels under the hole, or strength below 1 ignores them."""
     white = hole(8, 10)
     a = noise(8, 10, 3)
     b = np.where(white[..., None], 255 - a, a)
@@ -365,7 +365,7 @@ def test_strength_one_ignores_the_input(pipe: RePaintPipeline) -> None:
 
 @pytest.mark.parametrize(("strength", "calls"), [(1.0, 6), (0.75, 5), (0.5, 3), (0.01, 1)])
 def test_strength_cuts_the_walk(pipe: RePaintPipeline, strength: float, calls: int) -> None:
-    """If this fails, strength costs other model calls than its share of the walk: jumps above it are still made."""
+    """If this fails, the cost of strength is not its share of the walk: jumps above it are still made."""
     image, white = noise(8, 8, 3), hole(8, 8)
     assert JUMPS.model_calls == 6
     out = pipe(image, white, schedule=JUMPS, strength=strength, generator=0)
@@ -374,7 +374,7 @@ def test_strength_cuts_the_walk(pipe: RePaintPipeline, strength: float, calls: i
 
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.5, math.nan])
 def test_strength_out_of_range(pipe: RePaintPipeline, strength: float) -> None:
-    """If this fails, a strength out of range gives noise, or a traceback, instead of one clear line."""
+    """If this fails, a strength out of range gives noise or a traceback."""
     with pytest.raises(InputError, match=rf"strength={strength} must be in \(0, 1\] \(1 starts from pure noise\)\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, strength=strength)
 
@@ -383,7 +383,7 @@ def test_strength_out_of_range(pipe: RePaintPipeline, strength: float) -> None:
 
 
 def test_callback_arguments(pipe: RePaintPipeline) -> None:
-    """If this fails, progress bars and previews of callers see wrong moves, levels or states."""
+    """If this fails, callbacks get wrong moves, levels or states."""
     seen: list[tuple[int, int, SamplerState]] = []
 
     def look(owner: RePaintPipeline, moves: int, level: int, kwargs: dict[str, Any]) -> None:
@@ -400,7 +400,7 @@ def test_callback_arguments(pipe: RePaintPipeline) -> None:
 
 
 def test_callback_replaces_the_state(pipe: RePaintPipeline) -> None:
-    """If this fails, a callback cannot steer the run, or can overwrite pixels that are to be kept."""
+    """If this fails, a callback cannot change the run, or can overwrite kept pixels."""
     image, white = noise(8, 8, 3), hole(8, 8)
 
     def blank(_pipe: object, _moves: int, level: int, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -413,7 +413,7 @@ def test_callback_replaces_the_state(pipe: RePaintPipeline) -> None:
 
 
 def test_callback_cannot_smuggle_another_level(pipe: RePaintPipeline) -> None:
-    """If this fails, a branch given back by a callback is denoised as if it stood at the walk's first level."""
+    """If this fails, a branch returned by a callback is denoised from the first level of the walk."""
 
     def branch(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"state": kwargs["state"].branch([1])}
@@ -432,7 +432,7 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_resume_gives_the_same_bits(classes: RePaintPipeline, tmp_path: Path, name: str) -> None:
-    """If this fails, an interrupted run cannot be finished: a saved state lacks something, or noise is drawn anew."""
+    """If this fails, an interrupted run cannot be resumed: a saved state is incomplete, or noise is drawn again."""
     method, white = METHODS[name], hole(9, 7)
     images = np.random.default_rng(0).random((2, 9, 7, 3))
     asked: dict[str, Any] = {"class_labels": ["cat", "dog"], "guidance_scale": 2.0, "schedule": method}
@@ -460,7 +460,7 @@ def test_resume_of_repetitions_and_strength(pipe: RePaintPipeline) -> None:
 
 
 def test_branches(pipe: RePaintPipeline) -> None:
-    """If this fails, one state cannot be continued in several ways, or a branch repeats the run it came from."""
+    """If this fails, a state cannot be branched several times, or a branch repeats its run."""
     image, white = noise(8, 8, 3), hole(8, 8)
     states: list[SamplerState] = []
     whole = pipe(image, white, schedule=JUMPS, generator=3, output_type="np", callback_on_step_end=record(states))
@@ -481,7 +481,7 @@ def test_branches(pipe: RePaintPipeline) -> None:
 
 
 def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -> None:
-    """If this fails, a state goes on under another image, mask or method and gives a plausible wrong picture."""
+    """If this fails, a state resumes with another image, mask or method, and gives a plausible wrong picture."""
     image, white = noise(8, 8, 3), hole(8, 8)
     states: list[SamplerState] = []
     pipe(image, white, schedule=TWO, generator=0, callback_on_step_end=record(states))
@@ -505,7 +505,7 @@ def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -
 
 
 def test_output_types(pipe: RePaintPipeline) -> None:
-    """If this fails, an output type is not what diffusers' users expect, or its values differ between types."""
+    """If this fails, an output type differs from that of diffusers, or values differ between types."""
     image, white = noise(2, 9, 7, 3), hole(9, 7)
 
     def run(output_type: str) -> Any:
@@ -521,7 +521,7 @@ def test_output_types(pipe: RePaintPipeline) -> None:
 
 
 def test_unknown_output_type(unchecked: None, pipe: RePaintPipeline) -> None:
-    """If this fails, a typo in output_type shows only after the whole walk."""
+    """If this fails, a typo in output_type is found only after the whole walk."""
     with pytest.raises(InputError, match=r"output_type='numpy' must be one of pil, np, pt, latent\."):
         pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, output_type="numpy")  # type: ignore[arg-type]
 
@@ -537,7 +537,7 @@ def test_grey_images_come_back_grey(pipe: RePaintPipeline, grey: RePaintPipeline
 
 
 def test_colour_for_a_grey_prior(grey: RePaintPipeline) -> None:
-    """If this fails, colour is dropped silently by a prior that knows none."""
+    """If this fails, a grey prior silently drops colour."""
     with pytest.raises(InputError, match=r"has 3 colour channels: the prior takes 1 and colour is not dropped sil"):
         grey(noise(8, 8, 3), hole(8, 8), schedule=TWO)
 
@@ -546,7 +546,7 @@ def test_colour_for_a_grey_prior(grey: RePaintPipeline) -> None:
 
 
 def test_class_labels_by_name_number_and_list(classes: RePaintPipeline) -> None:
-    """If this fails, a class name means another number, or labels of a list are shuffled over the images."""
+    """If this fails, a class name maps to a wrong number, or labels are assigned to wrong images."""
     images, white = np.random.default_rng(0).random((2, 8, 8, 3)), hole(8, 8)
 
     def run(labels: Any, **more: Any) -> NDArray[np.float64]:
@@ -566,7 +566,7 @@ def test_class_labels_by_name_number_and_list(classes: RePaintPipeline) -> None:
 
 
 def test_labels_follow_images_through_groups(classes: RePaintPipeline) -> None:
-    """If this fails, sizes that are computed apart, or repetitions, get the label of another image."""
+    """If this fails, images of another size, or repetitions, get the label of another image."""
     sizes = [(8, 8), (6, 8), (8, 8)]
     images = [noise(*size, 3, seed=i) for i, size in enumerate(sizes)]
     masks = [hole(*size) for size in sizes]
@@ -630,13 +630,13 @@ def test_guidance_of_classes_keeps_to_its_interval() -> None:
     ],
 )
 def test_class_errors(classes: RePaintPipeline, asked: dict[str, Any], message: str) -> None:
-    """If this fails, a wrong class or scale gives another class, or a traceback out of the model."""
+    """If this fails, an invalid class or scale gives another class, or a traceback from the model."""
     with pytest.raises(PriorError, match=message):
         classes(noise(8, 8, 3), hole(8, 8), schedule=TWO, **asked)
 
 
 def test_a_wrong_number_of_labels(classes: RePaintPipeline) -> None:
-    """If this fails, labels are cut off or repeated over images that they were not meant for."""
+    """If this fails, a list of labels of the wrong length is cut or repeated."""
     with pytest.raises(
         InputError, match=r"class_labels has 3 values for 2 images\. Pass one for all, or one for each\."
     ):
@@ -644,7 +644,7 @@ def test_a_wrong_number_of_labels(classes: RePaintPipeline) -> None:
 
 
 def test_conditions_that_a_model_cannot_take(pipe: RePaintPipeline) -> None:
-    """If this fails, labels or guidance are ignored silently where the model knows nothing of them."""
+    """If this fails, labels or guidance are silently ignored by a model without classes."""
     image, white = noise(8, 8, 3), hole(8, 8)
     with pytest.raises(PriorError, match=r"class_labels=\[?0\]? must be left out: this model is unconditional"):
         pipe(image, white, schedule=TWO, class_labels=0)
@@ -663,7 +663,7 @@ def test_conditions_that_a_model_cannot_take(pipe: RePaintPipeline) -> None:
 
 
 def test_guidance_hook(pipe: RePaintPipeline) -> None:
-    """If this fails, a classifier's gradient is not asked for at each call, or is added with the wrong sign."""
+    """If this fails, the gradient of a classifier is not computed at each call, or has the wrong sign."""
     image, white = np.full((8, 8, 3), 0.5), np.ones((8, 8), bool)
     levels: list[Level] = []
 
@@ -684,7 +684,7 @@ def test_guidance_hook(pipe: RePaintPipeline) -> None:
 
 
 def test_overrides_as_text_and_object(pipe: RePaintPipeline) -> None:
-    """If this fails, the text of a part means something else than the part, or an override is not used."""
+    """If this fails, the text form of a part differs from the part, or an override is not used."""
     image, white = noise(8, 8, 3), hole(8, 8)
 
     def run(**parts: Any) -> tuple[bytes, int]:
@@ -705,7 +705,7 @@ def test_overrides_as_text_and_object(pipe: RePaintPipeline) -> None:
 
 
 def test_presets_yaml_and_methods(pipe: RePaintPipeline, tmp_path: Path) -> None:
-    """If this fails, one of the four things that `schedule` may be gives another walk."""
+    """If this fails, one of the four forms of `schedule` gives another walk."""
     image, white = noise(8, 8, 3), hole(8, 8)
     (tmp_path / "mine.yaml").write_text("steps: 4\nspacing: linspace\nlevels: [4, 3, 2, 1, 2, 3, 2, 1, 0]\n")
 
@@ -719,7 +719,7 @@ def test_presets_yaml_and_methods(pipe: RePaintPipeline, tmp_path: Path) -> None
 
 
 def test_schedule_misuse(unchecked: None, pipe: RePaintPipeline, tmp_path: Path) -> None:
-    """If this fails, a wrong schedule shows late, as a traceback, or runs something else."""
+    """If this fails, a wrong schedule is found late, gives a traceback, or runs another walk."""
     image, white = noise(8, 8, 3), hole(8, 8)
     with pytest.raises(ScheduleError, match=r"preset='papr' must be one of .*Did you mean 'paper'\?"):
         pipe(image, white, schedule="papr")
@@ -747,7 +747,7 @@ def test_learned_variance(pipe: RePaintPipeline) -> None:
 
 
 def test_guided_variance_is_the_class_s_own() -> None:
-    """If this fails, guidance extrapolates a learned variance out of its bounds, where it means nothing."""
+    """If this fails, guidance extrapolates a learned variance out of its bounds."""
     prior = tiny_pipe(("cat", "dog"), out_channels=6).prior
     level, x = prior.schedule(4)[2], torch.zeros(1, 3, 8, 8)
     with torch.no_grad():
@@ -759,7 +759,7 @@ def test_guided_variance_is_the_class_s_own() -> None:
 
 
 def test_a_prediction_that_is_not_finite() -> None:
-    """If this fails, damaged weights or an overflow end as a black or noisy picture without a word."""
+    """If this fails, damaged weights or an overflow give a black or noisy picture without an error."""
     broken = tiny_pipe()
     broken.prior.unet.conv_out.bias.data[0] = math.nan  # type: ignore[attr-defined]
     with pytest.raises(NonFiniteError, match=r"PixelPrior predicted NaN or infinity at level 2 of 2 \(alpha .*\)"):
@@ -771,7 +771,7 @@ def test_a_prediction_that_is_not_finite() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_where_there_is_none(pipe: RePaintPipeline) -> None:
-    """If this fails, asking for an absent GPU gives a traceback out of PyTorch."""
+    """If this fails, selecting an absent GPU gives a traceback from PyTorch."""
     with pytest.raises(
         InputError, match=r"device='cuda' must be a device that PyTorch can use on this computer \(such as 'cpu'"
     ):
@@ -779,7 +779,7 @@ def test_cuda_where_there_is_none(pipe: RePaintPipeline) -> None:
 
 
 def test_unknown_device(pipe: RePaintPipeline) -> None:
-    """If this fails, a typo in a device's name gives a traceback, or moves half of the model."""
+    """If this fails, a typo in the name of a device gives a traceback, or moves half of the model."""
     with pytest.raises(
         InputError, match=r"device='gpu' must be a device that PyTorch can use on this computer \(such as 'cpu'"
     ):
@@ -790,7 +790,7 @@ def test_unknown_device(pipe: RePaintPipeline) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models(dtype: torch.dtype) -> None:
-    """If this fails, a model in half precision drags x and all noise arithmetic down with it."""
+    """If this fails, x and the noise are in half precision, as the model is."""
     half, image, white = tiny_pipe().to(dtype), noise(8, 8, 3), hole(8, 8)
     inside: list[torch.dtype] = []
     half.prior.unet.conv_in.register_forward_pre_hook(lambda _m, args: inside.append(args[0].dtype))  # type: ignore[attr-defined]
@@ -808,7 +808,7 @@ def test_half_precision_models(dtype: torch.dtype) -> None:
 
 @pytest.mark.gpu
 def test_cuda_gives_the_same_noise(pipe: RePaintPipeline) -> None:
-    """If this fails, a seed means another picture on a GPU."""
+    """If this fails, a seed gives another picture on a GPU."""
     white = hole(16, 16)
     image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
     on_cpu = pipe(image, white, schedule=TWO, generator=0, output_type="np").images
@@ -819,7 +819,7 @@ def test_cuda_gives_the_same_noise(pipe: RePaintPipeline) -> None:
 
 
 def test_inputs_are_not_changed(pipe: RePaintPipeline) -> None:
-    """If this fails, the caller's own image or mask has been painted on."""
+    """If this fails, the image or mask of the caller is modified."""
     white = hole(8, 8)
     pixels = noise(8, 8, 3)
     inputs: list[tuple[Any, Any]] = [
@@ -845,7 +845,7 @@ def test_inputs_are_not_changed(pipe: RePaintPipeline) -> None:
 
 
 def test_global_randomness_is_left_alone(unchecked: None, tmp_path: Path) -> None:
-    """If this fails, loading or filling disturbs, or depends on, the random numbers of the caller's program."""
+    """If this fails, loading or filling changes or reads the global random state of the caller."""
     with torch.random.fork_rng(devices=[]):
         tiny_folder_pipeline().save_pretrained(tmp_path)
 
@@ -867,7 +867,7 @@ def test_global_randomness_is_left_alone(unchecked: None, tmp_path: Path) -> Non
 
 
 def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    """If this fails, long runs show no progress, or a bar that was switched off stays."""
+    """If this fails, long runs show no progress, or a disabled progress bar is shown."""
     pipe, image, white = tiny_pipe(), noise(8, 8, 3), hole(8, 8)
     pipe(image, white, schedule=JUMPS, generator=0)
     assert capsys.readouterr().err == ""
@@ -879,7 +879,7 @@ def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_bundled_prior_fills_in_one_line() -> None:
-    """If this fails, `repaint.inpaint(image, mask)`, the first line that anyone runs, does not work offline."""
+    """If this fails, `repaint.inpaint(image, mask)` does not work offline."""
     image, white = noise(16, 16, 3), hole(16, 16)
     out = repaint.inpaint(image, white, class_labels="gravel", schedule=TWO, generator=0, output_type="np")
     assert np.array_equal(out.images[0][~white], image[~white])
@@ -887,7 +887,7 @@ def test_the_bundled_prior_fills_in_one_line() -> None:
 
 
 def test_a_notebook_shows_the_images(pipe: RePaintPipeline) -> None:
-    """If this fails, a result at the end of a cell is a line of text, or an array breaks the cell."""
+    """If this fails, a notebook shows a result as text, or fails for arrays."""
     images = [Image.new("L", (8, 8), 90), Image.new("RGBA", (16, 8), (1, 2, 3, 255))]
     out = pipe(images, [np.eye(8), np.eye(8, 16)], schedule=JumpSchedule.paper(2, 1, 1), generator=0)
     shown = out._repr_png_()
@@ -923,7 +923,7 @@ def test_an_unknown_argument_is_refused_by_name(given: dict[str, Any], message: 
 @pytest.mark.parametrize("name", ["generator", "num_images_per_prompt", "batch_size"])
 def test_resume_refuses_what_the_state_decides(name: str) -> None:
     """If this fails, a seed given to `resume` is silently ignored."""
-    with pytest.raises(InputError, match=rf"resume\(\) does not take {name}: the saved state decides it"):
+    with pytest.raises(InputError, match=rf"{name} must be left out: the saved state sets it"):
         tiny_pipe().resume("missing", np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool), **{name: 1})
 
 

@@ -103,7 +103,7 @@ def test_memory_that_is_too_small(pipe: RePaintPipeline, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("size", [0, -1, True, 1.5, "all"])
 def test_no_batch_size(unchecked: None, pipe: RePaintPipeline, size: Any) -> None:
-    """If this fails, a batch size without sense loops without end, or is taken for another."""
+    """If this fails, an invalid batch size gives an endless loop, or is read as another."""
     with pytest.raises(InputError, match=rf"batch_size={size!r} must be an integer of at least 1, 'auto', or None\."):
         fill(pipe, batch_size=size)
 

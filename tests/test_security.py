@@ -640,4 +640,4 @@ def test_no_open_host_without_a_password(monkeypatch: pytest.MonkeyPatch, capsys
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2
-    assert "Host 0.0.0.0 without a password" in capsys.readouterr().err
+    assert "--host 0.0.0.0 needs --password" in capsys.readouterr().err

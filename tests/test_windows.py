@@ -1,4 +1,4 @@
-"""Crop and stitch: windows around the holes of images larger than the prior, and what they must never change."""
+"""Crop and stitch: windows around the holes of images larger than the prior."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Mask = NDArray[np.bool_]
 
 @pytest.fixture(scope="module")
 def pipe() -> RePaintPipeline:
-    """Trained, so to say, on 16 pixels; multiples of 2."""
+    """A prior with a training size of 16 pixels, for multiples of 2."""
     return tiny_pipe(sample_size=16)
 
 
@@ -104,7 +104,7 @@ def test_windows_share_the_hole_out(white: Mask, size: int, multiple_of: int, co
 @settings(deadline=None, max_examples=100)
 @given(masks(), st.integers(4, 24), st.floats(0, 2))
 def test_windows_hold_their_context(white: Mask, size: int, context: float) -> None:
-    """If this fails, a hole is filled without the context that was asked for, although the image has it."""
+    """If this fails, a window has less context than given, although the image has more."""
     for window in windows_around(white, Crop(context=context), size, 1):
         for axis in (0, 1):
             where = np.flatnonzero(window.own.any(axis=1 - axis))
@@ -121,7 +121,7 @@ def places(windows: list[Window]) -> list[tuple[int, int, tuple[int, ...]]]:
 
 
 def test_windows_by_hand() -> None:
-    """If this fails, windows stand elsewhere, near holes are parted, or the largest hole no longer sets the size."""
+    """If this fails, windows are at wrong positions, split near holes, or ignore the largest hole."""
     near = holes(100, 100, (10, 10, 4, 4), (18, 12, 2, 2), (80, 70, 4, 4))
     assert places(windows_around(near, Crop(), 32, 4)) == [(0, 0, (32, 32)), (66, 56, (32, 32))]
     large = holes(100, 100, (10, 10, 20, 4), (80, 90, 4, 4))
@@ -134,7 +134,7 @@ def test_windows_by_hand() -> None:
 
 
 def test_upscaled_windows_by_hand() -> None:
-    """If this fails, small holes are not enlarged by the whole factor that fits, or large ones are."""
+    """If this fails, small holes are not enlarged by the largest whole factor, or large ones are enlarged."""
     (window,) = windows_around(holes(100, 100, (40, 40, 5, 4)), Crop(upscale=True), 32, 4)
     assert (window.scale, window.own.shape) == (3, (10, 10))
     (window,) = windows_around(holes(100, 100, (40, 40, 20, 4)), Crop(upscale=True), 32, 4)
@@ -147,7 +147,7 @@ def test_upscaled_windows_by_hand() -> None:
 @settings(deadline=None, max_examples=40)
 @given(masks(), st.booleans(), st.sampled_from([0.0, 0.5]))
 def test_kept_pixels_and_nothing_read(white: Mask, upscale: bool, context: float) -> None:
-    """If this fails, a crop changes kept pixels, leaves a hole, or lets what lay under any hole reach the result."""
+    """If this fails, a crop changes kept pixels, leaves a hole unfilled, or depends on pixels under a hole."""
     pipe, crop = tiny_pipe(sample_size=16), Crop(context=context, upscale=upscale)
     image = noise(*white.shape, 3)
     other = np.where(white[..., None], 255 - image, image)
@@ -180,7 +180,7 @@ def test_modes(pipe: RePaintPipeline, mode: str) -> None:
 
 
 def test_an_image_that_fits_is_not_cropped(pipe: RePaintPipeline) -> None:
-    """If this fails, images of the prior's own size come out otherwise than without cropping."""
+    """If this fails, cropping changes the results of images of the training size."""
     image, white = noise(16, 13, 3), holes(16, 13, (4, 4, 8, 5))
     whole = fill(pipe, image, white, crop=None).images
     for crop in ("auto", "off", Crop(), Crop(size=16), Crop(size=1000)):
@@ -188,7 +188,7 @@ def test_an_image_that_fits_is_not_cropped(pipe: RePaintPipeline) -> None:
 
 
 def test_a_window_is_what_it_is_alone(pipe: RePaintPipeline) -> None:
-    """If this fails, a result depends on more of the image than its window: cost grows with the image."""
+    """If this fails, a result depends on pixels outside its window."""
     image, white = noise(200, 300, 3), holes(200, 300, (100, 100, 6, 6))
     result = fill(pipe, image, white).images[0]
     place = np.s_[95:111, 95:111]
@@ -198,7 +198,7 @@ def test_a_window_is_what_it_is_alone(pipe: RePaintPipeline) -> None:
 
 
 def test_every_window_has_its_own_noise(pipe: RePaintPipeline) -> None:
-    """If this fails, equal holes are filled with copies of each other, or windows depend on the batch they are in."""
+    """If this fails, equal holes get equal fills, or the fill of a window depends on its batch."""
     tile = noise(32, 32, 3)
     image, white = np.tile(tile, (1, 3, 1)), holes(32, 96, (13, 13, 6, 6), (13, 45, 6, 6), (13, 77, 6, 6))
     states: list[SamplerState] = []
@@ -220,7 +220,7 @@ def test_every_window_has_its_own_noise(pipe: RePaintPipeline) -> None:
 
 
 def test_windows_of_two_images_share_a_batch(pipe: RePaintPipeline) -> None:
-    """If this fails, windows of one size are run one image at a time."""
+    """If this fails, windows of one size do not share a batch."""
     batches: list[int] = []
     out = fill(
         pipe,
@@ -233,7 +233,7 @@ def test_windows_of_two_images_share_a_batch(pipe: RePaintPipeline) -> None:
 
 
 def test_soft_edges_feather_and_strength(latent: RePaintPipeline) -> None:
-    """If this fails, soft masks, feather, margin or strength lose their meaning inside a window."""
+    """If this fails, soft masks, blend_rim, latent_margin or strength have no effect inside a window."""
     image = np.random.default_rng(0).random((48, 60, 3))
     white = holes(48, 60, (20, 30, 7, 8)).astype(np.float64)
     white[19, 30:38] = 0.5
@@ -248,7 +248,7 @@ def test_soft_edges_feather_and_strength(latent: RePaintPipeline) -> None:
 
 
 def test_upscaled_windows(pipe: RePaintPipeline, latent: RePaintPipeline) -> None:
-    """If this fails, the prior does not see small holes enlarged, or the result is put back elsewhere."""
+    """If this fails, small holes are not enlarged for the prior, or results are stitched in at wrong positions."""
     image, white = np.full((40, 40, 3), 0.75), holes(40, 40, (20, 10, 4, 4))
     for model, cells in ((pipe, 16), (latent, 8)):
         shapes: list[Any] = []
@@ -267,7 +267,7 @@ def test_upscaled_windows(pipe: RePaintPipeline, latent: RePaintPipeline) -> Non
 
 
 def test_the_command_crops_unless_told_not_to(tmp_path: Path) -> None:
-    """If this fails, `repaint inpaint` fills large images whole, or --no-crop is ignored."""
+    """If this fails, `repaint inpaint` does not crop large images, or ignores --no-crop."""
     from repaint.cli import app
 
     image, white = noise(12, 90, 3), holes(12, 90, (4, 4, 4, 4))
@@ -288,7 +288,7 @@ def test_the_command_crops_unless_told_not_to(tmp_path: Path) -> None:
 
 
 def test_resume_and_branch(pipe: RePaintPipeline) -> None:
-    """If this fails, a cropped run cannot be finished to the bit, or continued in several ways."""
+    """If this fails, a cropped run cannot be resumed with bit-equal results, or cannot be branched."""
     image, white = noise(40, 60, 3), holes(40, 60, (3, 3, 5, 5), (30, 50, 5, 5))
     states: list[SamplerState] = []
     look = lambda _p, _m, _l, kwargs: states.append(kwargs["state"])  # noqa: E731
@@ -313,7 +313,7 @@ def test_resume_and_branch(pipe: RePaintPipeline) -> None:
 
 
 def test_a_prior_without_a_size_is_never_cropped() -> None:
-    """If this fails, a prior of one fixed shape is given windows of another."""
+    """If this fails, a prior of a fixed shape gets windows of another shape."""
     prior = GaussianMixturePrior([1.0], torch.zeros(1, 300), torch.eye(300)[None], shape=(1, 10, 30))
     pipe = RePaintPipeline(prior)
     pipe.set_progress_bar_config(disable=True)
@@ -329,7 +329,7 @@ def test_a_prior_without_a_size_is_never_cropped() -> None:
 
 
 def test_preferred_sizes(latent: RePaintPipeline) -> None:
-    """If this fails, windows are cut for another size than that of the prior's training."""
+    """If this fails, windows do not have the training size of the prior."""
     assert tiny_pipe(sample_size=16).prior.preferred_size == 16  # type: ignore[attr-defined]
     assert tiny_pipe(sample_size=(16, 24)).prior.preferred_size == 24  # type: ignore[attr-defined]
     assert tiny_pipe(sample_size=None).prior.preferred_size is None  # type: ignore[attr-defined]
@@ -350,7 +350,7 @@ def test_preferred_sizes(latent: RePaintPipeline) -> None:
     ],
 )
 def test_crop_errors(unchecked: None, pipe: RePaintPipeline, crop: Any, message: str) -> None:
-    """If this fails, a wrong crop is ignored, or ends as a traceback."""
+    """If this fails, an invalid crop is ignored, or ends in a traceback."""
     with pytest.raises(InputError, match=message):
         fill(pipe, noise(40, 40, 3), holes(40, 40, (4, 4, 4, 4)), crop=crop)
 
@@ -369,13 +369,13 @@ def test_crop_errors(unchecked: None, pipe: RePaintPipeline, crop: Any, message:
     ],
 )
 def test_crop_values(unchecked: None, wrong: dict[str, Any], message: str) -> None:
-    """If this fails, a crop without sense is accepted and windows have no size."""
+    """If this fails, an invalid crop is accepted."""
     with pytest.raises(InputError, match=message):
         Crop(**wrong)
 
 
 def test_latents_of_a_cropped_image(pipe: RePaintPipeline) -> None:
-    """If this fails, latents of a window pass for those of the image."""
+    """If this fails, latents of a window are returned as those of the image."""
     image, white = noise(40, 40, 3), holes(40, 40, (4, 4, 4, 4), (30, 30, 4, 4))
     with pytest.raises(
         InputError, match=r"output_type='latent' needs whole images, but a 40 x 40 numpy image is cut into 2 windows"

@@ -41,7 +41,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
 
 def test_image(image: Path | None, prompt: str) -> NDArray[np.uint8]:
-    """The image, or the emoji that the prompt names."""
+    """Load the image, or the emoji whose name is the prompt."""
     import numpy as np
 
     from repaint.pictures.decoding import open_image, upright
@@ -72,7 +72,7 @@ def fillers(
     threads: str,
     plot: Path | None,
 ) -> dict[str, Fill]:
-    """The ways of filling that --fill names, over one prior."""
+    """Make the fills named by --fill, which share one prior."""
     from repaint.lab.quality.audit_sweep import DIFFUSERS, diffusers_fill, repaint_fill
     from repaint.measure.plots import check_plot
     from repaint.pipeline import RePaintPipeline
@@ -86,11 +86,11 @@ def fillers(
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device)
     pipe.set_progress_bar_config(disable=True)
-    asked: dict[str, Any] = {"prompt": prompt, "guidance_scale": guidance_scale}
+    options: dict[str, Any] = {"prompt": prompt, "guidance_scale": guidance_scale}
     return {
-        title: repaint_fill(pipe, schedule=method, **asked)
+        title: repaint_fill(pipe, schedule=method, **options)
         if way == OURS
-        else diffusers_fill(pipe, way, steps=method.schedule.steps, **asked)
+        else diffusers_fill(pipe, way, steps=method.schedule.steps, **options)
         for way, title in titles.items()
     }
 
@@ -103,7 +103,7 @@ def compare(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Sweep with every way of filling, and report; the heatmaps are those of the cell number `drawn`."""
+    """Sweep with every fill, and report. The plot has the heatmaps of cell number `drawn`."""
     from repaint.lab.quality.audit_plot import audit_plot
     from repaint.lab.quality.audit_sweep import curves
     from repaint.measure.plots import save_plot
@@ -114,11 +114,11 @@ def compare(
         for name, fill in fills.items():
             done = 0
 
-            def on_cell(row: AuditRow, its: Audit, name: str = name) -> None:
+            def on_cell(row: AuditRow, found: Audit, name: str = name) -> None:
                 nonlocal done
                 if done == drawn:
                     hole = "" if row.radius is None else f", radius {row.radius:g}"
-                    shown[f"{name}\nstrength {row.strength:g}{hole}"] = its
+                    shown[f"{name}\nstrength {row.strength:g}{hole}"] = found
                 done += 1
                 advance(1)
 
@@ -127,17 +127,17 @@ def compare(
         save_plot(audit_plot(rows, shown), plot)
     if as_json:
         trends = {
-            name: [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(some)]
-            for name, some in rows.items()
+            name: [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(found)]
+            for name, found in rows.items()
         }
         print_json({name: {"rows": [vars(row) for row in rows[name]], "trends": trends[name]} for name in rows})
         return
     table = Table("fills with", "strength", "mean MSE", "most", "quadratic trend", "R²", box=None, header_style="bold")
-    for name, some in rows.items():
-        for curve in curves(some):
-            what = f"{min(curve.x):g} to {max(curve.x):g}" if curve.strength is None else f"{curve.strength:g}"
+    for name, found in rows.items():
+        for curve in curves(found):
+            strength = f"{min(curve.x):g} to {max(curve.x):g}" if curve.strength is None else f"{curve.strength:g}"
             errors = f"{sum(curve.mse) / len(curve.mse):.4g}", f"{max(curve.mse):.4g}"
             a, b, c = curve.trend.coefficients
-            explained = "" if isnan(curve.trend.r_squared) else f"{curve.trend.r_squared:.2f}"
-            table.add_row(name, what, *errors, f"{a:.4g} x² {b:+.4g} x {c:+.4g}", explained)
+            r_squared = "n/a" if isnan(curve.trend.r_squared) else f"{curve.trend.r_squared:.2f}"
+            table.add_row(name, strength, *errors, f"{a:.4g} x² {b:+.4g} x {c:+.4g}", r_squared)
     out.print(table)

@@ -16,6 +16,11 @@ from repaint.threads import set_threads
 
 __all__ = ["bench_app"]
 
+NOT_A_NUMBER = {
+    "psnr": "It is infinite for the true content.",
+    "diversity": "It needs several results per hole (--seeds).",
+}
+
 
 def holes(
     schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
@@ -63,34 +68,34 @@ def holes(
     if sheet is not None:
         check_writable(sheet, "RGB")
     methods = {method.name: method for method in map(as_method, schedule or ["predicted", "corrected", "quick"])}
-    some = bundled_holes(prior, many=many) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
+    todo = bundled_holes(prior, many=many) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
     options = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
-    rounds = -(-len(some) // max(1, batch // seeds))
+    rounds = -(-len(todo) // max(1, batch // seeds))
     total = sum(method.model_calls for method in methods.values()) * rounds
-    with calls_bar(f"filling {len(some)} holes", total) as step:
-        result = bench(pipe, some, methods, first_seed=seed, seeds=seeds, batch=batch, on_call=step, **options)
+    with calls_bar(f"filling {len(todo)} holes", total) as step:
+        result = bench(pipe, todo, methods, first_seed=seed, seeds=seeds, batch=batch, on_call=step, **options)
     if report is not None:
         save(result, report)
     if sheet is not None:
-        save_image(holes_sheet(some, {name: ours.images for name, ours in result.filled.items()}), sheet)
+        save_image(holes_sheet(todo, {name: ours.images for name, ours in result.filled.items()}), sheet)
     summary = result.summary()
     if as_json:
         print_json(summary)
         return
     table = Table("fills with", *(name.replace("_", " ") for name in next(iter(summary.values()))))
     for name, means in summary.items():
-        table.add_row(name, *("" if value is None else f"{value:.4g}" for value in means.values()))
+        table.add_row(name, *("n/a" if value is None else f"{value:.4g}" for value in means.values()))
     out.print(table)
     if len(methods) > 1:
         table = Table("measure", "difference", "mean", "95 % interval")
-        for kind, name, its in result.differences():
-            table.add_row(kind, name, f"{its.mean:+.4f}", f"{its.low:+.4f} to {its.high:+.4f}")
+        for kind, name, found in result.differences():
+            table.add_row(kind, name, f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
         out.print(table)
-    for name, reason in result.missing.items():
-        say(f"{name} was not measured: {reason}")
+    for name, reason in (NOT_A_NUMBER | result.missing).items():
+        say(f"{name} n/a: {reason}")
 
 
 bench_app = typer.Typer(

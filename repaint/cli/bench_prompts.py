@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import calls_bar, out, print_json
+from repaint.cli.console import calls_bar, out, print_json, say
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
@@ -61,11 +61,14 @@ def prompts(
         print_json(study.as_dict())
         return
     table = Table("hole", "schedule", "prompt", "PSNR", "SSIM", "diversity", "model calls")
-    for (what, name, kind), its in study.scored.items():
-        means = f"{its.psnr.mean():.2f}", f"{its.ssim.mean():.4f}", f"{its.diversity.mean():.4f}"
-        table.add_row(what, name, kind, *means, str(its.model_calls))
+    for (hole_name, name, kind), found in study.scored.items():
+        diversity = f"{found.diversity.mean():.4f}" if seeds > 1 else "n/a"
+        means = f"{found.psnr.mean():.2f}", f"{found.ssim.mean():.4f}", diversity
+        table.add_row(hole_name, name, kind, *means, str(found.model_calls))
     out.print(table)
+    if seeds == 1:
+        say("diversity n/a: It needs several results per hole (--seeds).")
     table = Table("hole", "difference", "PSNR, dB", "SSIM")
-    for (what, title), (by_psnr, by_ssim) in study.differences().items():
-        table.add_row(what, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
+    for (hole_name, title), (by_psnr, by_ssim) in study.differences().items():
+        table.add_row(hole_name, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
     out.print(table)

@@ -23,7 +23,7 @@ from repaint.threads import trial_seconds
 __all__ = ["Finding", "doctor", "findings"]
 
 EXTRAS = ("app", "notebooks")
-SLOW = 2  # many threads that take this many times the time of one are reported
+SLOW = 2  # report threads that take this many times as long as one thread
 SIGNS = {
     "ok": "[green]ok[/green]",
     "missing": "[yellow]missing[/yellow]",
@@ -41,7 +41,7 @@ class Finding:
         name: name of the package, device, prior, ...
         state: "ok", "missing" (optional parts only), "slow" or "broken".
         found: version, size or result.
-        cure: what to do about it, or "".
+        cure: how to fix it, or "".
     """
 
     part: str
@@ -109,7 +109,7 @@ def _packages() -> Iterator[Finding]:
             if need.specifier.contains(version, prereleases=True):
                 yield Finding(part, need.name, "ok", version)
             else:
-                yield Finding(part, need.name, "broken", f"{version}, and {need.specifier} is supported", cure)
+                yield Finding(part, need.name, "broken", f"{version}, but {need.specifier} is required", cure)
 
 
 def _devices() -> Iterator[Finding]:
@@ -120,9 +120,9 @@ def _devices() -> Iterator[Finding]:
     yield Finding("devices", "cpu", "ok", f"{threads}, {vectors}; bfloat16")
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
-            its = torch.cuda.get_device_properties(i)
+            gpu = torch.cuda.get_device_properties(i)
             kinds = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
-            yield Finding("devices", f"cuda:{i}", "ok", f"{its.name}, {its.total_memory / 2**30:.0f} GiB; {kinds}")
+            yield Finding("devices", f"cuda:{i}", "ok", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB; {kinds}")
     else:
         built = f"PyTorch has CUDA {torch.version.cuda} but finds no GPU" if torch.version.cuda else "not in PyTorch"
         yield Finding("devices", "cuda", "missing", built)
@@ -131,17 +131,17 @@ def _devices() -> Iterator[Finding]:
 
 
 def _threads() -> Finding:
-    """Compare one thread with many; beside another program that uses the cores, many can be far slower."""
+    """Compare one thread with many. Many can be far slower while other programs use the cores."""
     import torch
 
     many = torch.get_num_threads() if torch.get_num_threads() > 1 else os.cpu_count() or 1
     if many == 1:
         return Finding("devices", "threads", "ok", "1 core")
-    one, all_of_them = trial_seconds(1), trial_seconds(many)
-    found = f"{many} threads take {all_of_them / one:.2g} times as long as 1"
-    if all_of_them < SLOW * one:
+    single, multiple = trial_seconds(1), trial_seconds(many)
+    found = f"{many} threads take {multiple / single:.2g} times as long as 1"
+    if multiple < SLOW * single:
         return Finding("devices", "threads", "ok", found)
-    cure = "Other programs use the cores; commands then pick 1 thread, in Python call torch.set_num_threads(1)"
+    cure = "Other programs use the cores. Commands then use 1 thread; in Python, call torch.set_num_threads(1)"
     return Finding("devices", "threads", "slow", found, cure)
 
 
@@ -156,7 +156,7 @@ def _priors() -> Iterator[Finding]:
         except (OSError, ValueError) as error:
             yield Finding("priors", name, "broken", str(error), "Reinstall repaint")
             continue
-        if size < 0.1:  # without Git LFS, a checkout has pointers of a few hundred bytes
+        if size < 0.1:  # a checkout without Git LFS has pointers of a few hundred bytes
             yield Finding("priors", name, "broken", "weights are missing", "Reinstall repaint, or run git lfs pull")
         else:
             yield Finding("priors", name, "ok", f"{size:.1f} MiB")
@@ -176,7 +176,7 @@ def _weights() -> Iterator[Finding]:
 
 
 def _self_test() -> Finding:
-    """Fill a hole of 8 x 8 pixels in three steps; check that it changed and that kept pixels did not."""
+    """Fill a hole of 8 x 8 pixels in three steps. Check that it changed, and that kept pixels did not."""
     import numpy as np
 
     from repaint.pipeline import RePaintPipeline

@@ -67,27 +67,28 @@ def exactness(
     methods = [as_method(name) for name in (PRESETS if everything else schedule or [])]
     peers: dict[str, Peer] = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
     kinds = [(f", {name}", torch_dtype(name)) for name in dtype or []] or [("", None)]
-    ours = [(f"{method.name}{its}", with_method(method, kind)) for method in methods for its, kind in kinds]
+    ours = [(f"{method.name}{suffix}", with_method(method, kind)) for method in methods for suffix, kind in kinds]
     ways: dict[str, Way] = {FLOOR: exact, **dict(ours), **peers}
-    calls = sum(method.model_calls for method in methods) * len(kinds) + sum(its.model_calls for its in peers.values())
-    some = [problem for number in range(problem_sets) for problem in problems(problems_seed + number, families)]
+    calls = sum(method.model_calls for method in methods) * len(kinds)
+    calls += sum(other.model_calls for other in peers.values())
+    todo = [problem for number in range(problem_sets) for problem in problems(problems_seed + number, families)]
     set_threads(threads)
-    with progress_bar(f"filling {len(some)} problems", calls * len(some), "calls") as advance:
-        rows = measure(some, ways, count=count, seed=seed, on_done=advance)
+    with progress_bar(f"filling {len(todo)} problems", calls * len(todo), "calls") as advance:
+        rows = measure(todo, ways, count=count, seed=seed, on_done=advance)
     found = standings(rows)
     if report is not None:
-        told = {
+        arguments = {
             "problems_seed": problems_seed,
             "problem_sets": problem_sets,
             "count": count,
             "seed": seed,
             "dtype": dtype,
         }
-        save_standings(report, rows, told)
+        save_standings(report, rows, arguments)
     if plot is not None:
         save_plot(exactness_plot(found), plot)
     if as_json:
-        print_json([vars(its) for its in found])
+        print_json([vars(standing) for standing in found])
     else:
         out.print(_table(found))
 
@@ -97,10 +98,10 @@ def _table(found: list[Standing]) -> Table:
     table = Table("", box=None, header_style="bold", padding=(0, 1, 0, 0))
     for column in ("calls", "error", *families, "sliced", "modes", "sec"):
         table.add_column(column, no_wrap=True)
-    for its in found:
-        errors = (f"{value:.4f}" for value in (its.error, *(its.families[name] for name in families)))
-        name = f"{its.way} *" if its.front else its.way
+    for row in found:
+        errors = (f"{value:.4f}" for value in (row.error, *(row.families[name] for name in families)))
+        name = f"{row.way} *" if row.front else row.way
         table.add_row(
-            name, str(its.model_calls), *errors, f"{its.sliced:.4f}", f"{its.modes:.3f}", f"{its.seconds:.1f}"
+            name, str(row.model_calls), *errors, f"{row.sliced:.4f}", f"{row.modes:.3f}", f"{row.seconds:.1f}"
         )
     return table

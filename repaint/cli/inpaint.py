@@ -249,8 +249,8 @@ def _one(
         state = state.branch([window_seed(seed, n) for n in range(len(state.x))])
     pipe, method = load(), load.method
     given = {"keep_mask" if keep_mask else "mask_image": mask, **options, "schedule": method}
-    behind = 0 if state is None else state.model_calls
-    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, behind) as step:
+    done = 0 if state is None else state.model_calls
+    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, done) as step:
         if state is None:
             several: dict[str, Any] = {"num_images_per_prompt": wanted.samples}
             if wanted.samples > 1:
@@ -310,7 +310,7 @@ def _many(
     outcomes: list[Outcome] = []
     count = sum(map(len, mine))
     bar = progress_bar(f"filling {count} images with {method.name}", count * method.model_calls, "calls")
-    with bar if state.is_main_process else nullcontext(_nowhere) as advance:
+    with bar if state.is_main_process else nullcontext(_ignore) as advance:
         for outcome in run(
             pipe, mine, method, options, keep_mask=settings["keep_mask"], on_calls=advance, say=_say_aside
         ):
@@ -333,7 +333,7 @@ def _tell(out: Path, settings: dict[str, Any], outcomes: list[Outcome], as_json:
         images = [outcome.as_dict() for outcome in sorted(outcomes, key=lambda outcome: outcome.image)]
         print_json({"out": str(out), **counted, "settings": settings, "images": images})
         return
-    parts = [f"{counts['filled']} filled", f"{counts['found']} there before", f"{counts['failed']} failed"]
+    parts = [f"{counts['filled']} filled", f"{counts['found']} already filled", f"{counts['failed']} failed"]
     say(f"{', '.join(part for part in parts if not part.startswith('0 ')) or 'No image'}. Results: {out}")
 
 
@@ -341,5 +341,5 @@ def _say_aside(text: str) -> None:
     err.print(escape(text), highlight=False, soft_wrap=True)
 
 
-def _nowhere(_more: int) -> None:
+def _ignore(_more: int) -> None:
     """Ignore progress, in the processes that show no bar."""

@@ -24,24 +24,29 @@ DRAWN = ["psnr", "patches"]  # similarity to the original, and to the rest of th
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(help="The grid, a YAML file; examples/sweeps has some.")],
-    out_file: Annotated[Path, typer.Option("--out", help="Where the rows are appended: JSON lines, .jsonl.")],
-    shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts, for job arrays.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many cells, evenly spread.", min=1)] = None,
+    config: Annotated[Path, typer.Argument(help="The grid, a YAML file; see examples/sweeps.")],
+    out_file: Annotated[Path, typer.Option("--out", help="File to append rows to: JSON lines, .jsonl.")],
+    shard: Annotated[str | None, typer.Option(help="i/n runs the i-th of n parts, for job arrays.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Maximum number of cells, evenly spread over the grid.", min=1)
+    ] = None,
     by: Annotated[
         str,
-        typer.Option(help="Tell apart: size, image, mask, class, prompt, steps, calls, merge, solver."),
+        typer.Option(help="Group rows by size, image, mask, class, prompt, steps, calls, merge or solver."),
     ] = "schedule",
     against: Annotated[
         str | None,
-        typer.Option(help="A schedule: also the differences to it, with 95 % intervals over pictures."),
+        typer.Option(help="Also print differences to this schedule, with 95 % intervals over pictures."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the measures: .png, .svg or .pdf.")] = None,
     measure: Annotated[
-        list[str] | None, typer.Option(help="For --plot and --against; may be repeated. psnr and patches without it.")
+        list[str] | None,
+        typer.Option(help="Measure for --plot and --against; may be repeated. Default: psnr and patches."),
     ] = None,
-    over: Annotated[str, typer.Option(help="The plot's axis, a word as in --by; --by tells its curves.")] = "schedule",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto is where accelerate puts the process.")] = "auto",
+    over: Annotated[
+        str, typer.Option(help="Axis of the plot, with the values of --by. --by selects its curves.")
+    ] = "schedule",
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto: chosen by accelerate for each process.")] = "auto",
     threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +66,7 @@ def sweep(
     from repaint.lab.sweep.sweep_plot import sweep_plot
     from repaint.measure.plots import check_plot, save_plot
 
-    # Refuse wrong words before hours of work.
+    # Check the options before any work is done.
     summary([], by)
     drawn = list(dict.fromkeys(measure or DRAWN))
     for name in drawn:
@@ -114,7 +119,7 @@ def _tell(
     means = summary(found, by)
     compared = [] if against is None else differences(found, against, measures)
     if as_json:
-        plain = [{"schedule": name} | {kind: vars(its) for kind, its in each.items()} for name, each in compared]
+        plain = [{"schedule": name} | {kind: vars(diff) for kind, diff in diffs.items()} for name, diffs in compared]
         print_json(means if against is None else {"means": means, "differences": plain})
         return
     for line in summary_table(means, by) if means else ():

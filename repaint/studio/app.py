@@ -1,4 +1,4 @@
-"""The page: what stands where, and which event calls what."""
+"""The page: its layout, and the handler of each event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from repaint.sampling import presets
-from repaint.studio.handlers import NOBODY, PINK, Handlers
+from repaint.studio.handlers import NOTHING_RUN, PINK, Handlers
 from repaint.studio.inputs import samples
 from repaint.studio.tree import KINDS
 
@@ -32,16 +32,16 @@ CSS = """
 
 
 def theme() -> Any:
-    """Fonts of the visitor's own system: nothing is fetched from elsewhere."""
+    """The theme. It uses system fonts only, so that the page loads nothing from other hosts."""
     return gr.themes.Default(
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], primary_hue="pink"
     )
 
 
 def build(does: Handlers) -> Any:
-    """The app, `gradio.Blocks`; `repaint.studio.server` serves it."""
+    """Build the app, `gradio.Blocks`. `repaint.studio.server` serves it."""
     with gr.Blocks(title="repaint studio", analytics_enabled=False, delete_cache=(3600, 86400)) as app:
-        gr.Markdown("# repaint studio\nPaint over what is to go. Kept pixels come out bit-equal.")
+        gr.Markdown("# repaint studio\nPaint over what to remove. Kept pixels stay bit-equal.")
         page = SimpleNamespace(photo=gr.State(None), remembered=gr.BrowserState("", storage_key="repaint-studio-run"))
         with gr.Row():
             page.runs = gr.Dropdown(label="Recent runs", choices=[], value=None, scale=4, elem_id="runs")
@@ -67,11 +67,11 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
             with gr.Row():
                 page.run = gr.Button("Run", variant="primary", elem_id="run")
                 page.cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
-            page.progress = gr.HTML(NOBODY, elem_id="progress")
+            page.progress = gr.HTML(NOTHING_RUN, elem_id="progress")
             page.walk = gr.HTML(elem_id="walk")
     with gr.Row():
         page.preview = gr.Image(
-            label="x0_hat while it runs, then the result",
+            label="x0_hat during the run, then the result",
             elem_id="preview",
             min_width=320,
             format="png",
@@ -101,7 +101,7 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
     )
     _spread_panel(page)
     page.files = gr.File(
-        label="Downloads: result, mask, recipe, and all in one",
+        label="Downloads: result, mask, recipe, and a zip of everything",
         file_count="multiple",
         interactive=False,
         elem_id="files",
@@ -154,7 +154,7 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
         page.seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, min_width=80)
         page.seeds = gr.Number(label="Images", value=1, precision=0, minimum=1, maximum=16, min_width=80)
     with gr.Accordion("Schedule editor", open=False):
-        page.own = gr.Checkbox(label="A walk of my own, with the schedule's other parts", value=False)
+        page.own = gr.Checkbox(label="Custom walk, with the other parts of the schedule", value=False)
         with gr.Row():
             page.steps = gr.Number(label="steps", value=50, precision=0, minimum=1, min_width=110)
             page.length = gr.Number(label="jump_length", value=10, precision=0, minimum=1, min_width=110)
@@ -162,20 +162,20 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
         with gr.Row():
             page.start = gr.Number(label="window: highest level that jumps", value=None, precision=0, min_width=160)
             page.stop = gr.Number(label="window: lowest level that jumps", value=0, precision=0, min_width=160)
-        page.guidance = gr.Number(label="Guidance scale, 0 is the prior's usual one", value=0, minimum=0)
-        page.blend_rim = gr.Number(label="Blended rim of the hole, pixels", value=0, minimum=0)
+        page.guidance = gr.Number(label="Guidance scale (0: default of the prior)", value=0, minimum=0)
+        page.blend_rim = gr.Number(label="Width of the blended rim, pixels", value=0, minimum=0)
     page.cost = gr.HTML(elem_id="cost")
 
 
 def _explore_tab(page: SimpleNamespace) -> None:
-    gr.Markdown("Go back to a state of the chosen result, and go on from there in another way.")
+    gr.Markdown("Continue from a state of the chosen result in another way.")
     with gr.Row():
         with gr.Column(min_width=320):
             page.state = gr.Slider(
-                label="How far along the run, %", minimum=0, maximum=100, step=1, value=50, elem_id="state"
+                label="Position in the run, %", minimum=0, maximum=100, step=1, value=50, elem_id="state"
             )
             page.where = gr.Markdown(elem_id="where")
-            page.kind = gr.Radio(label="Go on with", choices=list(KINDS), value=KINDS[0], elem_id="kind")
+            page.kind = gr.Radio(label="Continue with", choices=list(KINDS), value=KINDS[0], elem_id="kind")
             with gr.Row():
                 page.jump = gr.Number(label="Jump length, levels", value=30, precision=0, visible=False, min_width=100)
                 page.times = gr.Number(label="Jumps", value=15, precision=0, visible=False, min_width=80)
@@ -185,9 +185,9 @@ def _explore_tab(page: SimpleNamespace) -> None:
                 )
             page.branch_cost = gr.HTML(elem_id="branch-cost")
             page.branch = gr.Button("Branch", variant="primary", elem_id="branch")
-            page.branch_progress = gr.HTML(NOBODY, elem_id="branch-progress")
+            page.branch_progress = gr.HTML(NOTHING_RUN, elem_id="branch-progress")
         page.state_image = gr.Image(
-            label="x0_hat there",
+            label="x0_hat of this state",
             elem_id="state-image",
             min_width=320,
             format="png",
@@ -199,23 +199,23 @@ def _explore_tab(page: SimpleNamespace) -> None:
 
 
 def _audit_tab(page: SimpleNamespace, does: Handlers) -> None:
-    gr.Markdown("What changed outside the hole? Of the chosen result, or of any program's.")
-    its = gr.Button("Audit the chosen result", variant="primary", elem_id="audit")
-    with gr.Accordion("Any program's result", open=False):
+    gr.Markdown("Measure what changed outside the hole, in the chosen result or in the result of any program.")
+    audit_chosen = gr.Button("Audit the chosen result", variant="primary", elem_id="audit")
+    with gr.Accordion("Result of any program", open=False):
         with gr.Row():
             files = [
                 gr.File(label=name, file_types=["image"], type="filepath", height=120)
                 for name in ("Result file", "Picture file", "Mask file (white was repainted)")
             ]
-        others = gr.Button("Audit these files")
+        audit_files = gr.Button("Audit these files")
     numbers = gr.HTML(elem_id="audit-numbers")
-    plot = gr.Plot(label="Where it changed, and how far from the hole", format="png")
-    its.click(does.audit_run, [page.runs, page.index], [numbers, plot], api_visibility="private")
-    others.click(does.audit_upload, files, [numbers, plot], api_visibility="private")
+    plot = gr.Plot(label="Changed pixels, and their distance from the hole", format="png")
+    audit_chosen.click(does.audit_run, [page.runs, page.index], [numbers, plot], api_visibility="private")
+    audit_files.click(does.audit_upload, files, [numbers, plot], api_visibility="private")
 
 
 def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
-    """Pictures, plans, runs: who starts what. A run is watched by everyone who has chosen it."""
+    """Connect pictures, plans and runs. Every page that has chosen a run watches it."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     schedule = [page.preset, page.own, page.steps, page.length, page.samples, page.start, page.stop]
     plan: dict[str, Any] = {
@@ -230,18 +230,18 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     page.invert.click(does.invert, [page.photo, page.canvas], page.canvas, **quiet)
     page.clear.click(does.clear, page.photo, page.canvas, **quiet)
     page.mask.upload(does.take_mask, [page.photo, page.mask], page.canvas, **quiet)
-    told = [page.prompt, page.class_label, page.guidance]
-    page.prior.change(does.abilities, page.prior, told, **quiet).success(**plan)
-    gr.on([its.change for its in (page.seeds, *schedule)], **plan)
+    conditions = [page.prompt, page.class_label, page.guidance]
+    page.prior.change(does.abilities, page.prior, conditions, **quiet).success(**plan)
+    gr.on([field.change for field in (page.seeds, *schedule)], **plan)
 
-    asked = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.blend_rim]
+    settings = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.blend_rim]
     page.run.click(
-        does.start, [*asked, page.seed, page.seeds, *schedule], [page.runs, page.remembered], api_name="start"
+        does.start, [*settings, page.seed, page.seeds, *schedule], [page.runs, page.remembered], api_name="start"
     )
     page.cancel.click(does.cancel, page.runs, None, queue=False, **quiet)
-    # A page that is loaded again finds the run that it started.
+    # A reloaded page finds the run that it started.
     app.load(does.refresh, page.remembered, page.runs, **quiet)
-    app.load(does.abilities, page.prior, told, **quiet).success(**plan)
+    app.load(does.abilities, page.prior, conditions, **quiet).success(**plan)
     page.runs.focus(does.refresh, page.runs, page.runs, **quiet)
     watched = [page.progress, page.walk, page.preview, page.gallery, page.slider, page.index]
     watching = page.runs.change(
@@ -271,9 +271,9 @@ def _wire_explore(page: SimpleNamespace, does: Handlers) -> None:
         **quiet,
     )
     gr.on([page.kind.change, page.runs.change], does.lengths, [page.runs, page.kind], [page.jump, page.times], **quiet)
-    asked = [*chosen, page.state, page.kind, page.jump, page.times, page.branch_seed, page.branch_seeds]
-    gr.on([its.change for its in asked[1:]], does.branch_cost, asked, page.branch_cost, **quiet)
-    page.branch.click(does.branch, asked, [page.runs, page.remembered], **quiet)
+    settings = [*chosen, page.state, page.kind, page.jump, page.times, page.branch_seed, page.branch_seeds]
+    gr.on([field.change for field in settings[1:]], does.branch_cost, settings, page.branch_cost, **quiet)
+    page.branch.click(does.branch, settings, [page.runs, page.remembered], **quiet)
     page.progress.change(lambda html: html, page.progress, page.branch_progress, **quiet)
 
 

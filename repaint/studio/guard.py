@@ -1,4 +1,4 @@
-"""The studio's door: which requests reach gradio, and what every answer says to the browser."""
+"""Decides which requests reach gradio, and adds security headers to every response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["POLICY", "Guard"]
 
-# The browser itself refuses whatever the page would fetch from another host.
+# With this policy, the browser blocks requests to other hosts.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
@@ -17,7 +17,7 @@ POLICY = (
 )
 
 
-# What the page asks for. gradio has further routes (proxies, monitoring, editing the app): they are not served.
+# The routes that the page needs. Other routes of gradio (proxies, monitoring, editing the app) are not served.
 API = "/gradio_api"
 EXACT = {"/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/login", "/logout", "/manifest.json"} | {
     f"{API}/{name}"
@@ -35,19 +35,18 @@ EXACT = {"/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/login", 
 }
 EXACT |= {f"{API}/{name}" for name in ("queue/join", "queue/data", "queue/status", "reset", "theme.css")}
 UNDER = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/", f"{API}/run/")
-MAX_JSON = 2**20  # what a page sends but for files, which it uploads
+MAX_JSON = 2**20  # bytes of a request other than an upload
 
 
 class Guard:
-    """ASGI middleware: serves what the page needs and nothing else; the security headers on every answer.
+    """ASGI middleware that serves only what the page needs, and adds security headers.
 
-    gradio fetches what a visitor names by a web address, into its cache: here that is refused, so that the studio
-    asks no other host for anything. A page that closes is no error.
+    gradio downloads web addresses that a request names in place of files. Such requests are rejected, so that the
+    studio never connects to another host. A page that closes early is not an error.
 
     Args:
-        app: what is behind it.
-        hosts: names under which it may be asked; None is any. A page of another site, whose name was pointed at this
-            machine, asks under its own (DNS rebinding).
+        app: the ASGI app to protect.
+        hosts: accepted names in the Host header, against DNS rebinding; None: any.
     """
 
     def __init__(self, app: Any, hosts: tuple[str, ...] | None = None) -> None:
@@ -59,8 +58,8 @@ class Guard:
 
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
-                more = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-                pairs = [(name.encode(), value.encode()) for name, value in more.items()]
+                extra = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+                pairs = [(name.encode(), value.encode()) for name, value in extra.items()]
                 message = message | {"headers": [*message.get("headers", []), *pairs]}
             await send(message)
 
@@ -69,25 +68,26 @@ class Guard:
             return
         with suppress(ClientDisconnect):
             if scope["type"] == "http":
-                refusal, receive = await self._looked_at(scope, receive)
-                if refusal:
-                    await PlainTextResponse(refusal[1], refusal[0])(scope, receive, guarded)
+                rejection, receive = await self._checked(scope, receive)
+                if rejection:
+                    await PlainTextResponse(rejection[1], rejection[0])(scope, receive, guarded)
                     return
             await self.app(scope, receive, guarded)
 
-    async def _looked_at(self, scope: Any, receive: Any) -> tuple[tuple[int, str] | None, Any]:
-        """(why a request is refused, or None; its body, still to be read)."""
+    async def _checked(self, scope: Any, receive: Any) -> tuple[tuple[int, str] | None, Any]:
+        """(status and reason of a rejection or None, a `receive` from which the body can still be read)."""
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         if self.hosts is not None and re.sub(r":\d+$", "", host).strip("[]") not in self.hosts:
-            return (403, f"Asked as {host!r}: this studio listens on this machine alone."), receive
+            return (403, f"Host {host!r} is not allowed: this studio serves only this machine."), receive
         if not _is_served(scope["path"]):
             return (404, "Not served here."), receive
         if scope["method"] != "POST" or scope["path"].rstrip("/") == f"{API}/upload":
             return None, receive
         body = await _body(receive)
         if body is None:
-            return (413, f"More than {MAX_JSON} bytes."), receive
-        return (403, "A web address, where a file is wanted.") if _names_a_host(body) else None, _again(body, receive)
+            return (413, f"The request is larger than {MAX_JSON} bytes."), receive
+        rejection = (403, "A file must not be given as a web address.") if _has_web_address(body) else None
+        return rejection, _again(body, receive)
 
 
 def _is_served(path: str) -> bool:
@@ -97,7 +97,7 @@ def _is_served(path: str) -> bool:
 
 
 async def _body(receive: Any) -> bytes | None:
-    """The whole body of a request; None where it is too large."""
+    """The whole body of a request; None if it is too large."""
     from starlette.requests import ClientDisconnect
 
     body = bytearray()
@@ -113,27 +113,27 @@ async def _body(receive: Any) -> bytes | None:
 
 
 def _again(body: bytes, receive: Any) -> Any:
-    """A `receive` that gives the body that was read already, and then what comes."""
-    left = [{"type": "http.request", "body": body, "more_body": False}]
+    """A `receive` that first returns the body that was already read."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Any:
-        return left.pop() if left else await receive()
+        return pending.pop() if pending else await receive()
 
     return again
 
 
-def _names_a_host(body: bytes) -> bool:
-    """Whether JSON gives a web address where a file is wanted."""
+def _has_web_address(body: bytes) -> bool:
+    """Whether JSON gives a web address as the path of a file."""
     try:
-        left = [json.loads(body)]
+        pending = [json.loads(body)]
     except (ValueError, RecursionError):
-        return False  # the app refuses it
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            if str(one.get("path", "")).lower().lstrip().startswith(("http:", "https:")):
+        return False  # the app rejects it
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if str(value.get("path", "")).lower().lstrip().startswith(("http:", "https:")):
                 return True
-            left.extend(one.values())
-        elif isinstance(one, list):
-            left.extend(one)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
     return False

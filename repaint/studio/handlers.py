@@ -1,4 +1,4 @@
-"""What the page's events do: components' values in, updates out. No layout."""
+"""Event handlers of the page: component values in, updates out. The layout is in `app.py`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from repaint.studio.views import audit_html, cost, enlarged, label, progress_htm
 __all__ = ["PINK", "Handlers"]
 
 PINK = (228, 0, 127)
-TICK = 0.25  # seconds between two looks at a run
-NOBODY = "<div class='progress' role='status' data-status='none'><span>Nothing was run yet.</span></div>"
+TICK = 0.25  # seconds between two updates of a watched run
+NOTHING_RUN = "<div class='progress' role='status' data-status='none'><span>No run yet.</span></div>"
 
 
-def told(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The library's errors become the page's: one line, and nothing changes."""
+def errors_on_page(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Show errors of the library as one line on the page, which stays unchanged."""
 
     @functools.wraps(handler)
     def wrapped(*args: Any) -> Any:
@@ -51,10 +51,10 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Handlers:
-    """One for a server.
+    """The event handlers of one server.
 
     Args:
-        runner: makes the runs.
+        runner: computes the runs.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -62,22 +62,22 @@ class Handlers:
         self.folder = Path(tempfile.mkdtemp(prefix="repaint-studio-"))
         self.cache = self.folder / "cache"
         self._bundling = threading.Lock()
-        self._watching: dict[str, object] = {}  # of each page, the look at a run that goes on
+        self._watching: dict[str, object] = {}  # page to a token of its latest `watch`
 
     def close(self) -> None:
-        """Remove the files that were written for downloads."""
+        """Remove the download files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    @told
+    @errors_on_page
     def take_upload(self, path: str | None) -> tuple[Any, Any, str]:
-        """An uploaded picture -> (photo, canvas, what it is)."""
+        """An uploaded picture -> (photo, canvas, description)."""
         if path is None:
             return None, None, ""
         return self._taken(read_photo(path))
 
-    @told
+    @errors_on_page
     def take_sample(self, name: str | None) -> tuple[Any, Any, str]:
-        """A bundled picture -> the same."""
+        """The name of a bundled picture -> (photo, canvas, description)."""
         return (None, None, "") if name is None else self._taken(sample(name))
 
     def _taken(self, photo: Photo) -> tuple[Photo, dict[str, Any], str]:
@@ -91,44 +91,46 @@ class Handlers:
 
     def _photo(self, photo: Photo | None) -> Photo:
         if photo is None:
-            raise InputError("There is no picture: nothing can be filled. Drop one, or choose a sample.")
+            raise InputError("There is no picture to fill. Upload one, or choose a sample.")
         return photo
 
-    @told
+    @errors_on_page
     def invert(self, photo: Photo | None, value: Any) -> dict[str, Any]:
-        """The canvas with hole and kept part exchanged."""
+        """The canvas with its mask inverted."""
         photo = self._photo(photo)
         return self._canvas(photo, ~painted(value["layers"] if value else [], photo))
 
-    @told
+    @errors_on_page
     def clear(self, photo: Photo | None) -> dict[str, Any]:
-        """The canvas with nothing painted."""
+        """The canvas with an empty mask."""
         return self._canvas(self._photo(photo))
 
-    @told
+    @errors_on_page
     def take_mask(self, photo: Photo | None, path: str) -> dict[str, Any]:
         """The canvas with an uploaded mask; white is repainted."""
         photo = self._photo(photo)
         hole, grey = read_mask(path, photo.size)
         if grey:
-            gr.Warning(f"{grey} grey pixels of the mask were decided at one half. `repaint inpaint` keeps soft edges.")
+            gr.Warning(
+                f"{grey} grey pixels of the mask were rounded to black or white. `repaint inpaint` keeps soft edges."
+            )
         return self._canvas(photo, hole)
 
-    @told
+    @errors_on_page
     def abilities(self, prior: str) -> tuple[Any, Any, Any]:
-        """A prior -> which of prompt, class and guidance it takes."""
-        able = takes(self.runner.pipe(prior).prior)
-        classes = [("no class", ""), *((name, name) for name in able["classes"])]
-        guided = able["prompt"] or bool(able["classes"])
+        """A prior -> updates that show the prompt, class and guidance fields it supports."""
+        supported = takes(self.runner.pipe(prior).prior)
+        classes = [("no class", ""), *((name, name) for name in supported["classes"])]
+        guided = supported["prompt"] or bool(supported["classes"])
         return (
-            gr.update(visible=able["prompt"]),
-            gr.update(visible=bool(able["classes"]), choices=classes, value=""),
+            gr.update(visible=supported["prompt"]),
+            gr.update(visible=bool(supported["classes"]), choices=classes, value=""),
             gr.update(visible=guided),
         )
 
-    @told
+    @errors_on_page
     def plan(self, *values: Any) -> tuple[str, str]:
-        """The picture, the prior and the schedule's settings -> (the walk, the cost)."""
+        """The picture, the prior and the schedule settings -> (walk, cost)."""
         photo, prior, seeds, *settings = values
         method, _ = self._method(prior, *settings)
         pace = None
@@ -137,15 +139,15 @@ class Handlers:
             pace = self.runner.seconds_per_call(job)
         return walk_html(method.schedule), cost(method.model_calls, int(seeds or 1), pace)
 
-    @told
+    @errors_on_page
     def start(self, *values: Any) -> tuple[Any, str]:
-        """Everything on the page -> (the list of runs with the new one chosen, its id for the browser to remember)."""
+        """All settings of the page -> (list of runs with the new one chosen, its id for the browser to store)."""
         photo, canvas, prior, prompt, class_label, guidance, blend_rim, seed, seeds, *settings = values
         photo = self._photo(photo)
         method, preset = self._method(prior, *settings)
-        able = takes(self.runner.pipe(prior).prior)
+        supported = takes(self.runner.pipe(prior).prior)
         conditions: dict[str, Any] = {}
-        if able["prompt"] or prompt:  # a prompt for a prior that takes none is refused, not forgotten
+        if supported["prompt"] or prompt:  # `submit` rejects a prompt that the prior does not support
             conditions["prompt"] = prompt or ""
         if class_label:
             conditions["class_labels"] = int(class_label) if class_label.isdecimal() else class_label
@@ -171,49 +173,49 @@ class Handlers:
         return gr.update(choices=self.choices(), value=run.id), run.id
 
     def choices(self) -> list[tuple[str, str]]:
-        """The remembered runs for the list, the newest first."""
+        """The stored runs for the list, newest first."""
         return [(label(run), run.id) for run in self.runner.runs()]
 
     def refresh(self, chosen: str | None) -> Any:
-        """The list of runs as it is now."""
+        """The current list of runs."""
         ids = {run.id for run in self.runner.runs()}
         return gr.update(choices=self.choices(), value=chosen if chosen in ids else None)
 
-    @told
+    @errors_on_page
     def cancel(self, run_id: str | None) -> None:
         """Stop the chosen run."""
         self.runner.cancel(run_id)
 
     def watch(self, run_id: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """A run as it goes: (progress, walk, preview, gallery, slider, result's number) until it has ended.
+        """Yield (progress, walk, preview, gallery, slider, index of the result) until the run ends.
 
-        It also ends when its page watches another run.
+        Stops early when the page starts to watch another run.
         """
         try:
             run = self.runner.find(run_id)
         except InputError:
-            yield NOBODY, gr.skip(), None, gr.update(visible=False), None, gr.update(choices=[], value=None)
+            yield NOTHING_RUN, gr.skip(), None, gr.update(visible=False), None, gr.update(choices=[], value=None)
             return
-        mine = self._watching[str(request.session_hash)] = object()
-        seen: Any = None
+        token = self._watching[str(request.session_hash)] = object()
+        previous: Any = None
         yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(choices=[], value=None)
         while not run.ended.wait(TICK):
-            if self._watching[str(request.session_hash)] is not mine:
+            if self._watching[str(request.session_hash)] is not token:
                 return
             latest = run.preview
-            preview = gr.skip() if latest is None or latest is seen else enlarged(latest)
-            seen = latest
+            preview = gr.skip() if latest is None or latest is previous else enlarged(latest)
+            previous = latest
             yield progress_html(run, self.runner.before(run)), walk_html(run), preview, *[gr.skip()] * 3
         self._watching.pop(str(request.session_hash), None)
         yield _ended(run)
 
     def choose(self, run_id: str | None, index: int | None) -> tuple[Any, Any, str]:
-        """A result -> (slider, files, the tree)."""
+        """A result -> (slider, files, tree)."""
         run = self._with_result(run_id, index)
         if run is None or index is None:
             return None, gr.update(value=None, visible=False), self.tree(run_id)
         result = run.results[index]
-        # Inside gradio's cache: what lies elsewhere it copies there, and serves copies of equal files half-written.
+        # Written into gradio's cache: gradio copies files from elsewhere into it, and can serve a copy half-written.
         folder = self.cache / run.id / str(index)
         with self._bundling:
             if not (folder / "recipe.json").exists():
@@ -233,7 +235,7 @@ class Handlers:
         return gr.update(visible=True), summary, enlarged(mean), enlarged(heat)
 
     def pick(self, event: gr.SelectData) -> int:
-        """The result that was chosen in the gallery."""
+        """The index of the result chosen in the gallery."""
         return int(event.index)
 
     def _with_result(self, run_id: str | None, index: int | None) -> Run | None:
@@ -244,24 +246,24 @@ class Handlers:
         return run if index is not None and index < len(run.results) else None
 
     def tree(self, run_id: str | None) -> str:
-        """The continuations around a run."""
+        """The tree of branches that contains a run."""
         try:
             return tree_html(self.runner.runs(), self.runner.find(run_id))
         except InputError:
-            return "<p>Run something, then branch it here.</p>"
+            return "<p>Start a run, then branch it here.</p>"
 
     def look(self, run_id: str | None, index: int | None, share: float) -> tuple[Any, str]:
-        """A kept state -> (its x0_hat, where it stands)."""
+        """The kept state nearest to `share` percent of the run -> (its x0_hat, its position in words)."""
         run = self._with_result(run_id, index)
         if run is None or index is None or not run.results[index].states:
-            return None, "No state is kept of this result."
+            return None, "No states are kept for this result."
         state = _state(run, index, share)
-        said = f"After move {state.position} of {len(run.job.method.moves)}, at level {state.level} of "
-        said += f"{run.job.method.schedule.steps}, {state.model_calls} model calls in."
-        return enlarged(show(self.runner.pipe(run.job.prior).prior, state)), said
+        position = f"After move {state.position} of {len(run.job.method.moves)}, at level {state.level} of "
+        position += f"{run.job.method.schedule.steps}, after {state.model_calls} model calls."
+        return enlarged(show(self.runner.pipe(run.job.prior).prior, state)), position
 
     def lengths(self, run_id: str | None, kind: str) -> tuple[Any, Any]:
-        """A kind of branch -> usual length and number of its jumps."""
+        """A kind of branch -> default length and number of its jumps."""
         try:
             small, large = small_and_large(self.runner.find(run_id).job.method.schedule.steps)
         except InputError:
@@ -276,15 +278,15 @@ class Handlers:
         """The job of a branch.
 
         Raises:
-            InputError: no result, no state kept, or a jump that cannot be made.
+            InputError: no result, no kept states, or an invalid jump.
         """
         length, times, seed, seeds = more
         run = self.runner.find(run_id)
         if index is None or index >= len(run.results):
-            raise InputError("The chosen run has no result yet: a branch begins at one of its states. Wait for it.")
+            raise InputError("The chosen run has no result to branch from. Wait until it has one.")
         if not run.results[index].states:
             raise InputError(
-                "The states of this run were dropped to make room: only the last runs keep them. Run it again."
+                "The states of this run were dropped, because only the most recent runs keep them. Run it again."
             )
         state = _state(run, index, share)
         method = continuation(run.job.method, state.position, kind, int(length or 0), int(times or 0))
@@ -292,50 +294,50 @@ class Handlers:
         origin = Origin(run.id, index, state.position, state)
         return replace(job, method=method, seeds=_seeds(seed, seeds), preset=None, origin=origin, kind=kind)
 
-    @told
+    @errors_on_page
     def branch_cost(self, *values: Any) -> str:
-        """What a branch would cost."""
+        """The cost of a branch."""
         try:
             job = self.branched(*values)
         except InputError as error:
             return f"<p class='cost'>{escape(str(error))}</p>"
         return cost(job.method.model_calls, len(job.seeds), self.runner.seconds_per_call(job, measure=False))
 
-    @told
+    @errors_on_page
     def branch(self, *values: Any) -> tuple[Any, str]:
-        """Start a branch -> the list of runs with it chosen, and its id."""
+        """Start a branch -> (list of runs with it chosen, its id)."""
         return self._listed(self.runner.submit(self.branched(*values)))
 
-    @told
+    @errors_on_page
     def audit_run(self, run_id: str | None, index: int | None) -> tuple[str, Any]:
-        """What the chosen result changed outside its hole."""
+        """Audit the pixels outside the hole of the chosen result."""
         run = self.runner.find(run_id)
         if index is None or index >= len(run.results):
-            raise InputError("The chosen run has no result yet: there is nothing to audit. Wait for it, or upload one.")
+            raise InputError("The chosen run has no result to audit. Wait until it has one, or upload one.")
         before, after = (np.asarray(image) for image in (run.job.photo.image, run.results[index].image))
         hole = run.job.hole
         if before.shape[:2] != hole.shape:
             before, after = np.asarray(shown(run.job.photo.image)), np.asarray(shown(run.results[index].image))
         return _audited(audit(after, before, hole))
 
-    @told
+    @errors_on_page
     def audit_upload(self, result: str | None, image: str | None, mask: str | None) -> tuple[str, Any]:
-        """The same of any program's result."""
+        """Audit an uploaded result of any program."""
         if not (result and image and mask):
-            raise InputError("An audit needs three files: a result, its picture, and its mask. Add what is missing.")
+            raise InputError("An audit needs three files: the result, the picture and the mask. Add the missing ones.")
         for path in (result, image, mask):
             read_photo(path)
         return _audited(audit_files(result, image, mask))
 
 
 def _state(run: Run, index: int, share: float) -> SamplerState:
-    """The kept state nearest to that share of the run, in percent."""
+    """The kept state nearest to `share` percent of the run."""
     states = run.results[index].states
     return min(states, key=lambda state: abs(state.position / states[-1].position - share / 100))
 
 
 def _ended(run: Run) -> tuple[Any, ...]:
-    """What `watch` gives last."""
+    """The last updates of `watch`."""
     images = [enlarged(result.image) for result in run.results]
     names = [f"seed {result.seed}" for result in run.results]
     return (
@@ -348,29 +350,29 @@ def _ended(run: Run) -> tuple[Any, ...]:
     )
 
 
-def _audited(its: Audit) -> tuple[str, Any]:
-    return audit_html(its), changes_plot(its)
+def _audited(found: Audit) -> tuple[str, Any]:
+    return audit_html(found), changes_plot(found)
 
 
 def _seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
     if seed is None or seed != int(seed) or seeds is None:
-        raise InputError(f"Seed {seed}, {seeds} images: both are whole numbers. Write them.")
+        raise InputError(f"seed={seed} and images={seeds} must be whole numbers.")
     return tuple(seeds_for(int(seeds), int(seed)))
 
 
 def _method(
     preset: str, own: bool, steps: Any, length: Any, samples: Any, start: Any, stop: Any
 ) -> tuple[Method, str | None]:
-    """(the method, its preset's name or None) from the schedule's settings; a walk of one's own keeps the other parts.
+    """The schedule settings -> (method, name of the preset or None). A custom walk keeps the other parts of the preset.
 
     Raises:
-        RepaintError: a walk that is none.
+        RepaintError: an invalid walk.
     """
     method = as_method(preset)
     if not own:
         return method, preset
     if any(value is None or value != int(value) for value in (steps, length, samples)):
-        raise InputError("The schedule editor has an empty field: steps, jump length and samples are whole numbers.")
+        raise InputError("steps, jump_length and jump_n_sample in the schedule editor must be whole numbers.")
     walk = JumpSchedule.from_rules(int(steps), [])
     if int(samples) != 1:
         try:
@@ -382,8 +384,8 @@ def _method(
             )
         except ValueError as error:
             raise InputError(
-                f"Jumps of {length} levels, {samples} samples, window {start} to {stop}: lengths and samples are whole "
-                "numbers from 1, levels from 0. Correct them."
+                f"jump_length={length} and jump_n_sample={samples} must be at least 1, and the levels of the window "
+                f"({start} to {stop}) at least 0."
             ) from error
         walk = JumpSchedule.from_rules(int(steps), [rule])
     return Method(walk, method.merge, method.solver, method.corrector, method.spacing, name="own walk"), None

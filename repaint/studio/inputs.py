@@ -1,4 +1,4 @@
-"""What a visitor gives: a picture, and a mask that was painted or uploaded. Checked here, explained in one line."""
+"""Reads and checks uploaded pictures, and masks that are painted or uploaded."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ __all__ = [
 ]
 
 MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 2**21  # 1448 x 1448: beyond it one model call on a CPU takes minutes
-CANVAS = 448  # pixels: pictures smaller than half of it are magnified to be painted on
+MAX_PIXELS = 2**21  # 1448 x 1448; a model call on more takes minutes on a CPU
+CANVAS = 448  # pixels: pictures smaller than half of it are magnified for painting
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One picture as it was given.
+    """An uploaded or bundled picture.
 
     Attributes:
-        data: the file's own bytes, which a reproduction needs.
-        suffix: of such a file, ".png".
-        image: decoded, its pixels as stored.
-        name: what to call it.
+        data: bytes of the file, for recipes.
+        suffix: of the file, for example ".png".
+        image: the decoded image, before EXIF rotation.
+        name: for labels and messages.
     """
 
     data: bytes
@@ -56,22 +56,22 @@ class Photo:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) as displayed."""
+        """(height, width) after EXIF rotation."""
         width, height = upright(self.image).size
         return height, width
 
     @property
     def magnified(self) -> int:
-        """How many pixels of the canvas, each way, stand for one of the picture."""
+        """Side of the square of canvas pixels that shows one pixel of the picture."""
         return max(1, CANVAS // max(self.size))
 
     def canvas(self) -> Image.Image:
-        """What is painted on: whole pixels, magnified where the picture is small."""
+        """The background for painting, magnified by a whole factor if the picture is small."""
         return magnify(shown(self.image), self.magnified)
 
 
 def shown(image: Image.Image) -> Image.Image:
-    """As displayed, in 8-bit RGB: for the eye, never for the result."""
+    """An image as displayed, in 8-bit RGB. Results are never computed from it."""
     image = upright(image)
     if image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -79,33 +79,33 @@ def shown(image: Image.Image) -> Image.Image:
 
 
 def magnify(image: Image.Image, times: int) -> Image.Image:
-    """Each pixel as a block of times x times."""
+    """Enlarge each pixel to a block of times x times."""
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def read_photo(path: str | Path, name: str | None = None) -> Photo:
-    """A picture from an uploaded file.
+    """Read a picture from an uploaded file.
 
     Raises:
-        InputError: no image, too large, animated, damaged, or of a mode that PNG cannot hold.
+        InputError: a file that is not an image, is too large, animated or damaged, or has a mode that PNG cannot store.
     """
     path = Path(path)
     name = name or path.name
     if path.stat().st_size > MAX_BYTES:
         raise InputError(
-            f"{name} has {path.stat().st_size / 2**20:.1f} MiB: the studio takes {MAX_BYTES // 2**20} MiB. "
-            "Use `repaint inpaint`, or save it smaller."
+            f"{name}: {path.stat().st_size / 2**20:.1f} MiB is more than {MAX_BYTES // 2**20} MiB, the limit of the "
+            "studio. Use `repaint inpaint`, or a smaller file."
         )
     data = path.read_bytes()
     try:
         with Image.open(io.BytesIO(data)) as header:
             (width, height), suffix = header.size, f".{str(header.format).lower()}"
-    except Exception as error:  # decoders raise whatever a damaged header makes them stumble over
-        raise InputError(f"{name} is no image that can be read. Give a PNG, JPEG, WebP, TIFF or BMP file.") from error
+    except Exception as error:  # on a damaged header, decoders raise errors of any type
+        raise InputError(f"{name}: not a readable image. Upload a PNG, JPEG, WebP, TIFF or BMP file.") from error
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"{name} is {width} x {height}: the studio takes {MAX_PIXELS} pixels. "
-            "Use `repaint inpaint`, or crop or shrink it first."
+            f"{name}: {width} x {height} is more than {MAX_PIXELS} pixels, the limit of the studio. "
+            "Use `repaint inpaint`, or crop or shrink it."
         )
     try:
         image = open_image(path)
@@ -116,52 +116,52 @@ def read_photo(path: str | Path, name: str | None = None) -> Photo:
 
 
 def samples() -> list[str]:
-    """Names of the bundled pictures, none of which a bundled prior has seen."""
+    """Names of the bundled pictures. No bundled prior was trained on them."""
     return [f"textures:{name}" for name in PHOTOGRAPHS] + [f"emoji:{name}" for name in glyphs("held_out")]
 
 
 def sample(name: str) -> Photo:
-    """A bundled picture, 64 x 64.
+    """Load a bundled picture, 64 x 64.
 
     Raises:
-        InputError: no such sample.
+        InputError: an unknown sample.
     """
-    kind, _, what = name.partition(":")
-    if kind == "textures" and what in PHOTOGRAPHS:
-        pixels = held_out_crops(what, 64, 1)[0]
-    elif kind == "emoji" and what in (known := glyphs("held_out")):
-        pixels = known[what]
+    kind, _, stem = name.partition(":")
+    if kind == "textures" and stem in PHOTOGRAPHS:
+        pixels = held_out_crops(stem, 64, 1)[0]
+    elif kind == "emoji" and stem in (known := glyphs("held_out")):
+        pixels = known[stem]
     else:
-        raise InputError(f"No sample {name!r}: choose one of the list.{nearest(name, samples())}")
+        raise InputError(f"sample={name!r} must be one of the list.{nearest(name, samples())}")
     file, image = io.BytesIO(), Image.fromarray(pixels)
     image.save(file, "PNG")
     return Photo(file.getvalue(), ".png", image, name)
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> tuple[NDArray[np.bool_], int]:
-    """(the hole, how many grey pixels were decided at one half) from an uploaded mask; white is repainted.
+    """Read an uploaded mask, white is repainted: (the hole, the number of grey pixels, which are rounded).
 
     Raises:
-        InputError: no image, or of another size than the picture.
+        InputError: a file that is not an image, or differs in size from the picture.
     """
     name = Path(path).name
     try:
         share = 1 - read_keep(read_photo(path).image, sizes=[size])[0][0].numpy()
     except InputError as error:
-        raise InputError(f"The mask {name}: {error}") from error
+        raise InputError(f"Mask {name}: {error}") from error
     return share >= 0.5, int(np.count_nonzero((share > 0) & (share < 1)))
 
 
 def painted(layers: list[Any], photo: Photo) -> NDArray[np.bool_]:
-    """The hole from what was painted on the canvas.
+    """Read the hole that is painted on the canvas.
 
-    A pixel of the picture is in the hole where at least half of its block is painted at least half opaque.
+    A pixel is in the hole if at least half of its block is painted with at least half opacity.
 
     Args:
-        layers: (H, W, 4) uint8 each, of the canvas's size.
-        photo: what was painted on.
+        layers: (H, W, 4) uint8 each, of the size of the canvas.
+        photo: the picture under them.
     Raises:
-        InputError: a layer of another size: the canvas was cropped or belongs to another picture.
+        InputError: a layer of another size, because the canvas was cropped or belongs to another picture.
     """
     (height, width), times = photo.size, photo.magnified
     hole = np.zeros((height, width), bool)
@@ -169,27 +169,27 @@ def painted(layers: list[Any], photo: Photo) -> NDArray[np.bool_]:
         alpha = np.asarray(layer)[..., 3] >= 128
         if alpha.shape != (height * times, width * times):
             raise InputError(
-                f"The canvas is {alpha.shape[1]} x {alpha.shape[0]} for a picture of {width * times} x "
-                f"{height * times}: it was resized. Choose the picture again."
+                f"The canvas is {alpha.shape[1]} x {alpha.shape[0]} and must be {width * times} x {height * times}. "
+                "Choose the picture again."
             )
         hole |= alpha.reshape(height, times, width, times).mean(axis=(1, 3)) >= 0.5
     return hole
 
 
 def paint(hole: NDArray[np.bool_], photo: Photo, colour: tuple[int, int, int]) -> Image.Image:
-    """The inverse of `painted`: one layer, (H, W, 4)."""
+    """Draw a hole as a layer of the canvas, (H, W, 4): the inverse of `painted`."""
     layer = np.zeros((*hole.shape, 4), np.uint8)
     layer[hole] = (*colour, 255)
     return magnify(Image.fromarray(layer), photo.magnified)
 
 
 def check_hole(hole: NDArray[np.bool_]) -> None:
-    """Refuse a mask with nothing to repaint, or with nothing known.
+    """Check that a mask has a hole and known pixels.
 
     Raises:
         InputError: an empty or a full mask.
     """
     if not hole.any():
-        raise InputError("The mask is empty: nothing would be repainted. Paint over what is to go, or press Invert.")
+        raise InputError("The mask is empty. Paint over what to remove, or press Invert mask.")
     if hole.all():
-        raise InputError("The mask covers the whole picture: nothing would be kept. Leave some of it, or press Invert.")
+        raise InputError("The mask covers the whole picture. Leave a part unpainted, or press Invert mask.")

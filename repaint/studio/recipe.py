@@ -1,4 +1,4 @@
-"""What makes a result again from the command line, to the byte."""
+"""Recipes: the files and the command that reproduce a result byte for byte."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["bundle", "schedule_yaml"]
 
 
 def bundle(run: Run, index: int, folder: Path, device: str = "cpu", dtype: str = "float32") -> dict[str, Path]:
-    """Write a result and all that its command needs.
+    """Write a result and everything that its command needs.
 
     Args:
-        run: with results.
-        index: which of them.
-        folder: where the files go; it exists. Files of that name are replaced.
-        device, dtype: what the run was made with.
+        run: a run with results.
+        index: of the result.
+        folder: an existing folder. Files of the same names are replaced.
+        device, dtype: of the run.
     Returns:
-        name to path: the result, the mask, recipe.json, and a zip of everything, among them.
+        Name to path of each file, among them the result, the mask, recipe.json, and a zip of everything.
     """
     job, result = run.job, run.results[index]
     files = {"picture": folder / f"picture{job.photo.suffix}", "mask": folder / "mask.png"}
@@ -42,7 +42,7 @@ def bundle(run: Run, index: int, folder: Path, device: str = "cpu", dtype: str =
     if job.origin is not None:
         files["state"] = folder / "state.safetensors"
         job.origin.state.save(files["state"])
-    names = {what: path.name for what, path in files.items()}
+    names = {name: path.name for name, path in files.items()}
     recipe = {
         "repaint": __version__,
         "command": shlex.join(_command(run, result.seed, names, device, dtype)),
@@ -58,36 +58,36 @@ def bundle(run: Run, index: int, folder: Path, device: str = "cpu", dtype: str =
     files["recipe"].write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
     files["everything"] = folder / f"repaint-seed-{result.seed}.zip"
     with zipfile.ZipFile(files["everything"], "w", zipfile.ZIP_DEFLATED) as archive:
-        for what, path in files.items():
-            if what != "everything":
+        for name, path in files.items():
+            if name != "everything":
                 archive.write(path, path.name)
     return files
 
 
 def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str) -> list[str]:
-    """The words of `repaint inpaint`, run in the folder of the files."""
-    job, asked = run.job, run.job.conditions
+    """The arguments of `repaint inpaint`, to run in the folder of the files."""
+    job, conditions = run.job, run.job.conditions
     options: dict[str, Any] = {
         "prior": job.prior,
         "schedule": names.get("schedule", job.preset),
         "seed": seed,
         "branch": names.get("state"),
-        "prompt": asked.get("prompt"),
-        "negative-prompt": asked.get("negative_prompt"),
-        "class": asked.get("class_labels"),
-        "guidance-scale": asked.get("guidance_scale"),
+        "prompt": conditions.get("prompt"),
+        "negative-prompt": conditions.get("negative_prompt"),
+        "class": conditions.get("class_labels"),
+        "guidance-scale": conditions.get("guidance_scale"),
         "blend-rim": job.blend_rim or None,
         "device": device,
         "dtype": dtype,
-        "threads": torch.get_num_threads(),  # another number can change the last bit
+        "threads": torch.get_num_threads(),  # a different number can change the last bit
     }
     words = ["repaint", "inpaint", names["picture"], names["mask"], "--out", names["result"]]
-    # One word each: a prompt may begin with a dash.
+    # --name=value, because a prompt may begin with a dash.
     return words + [f"--{name}={value}" for name, value in options.items() if value is not None]
 
 
 def schedule_yaml(method: Method) -> str:
-    """A method in the form of the files in `schedules/`, its walk level by level."""
+    """A method in the format of the files in `schedules/`, with its walk as a list of levels."""
     content: dict[str, Any] = {
         "steps": method.schedule.steps,
         "levels": list(method.schedule.levels),

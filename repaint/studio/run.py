@@ -1,6 +1,6 @@
-"""Runs: asked for, queued, watched, cancelled, kept. One worker thread makes them, one after the other.
+"""The queue of runs. One worker thread computes them in order.
 
-A run belongs to no browser: a page that is closed or loaded again finds it by its id.
+A run does not belong to a browser session: a reloaded page finds it by its id.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = ["Job", "Origin", "Result", "Run", "Runner", "takes"]
 
 Status = Literal["waiting", "running", "done", "cancelled", "failed"]
 MOST_WAITING = 32
-MOST_RUNS = 64  # remembered with their results
+MOST_RUNS = 64  # stored with their results
 MOST_WITH_STATES = 16  # runs that also keep their states
 MOST_SEEDS = 16
-MOST_SHOWN = 4  # windows in a live view
+MOST_SHOWN = 4  # windows in a preview
 PREVIEW_SECONDS = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where a branch came from: a result of a run, and the state that it had after some of its moves."""
+    """The origin of a branch: a result (`run`, `index`), and its state after `position` moves."""
 
     run: str
     index: int
@@ -51,19 +51,19 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is asked for.
+    """The settings of a run.
 
     Attributes:
         photo: the picture.
         hole: (H, W), True is repainted.
-        prior: one of the runner's.
-        method: how.
-        seeds: one result each, made one by one so that each is what its seed gives alone.
-        preset: the method's name in `schedules/`; None for a walk of one's own.
-        conditions: prompt, negative_prompt, class_labels, guidance_scale: those given.
+        prior: a name that the runner offers.
+        method: the method.
+        seeds: one result each, computed one by one, so that each equals a run with its seed alone.
+        preset: name of the method in `schedules/`; None for a custom walk.
+        conditions: the given ones of prompt, negative_prompt, class_labels and guidance_scale.
         blend_rim: see `RePaintPipeline.__call__`.
-        origin: of a branch.
-        kind: of a branch, what it does.
+        origin: of a branch; None for other runs.
+        kind: of a branch, one of `repaint.studio.tree.KINDS`.
     """
 
     photo: Photo
@@ -89,7 +89,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One image: its seed, what it cost, and the states kept on its way, in order."""
+    """One image, with its seed, its cost and the states kept on the way, in order."""
 
     seed: int
     image: Image.Image
@@ -99,16 +99,16 @@ class Result:
 
 @dataclass(eq=False)
 class Run:
-    """A job and how far it is. The worker writes, everybody reads."""
+    """A job and its progress. Only the worker writes to it."""
 
     job: Job
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     status: Status = "waiting"
     message: str = ""
-    asked: float = field(default_factory=time.time)
-    seconds: float = 0.0  # from the first move's end, which is when the clock of a call can begin
+    asked: float = field(default_factory=time.time)  # time of submission
+    seconds: float = 0.0  # since the end of the first move
     calls: int = 0
-    position: int = 0  # moves made of the present seed's walk
+    position: int = 0  # finished moves of the current seed
     preview: Image.Image | None = None
     results: list[Result] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -116,29 +116,29 @@ class Run:
 
     @property
     def seconds_left(self) -> float | None:
-        """By the pace so far; None before there is one."""
+        """Estimated from the pace so far; None before two calls."""
         if self.status != "running" or self.calls < 2:
             return None
         return self.seconds / (self.calls - 1) * (self.job.model_calls - self.calls)
 
 
 class _Stopped(Exception):
-    """Ends a run from inside its callback."""
+    """Raised in the callback of a run to stop it."""
 
 
 def takes(prior: Prior) -> dict[str, Any]:
-    """What a prior can be told: whether a prompt, and the names or numbers of its classes."""
+    """The conditions that a prior supports: whether it takes a prompt, and its class names or numbers."""
     classes = list(prior.class_names.values()) or [str(number) for number in range(prior.num_classes)]
     return {"prompt": "prompt" in prior.serves, "classes": classes}
 
 
 class Runner:
-    """Takes jobs, makes them one at a time, remembers the last runs.
+    """Runs jobs one at a time, and stores the most recent runs.
 
     Args:
-        load: gives the pipeline of a prior by name.
-        names: of the priors that may be asked for.
-        device, dtype: where and in what type `load` puts them, which a reproduction needs.
+        load: returns the pipeline of a prior by name.
+        names: of the priors on offer.
+        device, dtype: of the pipelines that `load` returns, for recipes.
     """
 
     def __init__(
@@ -149,9 +149,9 @@ class Runner:
         self._pipes: dict[str, RePaintPipeline] = {}
         self._runs: dict[str, Run] = {}
         self._waiting: queue.Queue[Run] = queue.Queue()
-        self._lock = threading.Lock()  # of the two dicts
+        self._lock = threading.Lock()  # for the runs
         self._loading = threading.Lock()
-        self._machine = threading.Lock()  # held by whoever calls a model
+        self._machine = threading.Lock()  # held during model calls
         self._pace: dict[Any, float] = {}
         threading.Thread(target=self._work, name="repaint-studio", daemon=True).start()
 
@@ -159,11 +159,11 @@ class Runner:
         """The pipeline of a prior, loaded once.
 
         Raises:
-            InputError: a prior that was not offered.
+            InputError: a prior that is not on offer.
         """
         if name not in self.names:
             raise InputError(
-                f"No prior {name!r} here: there are {', '.join(self.names)}. Start the studio with --prior."
+                f"prior={name!r} must be one of {', '.join(self.names)} (`repaint studio --prior` adds another)."
             )
         with self._loading:
             if name not in self._pipes:
@@ -176,17 +176,17 @@ class Runner:
         """Queue a job.
 
         Raises:
-            InputError: a mask with no hole or nothing but hole, no or too many seeds, a prompt or class for a prior
-                that takes none, or a queue that is full.
+            InputError: an empty or full mask, a wrong number of seeds, a prompt or class that the prior does not
+                support, or a full queue.
         """
         check_hole(job.hole)
         if not 1 <= len(job.seeds) <= MOST_SEEDS:
-            raise InputError(f"{len(job.seeds)} seeds: a run makes 1 to {MOST_SEEDS} images. Choose another number.")
+            raise InputError(f"images={len(job.seeds)} must be from 1 to {MOST_SEEDS}.")
         seeds_for(len(job.seeds), list(job.seeds))
         self._check_conditions(job)
         with self._lock:
             if sum(run.status == "waiting" for run in self._runs.values()) >= MOST_WAITING:
-                raise InputError(f"{MOST_WAITING} runs wait already: the queue is full. Cancel some, or wait for one.")
+                raise InputError(f"The queue is full: {MOST_WAITING} runs are waiting. Cancel a run, or wait.")
             run = Run(job)
             self._runs[run.id] = run
             self._forget()
@@ -194,22 +194,21 @@ class Runner:
         return run
 
     def _check_conditions(self, job: Job) -> None:
-        able = takes(self.pipe(job.prior).prior)
+        supported = takes(self.pipe(job.prior).prior)
         for name in ("prompt", "negative_prompt"):
-            if job.conditions.get(name) and not able["prompt"]:
+            if job.conditions.get(name) and not supported["prompt"]:
                 raise InputError(
-                    f"The prompt {job.conditions[name]!r} for {job.prior}: this prior takes none. "
-                    "Empty it, or choose a text-conditioned prior."
+                    f"{name}={job.conditions[name]!r} must be empty for the prior {job.prior}. Or choose a "
+                    "text-conditioned prior."
                 )
         label = job.conditions.get("class_labels")
-        if label is not None and str(label) not in able["classes"]:
-            listed = (
-                f"its classes are {', '.join(able['classes'][:10])}" if able["classes"] else "this prior takes none"
-            )
-            raise InputError(f"The class {label!r} for {job.prior}: {listed}. Choose another, or none.")
+        if label is not None and str(label) not in supported["classes"]:
+            classes = supported["classes"]
+            rule = f"one of {', '.join(classes[:10])}{', ...' * (len(classes) > 10)}" if classes else "empty"
+            raise InputError(f"class={label!r} must be {rule} for the prior {job.prior}.")
 
     def _forget(self) -> None:
-        """Drop the oldest ended runs, and earlier the states of the others."""
+        """Drop the oldest finished runs, and the states of all but the most recent."""
         ended = [run for run in self._runs.values() if run.ended.is_set()]
         for run in ended[: max(0, len(self._runs) - MOST_RUNS)]:
             del self._runs[run.id]
@@ -217,7 +216,7 @@ class Runner:
             run.results = [Result(r.seed, r.image, r.model_calls, ()) for r in run.results]
 
     def runs(self) -> list[Run]:
-        """All that are remembered, the newest first."""
+        """All stored runs, newest first."""
         with self._lock:
             return list(self._runs.values())[::-1]
 
@@ -225,22 +224,24 @@ class Runner:
         """A run by its id.
 
         Raises:
-            InputError: it never was, or was long ago.
+            InputError: an unknown run, or one that was dropped.
         """
         with self._lock:
             if run_id not in self._runs:
                 raise InputError(
-                    f"No run {run_id or 'chosen'}: the last {MOST_RUNS} are remembered. Choose one, or run."
+                    f"There is no run {run_id}. Only the last {MOST_RUNS} are stored."
+                    if run_id
+                    else "No run is chosen. Choose or start one."
                 )
             return self._runs[run_id]
 
     def before(self, run: Run) -> int:
-        """How many runs come before one that waits."""
+        """The number of runs ahead of a waiting one."""
         others = [other for other in self.runs()[::-1] if other.status in ("waiting", "running")]
         return others.index(run) if run in others else 0
 
     def cancel(self, run_id: str | None) -> Run:
-        """Stop a run: at once while it waits, else after the model call that is being made."""
+        """Stop a run: at once if it is waiting, else after the current model call."""
         run = self.find(run_id)
         with self._lock:
             run.stop.set()
@@ -249,9 +250,9 @@ class Runner:
         return run
 
     def seconds_per_call(self, job: Job, *, measure: bool = True) -> float | None:
-        """What one model call takes, measured once for each prior, size and guidance: the second call of a run.
+        """The duration of one model call, or None if it is not known and the machine is busy.
 
-        None where it was not measured yet and the machine is busy.
+        It is measured once for each prior, size and guidance, on the second call of a run.
         """
         key = job.prior, job.photo.size, job.conditions.get("guidance_scale") not in (None, 1)
         if key not in self._pace and measure and self._machine.acquire(blocking=False):
@@ -303,7 +304,7 @@ class Runner:
                 status, message = "cancelled", ""
             except RepaintError as error:
                 status, message = "failed", str(error)
-            except Exception as error:  # whatever a model raises must not end the worker
+            except Exception as error:  # no error of a model may end the worker
                 status, message = "failed", f"{type(error).__name__}: {error}"
             with self._lock:
                 self._end(run, status, message)
@@ -331,7 +332,7 @@ class Runner:
 
 
 class _Follower:
-    """The callback of one result: counts, keeps states, shows x0_hat, and stops."""
+    """The callback of one result. It counts calls, keeps states, updates the preview, and stops cancelled runs."""
 
     def __init__(self, run: Run, pipe: RePaintPipeline) -> None:
         self.run, self.pipe = run, pipe
@@ -353,7 +354,7 @@ class _Follower:
             self.kept.append(state.to("cpu"))
         if state.x0_hat is not None and now - self._shown > PREVIEW_SECONDS:
             run.preview = show(self.pipe.prior, state)
-            # Decoding may cost as much as a call: never more than a quarter of the time.
+            # Decoding can cost as much as a call. Limit it to a quarter of the time.
             spent = time.perf_counter() - now
             self._shown = now + 3 * spent
         self._last = time.perf_counter()
@@ -362,9 +363,9 @@ class _Follower:
 
 
 def show(prior: Prior, state: SamplerState) -> Image.Image:
-    """x0_hat of a state, or x where there is none yet, as an 8-bit picture: for the eye, with the prior's padding.
+    """x0_hat of a state (x before the first call) as an 8-bit preview, including padding.
 
-    Where the picture is cut into windows, the first of them side by side.
+    Of a picture that is cut into windows, the first few side by side.
     """
     x = state.x if state.x0_hat is None else state.x0_hat
     with torch.no_grad():

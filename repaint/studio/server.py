@@ -1,4 +1,4 @@
-"""Serving the app: where it listens, who may come in, and that the page asks nobody else for anything."""
+"""Serves the app: address, password, and no connections to other hosts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def free_port(host: str, port: int | None) -> int:
-    """The port to listen on: the one asked for, or the first free one from 7860.
+    """The port to listen on: the given one, or the first free one from 7860.
 
     Raises:
-        InputError: it is in use, no port number, or the host is none of this machine's.
+        InputError: the port is in use or invalid, or the host is not an address of this machine.
     """
     for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -35,9 +35,9 @@ def free_port(host: str, port: int | None) -> int:
         except (OSError, OverflowError) as error:
             if port is not None:
                 raise InputError(
-                    f"Cannot listen on {host}, port {port}: {error}. Choose another --port, or leave it out."
+                    f"Cannot listen on {host}, port {port}: {error}. Pass another --port, or omit it."
                 ) from error
-    raise InputError(f"No free port on {host} from {FIRST_PORT} to {FIRST_PORT + 99}: name one with --port.")
+    raise InputError(f"No port from {FIRST_PORT} to {FIRST_PORT + 99} is free on {host}. Pass another --port.")
 
 
 def serve(
@@ -54,21 +54,20 @@ def serve(
     """Start the app and return at once.
 
     Args:
-        load: gives a prior's pipeline by name.
-        names: priors beside the bundled ones; the first is chosen when the page opens.
-        host, port: where; None is the first free port from 7860.
-        password: asked of the user "repaint"; needed on every host but this machine's own.
-        browser: also open one.
-        device, dtype: what `load` puts priors on, for recipes.
+        load: returns the pipeline of a prior by name.
+        names: priors on offer besides the bundled ones; the first is selected when the page opens.
+        host, port: address to listen on; port None: the first free one from 7860.
+        password: of the user "repaint"; required unless the host is loopback.
+        browser: open a browser.
+        device, dtype: of the pipelines that `load` returns, for recipes.
     Returns:
-        (the gradio app, its handlers, the address).
+        (the gradio app, its handlers, its URL).
     Raises:
-        InputError: a port in use, or an open host without a password.
+        InputError: a port in use, or a host other than loopback without a password.
     """
     if host not in LOOPBACK and not password:
         raise InputError(
-            f"Host {host} without a password: everyone who reaches it could run the studio. "
-            "Give --password, or leave --host out."
+            f"--host {host} needs --password: otherwise anyone who reaches this address could run the studio."
         )
     port = free_port(host, port)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -1,4 +1,4 @@
-"""States kept along a run, and walks that go on from one of them."""
+"""Which states of a run are kept, and the walks of branches that start from them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from repaint.sampling.state import SamplerState
 __all__ = ["KINDS", "continuation", "kept_positions", "reached", "small_and_large"]
 
 KINDS = ("new noise", "one large jump", "small late jumps")
-STATE_BYTES = 64 * 2**20  # of the states that one result keeps
+STATE_BYTES = 64 * 2**20  # limit for the states of one result
 MOST_STATES = 48
 
 
 def kept_positions(moves: int, state: SamplerState) -> frozenset[int]:
-    """After which of a run's moves its state is kept: all, or as many as the bounds allow, evenly spread.
+    """The moves after which a state is kept: all, or as many as the limits allow, evenly spaced.
 
     Args:
-        moves: how many the run makes.
-        state: any state of it; x, x0_hat and one draw of noise are what each further one adds.
+        moves: number of moves of the run.
+        state: any state of the run. Each kept state adds the size of x, x0_hat and one draw of noise.
     """
     each = 3 * state.x.numel() * state.x.element_size()
     count = min(moves, MOST_STATES, max(2, STATE_BYTES // each))
@@ -30,9 +30,9 @@ def kept_positions(moves: int, state: SamplerState) -> frozenset[int]:
 
 
 def reached(method: Method) -> list[int]:
-    """The transition of the walk that stands behind each position: entry p is after p moves.
+    """The number of transitions of the walk that are done after each number of moves.
 
-    The sampler makes a run of renoises as one move, and a corrector's moves stay where they are.
+    The sampler merges consecutive renoises into one move, and moves of a corrector do not advance along the walk.
     """
     transitions, at, found = method.schedule.transitions, 0, [0]
     for move in method.moves:
@@ -46,45 +46,46 @@ def reached(method: Method) -> list[int]:
 
 
 def small_and_large(steps: int) -> tuple[int, int]:
-    """Usual lengths of small and large jumps on a grid of that many steps: of 50, 2 and 30 levels."""
+    """Default lengths of small and large jumps on a grid: 2 and 30 levels of 50."""
     return max(1, round(0.04 * steps)), max(1, round(0.6 * steps))
 
 
 def continuation(method: Method, position: int, kind: str, length: int = 0, times: int = 1) -> Method:
-    """The method of a branch: the same parts on a walk that begins where a run stood.
+    """The method of a branch: the parts of the run, on a walk that starts at a kept state.
 
-    "new noise" makes the rest of the run's own walk. "one large jump" goes down to a fifth of the levels, once up by
-    `length` and on to the end, or at once up where the state is lower. "small late jumps" goes down, and up by `length`
-    and down again `times` times in all, spread over the last fifth of the levels.
+    "new noise" follows the rest of the walk of the run. "one large jump" goes down to a fifth of the levels (unless the
+    state is already lower), up once by `length`, and down to 0. "small late jumps" goes down to 0 with `times` jumps of
+    `length` levels, spread over the last fifth of the levels.
 
     Args:
         method: of the run.
-        position: moves made when the state was kept.
+        position: moves before the state.
         kind: one of `KINDS`.
         length: levels of one jump.
-        times: how many small jumps.
+        times: number of small jumps.
     Raises:
-        InputError: another kind, a jump that leaves the grid, or the end of a run with nothing left to do.
+        InputError: an unknown kind, a jump that leaves the grid, or new noise at the end of the run.
     """
     walk, steps = method.schedule, method.schedule.steps
     at = reached(method)[position]
     level = walk.levels[at]
     if kind == "new noise":
         if at == len(walk):
-            raise InputError("The run has ended there: no noise is left to draw. Choose an earlier state, or a jump.")
+            raise InputError("The chosen state is the end of the run. Choose an earlier state, or a jump.")
         return replace(method, schedule=JumpSchedule(walk.levels[at:], steps), name="branch")
     if kind not in KINDS:
-        raise InputError(f"No kind of branch {kind!r}: there are {', '.join(KINDS)}. Choose one.")
+        raise InputError(f"kind={kind!r} must be one of {', '.join(KINDS)}.")
     late = steps // 5
     if kind == "one large jump":
         anchors, times = [min(level, late)], 1
     else:
         low = min(level, late)
         anchors = sorted({low * (times - 1 - i) // times for i in range(times)}, reverse=True)
-    if times < 1 or length < 1 or anchors[0] + length > steps:
+    if times < 1:
+        raise InputError(f"times={times} must be at least 1.")
+    if not 1 <= length <= steps - anchors[0]:
         raise InputError(
-            f"{times} jumps of {length} levels from level {anchors[0] if times > 0 else level} of {steps}: a jump has "
-            f"1 level or more and stays on the grid. Choose a length from 1 to {steps - min(level, late)}."
+            f"length={length} must be from 1 to {steps - anchors[0]}, to jump from level {anchors[0]} of {steps}."
         )
     return replace(
         method, schedule=JumpSchedule(tuple(_with_jumps(level, anchors, length, times)), steps), name="branch"

@@ -1,4 +1,4 @@
-"""What a page shows of a run, as HTML and pictures: progress, the place on the walk, the tree of continuations."""
+"""Views of a run as HTML and pictures: progress, position on the walk, tree of branches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from repaint.studio.tree import reached
 
 __all__ = ["audit_html", "cost", "enlarged", "label", "progress_html", "tree_html", "walk_html"]
 
-SHOWN = 384  # pixels: smaller pictures are magnified to about that for the eye
+SHOWN = 384  # pixels: smaller pictures are magnified to about this size for display
 WORDS = {
     "waiting": "Waiting",
     "running": "Running",
@@ -31,58 +31,62 @@ WORDS = {
 
 
 def enlarged(image: Image.Image) -> Image.Image:
-    """For the eye: whole pixels, magnified where the picture is small."""
+    """A picture for display, magnified by a whole factor if it is small."""
     return magnify(shown(image), max(1, SHOWN // max(image.size)))
 
 
 def duration(seconds: float) -> str:
-    """ "0.4 s", "12 s", "3 min", "2.5 h"."""
+    """Format a duration: "0.4 s", "12 s", "3 min", "2.5 h"."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def cost(calls: int, seeds: int, pace: float | None) -> str:
-    """What a run will cost, before it is made."""
-    each = f"{seeds} images of {calls} model calls, {calls * seeds} in all" if seeds > 1 else f"{calls} model calls"
-    took = "time not measured yet" if pace is None else f"about {duration(calls * seeds * pace)}, {pace:.3g} s a call"
-    return f"<p class='cost'>Cost: <b>{each}</b>; {took}.</p>"
+    """The cost of a run before it starts, as HTML."""
+    calls_text = (
+        f"{seeds} images of {calls} model calls, {calls * seeds} in all" if seeds > 1 else f"{calls} model calls"
+    )
+    time_text = (
+        "time not measured yet" if pace is None else f"about {duration(calls * seeds * pace)}, {pace:.3g} s a call"
+    )
+    return f"<p class='cost'>Cost: <b>{calls_text}</b>; {time_text}.</p>"
 
 
 def label(run: Run) -> str:
     """One line for the list of runs."""
     job = run.job
-    what = f"branch, {job.kind}" if job.origin else job.method.name
+    method = f"branch, {job.kind}" if job.origin else job.method.name
     seeds = f"seed {job.seeds[0]}" if len(job.seeds) == 1 else f"{len(job.seeds)} seeds from {job.seeds[0]}"
-    begun = time.strftime("%H:%M:%S", time.localtime(run.asked))
-    return f"{begun}, {job.photo.name}, {job.prior}, {what}, {seeds}: {WORDS[run.status].lower()}"
+    submitted = time.strftime("%H:%M:%S", time.localtime(run.asked))
+    return f"{submitted}, {job.photo.name}, {job.prior}, {method}, {seeds}: {WORDS[run.status].lower()}"
 
 
 def progress_html(run: Run, before: int = 0) -> str:
-    """How far a run is, in words and as a bar."""
+    """The progress of a run, in words and as a bar."""
     planned = run.job.model_calls
-    said = WORDS[run.status]
+    text = WORDS[run.status]
     if run.status == "waiting":
-        said += f": {before} before it"
+        text += f": {before} ahead in the queue"
     elif run.message:
-        said += f": {escape(run.message)}"
+        text += f": {escape(run.message)}"
     else:
-        said += f": {run.calls} of {planned} model calls"
+        text += f": {run.calls} of {planned} model calls"
         if run.status == "running" and len(run.job.seeds) > 1:
-            said += f", image {min(len(run.results) + 1, len(run.job.seeds))} of {len(run.job.seeds)}"
+            text += f", image {min(len(run.results) + 1, len(run.job.seeds))} of {len(run.job.seeds)}"
         if run.seconds_left is not None:
-            said += f", {duration(run.seconds_left)} left"
+            text += f", {duration(run.seconds_left)} left"
         if run.status == "done":
-            said += f" in {duration(run.seconds)}"
+            text += f" in {duration(run.seconds)}"
     return (
-        f"<div class='progress' role='status' data-status='{run.status}' data-calls='{run.calls}'><span>{said}.</span>"
+        f"<div class='progress' role='status' data-status='{run.status}' data-calls='{run.calls}'><span>{text}.</span>"
         f"<progress aria-label='Model calls done' max='{planned}' value='{run.calls}'></progress></div>"
     )
 
 
 @lru_cache(maxsize=32)
 def _drawn(walk: JumpSchedule) -> tuple[str, tuple[float, float, float, float]]:
-    """(the plot as a data URI; left and top of (0, 0), and how far one transition and one level go, in percent)."""
+    """(the plot as a data URI; in percent, left and top of (0, 0) and the size of one transition and one level)."""
     figure, file = walk_plot(walk), io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
     to_display, (width, height) = figure.axes[0].transData, figure.bbox.size
@@ -92,24 +96,24 @@ def _drawn(walk: JumpSchedule) -> tuple[str, tuple[float, float, float, float]]:
 
 
 def walk_html(run_or_walk: Run | JumpSchedule) -> str:
-    """A walk as the paper draws it; of a run with a mark where it stands."""
+    """A walk drawn as in the paper, with a mark at the position of a run."""
     walk = run_or_walk.job.method.schedule if isinstance(run_or_walk, Run) else run_or_walk
     picture, (left, top, right, up) = _drawn(walk)
-    said, mark = f"{len(walk)} transitions, {walk.model_calls} model calls", ""
+    text, mark = f"{len(walk)} transitions, {walk.model_calls} model calls", ""
     if isinstance(run_or_walk, Run):
         at = reached(run_or_walk.job.method)[run_or_walk.position]
         level = walk.levels[at]
         mark = f"<i class='mark' style='left:{left + right * at:.2f}%;top:{top + up * level:.2f}%'></i>"
-        said += f"; at transition {at}, level {level}"
-    return f"<div class='walk'><img src='{picture}' alt='Noise level over transition: {said}'>{mark}</div>"
+        text += f"; at transition {at}, level {level}"
+    return f"<div class='walk'><img src='{picture}' alt='Noise level over transition: {text}'>{mark}</div>"
 
 
 def tree_html(runs: Sequence[Run], run: Run) -> str:
-    """The family of a run: its first ancestor that is remembered, and all that was branched from it.
+    """The tree of branches that contains a run, from its first stored ancestor.
 
     Args:
-        runs: all, in any order.
-        run: one of them; it is marked.
+        runs: all runs, in any order.
+        run: the run to mark.
     """
     known = {other.id: other for other in runs}
     root = run
@@ -118,48 +122,50 @@ def tree_html(runs: Sequence[Run], run: Run) -> str:
     return f"<div class='tree'>{_branches([root], sorted(runs, key=lambda other: other.asked), run)}</div>"
 
 
-def _branches(some: Sequence[Run], runs: Sequence[Run], marked: Run) -> str:
+def _branches(siblings: Sequence[Run], runs: Sequence[Run], marked: Run) -> str:
     items = []
-    for run in some:
+    for run in siblings:
         if not run.results:
-            items.append(f"<li>{_whence(run)}{WORDS[run.status].lower()}</li>")
+            items.append(f"<li>{_origin_text(run)}{WORDS[run.status].lower()}</li>")
         for index, result in enumerate(run.results):
-            grown = [
-                its for its in runs if its.job.origin and (its.job.origin.run, its.job.origin.index) == (run.id, index)
+            children = [
+                other
+                for other in runs
+                if other.job.origin and (other.job.origin.run, other.job.origin.index) == (run.id, index)
             ]
-            below = _branches(grown, runs, marked) if grown else ""
+            below = _branches(children, runs, marked) if children else ""
             items.append(f"<li{' class=chosen' * (run is marked)}>{_node(run, result)}{below}</li>")
     return f"<ul>{''.join(items)}</ul>"
 
 
-def _whence(run: Run) -> str:
+def _origin_text(run: Run) -> str:
     origin = run.job.origin
     return f"after move {origin.position}, level {origin.state.level}: {run.job.kind}, " if origin else ""
 
 
 def _node(run: Run, result: Result) -> str:
     inherited = run.job.origin.state.model_calls if run.job.origin else 0
-    spent = f"{result.model_calls} model calls"
+    calls = f"{result.model_calls} model calls"
     if inherited:
-        spent += f" more, {inherited + result.model_calls} in all"
+        calls += f" more, {inherited + result.model_calls} in all"
     file = io.BytesIO()
     thumbnail = shown(result.image)
     thumbnail.thumbnail((96, 96))
     thumbnail.save(file, "PNG")
     picture = base64.b64encode(file.getvalue()).decode()
-    said = f"{_whence(run)}seed {result.seed}, {spent}"
-    image = f"<img src='data:image/png;base64,{picture}' alt='Result: {said}'>"
-    return f"<figure>{image}<figcaption>{said}</figcaption></figure>"
+    text = f"{_origin_text(run)}seed {result.seed}, {calls}"
+    image = f"<img src='data:image/png;base64,{picture}' alt='Result: {text}'>"
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 
-def audit_html(its: Audit) -> str:
-    """An audit in numbers."""
+def audit_html(found: Audit) -> str:
+    """The numbers of an audit, as HTML."""
     rows = {
-        "kept pixels": f"{its.kept}",
-        "of them changed": f"{round(its.changed * its.kept)} ({its.changed:.2%})",
-        "mean squared change": f"{its.mse:.4g}",
-        "largest change": f"{its.max_change:g}",
+        "kept pixels": f"{found.kept}",
+        "of them changed": f"{round(found.changed * found.kept)} ({found.changed:.2%})",
+        "mean squared change": f"{found.mse:.4g}",
+        "largest change": f"{found.max_change:g}",
     }
     body = "".join(f"<tr><th scope='row'>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
-    verdict = "No kept pixel changed." if its.max_change == 0 else "Kept pixels changed."
+    verdict = "No kept pixel changed." if found.max_change == 0 else "Kept pixels changed."
     return f"<div role='status'><p><b>{verdict}</b></p><table class='numbers'>{body}</table></div>"

@@ -1,4 +1,4 @@
-"""The command line: what it writes and prints, and one line with exit status 2 for whatever is wrong."""
+"""The command line: files, output, and one-line errors with exit status 2."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
-    """If this fails, the plain command gives another picture than the library, or changes kept pixels."""
+    """If this fails, the command gives another picture than the library, or changes kept pixels."""
     done = run("inpaint", "photo.png", "mask.png", "--out", "out.png", "--prior", prior, "--schedule", "two.yaml")
     assert done.status == 0
     assert done.out == "2 model calls with schedule two, seed 0. Result: out.png\n"
@@ -62,7 +62,7 @@ def test_threads(run: Run, folder: Path, prior: Path) -> None:
 
 
 def test_inpaint_json_and_options(run: Run, folder: Path, prior: Path) -> None:
-    """If this fails, scripts that read --json break, or an option is dropped on the way to the library."""
+    """If this fails, scripts that read --json break, or an option does not reach the library."""
 
     def fill(*options: object, mask: str = "mask.png") -> tuple[bytes, dict[str, Any]]:
         common = ["--out", "out.png", "--prior", prior, "--schedule", "two.yaml", "--json"]
@@ -147,7 +147,7 @@ def test_no_schedule_is_the_priors_own(run: Run, folder: Path, tmp_path: Path) -
 
 
 def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_path: Path) -> None:
-    """If this fails, a margin or a blended rim is dropped on the way to the library."""
+    """If this fails, --latent-margin or --blend-rim does not reach the library."""
     tiny = tmp_path / "latent"
     LDMPipeline(tiny_vae("VQModel"), tiny_unet(in_channels=4, out_channels=4), DDIMScheduler()).save_pretrained(tiny)
     results = []
@@ -160,7 +160,7 @@ def test_inpaint_treats_the_seam_of_latent_priors(run: Run, folder: Path, tmp_pa
 
 
 def test_names_with_brackets(run: Run, folder: Path, prior: Path) -> None:
-    """If this fails, a file name is read as markup: it vanishes from the output."""
+    """If this fails, a file name is read as markup and is missing in the output."""
     Path("photo.png").rename("a[bold]b.png")
     done = run("inpaint", "a[bold]b.png", "mask.png", "--out", "[red].png", "--prior", prior, "--schedule", "two.yaml")
     assert (done.status, done.out.split("Result: ")[1]) == (0, "[red].png\n")
@@ -175,7 +175,7 @@ BAD = [
     ({"image": "none.png"}, "No file none.png. Check the path"),
     ({"image": "text.png"}, "Cannot open text.png: cannot identify image file"),
     ({"image": "cut.png"}, "Cannot decode cut.png: "),
-    ({"image": "."}, "Cannot write out.png: many images need a folder for their results, not a file. Give a folder."),
+    ({"image": "."}, "Cannot write out.png: many images need a folder for their results, not a file. Pass a folder."),
     ({"mask": "none.png"}, "No file none.png. Check the path"),
     ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
     ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
@@ -219,7 +219,7 @@ def command(changes: dict[str, Any], prior: Path) -> list[Any]:
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_bad_input(run: Run, folder: Path, prior: Path, changes: dict[str, Any], message: str) -> None:
-    """If this fails, this mistake gives a traceback, a half-written file, exit status 0, or a line of no help."""
+    """If this fails, this mistake gives a traceback, a half-written file, exit status 0, or an unhelpful message."""
     before = contents(folder)
     check_refused(run(*command(changes, prior)), folder, before, message)
 
@@ -240,14 +240,14 @@ def test_samples_of_many_images(run: Run, folder: Path, prior: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_where_there_is_none(run: Run, folder: Path, prior: Path) -> None:
-    """If this fails, --device cuda on a laptop gives a traceback out of PyTorch."""
+    """If this fails, --device cuda without a GPU gives a traceback from PyTorch."""
     before = contents(folder)
     done = run(*command({"--device": "cuda"}, prior))
     check_refused(done, folder, before, "device='cuda' must be a device that PyTorch can use on this computer")
 
 
 def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a small file that unpacks to gigabytes takes the machine's memory."""
+    """If this fails, a small file that unpacks to gigabytes exhausts the memory."""
     before = contents(folder)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     done = run(*command({}, prior))
@@ -255,7 +255,7 @@ def test_decompression_bomb(run: Run, folder: Path, prior: Path, monkeypatch: py
 
 
 def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """If this fails, the one line about a damaged download drowns in what diffusers logs."""
+    """If this fails, the error about a damaged download is hidden among log lines of diffusers."""
     broken = tmp_path_factory.mktemp("broken")
     tiny_folder_pipeline().save_pretrained(broken)
     (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
@@ -264,7 +264,7 @@ def test_a_damaged_prior(run: Run, folder: Path, tmp_path_factory: pytest.TempPa
 
 
 def test_a_full_disk(run: Run, folder: Path, prior: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a disk that fills up while the result is written leaves half a file, or a traceback."""
+    """If this fails, a disk that becomes full leaves half a file, or gives a traceback."""
 
     def full(_image: object, path: Path, **_options: object) -> None:
         Path(path).write_bytes(b"half")
@@ -286,7 +286,7 @@ def test_an_older_result_survives(run: Run, folder: Path, prior: Path) -> None:
 
 
 def test_schedule_list(run: Run) -> None:
-    """If this fails, users cannot see which presets there are and what each costs."""
+    """If this fails, the list lacks a preset, or its cost."""
     done = run("schedule", "list")
     assert done.status == 0
     assert all(name in done.out for name in presets.available())
@@ -296,7 +296,7 @@ def test_schedule_list(run: Run) -> None:
 
 
 def test_schedule_show(run: Run, folder: Path) -> None:
-    """If this fails, a preset's walk, source or cost is not what is shown."""
+    """If this fails, the walk, source or cost shown for a preset is wrong."""
     shown = run("schedule", "show", "paper").out
     assert shown.startswith("paper\nRePaint as published")
     assert "transitions: 4570\n" in shown
@@ -357,12 +357,12 @@ def test_schedule_import(run: Run, folder: Path) -> None:
     ],
 )
 def test_schedule_plot_errors(run: Run, folder: Path, out: str, message: str) -> None:
-    """If this fails, a wrong --out gives a traceback out of matplotlib."""
+    """If this fails, a wrong --out gives a traceback from matplotlib."""
     check_refused(run("schedule", "plot", "quick", "--out", out), folder, contents(folder), message)
 
 
 def test_mask(run: Run, folder: Path) -> None:
-    """If this fails, a drawn mask has another size, polarity or shape than was asked for."""
+    """If this fails, a generated mask has a wrong size, polarity or shape."""
     done = run("mask", "box", "--size", "20x10", "--out", "box.png", "--option", "share=0.5")
     assert (done.status, done.out) == (0, "box, 20 x 10, 25.0 % hole: box.png\n")
     white = np.asarray(Image.open("box.png"))
@@ -410,7 +410,7 @@ def test_mask_errors(run: Run, folder: Path, arguments: list[str], message: str)
 
 
 def test_priors_list(run: Run) -> None:
-    """If this fails, users cannot see what works offline, or a prior ships without its licence."""
+    """If this fails, the list lacks a bundled prior, or a prior ships without its licence."""
     data = json.loads(run("priors", "list", "--json").out)
     assert [entry["name"] for entry in data] == bundled()
     assert "textures" in bundled()
@@ -433,7 +433,7 @@ def checkpoint(folder: Path) -> Path:
 
 @pytest.mark.usefixtures("pickles")
 def test_priors_convert(run: Run, checkpoint: Path) -> None:
-    """If this fails, a checkpoint converts with other flags than those told, or its folder cannot be used at once."""
+    """If this fails, the flags are not used for the conversion, or the converted folder cannot be loaded."""
     done = run("priors", "convert", checkpoint, "--out", "mine", *FLAGS)
     assert done.out == (
         "1 residual block on each of 2 levels, of 32, 64 channels; attention at 1/2 of the size; 3 classes; learned "
@@ -471,7 +471,7 @@ def test_priors_convert_options(run: Run, checkpoint: Path) -> None:
 
 @pytest.mark.usefixtures("pickles")
 def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> None:
-    """If this fails, users of the 128 x 128 model learn from a TypeError that diffusers cannot load the folder."""
+    """If this fails, users of the 128 x 128 model are not warned that diffusers cannot load the folder."""
     flags = Flags(mults=(1, 2), attention=(1,), heads=4, head_channels=None)
     torch.save({name: tensor.float() for name, tensor in random_state(flags).items()}, "model.pt")
     told = ("--noise-schedule", "linear", "--heads", 4, "--no-new-attention-order")
@@ -502,7 +502,7 @@ def test_priors_convert_says_where_diffusers_stops(run: Run, folder: Path) -> No
     ],
 )
 def test_priors_convert_errors(run: Run, folder: Path, checkpoint: Path, arguments: list[object], message: str) -> None:
-    """If this fails, a slip in the command gives a traceback, half a folder, or costs a folder that was there."""
+    """If this fails, a mistake in the command gives a traceback, half a folder, or deletes an existing folder."""
     before = contents(folder)
     check_refused(run("priors", "convert", *arguments), folder, before, message)
     assert not Path("mine").exists()
@@ -513,14 +513,14 @@ def test_priors_convert_errors(run: Run, folder: Path, checkpoint: Path, argumen
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["schedule", "nonsense"], ["inpaint"]])
 def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> None:
-    """If this fails, a wrong command prints a box of many lines where scripts expect one."""
+    """If this fails, the error for a wrong command has several lines."""
     done = run(*arguments)
     check_refused(done, folder, contents(folder), " --help.")
 
 
 @pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"], ["audit"]])
 def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
-    """If this fails, the bare command says nothing, or an empty error."""
+    """If this fails, the command without arguments prints nothing, or an empty error."""
     done = run(*arguments)
     assert "Usage" in done.out + done.err
     assert "repaint:" not in done.err
@@ -534,7 +534,7 @@ def test_python_m_repaint() -> None:
 
 
 def test_an_error_in_a_real_process(folder: Path) -> None:
-    """If this fails, the exit status or the one line is lost between the program and the shell."""
+    """If this fails, the installed program loses the exit status or the error."""
     done = subprocess.run(
         [sys.executable, "-m", "repaint", "inpaint", "none.png", "mask.png", "--out", "out.png"],
         capture_output=True,
@@ -548,7 +548,7 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
 
 
 def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
-    """The bench runs on the bundled samples alone, or its files are not those that were asked for."""
+    """If this fails, the bench ignores --images, writes wrong files, or leaves table cells empty."""
     for name in ("images", "masks"):
         (folder / name).mkdir()
     photo = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -556,9 +556,9 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     hole[8:24, 6:22] = True
     Image.fromarray(photo).save("images/a.png")
     Image.fromarray(~hole).save("masks/a.png")
-    asked = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
-    asked += ["--schedule", "two.yaml", "--seeds", 2]
-    result = run(*asked, "--report", "report.csv", "--sheet", "sheet.png", "--json")
+    arguments = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
+    arguments += ["--schedule", "two.yaml", "--seeds", 2]
+    result = run(*arguments, "--report", "report.csv", "--sheet", "sheet.png", "--json")
     assert result.status == 0
     summary = json.loads(result.out)
     assert list(summary) == ["real (floor)", "biharmonic", "two"]
@@ -569,16 +569,19 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
         ("--report", "report.xls"): "the suffix of a report must be one of .csv, .json, .md",
         ("--masks", "nowhere"): "nowhere: no such folder",
     }.items():
-        result = run(*asked, *wrong)
+        result = run(*arguments, *wrong)
         assert (result.status, message in " ".join(result.err.split())) == (2, True)
+    text = " ".join(run(*arguments).out.split())
+    assert text.count("n/a") >= 3 + 2  # PSNR of the truth, diversity of the truth and of the baseline; their reasons
+    assert "psnr n/a: It is infinite for the true content. diversity n/a: It needs several results per hole" in text
     result = run("bench", "--prior", prior, "--schedule", "two.yaml")
     assert "has no test images. Give a folder with --images" in " ".join(result.err.split())
 
 
 def test_bench_prompts(run: Run, folder: Path) -> None:
-    """The study that the README quotes does not run, or its JSON does not say what was compared."""
+    """If this fails, the study does not run, or its JSON does not name the compared prompts."""
     tiny_sd(folder / "tokens").save_pretrained("sd")
-    asked = [
+    arguments = [
         "bench",
         "prompts",
         "--prior",
@@ -592,12 +595,13 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
         "--hole",
         "box",
     ]
-    report = json.loads(run(*asked, "--json").out)
+    report = json.loads(run(*arguments, "--json").out)
     assert [row["prompt"] for row in report["means"]] == ["right", "empty", "wrong"]
     assert {(row["hole"], row["schedule"], row["model_calls"]) for row in report["means"]} == {("box", "two", 2)}
     assert [row["difference"] for row in report["differences"]] == ["right - empty", "right - wrong"]
-    table = run(*asked).out
+    table = run(*arguments).out
     assert "right - wrong" in table
+    assert "diversity n/a: It needs several results per hole" in " ".join(table.split())
     for wrong, message in {
         ("--part", "test"): "--part test must be one of train, held_out.",
         ("--hole", "mouht"): "--hole mouht must be one of mouth, half, box. Did you mean 'mouth'?",
@@ -605,6 +609,6 @@ def test_bench_prompts(run: Run, folder: Path) -> None:
         ("--glyphs", 141): "count=141 must be an integer from 1 to 140",
         ("--dtype", "float8"): "--dtype float8 must be one of float32, bfloat16, float16.",
     }.items():
-        result = run(*asked, *wrong)
+        result = run(*arguments, *wrong)
         assert result.status == 2
         assert message in " ".join(result.err.split())

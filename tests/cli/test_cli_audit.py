@@ -1,4 +1,4 @@
-"""repaint audit: what it says of saved results, and of sweeps over a tiny model."""
+"""repaint audit: saved results, and sweeps over a tiny model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["folder", "run"]  # fixtures
 
 @pytest.fixture
 def saved(folder: Path) -> Path:
-    """In the working folder: an exact result, one with a changed pixel, and many that cannot be compared."""
+    """The working folder with an exact result, one with a changed pixel, and results that cannot be compared."""
     filled = np.where(WHITE[..., None], 255 - PHOTO, PHOTO)
     Image.fromarray(filled).save("exact.png")
     filled[0, 0] = 255 - filled[0, 0]
@@ -41,14 +41,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("plain", [[], ["file"]])
 def test_an_exact_result(run: Run, saved: Path, plain: list[str]) -> None:
-    """If this fails, the plain command does not tell what everyone asks: was anything else changed?"""
+    """If this fails, the command does not report whether kept pixels changed."""
     done = run("audit", *plain, "exact.png", "photo.png", "mask.png")
     assert (done.status, done.out, done.err) == (0, "exact.png: none of 133 kept pixels changed.\n", "")
     assert run("audit", *plain, "exact.png", "photo.png", "keep.png", "--keep-mask").out == done.out
 
 
 def test_a_changed_pixel(run: Run, saved: Path) -> None:
-    """If this fails, the command's numbers are not those of the library."""
+    """If this fails, the numbers of the command differ from those of the library."""
     done = run("audit", "changed.png", "photo.png", "mask.png", "--heatmap", "heat.png")
     change = np.abs(255 - 2.0 * PHOTO[0, 0])
     assert done.status == 0
@@ -59,9 +59,9 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
     ]
     assert Image.open("heat.png").format == "PNG"
     data = json.loads(run("audit", "--json", "changed.png", "photo.png", "mask.png").out)
-    its = audit_files("changed.png", "photo.png", "mask.png")
-    assert data == {"result": "changed.png", "image": "photo.png", "mask": "mask.png"} | its.as_dict()
-    assert its.profile[4] > 0, "the corner is 5 pixels from the hole: hypot(3, 4)"
+    found = audit_files("changed.png", "photo.png", "mask.png")
+    assert data == {"result": "changed.png", "image": "photo.png", "mask": "mask.png"} | found.as_dict()
+    assert found.profile[4] > 0, "the corner is 5 pixels from the hole: hypot(3, 4)"
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,16 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
         (["strength", "--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),
         (["strength", "--fill", "inpant"], "--fill inpant must be one of inpaint, img2img, repaint. Did"),
         (["radius", "--values", "2"], "Invalid value for '--values'"),
-        (["radius", "--prior", "textures"], "without a StableDiffusionPipeline"),
+        (["radius", "--prior", "textures"], "needs a Stable Diffusion 1.x or 2.x prior"),
     ],
 )
 def test_misuse(run: Run, saved: Path, arguments: list[str], message: str) -> None:
-    """If this fails, a result that cannot be compared is, or its user reads a traceback."""
+    """If this fails, files that cannot be compared give numbers or a traceback."""
     check_refused(run("audit", *arguments), saved, contents(saved), message)
 
 
 def test_a_palette_is_compared_by_its_colours(saved: Path) -> None:
-    """If this fails, two palettes with the same numbers and other colours pass as equal."""
+    """If this fails, equal palette indices with different colours are reported as equal."""
     image = Image.open("palette.png")
     assert audit_files("palette.png", "palette.png", "mask.png").max_change == 0
     other = image.copy()
@@ -100,7 +100,7 @@ def test_a_palette_is_compared_by_its_colours(saved: Path) -> None:
 
 
 def test_files_are_compared_as_displayed(saved: Path) -> None:
-    """If this fails, a photograph that a phone stored on its side cannot be audited."""
+    """If this fails, a photograph with an EXIF rotation cannot be audited."""
     turned = Image.open("exact.png").transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -109,16 +109,16 @@ def test_files_are_compared_as_displayed(saved: Path) -> None:
 
 
 def test_a_soft_pixel_may_change(saved: Path) -> None:
-    """If this fails, a blended edge, which was asked for, counts as damage."""
+    """If this fails, a soft edge of the mask counts as damage."""
     soft = WHITE * np.uint8(255)
     soft[0, 0] = 1
     Image.fromarray(soft).save("soft.png")
-    its = audit_files("changed.png", "photo.png", "soft.png")
-    assert (its.kept, its.max_change) == (132, 0)
+    found = audit_files("changed.png", "photo.png", "soft.png")
+    assert (found.kept, found.max_change) == (132, 0)
 
 
 def test_sixteen_bit_colour_is_refused(saved: Path) -> None:
-    """If this fails, a file whose lower eight bits changed is called bit-equal."""
+    """If this fails, a file with changes in its lower eight bits is reported as bit-equal."""
     import struct
     import zlib
 
@@ -135,7 +135,7 @@ def test_sixteen_bit_colour_is_refused(saved: Path) -> None:
 
 @pytest.mark.parametrize("what", ["strength", "radius"])
 def test_sweeps(run: Run, folder: Path, model: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, the sweeps do not run as a command, or tell other numbers in text or plot than in JSON."""
+    """If this fails, the commands do not run, or their text, plot and JSON differ."""
     drawn: list[list[str]] = []
     monkeypatch.setattr(
         "repaint.lab.quality.audit_plot.audit_plot",

@@ -1,4 +1,4 @@
-"""repaint exactness: the table, the report, the plot, and what is refused."""
+"""repaint exactness: table, report, plot and errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 
 __all__ = ["folder", "run"]  # fixtures
 
-# The only family without a problem of 256 dimensions that is quick: three problems.
+# Three problems; the only quick family, without a problem of 256 dimensions.
 QUICK = ("exactness", "--family", "overlapping", "--count", "64", "--schedule", "fast")
 
 
 def test_a_table_a_report_and_a_plot(run: Run, folder: Path) -> None:
-    """If this fails, the command prints other numbers than the library found, or loses a way that was asked for."""
+    """If this fails, the numbers of the command differ from those of the library, or a method is missing."""
     done = run(*QUICK, "--peer", "ding 25", "--report", "rows.json", "--plot", "plot.png")
     assert done.status == 0
     lines = [line.split() for line in done.out.splitlines()]
@@ -25,20 +25,20 @@ def test_a_table_a_report_and_a_plot(run: Run, folder: Path) -> None:
     data = json.loads(Path("rows.json").read_text())
     assert (data["problems_seed"], data["problem_sets"], data["count"], data["seed"]) == (0, 1, 64, 0)
     assert len(data["rows"]) == 3 * 3
-    by_way = {its["way"]: its for its in data["standings"]}
-    for line, its in zip(lines[1:], data["standings"], strict=True):
-        assert line[-6:-3] == [str(its["model_calls"]), f"{its['error']:.4f}", f"{its['families']['overlapping']:.4f}"]
+    by_way = {row["way"]: row for row in data["standings"]}
+    for line, row in zip(lines[1:], data["standings"], strict=True):
+        assert line[-6:-3] == [str(row["model_calls"]), f"{row['error']:.4f}", f"{row['families']['overlapping']:.4f}"]
     assert by_way["fast"]["error"] < by_way["ding 25"]["error"]
     assert Image.open("plot.png").format == "PNG"
 
 
 def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
-    """If this fails, a second set of problems is the first again."""
+    """If this fails, a second set of problems equals the first."""
     one = json.loads(run(*QUICK, "--json").out)
     two = json.loads(run(*QUICK, "--json", "--problem-sets", "2").out)
     other = json.loads(run(*QUICK, "--json", "--problems-seed", "1").out)
-    assert [its["way"] for its in one] == ["exact samples", "fast"]
-    # The mean over both sets is the mean of each set's mean; the seed of the samples is the same.
+    assert [row["way"] for row in one] == ["exact samples", "fast"]
+    # The mean over both sets is the mean of their means; the seed of the samples is the same.
     assert two[1]["error"] == pytest.approx((one[1]["error"] + other[1]["error"]) / 2, abs=1e-12)
     assert one[1]["error"] != other[1]["error"]
 
@@ -59,13 +59,13 @@ def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
     ],
 )
 def test_misuse(run: Run, folder: Path, arguments: list[str], message: str) -> None:
-    """If this fails, a word that is wrong is found after minutes, or its user reads a traceback."""
+    """If this fails, a wrong option is found only after minutes, or shows a traceback."""
     check_refused(run("exactness", *arguments), folder, contents(folder), message)
 
 
 def test_types_are_measured_side_by_side(run: Run, folder: Path) -> None:
-    """If this fails, --dtype measures one type under the name of another, or an unknown one is ignored."""
+    """If this fails, --dtype measures the wrong type, or ignores an unknown one."""
     data = json.loads(run(*QUICK, "--dtype", "bfloat16", "--dtype", "float32", "--json").out)
-    assert [its["way"] for its in data] == ["exact samples", "fast, bfloat16", "fast, float32"]
+    assert [row["way"] for row in data] == ["exact samples", "fast, bfloat16", "fast, float32"]
     assert data[1]["error"] != data[2]["error"]
     check_refused(run(*QUICK, "--dtype", "float8"), folder, contents(folder), "--dtype")

@@ -1,4 +1,4 @@
-"""`repaint doctor`, `--help`, `--version` and completion: what a newcomer asks first."""
+"""`repaint doctor`, `--help`, `--version` and completion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def state_of(told: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_healthy_installation(run: Run) -> None:
-    """If this fails, the doctor finds a fault where the tests pass, or looks at less than it says."""
+    """If this fails, the doctor reports a fault in a healthy installation, or skips a check."""
     status, told, _ = run("doctor", "--json")
     found = state_of(told)
     assert (status, json.loads(told)["healthy"]) == (0, True)
@@ -50,7 +50,7 @@ def test_a_healthy_installation(run: Run) -> None:
 
 
 def test_the_table_and_its_cures(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """If this fails, a command that fetches what is missing is broken over lines, and cannot be pasted."""
+    """If this fails, a command in the output is wrapped and cannot be pasted."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     status, told, _ = run("doctor")
     fetch = "python -c \"from torchvision import models; models.alexnet(weights='IMAGENET1K_V1')\""
@@ -60,7 +60,7 @@ def test_the_table_and_its_cures(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """If this fails, an old package, a lost prior or a self-test that fails passes for health."""
+    """If this fails, an old package, a missing prior or a failed self-test is reported as healthy."""
     wanted = ["torch>=99", "lpips>=0.1", "no-such-package>=1", "no-such-extra>=1; extra == 'app'"]
     monkeypatch.setattr(metadata, "requires", lambda _name: wanted)
     (tmp_path / "textures").mkdir()
@@ -70,7 +70,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     found = state_of(told)
     assert status == 1
     assert found["packages torch"]["state"] == "broken"
-    assert found["packages torch"]["found"].endswith(", and >=99 is supported")
+    assert found["packages torch"]["found"].endswith(", but >=99 is required")
     assert found["packages torch"]["cure"] == "pip install 'torch>=99'"
     assert found["packages no-such-package"]["state"] == "broken"
     assert (found["extras no-such-extra"]["state"], found["packages lpips"]["state"]) == ("missing", "ok")
@@ -79,7 +79,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 
 
 def test_a_self_test_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, the self-test does not look at the kept pixels, or at the hole."""
+    """If this fails, the self-test does not check the kept pixels, or the hole."""
     doctor = importlib.import_module("repaint.cli.doctor")  # the command hides its module
     from repaint.pipeline import RePaintOutput, RePaintPipeline
 
@@ -97,7 +97,7 @@ def test_a_self_test_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     [({1: 1.0, 4: 30.0}, "slow", "4 threads take 30 times as long as 1"), ({1: 2.0, 4: 1.0}, "ok", "0.5 times")],
 )
 def test_slow_threads(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], state: str, found: str) -> None:
-    """If this fails, threads that are far slower than one pass without a warning."""
+    """If this fails, there is no warning when many threads are far slower than one."""
     doctor = importlib.import_module("repaint.cli.doctor")
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     monkeypatch.setattr(doctor, "trial_seconds", seconds.__getitem__)
@@ -108,7 +108,7 @@ def test_slow_threads(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]
 
 
 def test_lpips_backbones() -> None:
-    """If this fails, the doctor's command fetches another file than the one that LPIPS reads."""
+    """If this fails, the command fetches a file that LPIPS does not read."""
     for net in metrics.LPIPS_NETS:
         file, command = metrics.lpips_backbone(net)
         assert file.name.startswith(metrics._BACKBONES[net][0].split("_")[0])
@@ -116,7 +116,7 @@ def test_lpips_backbones() -> None:
 
 
 def commands(app: typer.Typer) -> list[tuple[str, Any]]:
-    """Every command with its name as it is typed, and its click form."""
+    """Yield every command as (name as typed, click command)."""
 
     def below(name: str, command: Any) -> list[tuple[str, Any]]:
         children = getattr(command, "commands", {})
@@ -140,7 +140,7 @@ def test_help(run: Run, name: str, command: Any) -> None:
 
 @pytest.mark.parametrize(("name", "command"), LEAVES, ids=[name for name, _ in LEAVES])
 def test_help_has_an_example_that_parses(name: str, command: Any) -> None:
-    """If this fails, a command shows no example, or one with an option that does not exist."""
+    """If this fails, a command shows no example, or one with an unknown option."""
     lines = [line.strip() for line in command.help.splitlines()]
     examples = [line.removeprefix("Example: ") for line in lines if line.startswith("Example: repaint")]
     assert examples, name
@@ -150,7 +150,7 @@ def test_help_has_an_example_that_parses(name: str, command: Any) -> None:
 
 
 def check_parses(group: Any, arguments: list[str]) -> None:
-    """Parse a command line down to its last command, without running anything."""
+    """Parse a command line with all its subcommands, without running it."""
     context = group.make_context("repaint", list(arguments))
     while getattr(context.command, "commands", None):
         name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
@@ -158,7 +158,7 @@ def check_parses(group: Any, arguments: list[str]) -> None:
 
 
 def test_version(run: Run) -> None:
-    """If this fails, a report of a fault cannot say which version it is of."""
+    """If this fails, bug reports cannot name the version."""
     assert run("--version") == (0, f"repaint {repaint.__version__}\n", "")
 
 

@@ -29,7 +29,7 @@ def inside(size: tuple[int, int], top: int, bottom: int, left: int, right: int) 
 
 
 def test_mse_and_psnr_by_hand() -> None:
-    """Errors are summed over other pixels, overflow in uint8, or are measured against another white."""
+    """If this fails, errors are summed over wrong pixels, overflow in uint8, or use a wrong data range."""
     a = np.zeros((2, 2), np.uint8)
     b = np.array([[0, 255], [10, 20]], np.uint8)
     assert mse(a, b) == mse(b, a) == (255**2 + 10**2 + 20**2) / 4
@@ -44,7 +44,7 @@ def test_mse_and_psnr_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 def test_mse_and_psnr_of_whole_pictures_are_those_of_scikit_image(dtype: str) -> None:
-    """Our numbers cannot be set beside anybody else's."""
+    """If this fails, our numbers differ from those of scikit-image."""
     white = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
     a, b = ((noise(9, 7, 3, seed=seed) / 255 * white).astype(dtype) for seed in (1, 2))
     assert mse(a, b) == pytest.approx(mean_squared_error(a, b), rel=1e-6)  # scikit-image computes in float32
@@ -58,7 +58,7 @@ WINDOW: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_co
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ssim_of_whole_pictures_is_that_of_scikit_image(channels: int) -> None:
-    """Our SSIM is another function than the one that papers report."""
+    """If this fails, our SSIM is not the one that papers report."""
     a, b = (noise(20, 17, channels, seed=seed) for seed in (1, 2))
     expected = structural_similarity(a, b, data_range=255, channel_axis=2, **WINDOW)
     assert ssim(a, b) == pytest.approx(expected, abs=1e-12)
@@ -67,7 +67,7 @@ def test_ssim_of_whole_pictures_is_that_of_scikit_image(channels: int) -> None:
 
 
 def test_ssim_of_flat_pictures_by_hand() -> None:
-    """The constants of SSIM, or its data range, are others than in the paper."""
+    """If this fails, the constants or the data range of SSIM differ from the paper."""
     a, b = np.full((16, 16), 0.2), np.full((16, 16), 0.6)
     luminance = (2 * 0.2 * 0.6 + 0.01**2) / (0.2**2 + 0.6**2 + 0.01**2)
     assert ssim(a, b) == pytest.approx(luminance, abs=1e-9)
@@ -76,7 +76,7 @@ def test_ssim_of_flat_pictures_by_hand() -> None:
 
 
 def test_ssim_of_a_region_sees_no_farther_than_its_windows() -> None:
-    """SSIM outside a hole depends on the hole, and a poor filling hides in an untouched picture."""
+    """If this fails, SSIM of a region depends on pixels outside its windows."""
     a = noise(40, 40, 3)
     hole = inside((40, 40), 0, 40, 20, 40)
     b = np.where(hole[..., None], 255 - a, a)
@@ -90,7 +90,7 @@ def test_ssim_of_a_region_sees_no_farther_than_its_windows() -> None:
 
 
 def test_a_step_at_the_rim_by_hand() -> None:
-    """The contrast counts other pairs than it says."""
+    """If this fails, the contrast is computed from wrong pairs of pixels."""
     image = np.tile(np.array([0, 1, 2, 3, 9, 10, 11, 12.0]), (4, 1))  # one more a pixel, but six at the rim
     hole = inside((4, 8), 0, 4, 4, 8)
     assert rim_gradients(image, hole) == (6, 1)
@@ -100,7 +100,7 @@ def test_a_step_at_the_rim_by_hand() -> None:
 
 
 def test_only_pairs_near_the_rim_count() -> None:
-    """A rough corner far away hides a seam."""
+    """If this fails, pixels far from the rim affect the contrast."""
     image = np.array([[100, 0, 0, 1, 3, 4, 5, 6.0]])
     hole = inside((1, 8), 0, 1, 4, 8)
     # Depths 4 3 2 1 | 1 2 3 4. Beside, within 2: |0 - 1|, |3 - 4|; within 3: 0, 1, 1, 1; within 4: 100, 0, 1, 1, 1, 1.
@@ -110,7 +110,7 @@ def test_only_pairs_near_the_rim_count() -> None:
 
 
 def test_directions_are_weighted_like_the_rim() -> None:
-    """A picture that is rough in one direction alone has a seam at every rim across it."""
+    """If this fails, a picture that is rough in one direction only is reported to have a seam."""
     image = np.tile(np.array([0.0, 5.0]), (16, 8))  # 5 across, 0 down
     for hole in (inside((16, 16), 4, 9, 5, 12), inside((16, 16), 0, 16, 8, 16), inside((16, 16), 0, 8, 0, 16)):
         assert seam_contrast(image, hole) == 1
@@ -119,7 +119,7 @@ def test_directions_are_weighted_like_the_rim() -> None:
 
 
 def test_noise_has_no_seam_and_a_smooth_filling_has() -> None:
-    """The contrast of a picture without a seam is not 1, and its size means nothing."""
+    """If this fails, the contrast of a picture without a seam is not 1."""
     hole = inside((200, 200), 50, 150, 50, 150)
     image = noise(200, 200, 3)
     # About 400 x 3 independent differences across the rim, each with a relative spread of 0.7: 2 %.
@@ -129,7 +129,7 @@ def test_noise_has_no_seam_and_a_smooth_filling_has() -> None:
 
 
 def test_flat_pictures() -> None:
-    """A white wall gives NaN."""
+    """If this fails, a constant picture gives NaN."""
     hole = inside((8, 8), 2, 6, 2, 6)
     assert seam_contrast(np.ones((8, 8)), hole) == 1
     assert seam_contrast(np.where(hole, 0.0, 1.0), hole) == np.inf
@@ -151,7 +151,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
 def test_lpips_never_uses_a_random_backbone(hub: Path, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LPIPS downloads half a gigabyte unasked, or reports the distance of random features."""
+    """If this fails, LPIPS downloads weights, or uses random features."""
     builder = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}[net]
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("downloads"))
     with pytest.raises(
@@ -163,7 +163,7 @@ def test_lpips_never_uses_a_random_backbone(hub: Path, net: str, monkeypatch: py
 
 
 def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
-    """LPIPS does not find the weights that its own error message fetches, or ignores the region."""
+    """If this fails, LPIPS does not find the weights fetched by the command in its error, or ignores the region."""
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
     with torch.random.fork_rng(devices=[]):
@@ -227,13 +227,13 @@ def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
     ],
 )
 def test_misuse(unchecked: None, call: Any, message: str) -> None:
-    """Pictures, regions or ranges that do not fit give a number that means nothing."""
+    """If this fails, pictures, regions or ranges that do not match give a meaningless number."""
     with pytest.raises(InputError, match=message):
         call(noise(9, 9, 3))
 
 
 def test_lines_one_pixel_wide_have_no_contrast() -> None:
-    """A mask of alternating lines gives a number without anything to compare with."""
+    """If this fails, a mask of alternating lines gives a contrast without pairs beside the rim."""
     lines = np.zeros((8, 8), dtype=bool)
     lines[::2] = True
     with pytest.raises(InputError, match=r"lines or dots one pixel wide does not have\. Give a wider hole"):
@@ -241,7 +241,7 @@ def test_lines_one_pixel_wide_have_no_contrast() -> None:
 
 
 def test_diversity_is_the_mean_distance_of_pairs() -> None:
-    """Samples that are all alike, or all different, would be told by another number than the one documented."""
+    """If this fails, the diversity of equal or different samples is not the documented value."""
     flat = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (0, 51, 255)])
     assert diversity(flat) == pytest.approx((0.2 + 1.0 + 0.8) / 3)
     hole = np.zeros((4, 4), bool)

@@ -1,4 +1,4 @@
-"""The known region: at every level of the paper's walk it is alpha x0 + sigma n, and what diffusers makes of it."""
+"""The known region: alpha x0 + sigma n at every level of the paper's walk, here and in diffusers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def worst_drift(measured: Measured) -> tuple[float, float]:
 
 
 def ours(schedule: JumpSchedule, merge: str = "fresh") -> Measured:
-    """Known pixels of a run of ours, after every move: steps down and renoises alike."""
+    """Known pixels of our runs after every move, down or up."""
     prior = GaussianMixturePrior([1.0], [[0.0]], [[[1.0]]])
     sampler = Sampler(prior, as_method(schedule, merge=merge))
     x0 = torch.full((COUNT, 1), X0, dtype=torch.float64)
@@ -56,7 +56,7 @@ def ours(schedule: JumpSchedule, merge: str = "fresh") -> Measured:
 
 
 def theirs(steps: int, jump_length: int, jump_n_sample: int) -> Measured:
-    """Known pixels of diffusers' RePaintScheduler whenever the model is asked about them, in its pipeline's loop."""
+    """Known pixels at each model call of diffusers' RePaintScheduler, in the loop of its pipeline."""
     scheduler = RePaintScheduler()
     scheduler.set_timesteps(steps, jump_length, jump_n_sample)
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +75,7 @@ def theirs(steps: int, jump_length: int, jump_n_sample: int) -> Measured:
 
 
 def test_known_pixels_have_their_level_throughout_the_papers_walk() -> None:
-    """If this fails, the noise of the known part differs from its level: edges and colours go wrong."""
+    """If this fails, the noise of the known part does not match its level."""
     mean, std = worst_drift(ours(JumpSchedule.paper(250, 10, 10)))
     assert mean < MEAN_TOLERANCE
     assert std < STD_TOLERANCE
@@ -90,7 +90,7 @@ def test_trajectory_has_its_level_too() -> None:
 
 @pytest.mark.parametrize("steps", [250, 50])
 def test_diffusers_repaint_scheduler_drifts(steps: int) -> None:
-    """If this fails, diffusers mended undo_step, and we must no longer say that its model sees too much noise.
+    """If this fails, diffusers has fixed undo_step, and our statement that its model gets too much noise is outdated.
 
     undo_step goes from t - n to t with betas[t ... t + n - 1], where n = 1000 / steps: n - 1 timesteps too late, and
     betas grow. It is worst after the jump from clean, which arrives at 10 n - 1 where the model is told 9 n: a std
@@ -113,7 +113,7 @@ def noises() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def noise_of(merge: Merge, eps_hat: Tensor | None, z: Tensor, n: Tensor | None = None) -> Tensor:
-    """The noise that a rule gives where the model sees eps_hat in a known part whose noise is n."""
+    """The noise that a rule gives for predicted noise eps_hat and current noise n of the known part."""
     x0 = torch.zeros_like(z)
     prediction = None if eps_hat is None else Prediction(x0, eps_hat)
     x = None if n is None else LEVEL.sigma * n
@@ -156,7 +156,7 @@ def test_predicted_inf_is_what_the_model_predicted() -> None:
 
 @pytest.mark.parametrize("lam", [0.0, 0.5, 8.0, 1e6])
 def test_predicted_is_the_gibbs_draw_of_its_target(lam: float) -> None:
-    """If this fails, predicted(lam) draws from another target than p(x|y) p(y|y0)^(1 + lam) / p(y)^lam.
+    """If this fails, predicted(lam) does not draw from p(x|y) p(y|y0)^(1 + lam) / p(y)^lam.
 
     In n, with eps_hat frozen, the log density of the target is -(1 + lam) n^2 / 2 + lam eps_hat n: precision 1 + lam,
     mean lam / (1 + lam) eps_hat. So the weight of eps_hat and the variance of z add up to 1.
@@ -212,7 +212,7 @@ def test_an_over_relaxation_that_diverges_is_refused(relax: float) -> None:
 
 @pytest.mark.parametrize("variance", [0.1, 1.0, 100.0])
 def test_over_relaxation_is_quicker_to_the_same_fixed_point(variance: float) -> None:
-    """If this fails, the known part settles elsewhere, or the presets that relax it are slower than plain ones.
+    """If this fails, the known part converges to a wrong value, or presets with relaxation are slower than plain ones.
 
     For a pixel N(0, variance), alone and known to be 1.5, the fixed point is where x0_hat is 1.5, so that x is
     1.5 (alpha^2 variance + sigma^2) / (alpha variance).
@@ -235,7 +235,7 @@ def test_over_relaxation_is_quicker_to_the_same_fixed_point(variance: float) -> 
 
 
 def test_trajectory_replays_one_path() -> None:
-    """If this fails, a replayed path is not one path: after a renoise above all, where noise was added to it."""
+    """If this fails, the known part does not follow one path, for example because a renoise added noise to it."""
     prior = GaussianMixturePrior([1.0], [[0.0]], [[[1.0]]])
     sampler = Sampler(prior, as_method(JumpSchedule.paper(12, 3, 2), merge="trajectory"))
     start = sampler.start(torch.full((4, 1), X0, dtype=torch.float64), torch.ones(4, 1, dtype=torch.bool), range(4))
@@ -250,7 +250,7 @@ def test_trajectory_replays_one_path() -> None:
 
 @pytest.mark.parametrize("merge", [Fresh(), Trajectory(), Predicted(8.0), Predicted()])
 def test_merging_touches_known_pixels_only_and_is_exact_when_clean(merge: Merge) -> None:
-    """If this fails, kept pixels come back changed, or repainted ones are overwritten."""
+    """If this fails, kept pixels change, or repainted ones are overwritten."""
     x, x0 = torch.full((2, 5), 7.0, dtype=torch.float64), torch.full((2, 5), 0.1, dtype=torch.float64)
     known = torch.tensor([[True, False, True, False, False], [False, True, True, True, False]])
     level = Level(0.6, 0.8, 0)

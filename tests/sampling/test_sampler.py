@@ -1,4 +1,4 @@
-"""The loop: exact laws on a Gaussian, determinism, interruption, branches, guidance, and mutants that must be caught.
+"""The loop: exact laws on a Gaussian, determinism, interruption, branches, guidance, and mutants that must fail.
 
 On two correlated Gaussian pixels every move of the sampler is linear, so what a method gives can be computed instead of
 sampled (`law`). Three numbers are then kept apart: the truth (the exact posterior), the law (what the method gives with
@@ -51,14 +51,14 @@ def last(states: object) -> SamplerState:
 
 
 def sampled(sampler: Sampler, count: int, seed: int = 0) -> tuple[float, float]:
-    """Mean and std of the unknown pixel over a population that one seed serves."""
+    """Mean and std of the unknown pixel over a population from one seed."""
     x = last(sampler.run(sampler.start(*problem(count), seeds=[seed]))).x
     assert (x[:, 0] == VALUE).all()
     return float(x[:, 1].mean()), float(x[:, 1].std())
 
 
 def follows_its_law(sampler: Sampler, count: int) -> bool:
-    """Sampled mean and std within four standard errors of what the method gives by theory."""
+    """Check that the sampled mean and std are within four standard errors of the theory."""
     (mean, std), (expected_mean, expected_std) = sampled(sampler, count), law(sampler)
     error = expected_std / math.sqrt(count)
     return abs(mean - expected_mean) < 4 * error and abs(std - expected_std) < 4 * error / math.sqrt(2)
@@ -71,7 +71,7 @@ def follows_its_law(sampler: Sampler, count: int) -> bool:
     "name", ["paper", "none", "quick", "early", "large-jump", "predicted", "corrected", "fast", "balanced"]
 )
 def test_presets_follow_their_law(name: str, two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, some move, merge, order or noise level of the loop is not what the method says."""
+    """If this fails, a move, merge, order or noise level of the loop differs from the method."""
     assert follows_its_law(Sampler(two_pixels, Method.from_preset(name)), 4_000 if name == "paper" else 20_000)
 
 
@@ -90,7 +90,7 @@ def test_every_combination_follows_its_law_on_other_paths(
 
 @pytest.mark.parametrize("scheduler", [None, FLOW, EDM], ids=["VP", "flow", "VE"])
 def test_repaint_finds_the_posterior(scheduler: dict[str, object] | None, two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, RePaint as published does not inpaint: the known pixel no longer tells about the other.
+    """If this fails, RePaint as published does not inpaint: the unknown pixel does not depend on the known one.
 
     The bands hold RePaint's own bias (by its law: at most 0.037 in mean, 0.018 in std) and four standard errors of 4000
     samples (0.026 and 0.019).
@@ -106,7 +106,7 @@ def test_repaint_finds_the_posterior(scheduler: dict[str, object] | None, two_pi
 
 
 def test_without_resampling_the_posterior_is_missed(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the test above would pass without RePaint, and says nothing."""
+    """If this fails, the test above would pass without RePaint."""
     mean, std = sampled(Sampler(two_pixels, as_method(JumpSchedule.paper(250, 10, 1))), 4_000)
     assert abs(mean - MEAN) > 0.3
     assert abs(std - STD) > 0.08
@@ -114,7 +114,7 @@ def test_without_resampling_the_posterior_is_missed(two_pixels: GaussianMixtureP
 
 @pytest.mark.parametrize("name", presets.available())
 def test_presets_state_what_they_give_and_miss(name: str, two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a preset's accuracy has changed: the quality that its file states must be measured anew.
+    """If this fails, the accuracy of a preset has changed: measure the quality stated in its file again.
 
     Resampling with a noised known part learns a little too little from it (paper, quick); the predicted noise of the
     known pixel knows the hole, and a little too much is learnt (predicted); a frozen x0_hat loses variance (corrected).
@@ -125,7 +125,7 @@ def test_presets_state_what_they_give_and_miss(name: str, two_pixels: GaussianMi
 
 
 def test_more_steps_bring_predicted_to_the_posterior(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the merge that claims to be exact in the limit is not even so for a Gaussian."""
+    """If this fails, the merge that is exact in the limit is not exact for a Gaussian."""
     errors = []
     for steps in (50, 200, 800):
         method = as_method(JumpSchedule.paper(steps, 1, 1), merge="predicted(inf)", corrector="langevin(4, h=0.1)")
@@ -139,7 +139,7 @@ def test_more_steps_bring_predicted_to_the_posterior(two_pixels: GaussianMixture
 
 
 def test_solvers_get_their_carry_until_a_renoise(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a second-order solver extrapolates from nothing, or across a renoise."""
+    """If this fails, a second-order solver extrapolates without a previous step, or across a renoise."""
     seen: list[tuple[Tensor, Level, Carry]] = []
 
     @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class OwnSolver:
 
 
 def test_own_parts_need_the_protocols_members_only(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a merge or solver written as the protocols say does not run, or runs as another."""
+    """If this fails, a custom merge or solver does not run, or is replaced by another."""
     walk = JumpSchedule.paper(8, 3, 2)
     plain = Sampler(two_pixels, as_method(walk, merge=Predicted(), solver=DDPM()))
     own = Sampler(two_pixels, as_method(walk, merge=OwnMerge(), solver=OwnSolver()))
@@ -269,7 +269,7 @@ def test_an_own_merge_may_carry_and_read_the_noise(two_pixels: GaussianMixturePr
 
 
 class GivesNoise(DDPM):
-    """Returns the draw itself, whose memory the loop would reuse."""
+    """Returns the draw itself, whose memory the loop could reuse."""
 
     def step(
         self, x: Tensor, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
@@ -278,14 +278,14 @@ class GivesNoise(DDPM):
 
 
 class CorrectsToNoise(Langevin):
-    """Returns the draw itself, whose memory the loop would reuse."""
+    """Returns the draw itself, whose memory the loop could reuse."""
 
     def step(self, x: Tensor, prediction: Prediction, level: Level, draws: Draws, carry: Carry) -> tuple[Tensor, Carry]:
         return draws.z, {}
 
 
 class CarriesNoise(DDPM):
-    """Returns the draw in its carry, whose memory the loop would reuse."""
+    """Returns the draw in its carry, whose memory the loop could reuse."""
 
     def step(
         self, x: Tensor, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
@@ -294,7 +294,7 @@ class CarriesNoise(DDPM):
 
 
 def test_a_draw_in_a_carry_is_not_written_over(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a part finds other numbers in its carry than it put there."""
+    """If this fails, the carry of a part is changed between steps."""
     sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([3, 2, 0], 8), solver=CarriesNoise()))
     after = next(iter(sampler.run(sampler.start(*problem(40_000), seeds=[0]))))
     z = after.carried("solver")["z"]
@@ -388,7 +388,7 @@ def short(request: pytest.FixtureRequest) -> Sampler:
 
 
 def test_a_result_does_not_depend_on_its_batch(short: Sampler) -> None:
-    """If this fails, image 3 of a batch is another image than seed 3 gives alone."""
+    """If this fails, image 3 of a batch differs from the image of seed 3 alone."""
 
     def run(seeds: Sequence[int]) -> Tensor:
         return last(short.run(short.start(*problem(len(seeds)), seeds=seeds))).x
@@ -400,7 +400,7 @@ def test_a_result_does_not_depend_on_its_batch(short: Sampler) -> None:
 
 
 def test_global_randomness_plays_no_part(short: Sampler) -> None:
-    """If this fails, results depend on what ran before; or running here disturbs the caller's randomness."""
+    """If this fails, results depend on earlier runs, or a run changes the global random state."""
 
     def run() -> Tensor:
         return last(short.run(short.start(*problem(2), seeds=[1, 2]))).x
@@ -413,7 +413,7 @@ def test_global_randomness_plays_no_part(short: Sampler) -> None:
 
 
 def test_interruption_anywhere_changes_nothing(short: Sampler, tmp_path: Path) -> None:
-    """If this fails, a resumed run gives another image than one that was left alone."""
+    """If this fails, a resumed run differs from an uninterrupted one."""
     start = short.start(*problem(2), seeds=[1, 2])
     states = [start, *short.run(start)]
     assert [state.position for state in states] == list(range(len(short.moves) + 1))
@@ -428,7 +428,7 @@ def test_interruption_anywhere_changes_nothing(short: Sampler, tmp_path: Path) -
 
 
 def test_a_state_tells_what_was_predicted_last(short: Sampler) -> None:
-    """If this fails, previews show another step than the last, or calls are not counted as they are made."""
+    """If this fails, the yielded state is not the latest one, or calls are counted late."""
     start = short.start(*problem(2), seeds=[1, 2])
     for (before, after), move in zip(pairwise([start, *short.run(start)]), short.moves, strict=True):
         called = move.kind != "renoise"
@@ -439,7 +439,7 @@ def test_a_state_tells_what_was_predicted_last(short: Sampler) -> None:
 
 
 def test_states_are_never_changed_in_place(short: Sampler) -> None:
-    """If this fails, a kept state rots while the run goes on, and branches start from something else."""
+    """If this fails, a kept state changes while the run continues."""
     start = short.start(*problem(1), seeds=[1])
     states = [start, *short.run(start)]
     again = [start, *short.run(start)]
@@ -448,7 +448,7 @@ def test_states_are_never_changed_in_place(short: Sampler) -> None:
 
 @pytest.mark.parametrize("cut", [None, 10])
 def test_damaged_states_are_refused(cut: int | None, two_pixels: GaussianMixturePrior, tmp_path: Path) -> None:
-    """If this fails, a flipped bit on disk becomes a quietly different image."""
+    """If this fails, a flipped bit on disk silently changes the image."""
     sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2)))
     next(iter(sampler.run(sampler.start(*problem(1), seeds=[1])))).save(tmp_path / "state")
     whole = (tmp_path / "state").read_bytes()
@@ -490,7 +490,7 @@ def stopped_at(sampler: Sampler, level: int, count: int = 1) -> SamplerState:
 
 
 def test_a_branch_takes_several_seeds_and_another_walk(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, one cannot explore alternatives from a half-done result."""
+    """If this fails, a state in the middle of a run cannot be branched."""
     state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
     onwards = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 3).capped(10)))
     states = list(onwards.run(state.branch([4, 5, 6])))
@@ -503,7 +503,7 @@ def test_a_branch_takes_several_seeds_and_another_walk(two_pixels: GaussianMixtu
 
 
 def test_a_branch_with_a_fresh_merge_forgets_the_path(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a branch of a trajectory run replays the old path at each renoise, whatever its own merge is."""
+    """If this fails, a branch of a trajectory run replays the old path at each renoise, for any merge."""
     state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1), merge="trajectory")), 10)
     fresh = Sampler(two_pixels, as_method(JumpSchedule.from_levels([10, 15, 0], 20), merge="fresh"))
     up = fresh.advance(fresh.adopt(state.branch([3])))
@@ -524,7 +524,7 @@ def test_a_branch_may_change_to_trajectory(two_pixels: GaussianMixturePrior) -> 
 
 
 def test_branches_that_do_not_fit_are_refused(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a sample goes on as if it had another noise level than it has."""
+    """If this fails, a sample continues from a wrong noise level."""
     descent = JumpSchedule.paper(20, 5, 1)
     state = stopped_at(Sampler(two_pixels, as_method(descent)), 10, count=2)
     branch = state.branch([1, 2])
@@ -538,7 +538,7 @@ def test_branches_that_do_not_fit_are_refused(two_pixels: GaussianMixturePrior) 
 
 
 def test_a_state_of_another_walk_is_refused(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, a run resumed with other settings gives a result that no settings give."""
+    """If this fails, a run resumes with other settings, and gives a result of neither."""
     state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
     for other in (JumpSchedule.paper(20, 5, 2), JumpSchedule.paper(40, 5, 1)):
         with pytest.raises(StateError, match=r"another walk \(move 10, level 10\).*state.branch\(seeds\)"):
@@ -566,7 +566,7 @@ def test_starting_from_an_image(two_pixels: GaussianMixturePrior) -> None:
 
 @pytest.mark.parametrize("seeds", [[], [1, 2], [1, 2, 3, 4]])
 def test_seeds_that_do_not_fit_are_refused(seeds: list[int], two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, some image of a batch has no randomness of its own."""
+    """If this fails, a wrong number of seeds is accepted."""
     with pytest.raises(InputError, match=f"{len(seeds)} seeds for 3 images"):
         Sampler(two_pixels, as_method(JumpSchedule.paper(8, 3, 2))).start(*problem(3), seeds=seeds)
 
@@ -593,7 +593,7 @@ def test_nan_stops_the_run_and_names_the_level() -> None:
 
 
 def likelihood_gradient(value: float, std: float) -> Callable[[Tensor, Level], Tensor]:
-    """Of log p(y | x) for y = x0 + std * noise and x0 ~ N(0, 1): given x, x0 is N(alpha x, sigma^2) on a VP path."""
+    """Gradient of log p(y | x); y = x0 + std * noise, x0 ~ N(0, 1). Given x, x0 is N(alpha x, sigma^2) on a VP path."""
 
     def gradient(x: Tensor, level: Level) -> Tensor:
         return (value - level.alpha * x) * level.alpha / (std**2 + level.sigma**2)

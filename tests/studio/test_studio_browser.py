@@ -1,4 +1,4 @@
-"""The studio as people use it: a Chromium that is installed, a mouse and a keyboard (`pytest -m browser`)."""
+"""The studio in an installed Chromium, with mouse and keyboard (`pytest -m browser`)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-background-networking",
 ]
-PATIENCE = 60_000  # milliseconds: a page takes a tenth of it on an idle machine
-KEEP = os.environ.get("REPAINT_SCREENSHOTS")  # a folder to leave pictures of the page in
+PATIENCE = 60_000  # milliseconds; a page takes a tenth of it on an idle machine
+KEEP = os.environ.get("REPAINT_SCREENSHOTS")  # folder for screenshots
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,19 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def page(chromium: Browser, address: str) -> Iterator[Page]:
-    """An open page; it fails where the page asked another host for something, or a script of it broke."""
+    """An open page. It must not send requests to other hosts or raise script errors."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    strangers: list[str] = []
+    foreign: list[str] = []
     broken: list[str] = []
-    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else strangers.append(r.url))
+    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else foreign.append(r.url))
     page.on("pageerror", lambda error: broken.append(str(error)))
     page.goto(address)
     expect(page.locator("#cost")).to_contain_text("model calls", timeout=PATIENCE)
     yield page
     context.close()
-    assert strangers == []
+    assert foreign == []
     assert broken == []
 
 
@@ -75,7 +75,7 @@ def choose(page: Page, box: str, option: str) -> None:
 
 
 def draw(page: Page) -> None:
-    """A stroke through the middle of the canvas."""
+    """Paint a stroke through the middle of the canvas."""
     box = page.locator("#canvas canvas").first.bounding_box()
     assert box is not None
     middle, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -88,7 +88,7 @@ def draw(page: Page) -> None:
 def take(page: Page, name: str = "textures:brick") -> None:
     choose(page, "sample", name)
     expect(page.locator("#cost")).to_contain_text("s a call", timeout=PATIENCE)
-    page.wait_for_timeout(1000)  # the canvas paints its background in its own time
+    page.wait_for_timeout(1000)  # until the canvas shows its background
 
 
 def progress(page: Page) -> Locator:
@@ -119,7 +119,7 @@ def photographed(page: Page, name: str) -> None:
 
 
 def test_paint_run_cancel_run_branch_download(page: Page) -> None:
-    """If this fails, the way that everyone takes through the studio is broken."""
+    """If this fails, the usual workflow of the studio is broken."""
     take(page)
     draw(page)
     run(page, "quick", "running")
@@ -173,7 +173,7 @@ def test_mean_and_uncertainty_of_several_images(page: Page) -> None:
 
 
 def test_a_page_loaded_again_finds_its_run(page: Page) -> None:
-    """If this fails, a reload in the middle of a run loses it."""
+    """If this fails, reloading the page during a run loses the run."""
     take(page)
     draw(page)
     run(page, "quick", "running")
@@ -185,13 +185,13 @@ def test_a_page_loaded_again_finds_its_run(page: Page) -> None:
 
 
 def test_undo_erase_and_invert(page: Page) -> None:
-    """If this fails, a slip of the brush cannot be taken back, or the wrong part is repainted."""
+    """If this fails, a stroke cannot be undone, or the wrong part is repainted."""
     take(page)
     draw(page)
     page.get_by_role("button", name="Undo").click()
     page.wait_for_timeout(500)
     page.locator("#run").click()
-    expect(page.get_by_text("The mask is empty: nothing would be repainted")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("The mask is empty")).to_be_visible(timeout=PATIENCE)
     draw(page)
     page.wait_for_timeout(500)
     page.get_by_role("button", name="Invert mask").click()
@@ -203,15 +203,15 @@ def test_undo_erase_and_invert(page: Page) -> None:
 
 
 def test_bad_uploads_are_told(page: Page, tmp_path: Path) -> None:
-    """If this fails, a visitor who drops the wrong file sees nothing, or a traceback."""
+    """If this fails, a user who uploads a wrong file sees nothing, or a traceback."""
     (tmp_path / "text.png").write_text("no image")
     page.locator("#upload input[type=file]").set_input_files(tmp_path / "text.png")
-    expect(page.get_by_text("text.png is no image that can be read")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("text.png: not a readable image")).to_be_visible(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("width", [1280, 420])
 def test_nothing_is_cut_off(page: Page, width: int) -> None:
-    """If this fails, the studio cannot be used on a telephone, or has to be scrolled sideways."""
+    """If this fails, the studio cannot be used on a phone, or scrolls sideways."""
     page.set_viewport_size({"width": width, "height": 900})
     take(page)
     for tab in ("Fill", "Explore from here", "Audit"):
@@ -230,7 +230,7 @@ def test_nothing_is_cut_off(page: Page, width: int) -> None:
 
 
 def test_every_control_has_a_name(page: Page) -> None:
-    """If this fails, who listens to the page hears "button" and not which."""
+    """If this fails, a screen reader says "button" without a name."""
     take(page)
     page.get_by_text("Schedule editor").click()
     session: Any = page.context.new_cdp_session(page)
@@ -246,7 +246,7 @@ def test_every_control_has_a_name(page: Page) -> None:
             if not node.get("name", {}).get("value", "").strip():
                 about = session.send("DOM.describeNode", {"backendNodeId": node["backendDOMNodeId"]})["node"]
                 nameless.append((tab, node["role"]["value"], about["nodeName"], about.get("attributes")))
-    assert seen > 40  # or the tree was not read
+    assert seen > 40  # otherwise the tree was not read
     assert not nameless, nameless
 
 
@@ -257,6 +257,6 @@ def test_the_keyboard_reaches_run(page: Page) -> None:
         if page.evaluate("document.activeElement.closest('#run') !== null"):
             break
     else:
-        pytest.fail("Tab never came to Run")
+        pytest.fail("Tab never reached Run")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("There is no picture: nothing can be filled")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("There is no picture to fill")).to_be_visible(timeout=PATIENCE)

@@ -55,7 +55,7 @@ REFERENCE = 4096  # number of exact samples in the reference set
 
 @dataclass(frozen=True)
 class ErrorRow:
-    """One way on one problem.
+    """The error of one way on one problem.
 
     Attributes:
         problem, family, way: their names.
@@ -98,12 +98,12 @@ def _sampled(
     return last.x.to(problem.x0), last.model_calls
 
 
-@Prior.register  # from Python 3.12 on what __getattr__ finds does not count
+@Prior.register  # from Python 3.12 on, isinstance ignores attributes from __getattr__
 class Rounded(PriorWrapper):
-    """An exact prior behind the interface of a network of `dtype`: what goes in and what comes out is rounded.
+    """An exact prior with its input and output rounded to `dtype`, like those of a network.
 
-    x and the arithmetic around the network stay in float32, or in float64 for float64, as with learned priors. The
-    network itself is exact: what its own sums lose is not in it.
+    As with learned priors, the arithmetic around the network is float32 (float64 for float64). Rounding inside the
+    network is not modelled.
     """
 
     def __init__(self, prior: GaussianMixturePrior, dtype: torch.dtype) -> None:
@@ -115,7 +115,7 @@ class Rounded(PriorWrapper):
         return torch.float64 if self.rounding == torch.float64 else torch.float32
 
     def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
-        """What the prior says of the rounded x, its noise rounded."""
+        """Predict from the rounded x, and round the predicted noise."""
         eps_hat = self.prior.denoise(x.to(self.rounding), level).eps_hat.to(self.rounding).to(x.dtype)
         return from_output("epsilon", eps_hat, x, level)
 
@@ -163,21 +163,21 @@ def measure(
 ) -> list[ErrorRow]:
     """Run each way on each problem, and measure its error.
 
-    The figures depend on the seeds alone, not on the CPU or the number of threads.
+    The figures depend only on the seeds, not on the CPU or the number of threads.
 
     Args:
         problems: see `repaint.lab.exactness.problems.problems`.
         ways: name to way.
-        count: samples of each; the standard error of the figures falls with its square root.
-        seed: of the ways. The reference samples have a fixed seed of their own.
+        count: samples of each. The standard error of the figures is proportional to its inverse square root.
+        seed: of the ways. The reference samples have a fixed seed.
         on_done: called with the model calls of each way after each problem.
     """
     rows = []
     for problem in problems:
         reference = problem.posterior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))
         within = mean_distance(reference)
-        unseen = problem.prior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))[:, ~problem.known]
-        scale = mean_distance(unseen)
+        marginal = problem.prior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))[:, ~problem.known]
+        scale = mean_distance(marginal)
         for name, way in ways.items():
             started = time.perf_counter()
             x, calls = way(problem, count, seed)
@@ -227,35 +227,35 @@ def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
     by_way: dict[str, list[ErrorRow]] = {}
     for row in rows:
         by_way.setdefault(row.way, []).append(row)
-    points = {name: (its[0].model_calls, _mean(row.error for row in its)) for name, its in by_way.items()}
+    points = {name: (group[0].model_calls, _mean(row.error for row in group)) for name, group in by_way.items()}
     best = pareto({name: point for name, point in points.items() if name != FLOOR})
     return [
         Standing(
             way=name,
             error=points[name][1],
-            sliced=_mean(row.sliced for row in its),
-            modes=_mean(row.modes for row in its),
+            sliced=_mean(row.sliced for row in group),
+            modes=_mean(row.modes for row in group),
             families={
-                family: _mean(row.error for row in its if row.family == family)
-                for family in dict.fromkeys(row.family for row in its)
+                family: _mean(row.error for row in group if row.family == family)
+                for family in dict.fromkeys(row.family for row in group)
             },
-            model_calls=its[0].model_calls,
-            seconds=sum(row.seconds for row in its),
+            model_calls=group[0].model_calls,
+            seconds=sum(row.seconds for row in group),
             front=name in best,
         )
-        for name, its in by_way.items()
+        for name, group in by_way.items()
     ]
 
 
-def save_standings(path: Path, rows: Sequence[ErrorRow], told: Mapping[str, Any]) -> None:
+def save_standings(path: Path, rows: Sequence[ErrorRow], arguments: Mapping[str, Any]) -> None:
     """Write all rows and their means as JSON.
 
     Args:
         path: the file.
         rows: result of `measure`.
-        told: arguments of the measurement, written first.
+        arguments: of the measurement, written first.
     """
-    content = {"version": __version__, **told, "standings": [vars(its) for its in standings(rows)]}
+    content = {"version": __version__, **arguments, "standings": [vars(found) for found in standings(rows)]}
     with atomic_path(path) as draft:
         draft.write_text(json.dumps(content | {"rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""Does a way of filling leave the known region alone, at any strength and for any size of hole?
+"""Measure changes of kept pixels over strengths and sizes of the hole.
 
-Our pipeline and those of diffusers are compared with the same weights: what differs is what is done with the kept
-pixels. diffusers' inpainting puts the known latents back and decodes everything; its image-to-image knows no mask.
+Our pipeline and those of diffusers run with the same weights and differ in the treatment of kept pixels. The inpainting
+pipeline of diffusers restores known latents, but decodes all pixels; its image-to-image pipeline has no mask.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ __all__ = [
 
 Picture = NDArray[Any]
 Fill = Callable[[Picture, NDArray[np.bool_], float, int], Any]
-"""(image (H, W) or (H, W, C), hole (H, W), strength in (0, 1], seed) -> a picture like the image, numpy or PIL."""
+"""(image (H, W) or (H, W, C), hole (H, W), strength in (0, 1], seed) -> image of the same size, numpy or PIL."""
 
-# diffusers' classes for the task, of Stable Diffusion.
+# Task to the diffusers pipeline for Stable Diffusion.
 DIFFUSERS = {"inpaint": "StableDiffusionInpaintPipeline", "img2img": "StableDiffusionImg2ImgPipeline"}
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One filling, audited; see `repaint.measure.audit.Audit`.
+    """The audit of one result; see `repaint.measure.audit.Audit`.
 
     Attributes:
         strength: in (0, 1].
-        radius: of the round hole, in pixels; None where the hole was given.
-        hole: its share of the picture.
+        radius: of the round hole, in pixels; None for a given hole.
+        hole: share of the picture inside the hole.
         mse, max_change, changed: of the kept pixels.
-        rim: mean change of the kept pixels that touch the hole's sides.
+        rim: mean change of the kept pixels with a side on the hole.
     """
 
     strength: float
@@ -72,32 +72,32 @@ class Trend:
 
     Attributes:
         coefficients: (a, b, c) of a x^2 + b x + c.
-        r_squared: share of the variance that it explains; NaN where there is none, all values being equal.
+        r_squared: share of the variance that the trend explains; NaN if all values are equal.
     """
 
     coefficients: tuple[float, float, float]
     r_squared: float
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Its values at x."""
+        """Evaluate the trend at x."""
         a, b, c = self.coefficients
         return (a * x + b) * x + c
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, which has no NaN: None instead."""
+        """Return plain numbers for JSON, with None for NaN."""
         r_squared = None if np.isnan(self.r_squared) else self.r_squared
         return {"coefficients": list(self.coefficients), "r_squared": r_squared}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """MSE outside the hole over what a sweep swept.
+    """MSE outside the hole over strengths or radii.
 
     Attributes:
-        strength: of a curve over radii; None for one over strengths.
+        strength: of a curve over radii; None for a curve over strengths.
         x: strengths, or radii in pixels.
         mse: of the kept pixels.
-        trend: through them.
+        trend: of `mse` over `x`.
     """
 
     strength: float | None
@@ -107,26 +107,26 @@ class Curve:
 
 
 def curves(rows: Sequence[AuditRow]) -> list[Curve]:
-    """A sweep's rows as curves: one over strengths, or one over radii for each strength."""
+    """Group rows into curves: one over strengths, or one over radii for each strength."""
     swept: dict[float | None, list[tuple[float, float]]] = {}
     for row in rows:
-        place = (None, row.strength) if row.radius is None else (row.strength, row.radius)
-        swept.setdefault(place[0], []).append((place[1], row.mse))
+        strength, x = (None, row.strength) if row.radius is None else (row.strength, row.radius)
+        swept.setdefault(strength, []).append((x, row.mse))
     found = []
     for strength, points in swept.items():
-        x, errors = map(list, zip(*points, strict=True))
-        found.append(Curve(strength, x, errors, quadratic_trend(x, errors)))
+        places, errors = map(list, zip(*points, strict=True))
+        found.append(Curve(strength, places, errors, quadratic_trend(places, errors)))
     return found
 
 
 def quadratic_trend(x: Sequence[float], y: Sequence[float]) -> Trend:
-    """Least-squares parabola through points.
+    """Fit a parabola by least squares.
 
     Raises:
         InputError: fewer than three different x.
     """
     if len(set(x)) < 3:
-        raise InputError(f"A quadratic trend through {len(set(x))} different places: it takes three. Measure at more.")
+        raise InputError(f"A quadratic trend needs at least 3 different x, but there are {len(set(x))}.")
     a, b, c = map(float, np.polyfit(x, y, 2))
     trend = Trend((a, b, c), float("nan"))
     rest, total = np.var(np.asarray(y) - trend(np.asarray(x, dtype=np.float64))), np.var(y)
@@ -134,7 +134,11 @@ def quadratic_trend(x: Sequence[float], y: Sequence[float]) -> Trend:
 
 
 def even(count: int, most: float = 1.0) -> list[float]:
-    """`count` values evenly spread over (0, most], the last being `most`."""
+    """Return `count` evenly spaced values in (0, most], ending with `most`.
+
+    >>> even(4)
+    [0.25, 0.5, 0.75, 1.0]
+    """
     return [most * number / count for number in range(1, count + 1)]
 
 
@@ -147,15 +151,15 @@ def sweep_strength(
     seed: int = 0,
     on_cell: Callable[[AuditRow, Audit], None] | None = None,
 ) -> list[AuditRow]:
-    """Fill the same hole at every strength, and audit each result.
+    """Fill one hole at every strength, and audit each result.
 
     Args:
-        fill: what fills; it gets a copy of the image.
+        fill: fills the hole in a copy of the image.
         image: (H, W) or (H, W, C).
         hole: (H, W), True is repainted.
-        strengths: in (0, 1]; default 100 of them, 0.01 to 1.
-        seed: of the first filling; each next one has the next seed, so that their scatter is that of the method.
-        on_cell: called after each filling.
+        strengths: in (0, 1]; None: 0.01 to 1 in 100 steps.
+        seed: of the first result. Each further result has the next seed, so that the scatter of the method shows.
+        on_cell: called after each result.
     Raises:
         InputError: a strength out of range, or a result that cannot be audited; see `repaint.measure.audit.audit`.
     """
@@ -172,13 +176,13 @@ def sweep_radius(
     seed: int = 0,
     on_cell: Callable[[AuditRow, Audit], None] | None = None,
 ) -> list[AuditRow]:
-    """Fill a centred round hole of every radius at every strength, and audit each result; strength by strength.
+    """Fill a centred round hole of every radius at every strength, and audit each result.
 
     Args:
         fill, image, strengths, seed, on_cell: see `sweep_strength`.
-        radii: in pixels; default 50 of them, up to half of the shorter side.
+        radii: in pixels; None: 50 radii up to half of the shorter side.
     Raises:
-        InputError: see `sweep_strength`; or a radius that is not above 0 or leaves nothing of the picture.
+        InputError: see `sweep_strength`; also a radius that is not positive or leaves no kept pixel.
     """
     height, width = image.shape[:2]
     short = min(height, width)
@@ -197,25 +201,25 @@ def _audited(
 ) -> Iterator[AuditRow]:
     for strength, _, _ in cells:
         if not 0 < strength <= 1:
-            raise InputError(f"strength {strength}: it lies in (0, 1]; 1 starts from pure noise. Choose one there.")
+            raise InputError(f"strength={strength} must lie in (0, 1] (1 starts from pure noise).")
     for number, (strength, radius, hole) in enumerate(cells):
-        # A copy, for one that paints in place and returns it would be compared with itself.
+        # A copy: a fill that writes into its input would otherwise be compared with itself.
         result = np.asarray(fill(image.copy(), hole.copy(), strength, seed + number))
-        its = audit(result, image, hole)
+        found = audit(result, image, hole)
         row = AuditRow(
-            strength, radius, float(hole.mean()), its.mse, its.max_change, its.changed, float(its.profile[0])
+            strength, radius, float(hole.mean()), found.mse, found.max_change, found.changed, float(found.profile[0])
         )
         if on_cell is not None:
-            on_cell(row, its)
+            on_cell(row, found)
         yield row
 
 
 def repaint_fill(pipe: RePaintPipeline, **options: Any) -> Fill:
-    """Our pipeline as a `Fill`.
+    """Make a `Fill` from our pipeline.
 
     Args:
-        pipe: any.
-        **options: prompt, schedule, guidance_scale and whatever else `RePaintPipeline.__call__` takes.
+        pipe: the pipeline.
+        **options: prompt, schedule, guidance_scale and others; see `RePaintPipeline.__call__`.
     """
 
     def fill(image: Picture, hole: NDArray[np.bool_], strength: float, seed: int) -> Picture:
@@ -228,48 +232,46 @@ def repaint_fill(pipe: RePaintPipeline, **options: Any) -> Fill:
 def diffusers_fill(
     pipe: RePaintPipeline, task: str = "inpaint", *, prompt: str, steps: int, guidance_scale: float = 3.0
 ) -> Fill:
-    """A pipeline of diffusers as a `Fill`, over the components that `pipe` holds: the same weights, not a copy.
+    """Make a `Fill` from a pipeline of diffusers that shares its components, and so its weights, with `pipe`.
 
-    Its result is taken as it returns it. A strength below one step, which it refuses, gets one step. The safety checker
-    is left out, for a picture that it blackens tells nothing of the method.
+    Results are not changed. A strength below one step, which diffusers rejects, is raised to one step. The safety
+    checker is left out, because it can blacken results.
 
     Args:
         pipe: a pipeline around a Stable Diffusion prior (1.x or 2.x).
-        task: "inpaint" or "img2img", see `DIFFUSERS`; the second one never sees the hole.
-        prompt: for every filling.
+        task: a key of `DIFFUSERS`; img2img ignores the hole.
+        prompt: for all results.
         steps: at strength 1.
         guidance_scale: weight of classifier-free guidance.
     Raises:
-        InputError: another task.
-        PriorError: another prior.
+        InputError: an unknown task.
+        PriorError: a prior of another kind.
     """
     import diffusers
 
     if task not in DIFFUSERS:
-        raise InputError(
-            f"No task {task!r} of diffusers here: it is one of {', '.join(DIFFUSERS)}.{nearest(task, DIFFUSERS)}"
-        )
+        raise InputError(f"task={task!r} must be one of {', '.join(DIFFUSERS)}.{nearest(task, DIFFUSERS)}")
     inner = pipe.prior.pipeline
     if not isinstance(inner, diffusers.StableDiffusionPipeline):
         raise PriorError(
-            f"A {type(pipe.prior).__name__} without a StableDiffusionPipeline: {DIFFUSERS[task]} cannot be built from "
-            "it. Compare with a Stable Diffusion 1.x or 2.x model, such as the bundled emoji."
+            f"{DIFFUSERS[task]} needs a Stable Diffusion 1.x or 2.x prior, such as the bundled emoji, but the prior is "
+            f"a {type(pipe.prior).__name__} without a StableDiffusionPipeline."
         )
-    # A copy of the scheduler, for a pipeline writes into its own.
-    mine = {"scheduler": type(inner.scheduler).from_config(inner.scheduler.config), "safety_checker": None}
-    theirs = getattr(diffusers, DIFFUSERS[task])(**(inner.components | mine), requires_safety_checker=False)
-    theirs.set_progress_bar_config(disable=True)
+    # A copy of the scheduler, because each pipeline changes its own.
+    changed = {"scheduler": type(inner.scheduler).from_config(inner.scheduler.config), "safety_checker": None}
+    peer = getattr(diffusers, DIFFUSERS[task])(**(inner.components | changed), requires_safety_checker=False)
+    peer.set_progress_bar_config(disable=True)
 
     def fill(image: Picture, hole: NDArray[np.bool_], strength: float, seed: int) -> Picture:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError(
-                f"A picture of shape {image.shape} and dtype {image.dtype} for {DIFFUSERS[task]}: it takes 8-bit RGB, "
-                "(H, W, 3) uint8. Convert the picture."
+                f"{DIFFUSERS[task]} needs a picture of shape (H, W, 3) and dtype uint8, but the picture has shape "
+                f"{image.shape} and dtype {image.dtype}."
             )
         height, width = hole.shape
         masked = {"mask_image": Image.fromarray(hole), "height": height, "width": width} if task == "inpaint" else {}
         try:
-            result = theirs(
+            result = peer(
                 prompt,
                 image=Image.fromarray(image),
                 **masked,
@@ -279,7 +281,7 @@ def diffusers_fill(
                 generator=torch.Generator().manual_seed(seed),
             )
         except ValueError as error:
-            raise InputError(f"{DIFFUSERS[task]} refused a picture of {width} x {height}: {error}") from error
+            raise InputError(f"{DIFFUSERS[task]} rejects a picture of {width} x {height}: {error}") from error
         return np.asarray(result.images[0])
 
     return fill

@@ -104,8 +104,8 @@ def glyph_holes(mask: NDArray[np.bool_], part: Part = "held_out", count: int | N
     everything = list(glyphs(part).items())
     count = len(everything) if count is None else count
     count = whole_number("count", count, 1, len(everything), hint=f"glyphs of the part {part}")
-    some = [everything[i * len(everything) // count] for i in range(count)]
-    return [Hole(name, "glyphs", image, mask, ~mask, {"prompt": name}) for name, image in some]
+    chosen = [everything[i * len(everything) // count] for i in range(count)]
+    return [Hole(name, "glyphs", image, mask, ~mask, {"prompt": name}) for name, image in chosen]
 
 
 def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:

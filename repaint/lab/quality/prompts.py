@@ -1,6 +1,6 @@
-"""Does the prompt help? Glyphs filled with the right name, no name and a wrong name, compared glyph by glyph.
+"""Measure the effect of prompts: fill glyphs with the right name, no name and a wrong name.
 
-Every way of filling gets the same glyphs, holes and seeds, so that differences are paired.
+All methods get the same glyphs, holes and seeds, so that differences are paired.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from repaint.plan import ScheduleLike
 __all__ = ["MASKS", "PROMPTS", "PromptStudy", "Scored", "compare_prompts", "with_prompts"]
 
 
-# The holes that every glyph gets; the first covers the mouth of a face.
+# The holes of every glyph; "mouth" covers the mouth of a face.
 MASKS: dict[str, NDArray[np.bool_]] = {
     name: keep[0].numpy() == 0
     for name, keep in {
@@ -36,28 +36,28 @@ MASKS: dict[str, NDArray[np.bool_]] = {
 }
 
 
-def _another(names: list[str]) -> list[str]:
-    """Each glyph's wrong name: that of the glyph half the list away."""
+def _wrong(names: list[str]) -> list[str]:
+    """A wrong name for each glyph: the name half a list away."""
     return list(np.roll(names, len(names) // 2))
 
 
-# What the prompt says, from the glyphs' names.
+# Kind of prompt to a function from the names of the glyphs to their prompts.
 PROMPTS: dict[str, Callable[[list[str]], list[str]]] = {
     "right": lambda names: names,
     "empty": lambda names: [""] * len(names),
-    "wrong": _another,
+    "wrong": _wrong,
 }
 
 
 def with_prompts(holes: Sequence[Hole], kind: str) -> list[Hole]:
-    """The same holes under prompts of a kind, a key of `PROMPTS`."""
+    """Replace the prompts of holes by those of a kind, a key of `PROMPTS`."""
     texts = PROMPTS[kind]([hole.conditions["prompt"] for hole in holes])
     return [replace(hole, conditions={"prompt": text}) for hole, text in zip(holes, texts, strict=True)]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one way of filling scored; see `repaint.lab.quality.scores`.
+    """The scores of one schedule and prompt; see `repaint.lab.quality.scores`.
 
     Attributes:
         psnr: in the hole, dB.
@@ -74,39 +74,43 @@ class Scored:
 
 @dataclass(frozen=True)
 class PromptStudy:
-    """Every hole filled with every schedule and prompt.
+    """The scores of all holes, schedules and prompts.
 
     Attributes:
-        scored: (hole, schedule, prompt) to what it scored, in that order.
+        scored: (hole, schedule, prompt) to scores.
     """
 
     scored: dict[tuple[str, str, str], Scored]
 
     def differences(self) -> dict[tuple[str, str], tuple[Difference, Difference]]:
-        """(hole, "a - b") to the paired differences of PSNR and SSIM: the first prompt less each other one under every
-        schedule, and the first schedule less each other one under the first prompt. With several holes, "all" pools
-        them.
+        """Compute paired differences of PSNR and SSIM.
+
+        The first prompt is compared with each other one under every schedule, and the first schedule with each other
+        one under the first prompt. With several holes, the hole "all" pools them.
+
+        Returns:
+            (hole, "a - b") to the differences of PSNR and SSIM.
         """
         holes, schedules, kinds = (list(dict.fromkeys(names)) for names in zip(*self.scored, strict=True))
         pairs = [((method, kinds[0]), (method, other)) for method in schedules for other in kinds[1:]]
         pairs += [((schedules[0], kinds[0]), (other, kinds[0])) for other in schedules[1:]]
-        where = {hole: [hole] for hole in holes} | ({"all": holes} if len(holes) > 1 else {})
+        pools = {hole: [hole] for hole in holes} | ({"all": holes} if len(holes) > 1 else {})
         found = {}
-        for title, some in where.items():
+        for title, pool in pools.items():
             for ours, theirs in pairs:
                 name = f"{' '.join(ours)} - {' '.join(theirs)}" if len(schedules) > 1 else f"{ours[1]} - {theirs[1]}"
                 psnrs, ssims = (
-                    [self._scores(some, side, measure) for side in (ours, theirs)] for measure in ("psnr", "ssim")
+                    [self._scores(pool, side, measure) for side in (ours, theirs)] for measure in ("psnr", "ssim")
                 )
                 found[title, name] = paired_difference(*psnrs), paired_difference(*ssims)
         return found
 
     def _scores(self, holes: Sequence[str], side: tuple[str, str], measure: str) -> NDArray[np.float64]:
-        """One way's scores of some holes side by side, (glyphs, holes * seeds)."""
+        """The scores of one schedule and prompt over several holes, (glyphs, holes * seeds)."""
         return np.concatenate([getattr(self.scored[hole, side[0], side[1]], measure) for hole in holes], axis=1)
 
     def as_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Means and differences as plain numbers, for JSON."""
+        """Return means and differences as plain numbers, for JSON."""
         means: list[dict[str, Any]] = [
             {
                 "hole": hole,
@@ -139,27 +143,27 @@ def compare_prompts(
 
     Args:
         pipe: a pipeline around a text-conditioned prior.
-        holes: name to the same hole in every glyph, as `repaint.lab.quality.cases.glyph_holes` makes them.
+        holes: name to the results of `repaint.lab.quality.cases.glyph_holes`.
         prompts: keys of `PROMPTS`.
-        schedules: name to what `RePaintPipeline.__call__` takes as `schedule`.
-        guidance_scale: weight of classifier-free guidance; an empty prompt has none.
-        **options: seeds, batch and more: see `repaint.lab.quality.scores.fill`.
+        schedules: name to the `schedule` argument of `RePaintPipeline.__call__`.
+        guidance_scale: weight of classifier-free guidance. Empty prompts are not guided.
+        **options: seeds, batch and others; see `repaint.lab.quality.scores.fill`.
     """
     scored = {}
-    for where, some in holes.items():
-        for name, schedule in schedules.items():
+    for name, glyphs in holes.items():
+        for method, schedule in schedules.items():
             for prompt in prompts:
                 scale = 1.0 if prompt == "empty" else guidance_scale
-                filled = fill(pipe, with_prompts(some, prompt), schedule, guidance_scale=scale, **options)
+                filled = fill(pipe, with_prompts(glyphs, prompt), schedule, guidance_scale=scale, **options)
                 spread = [
                     diversity(many, hole.mask) if len(many) > 1 else np.nan
-                    for hole, many in zip(some, filled.images, strict=True)
+                    for hole, many in zip(glyphs, filled.images, strict=True)
                 ]
-                by_psnr, by_ssim = (measure(kind, some, filled) for kind in ("psnr", "ssim"))
-                scored[where, name, prompt] = Scored(by_psnr, by_ssim, np.array(spread), filled.model_calls)
+                by_psnr, by_ssim = (measure(kind, glyphs, filled) for kind in ("psnr", "ssim"))
+                scored[name, method, prompt] = Scored(by_psnr, by_ssim, np.array(spread), filled.model_calls)
     return PromptStudy(scored)
 
 
 def _number(value: float) -> float | None:
-    """JSON knows no NaN, which the diversity of a single seed is."""
+    """None for NaN (the diversity of a single result), which JSON lacks."""
     return None if np.isnan(value) else float(value)

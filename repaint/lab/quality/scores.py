@@ -1,8 +1,8 @@
-"""How good is what a method paints? Every hole filled by every method with the same seeds, and measured.
+"""Measure the quality of filled holes, with the same holes and seeds for every method.
 
-Each result is compared with the truth (PSNR, SSIM, LPIPS, all in the hole) and with real patches of its own picture;
-each method's patches are also pooled by group and compared with the group's real ones. The floor is what the true
-content of the same holes scores: no method can be expected to do better.
+Each result is compared with the true content (PSNR, SSIM, LPIPS, all in the hole), and its patches with real patches of
+the same image. The patches of a method are also pooled by group and compared with the real patches of the group. The
+score of the true content is the floor: no method can be expected to do better.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from repaint.sampling.prior import Conditions, Prior
 __all__ = ["Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
 
 Image = NDArray[np.uint8]
-LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and the levels of it where the loss is taken
+LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and its levels at which the loss is computed
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What one way of filling made of every hole.
+    """The results of one method for all holes.
 
     Attributes:
-        images: for each hole its results, one per seed.
-        model_calls: denoiser calls per result; one with guidance is counted once.
-        seconds: for all.
+        images: one list per hole, with one result per seed.
+        model_calls: denoiser calls per result; a guided call counts once.
+        seconds: for all holes.
     """
 
     images: list[list[Image]]
@@ -61,45 +61,45 @@ def fill(
     """Fill every hole with a pipeline.
 
     Args:
-        pipe: with a prior that takes the holes' conditions.
+        pipe: a pipeline whose prior supports the conditions of the holes.
         holes: of any sizes.
-        schedule: what `RePaintPipeline.__call__` takes.
-        first_seed: hole i of n takes seeds first_seed + i, + i + n, + i + 2 n, ...: the same for every method.
+        schedule: see `RePaintPipeline.__call__`.
+        first_seed: hole i of n gets the seeds first_seed + i, first_seed + i + n, ..., the same for every method.
         seeds: results per hole.
-        batch: results made at once.
-        on_call: the pipeline's `callback_on_step_end`.
+        batch: results computed at once.
+        on_call: the `callback_on_step_end` of the pipeline.
         **options: further arguments of the pipeline, such as guidance_scale.
     """
     images: list[list[Image]] = []
     calls, started = 0, time.perf_counter()
     step = max(1, batch // seeds)
     for first in range(0, len(holes), step):
-        some = range(first, min(first + step, len(holes)))
-        names = sorted({name for i in some for name in holes[i].conditions})
-        asked: dict[str, Any] = {name: [holes[i].conditions[name] for i in some] for name in names}
+        batched = range(first, min(first + step, len(holes)))
+        names = sorted({name for i in batched for name in holes[i].conditions})
+        conditions: dict[str, Any] = {name: [holes[i].conditions[name] for i in batched] for name in names}
         result = pipe(
-            [holes[i].image for i in some],
-            [holes[i].mask for i in some],
+            [holes[i].image for i in batched],
+            [holes[i].mask for i in batched],
             schedule=schedule,
             num_images_per_prompt=seeds,
-            generator=[first_seed + i + k * len(holes) for i in some for k in range(seeds)],
+            generator=[first_seed + i + k * len(holes) for i in batched for k in range(seeds)],
             output_type="np",
             callback_on_step_end=on_call,
-            **asked,
+            **conditions,
             **options,
         )
-        images += [list(result.images[k * seeds : (k + 1) * seeds]) for k in range(len(some))]
+        images += [list(result.images[k * seeds : (k + 1) * seeds]) for k in range(len(batched))]
         calls = result.model_calls
     return Filled(images, calls, time.perf_counter() - started)
 
 
 def truth(holes: Sequence[Hole]) -> Filled:
-    """The floor: what really is in the holes."""
+    """Return the true content of the holes: the floor."""
     return Filled([[hole.image] for hole in holes])
 
 
 def biharmonic(holes: Sequence[Hole]) -> Filled:
-    """The classical baseline: scikit-image's biharmonic inpainting."""
+    """Fill every hole with biharmonic inpainting of scikit-image: the classical baseline."""
     from skimage.restoration import inpaint_biharmonic
 
     started = time.perf_counter()
@@ -122,21 +122,22 @@ MEASURES: dict[str, Callable[[Image, Hole], float]] = {
 
 
 def measure(name: str, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
-    """One number per result.
+    """Compute one number per result.
 
     Args:
-        name: psnr (dB), ssim, lpips_alex, lpips_vgg, lpips_squeeze: against the truth, in the hole. patches,
-            gradients: distance of the painted patches to real ones of the same picture.
-        holes, filled: what was filled, and with what.
+        name: psnr (dB), ssim, lpips_alex, lpips_vgg, lpips_squeeze: against the true content, in the hole. patches,
+            gradients: distance of the painted patches to real ones of the same image.
+        holes: that were filled.
+        filled: the results.
     Raises:
         InputError: LPIPS without its weights; see `repaint.measure.metrics.lpips`.
     """
-    of = MEASURES[name]
-    return np.array([[of(image, hole) for image in many] for hole, many in zip(holes, filled.images, strict=True)])
+    compute = MEASURES[name]
+    return np.array([[compute(image, hole) for image in many] for hole, many in zip(holes, filled.images, strict=True)])
 
 
 def lpips_nets() -> dict[str, str | None]:
-    """LPIPS measure to None where its weights are on this machine, else to the line that says how to fetch them."""
+    """Check which LPIPS networks have their weights: measure to None, or to the command that fetches them."""
     grey = np.zeros((64, 64, 3), dtype=np.uint8)
     found: dict[str, str | None] = {}
     for net in ("alex", "vgg", "squeeze"):
@@ -150,15 +151,16 @@ def lpips_nets() -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class Score:
-    """What one way of filling scored.
+    """The mean scores of one method.
 
     Attributes:
         patches: sliced Wasserstein distance of painted patches to real ones, pooled by group, mean over groups.
-        gradients: distance of gradient histograms, likewise.
-        psnr: in the hole, dB, mean over results; infinite for the truth itself.
+        gradients: distance of gradient histograms, pooled in the same way.
+        psnr: in the hole, dB, mean over results; infinite for the true content.
         ssim: in the hole, mean over results.
-        seam: mean difference across the rims over that beside them, pooled over results; compare with the truth's.
-        diversity: of the results for one hole, mean over holes; None for one seed.
+        seam: mean gradient across the rims divided by that beside them, pooled over results. Compare it with the value
+            of the true content.
+        diversity: of the results for one hole, mean over holes; None for one result per hole.
         model_calls: denoiser calls per result.
         seconds: for all holes.
     """
@@ -174,7 +176,7 @@ class Score:
 
 
 def score(holes: Sequence[Hole], filled: Filled) -> Score:
-    """Compare what was painted with the truth and with real patches of the same group."""
+    """Compare results with the true content, and with real patches of the same group."""
     patch, gradient = [], []
     for group in dict.fromkeys(hole.group for hole in holes):
         pairs = [(hole, many) for hole, many in zip(holes, filled.images, strict=True) if hole.group == group]
@@ -202,10 +204,10 @@ def score(holes: Sequence[Hole], filled: Filled) -> Score:
 
 @torch.no_grad()
 def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
-    """How natural the prior itself finds each completed picture: its mean squared error of the noise, in the hole.
+    """Compute the loss of the prior on each result: the mean squared error of its noise prediction, in the hole.
 
-    The same noise is added for every method, at five levels of the prior's own schedule. A picture that the prior
-    finds smooth scores below the truth, one with artefacts above it: the truth's value is the one to meet.
+    The same noise is added for every method, at five levels of the schedule of the prior. Smooth results score below
+    the true content, and results with artefacts above it; the best value is that of the true content.
     """
     grid = prior.schedule(LOSS_STEPS)
     rows = []
@@ -214,8 +216,8 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
         mask = torch.from_numpy(hole.mask).to(prior.device).expand(len(x), 1, -1, -1)
         x0, _ = prior.encode(x, torch.ones_like(mask))
         _, cells = prior.encode(x, ~mask)
-        asked = Conditions(**hole.conditions, guidance_scale=1.0, size=hole.mask.shape)
-        bound = prior.conditioned(len(x), asked)
+        conditions = Conditions(**hole.conditions, guidance_scale=1.0, size=hole.mask.shape)
+        bound = prior.conditioned(len(x), conditions)
         generator = torch.Generator().manual_seed(i)
         errors = []
         for level in (grid[number] for number in LOSS_LEVELS):
@@ -223,7 +225,7 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
             eps_hat = bound.denoise(level.alpha * x0 + level.sigma * eps, level).eps_hat
             inside = (~cells).expand_as(x0)
             errors.append(
-                [float((a - b)[some].square().mean()) for a, b, some in zip(eps_hat, eps, inside, strict=True)]
+                [float((a - b)[mask].square().mean()) for a, b, mask in zip(eps_hat, eps, inside, strict=True)]
             )
         rows.append(np.mean(errors, axis=0))
     return np.array(rows)
@@ -234,7 +236,7 @@ def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.flo
 
 
 def _or_nan(distance: Callable[[Any, Any], float], painted: Any, real: Any) -> float:
-    """NaN where a hole is too thin for a distance."""
+    """A distance, or NaN for a hole that is too thin for it."""
     try:
         return distance(painted, real)
     except InputError:

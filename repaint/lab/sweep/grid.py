@@ -1,7 +1,7 @@
-"""A sweep's grid: what its YAML may say, and the cells that it stands for.
+"""Read the grid of a sweep from YAML.
 
-A cell is one result: an image, a mask, a method, a condition and a seed. Its key is a hash of all that decides the
-result, pixels of image and mask included, so that a cell is known again in a file of results whatever its place.
+A cell of the grid is one result: an image, a mask, a method, a condition and a seed. Its key is a hash of everything
+that decides the result, including the pixels of image and mask. It identifies the cell in a file of results.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from repaint.sampling.rng import MAX_SEED
 
 __all__ = ["Cell", "Grid", "SweepConfig", "batches", "read_grid", "spread"]
 
-OWN_NAME = "$name"  # in a class or prompt: the name of the bundled sample itself
+OWN_NAME = "$name"  # in a class or prompt: replaced by the name of the bundled sample
 
 
 class InlineSchedule(presets.Preset):
-    """A preset written into the sweep itself."""
+    """A preset written in the sweep file."""
 
     name: str = Field(min_length=1)
 
 
 class Overrides(Strict):
-    """Parts of a preset that are replaced; see `repaint.sampling.method.as_method`."""
+    """Replacements for parts of a preset; see `repaint.sampling.method.as_method`."""
 
     merge: str | None = None
     solver: str | None = None
@@ -52,19 +52,19 @@ Schedule = Annotated[Annotated[str, Tag("(name)")] | Annotated[InlineSchedule, T
 
 
 class SweepConfig(Strict):
-    """One YAML file: the grid is the product of its lists.
+    """The content of a sweep file. The grid is the product of its lists.
 
     Attributes:
-        about, source: what it is for, and what it reproduces.
+        about, source: purpose of the sweep, and the publication that it reproduces.
         prior: bundled name, folder (relative to the file) or Hub id.
-        dtype: the model's type.
+        dtype: of the model.
         images, masks: see `repaint.lab.sweep.sources`; a string is the short form of an entry.
-        schedules: preset names, YAML files, or presets written in place with a name.
-        methods: what replaces parts of every schedule; the default replaces nothing.
+        schedules: preset names, YAML files, or inline presets with a name.
+        methods: replacements for parts of every schedule; the default replaces nothing.
         seeds: of the results.
-        classes, prompts: null is none; `$name` stands for the name of the bundled sample.
+        classes, prompts: null: no class or prompt; `$name` is replaced by the name of the bundled sample.
         guidance_scale: weight of classifier-free guidance, for results with a class or prompt.
-        batch: results computed at once. It decides speed and memory, not results.
+        batch: results computed at once. It affects speed and memory, but not results.
     """
 
     about: str = ""
@@ -84,7 +84,7 @@ class SweepConfig(Strict):
 
 @dataclass(frozen=True)
 class Cell:
-    """One result to be computed."""
+    """One result to compute."""
 
     prior: Mapping[str, Any]
     image: Source
@@ -98,7 +98,7 @@ class Cell:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """All that decides the result, as JSON would give it back."""
+        """Everything that decides the result, as plain JSON values."""
         height, width = self.image.size
         method = {name: value for name, value in self.method.describe().items() if name != "name"}
         data = {
@@ -122,9 +122,9 @@ class Cell:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """Keyword arguments for the pipeline, without those that ask for nothing."""
-        asked = {"class_labels": self.class_label, "prompt": self.prompt, "guidance_scale": self.guidance_scale}
-        return {name: value for name, value in asked.items() if value is not None}
+        """Keyword arguments for the pipeline, without those that are None."""
+        given = {"class_labels": self.class_label, "prompt": self.prompt, "guidance_scale": self.guidance_scale}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class Grid:
     """A checked sweep.
 
     Attributes:
-        config: what the file says.
-        prior: the prior's name, or its folder found.
+        config: content of the file.
+        prior: name or folder of the prior.
         cells: in the order of the file, methods outermost.
     """
 
@@ -143,35 +143,37 @@ class Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """A sweep's YAML file, with every image and mask read once and every schedule checked.
+    """Read a sweep file, and check all its images, masks and schedules.
 
     Raises:
-        InputError: whatever is wrong with it, in one line that begins with the file.
+        InputError: an invalid file. The message is one line and begins with the path.
     """
     if not yaml_files.is_yaml(path):
-        raise InputError(f"{path} does not end in .yaml or .yml: a sweep is a YAML file. Give its path.")
+        raise InputError(f"{path}: the suffix of a sweep file must be .yaml or .yml.")
     text = yaml_files.read_text(path, InputError)
-    said = yaml_files.parse(text, str(path), SweepConfig, InputError, what="a sweep", begin="images: [textures:brick]")
+    config = yaml_files.parse(
+        text, str(path), SweepConfig, InputError, what="a sweep", begin="images: [textures:brick]"
+    )
     try:
-        cells = tuple(_cells(said, path.parent))
+        cells = tuple(_cells(config, path.parent))
         _check_different(cells)
     except RepaintError as error:
         raise InputError(f"{path}: {error}") from error
-    return Grid(said, _prior(said.prior, path.parent), cells)
+    return Grid(config, _prior(config.prior, path.parent), cells)
 
 
 def spread(cells: Sequence[Cell], limit: int | None) -> tuple[Cell, ...]:
-    """At most `limit` cells, evenly over the grid; all of them for None."""
+    """Select at most `limit` cells, evenly spread over the grid; None: all."""
     if limit is None or limit >= len(cells):
         return tuple(cells)
     return tuple(cells[i * len(cells) // limit] for i in range(limit))
 
 
 def batches(cells: Sequence[Cell], batch: int) -> list[list[Cell]]:
-    """Cells that are computed at once: of one method, size and kind of condition, `batch` at most.
+    """Group cells of one method, size and kind of condition into batches of at most `batch`.
 
-    A function of the cells alone, so that a result is computed in the same batch whichever process does it, and
-    whatever was done before.
+    The batches depend only on the cells, so that each result is computed in the same batch in every process and after
+    every interruption.
     """
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
@@ -180,16 +182,16 @@ def batches(cells: Sequence[Cell], batch: int) -> list[list[Cell]]:
     return [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
 
 
-def _cells(said: SweepConfig, home: Path) -> Iterator[Cell]:
-    images = [source for entry in said.images for source in images_of(entry, home)]
-    masks = [masks_of(entry, images, home) for entry in said.masks]
-    prior = {"name": said.prior, "dtype": said.dtype}
-    painted = [(image, mask(image)) for image in images for mask in masks]
+def _cells(config: SweepConfig, home: Path) -> Iterator[Cell]:
+    images = [source for entry in config.images for source in images_of(entry, home)]
+    masks = [masks_of(entry, images, home) for entry in config.masks]
+    prior = {"name": config.prior, "dtype": config.dtype}
+    pairs = [(image, mask(image)) for image in images for mask in masks]
     for (method, walk), (image, mask), label, prompt, seed in product(
-        _methods(said, home), painted, said.classes, said.prompts, said.seeds
+        _methods(config, home), pairs, config.classes, config.prompts, config.seeds
     ):
         label, prompt = _own(label, image), _own(prompt, image)
-        scale = None if label is None and prompt is None else said.guidance_scale
+        scale = None if label is None and prompt is None else config.guidance_scale
         yield Cell(prior, image, mask, method, walk, label, prompt, scale, seed)
 
 
@@ -198,8 +200,8 @@ def _check_different(cells: Sequence[Cell]) -> None:
     for cell in cells:
         if cell.key in seen:
             raise InputError(
-                f"{cell.image.name} with {cell.mask.name}, {cell.method.name} and seed {cell.seed} stands in the grid "
-                "twice: each cell is one row. Remove what is repeated."
+                f"The cells of the grid must differ, but {cell.image.name} with {cell.mask.name}, {cell.method.name} "
+                f"and seed {cell.seed} is repeated. Remove the duplicate."
             )
         seen.add(cell.key)
 
@@ -208,7 +210,9 @@ def _own(text: Any, image: Source) -> Any:
     if not isinstance(text, str) or OWN_NAME not in text:
         return text
     if not image.name.startswith(("textures:", "emoji:")):
-        raise InputError(f"{text!r} for {image.name}: only bundled samples have a name of their own. Write one out.")
+        raise InputError(
+            f"{text!r} needs a bundled sample, but the image is {image.name}. Replace {OWN_NAME} by a name."
+        )
     return text.replace(OWN_NAME, image.stem)
 
 
@@ -216,10 +220,10 @@ def _prior(name: str, home: Path) -> str:
     return str(home / name) if name not in bundled() and (home / name).is_dir() else name
 
 
-def _methods(said: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]]]:
-    """Every schedule under every override, with its walk as it is written."""
+def _methods(config: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]]]:
+    """Each schedule with each override: (method, walk as written in the file)."""
     found = []
-    for entry, changes in product(said.schedules, said.methods):
+    for entry, changes in product(config.schedules, config.methods):
         name, preset = _preset(entry, home)
         parts = changes.model_dump(exclude_none=True)
         method = as_method(Method.from_content(name, preset), **parts)
@@ -229,7 +233,7 @@ def _methods(said: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]
     names = [method.name for method, _ in found]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"Two schedules are called {name!r}: rows are told apart by it. Rename or remove one.")
+            raise InputError(f"The names of schedules must differ, but {name!r} is repeated. Rename or remove one.")
     return found
 
 

@@ -1,9 +1,9 @@
-"""A file of results, one JSON object a line, that many processes may append to and that survives a kill at any moment.
+"""A file of results in JSON lines, to which several processes can append, and which survives a kill at any moment.
 
-Every change is made under an exclusive lock of the file itself, which the system releases when a process dies, and is
-one of two: to cut off what follows the last newline (a line that a killed process did not finish), and to append whole
-lines of keys that the file does not hold. So no row is lost, doubled or mixed with another, whoever writes, and when.
-A network file system must honour such locks, as NFS 4 does; else give each shard its own file and join them.
+Each change is made under an exclusive lock on the file, which the system releases when a process dies. There are two
+changes: to cut off an unfinished last line of a killed process, and to append whole lines with new keys. Therefore no
+row is lost, duplicated or mixed with another. A network file system must support such locks, as NFS 4 does; otherwise
+give each shard a file of its own, and concatenate them.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ class Rows:
     """The rows of one sweep.
 
     Args:
-        path: the file, ending in .jsonl. It is made when the first row is written.
-        configs: key to config of every cell of the grid. A row of another key belongs to another sweep.
+        path: a .jsonl file, created with the first row.
+        configs: key to config of every cell of the grid. A row with another key belongs to another sweep.
     Attributes:
-        FORMAT: of the rows that are written; raised when their fields change. Rows before 2 do not name theirs.
+        FORMAT: version of the fields of a row. Rows of format 1 do not name it.
         found: key to row, of all rows read or written so far.
     Raises:
-        InputError: a path that cannot be written, a file that holds something else, or rows of another sweep, of which
-            the message says what differs.
+        InputError: a path that cannot be written, a file of another kind, or rows of another sweep. The message says
+            what differs.
     """
 
     FORMAT = 2
 
     def __init__(self, path: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
         if path.suffix != ".jsonl":
-            raise InputError(f"Cannot write {path}: rows are JSON lines. Give a name that ends in .jsonl.")
+            raise InputError(f"{path}: the suffix must be .jsonl.")
         if not path.parent.is_dir():
-            raise InputError(f"Cannot write {path}: no folder {path.parent}. Create it first.")
+            raise InputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
         if path.is_dir():
-            raise InputError(f"Cannot write {path}: it is a folder. Give a file name inside it.")
+            raise InputError(f"{path}: this is a folder. Pass a file name.")
         self.path = path
         self.found: dict[str, CellRow] = {}
         self._configs = configs
-        self._end = self._lines = 0  # where the last whole line that was read ends, and how many there are
+        self._end = self._lines = 0  # end of the last whole line read, and the number of lines
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the whole lines that were added since; a file that grew shorter is read anew.
+        """Read the whole lines added since the last call; a file that became shorter is read from its start.
 
         Raises:
             InputError: see the class.
@@ -67,15 +67,15 @@ class Rows:
             with self.path.open("rb") as file:
                 self._read(file.fileno())
         except OSError as error:
-            raise InputError(f"Cannot read {self.path}: {error}. Check its permissions.") from error
+            raise InputError(f"{self.path}: cannot be read ({error}). Check its permissions.") from error
 
     def append(self, rows: Sequence[CellRow]) -> None:
-        """Add rows, on the disk when this returns; those whose key the file holds already are left out.
+        """Add rows and flush them to disk; rows with a key that the file holds are left out.
 
         Args:
             rows: each with "key" as its first entry.
         Raises:
-            InputError: a full disk, or a file that cannot be written; it is then left as it was.
+            InputError: a full disk, or a file that cannot be written. The file is then unchanged.
         """
         with self._locked() as file:
             self._read(file)
@@ -97,8 +97,7 @@ class Rows:
             import fcntl
         except ImportError as error:
             raise InputError(
-                "Rows are written under a POSIX file lock, which this system lacks. Run the sweep on Linux or macOS; "
-                "on Windows, under WSL."
+                "Sweeps need POSIX file locks, which this system lacks. Use Linux, macOS or WSL."
             ) from error
         file = -1
         try:
@@ -107,15 +106,15 @@ class Rows:
             yield file
         except OSError as error:
             raise InputError(
-                f"Cannot write {self.path}: {error}. Check permissions and free space, then give the same command "
-                "again: the rows so far are safe."
+                f"{self.path}: cannot be written ({error}). Check permissions and free space, and run the same command "
+                "again: all rows so far are safe."
             ) from error
         finally:
             if file >= 0:
                 os.close(file)
 
     def _read(self, file: int) -> None:
-        """Whole lines from where the last reading ended."""
+        """Read whole lines from the end of the last reading."""
         size = os.fstat(file).st_size
         if size < self._end:
             self.found, self._end, self._lines = {}, 0, 0
@@ -132,7 +131,7 @@ class Rows:
             self.found.setdefault(row["key"], row)
         torn = data[len(whole) :]
         if not torn.startswith(BEGIN[: len(torn)]):
-            raise InputError(f"{self.path} line {self._lines + 1} is no row of a sweep. Give another --out.")
+            raise InputError(f"{self.path} line {self._lines + 1}: not a row of a sweep. Pass another --out.")
         self._end += len(whole)
 
     def _parsed(self, line: bytes) -> CellRow:
@@ -140,38 +139,34 @@ class Rows:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{where} is damaged ({error}). Remove that line; its cell is then computed again."
-            ) from error
+            raise InputError(f"{where}: damaged ({error}). Remove the line, and its cell is computed again.") from error
         if not isinstance(row, dict) or not line.startswith(BEGIN):
-            raise InputError(f"{where} is no row of a sweep. Give another --out.")
+            raise InputError(f"{where}: not a row of a sweep. Pass another --out.")
         if row.get("format", 1) != self.FORMAT:
             raise InputError(
-                f"{where} was written by repaint {_version(row)} in row format {shown(row.get('format', 1))}; repaint "
-                f"{__version__} reads format {self.FORMAT}. Give another --out, or use the version that wrote it."
+                f"{where}: repaint {_version(row)} wrote it in row format {shown(row.get('format', 1))}, but repaint "
+                f"{__version__} reads format {self.FORMAT}. Pass another --out, or use the version that wrote it."
             )
         if not isinstance(row["key"], str) or row["key"] not in self._configs:
             raise InputError(
-                f"{where} belongs to another sweep: {self._difference(row)}. Give another --out, or the config that "
-                "the file was begun with; a grid may grow, but lose nothing."
+                f"{where}: from another sweep ({self._difference(row)}). Pass another --out, or the original config; "
+                "a grid may gain cells, but not lose any."
             )
         return row
 
     def _difference(self, row: CellRow) -> str:
-        """What sets a row apart from the cell of the grid that is most like it."""
+        """How a row differs from the most similar cell of the grid."""
         best: list[tuple[str, Any, Any]] | None = None
         for config in self._configs.values():
-            ours, its = _flat(config), _flat({name: row.get(name) for name in config})
-            names = [name for name in ours | its if ours.get(name) != its.get(name)]
+            ours, theirs = _flat(config), _flat({name: row.get(name) for name in config})
+            names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
             if best is None or len(names) < len(best):
-                best = [(name, its.get(name), ours.get(name)) for name in names]
+                best = [(name, theirs.get(name), ours.get(name)) for name in names]
         if not best:
-            return "its key is not that of its config"
-        told = [
-            f"{name} is {shown(its)} there and {shown(ours)} in the nearest cell here" for name, its, ours in best[:3]
-        ]
-        more = len(best) - len(told)
-        return "; ".join(told) + (f"; and {more} more" if more else "")
+            return "its key does not match its config"
+        listed = [f"{name} is {shown(theirs)} instead of {shown(ours)}" for name, theirs, ours in best[:3]]
+        more = len(best) - len(listed)
+        return "; ".join(listed) + (f"; and {more} more" if more else "")
 
 
 def _version(row: CellRow) -> str:
@@ -180,14 +175,14 @@ def _version(row: CellRow) -> str:
 
 
 def _write(file: int, data: bytes) -> None:
-    """All of it, on the disk: a nearly full one takes a part without an error."""
+    """Write all data and flush it. A single write to a nearly full disk can stop early without an error."""
     while data:
         data = data[os.write(file, data) :]
     os.fsync(file)
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names."""
+    """Flatten nested mappings to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, Mapping):

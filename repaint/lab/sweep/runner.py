@@ -1,4 +1,4 @@
-"""A grid of images, masks, methods and seeds to rows of measures: in batches, over processes, resumed after any end."""
+"""Compute the cells of a sweep in batches, and append their measures as rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEASURES = (
 
 
 def check_conditions(pipe: RePaintPipeline, cells: Sequence[Cell]) -> None:
-    """Refuse, before any work is done, classes and prompts that the prior does not take, or lacks.
+    """Check that the prior supports all classes and prompts, before any work is done.
 
     Raises:
         RepaintError: see `repaint.sampling.prior.Prior.conditioned`.
@@ -52,32 +52,31 @@ def run(
     on_call: StepCallback | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> None:
-    """Compute what is missing, batch by batch, and append it.
+    """Compute the missing rows, batch by batch, and append them.
 
-    A batch of which a part is missing is computed as a whole, so that its results are the bits that they would have
-    been. What fails is a row too, with the reason.
+    A batch with a missing part is computed whole, so that its results are bit-equal to those of an uninterrupted run.
+    A failed cell becomes a row with the reason.
 
     Args:
-        pipe: a pipeline whose prior takes the cells' conditions.
+        pipe: a pipeline whose prior supports the conditions of the cells.
         batches: see `repaint.lab.sweep.grid.batches` and `repaint.folders.share_of`.
-        rows: where they go; those that it holds are not computed again.
-        on_call: the pipeline's `callback_on_step_end`.
-        say: is told when memory is too small for a batch.
+        rows: to append to. Rows that it holds are not computed again.
+        on_call: the `callback_on_step_end` of the pipeline.
+        say: called with a message when memory does not suffice for a batch.
     """
     halving = Halving(say=say)
     for batch in batches:
         if all(cell.key in rows.found for cell in batch):
             continue
         done: list[CellRow] = []
-        for some, found in halving.results(batch, lambda cells: _fill(pipe, cells, on_call)):
-            done += [_failed(some[0], found)] if isinstance(found, Exception) else found
+        for cells, found in halving.results(batch, lambda part: _fill(pipe, part, on_call)):
+            done += [_failed(cells[0], found)] if isinstance(found, Exception) else found
         rows.append([row | {"device": str(pipe.device)} for row in done])
 
 
 def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | None) -> list[CellRow]:
     images, keeps = [cell.image.read() for cell in cells], [cell.mask.read() for cell in cells]
-    each = [cell.conditions for cell in cells]
-    conditions: dict[str, Any] = {name: [asked[name] for asked in each] for name in each[0]}
+    conditions: dict[str, Any] = {name: [cell.conditions[name] for cell in cells] for name in cells[0].conditions}
     if "guidance_scale" in conditions:
         conditions["guidance_scale"] = cells[0].guidance_scale
     started = time.perf_counter()
@@ -114,15 +113,15 @@ def _row(
     facts: Mapping[str, Any],
 ) -> CellRow:
     versions = {"repaint": __version__, "torch": torch.__version__, "diffusers": diffusers.__version__}
-    tells = {"status": status, "reason": reason, **measures, "notes": dict(notes), **facts, "versions": versions}
-    return {"key": cell.key, "format": Rows.FORMAT, **cell.config, **tells}
+    outcome = {"status": status, "reason": reason, **measures, "notes": dict(notes), **facts, "versions": versions}
+    return {"key": cell.key, "format": Rows.FORMAT, **cell.config, **outcome}
 
 
 def _measure(painted: Image, image: Image, hole: NDArray[np.bool_]) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Every measure of a result against the picture as it was, and why one has no value.
+    """Compare a result with the original picture: (all measures, reasons for missing values).
 
-    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside it; the contrast of its rim; the
-    distances of its patches and gradients to those of the kept pixels, and its roughness. See
+    PSNR (dB), SSIM, MSE (of values in [0, 1]) and LPIPS in the hole; the MSE outside the hole; the contrast of the rim;
+    the distances of patches and gradients in the hole to those of the kept pixels, and the roughness. See
     `repaint.measure.patches`.
     """
     measures: dict[str, Callable[[], float]] = {

@@ -1,4 +1,4 @@
-"""What a sweep is made over: images (files, folders, bundled samples) and masks (generators, files, folders)."""
+"""The images (files, folders, bundled samples) and masks (generators, files, folders) of a sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["ImageEntry", "MaskEntry", "Source", "Strict", "images_of", "masks_of
 
 
 class Strict(BaseModel):
-    """A model that refuses keys it does not know, so that a typo is never read as a default."""
+    """A model that rejects unknown keys, so that a typo is never read as a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,8 +37,9 @@ class _Image(Strict):
 
     Attributes:
         path: relative to the YAML file.
-        sample: where it is given, `part`, `size` and `count` say which crops of a photograph are taken, at the scale
-            that the `textures` prior was trained at. Glyphs are 64 x 64 as they are.
+        sample: name of a bundled sample.
+        part, size, count: which crops of a photograph to take, at the scale of the training data of `textures`. Not
+            for glyphs, which are 64 x 64.
     """
 
     path: str | None = None
@@ -75,14 +76,14 @@ MaskEntry = Annotated[_Mask, BeforeValidator(_mask)]
 
 @dataclass(frozen=True)
 class Source:
-    """An image or a mask that is read when it is needed.
+    """An image or a mask that is read on demand.
 
     Attributes:
-        name: what rows call it.
-        stem: what pairs an image with its mask; of a bundled sample, its own name.
+        name: in the rows.
+        stem: pairs images with masks; of a bundled sample, its name.
         size: (height, width).
-        sha256: of its pixels, 16 digits.
-        read: (H, W, 3) uint8 of an image; (1, H, W) in [0, 1] of a mask, 1 keeps the input pixel.
+        sha256: of the pixels, 16 digits.
+        read: returns (H, W, 3) uint8 for an image; (1, H, W) in [0, 1] for a mask, 1 keeps the input pixel.
     """
 
     name: str
@@ -92,24 +93,24 @@ class Source:
     read: Callable[[], Any]
 
 
-def _one_of(entry: BaseModel, what: str, *names: str) -> None:
+def _check_one_of(entry: BaseModel, kind: str, *names: str) -> None:
     given = [name for name in names if getattr(entry, name) is not None]
     if len(given) != 1:
         raise InputError(
-            f"{what} gives {' and '.join(given) or 'nothing'}: it has one of {', '.join(names)}. Correct it."
+            f"{kind} must have exactly one of the keys {' and '.join(names)}, but has {' and '.join(given) or 'none'}."
         )
 
 
 def images_of(entry: _Image, home: Path) -> list[Source]:
-    """The images that an entry stands for.
+    """The images of an entry.
 
     Args:
-        entry: one of a sweep's `images`.
-        home: the folder that paths are relative to.
+        entry: one of the `images` of a sweep.
+        home: folder that paths are relative to.
     Raises:
-        InputError: a file, folder or sample that is not there, or an entry that says too much or too little.
+        InputError: a missing file, folder or sample, or an invalid entry.
     """
-    _one_of(entry, "An image", "path", "sample")
+    _check_one_of(entry, "An image", "path", "sample")
     if entry.sample is not None:
         return list(_samples(entry.sample, entry))
     assert entry.path is not None
@@ -119,8 +120,8 @@ def images_of(entry: _Image, home: Path) -> list[Source]:
     if not path.exists():
         samples = [f"textures:{name}" for name in PHOTOGRAPHS]
         raise InputError(
-            f"No image {path}: it is a file, a folder, or a bundled sample such as textures:brick or "
-            f"emoji:grinning face.{nearest(entry.path, samples)}"
+            f"{path}: no such file or folder. Or pass a bundled sample, such as textures:brick or emoji:grinning face."
+            f"{nearest(entry.path, samples)}"
         )
     return [_image_file(entry.path, path)]
 
@@ -131,7 +132,7 @@ def _image_file(name: str, path: Path) -> Source:
 
 
 def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    """As it is displayed, in 8-bit RGB: what the measures compare."""
+    """Read an image as displayed, in 8-bit RGB."""
     return np.asarray(upright(open_image(path)).convert("RGB"))
 
 
@@ -143,15 +144,13 @@ def _samples(sample: str, entry: _Image) -> Iterator[Source]:
     kind, _, name = sample.partition(":")
     tables: dict[str, Any] = {"textures": PHOTOGRAPHS, "emoji": _all_glyphs() if kind == "emoji" else ()}
     if kind not in tables:
-        raise InputError(f"No samples {kind!r}: there are {', '.join(tables)}.{nearest(kind, tables)}")
+        raise InputError(f"sample={sample!r} must begin with one of {', '.join(tables)}.{nearest(kind, tables)}")
     if name not in tables[kind]:
-        some = ", ".join(list(tables[kind])[:5])
-        raise InputError(
-            f"No sample {sample!r}: there are {some}{', ...' * (kind == 'emoji')}.{nearest(name, tables[kind])}"
-        )
+        names = ", ".join(list(tables[kind])[:5]) + ", ..." * (kind == "emoji")
+        raise InputError(f"sample={sample!r} must be one of {names}.{nearest(name, tables[kind])}")
     if kind == "emoji":
         if entry.model_fields_set & {"part", "size", "count"}:
-            raise InputError(f"{sample} with part, size or count: a glyph is one picture of 64 x 64. Leave them out.")
+            raise InputError(f"{sample}: part, size and count must be left out for a glyph (one picture of 64 x 64).")
         pictures = [_all_glyphs()[name]]
     else:
         pictures = crops(halve(photograph(name, entry.part)), entry.size, entry.count)
@@ -171,23 +170,23 @@ def _all_glyphs() -> dict[str, NDArray[np.uint8]]:
 
 
 def masks_of(entry: _Mask, images: Sequence[Source], home: Path) -> Callable[[Source], Source]:
-    """What gives the mask of an image.
+    """A function from an image to its mask.
 
     Args:
-        entry: one of a sweep's `masks`.
-        images: all that it must serve.
-        home: the folder that paths are relative to.
+        entry: one of the `masks` of a sweep.
+        images: all images that need a mask.
+        home: folder that paths are relative to.
     Raises:
-        InputError: options that do not go together, or a file, folder or generator that is not there.
+        InputError: options that exclude each other, or a missing file, folder or generator.
     """
-    _one_of(entry, "A mask", "generator", "path")
+    _check_one_of(entry, "A mask", "generator", "path")
     if entry.generator is not None:
         if entry.keep_mask:
-            raise InputError(f"keep_mask for the mask {entry.generator}: a generator knows its polarity. Leave it out.")
+            raise InputError(f"keep_mask must be left out for the generated mask {entry.generator}.")
         return partial(_generated, entry, {})
     assert entry.path is not None
     if entry.options:
-        raise InputError(f"options for the mask {entry.path}: they are a generator's. Leave them out.")
+        raise InputError(f"options must be left out for the mask {entry.path} (they belong to generators).")
     path = home / entry.path
     if path.is_dir():
         files = picture_files(path)
@@ -195,20 +194,22 @@ def masks_of(entry: _Mask, images: Sequence[Source], home: Path) -> Callable[[So
         check_paired({image.stem: image.name for image in images}, names, "the images", entry.path)
         return lambda image: _mask_file(names[image.stem], files[image.stem], entry.keep_mask, image)
     if not path.exists():
-        there = ", ".join(GENERATORS)
-        raise InputError(f"No mask {path}: it is a file, a folder, or one of {there}.{nearest(entry.path, GENERATORS)}")
+        known_masks = ", ".join(GENERATORS)
+        raise InputError(
+            f"{path}: no such file or folder. Or pass a generator: {known_masks}.{nearest(entry.path, GENERATORS)}"
+        )
     return lambda image: _mask_file(str(entry.path), path, entry.keep_mask, image)
 
 
-def _generated(entry: _Mask, made: dict[tuple[int, int], Source], image: Source) -> Source:
-    """A generator's mask, drawn once for every size."""
+def _generated(entry: _Mask, cache: dict[tuple[int, int], Source], image: Source) -> Source:
+    """The mask of a generator, drawn once for each size."""
     assert entry.generator is not None
-    if image.size not in made:
+    if image.size not in cache:
         given = ", ".join(f"{name}={value}" for name, value in entry.options.items())
         name = f"{entry.generator}({given})" if given else entry.generator
         keep = generate(entry.generator, *image.size, **entry.options)
-        made[image.size] = Source(name, entry.generator, image.size, _digest(keep.numpy()), lambda: keep)
-    return made[image.size]
+        cache[image.size] = Source(name, entry.generator, image.size, _digest(keep.numpy()), lambda: keep)
+    return cache[image.size]
 
 
 def _mask_file(name: str, path: Path, keep_mask: bool, image: Source) -> Source:
@@ -220,10 +221,10 @@ def _mask_file(name: str, path: Path, keep_mask: bool, image: Source) -> Source:
 
     keep = read()
     if bool(known(keep).all()):
-        raise InputError(f"{name} leaves no hole in {image.name}: white is repainted, unless keep_mask: true is given.")
+        raise InputError(f"{name} on {image.name}: the mask has no hole. White is repainted, unless keep_mask is true.")
     return Source(name, path.stem, image.size, _digest(keep.numpy()), read)
 
 
 def _digest(array: NDArray[Any]) -> str:
-    """16 hexadecimal digits of the SHA-256 of an array's shape and values."""
+    """16 hexadecimal digits of the SHA-256 of the shape and values of an array."""
     return hashlib.sha256(repr((array.shape, array.dtype.name)).encode() + array.tobytes()).hexdigest()[:16]

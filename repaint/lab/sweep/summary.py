@@ -1,4 +1,4 @@
-"""What the rows of a sweep say: means by group, curves with intervals, paired differences between schedules."""
+"""Summarize the rows of a sweep: means by group, curves with intervals, paired differences between schedules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from repaint.measure.intervals import Difference, paired_difference
 
 __all__ = ["GROUPS", "NUMBERS", "Point", "curves", "differences", "summary"]
 
-# What rows may be told apart by.
+# The keys that rows can be grouped by.
 GROUPS: dict[str, Callable[[CellRow], Any]] = {
     "schedule": lambda row: row["schedule"],
     "size": lambda row: f"{row['image']['height']} x {row['image']['width']}",
@@ -35,12 +35,12 @@ NUMBERS = (*MEASURES, "model_calls", "seconds")
 
 @dataclass(frozen=True)
 class Point:
-    """One place of a curve.
+    """One point of a curve.
 
     Attributes:
-        x: the group's name, or its number.
-        mean: over pictures, of the mean over each one's results.
-        low, high: its 95 % bootstrap interval over pictures.
+        x: name or number of the group.
+        mean: over pictures, of the mean over the results of each picture.
+        low, high: 95 % bootstrap interval of the mean over pictures.
     """
 
     x: str | int
@@ -50,50 +50,50 @@ class Point:
 
 
 def summary(rows: Sequence[CellRow], by: str = "schedule") -> list[dict[str, Any]]:
-    """Means over the rows that are ok, one entry a schedule, in the order in which they first appear.
+    """Average the successful rows, one entry per schedule and group, in the order of their first rows.
 
     Args:
-        rows: of a sweep. A measure that older rows lack has no value in them.
-        by: a key of `GROUPS`, to tell apart within a schedule.
+        rows: of a sweep. They may lack measures that were added later.
+        by: a key of `GROUPS`, to group rows within a schedule.
     Raises:
-        InputError: another word.
+        InputError: an unknown key.
     """
     group = _group("--by", by)
     groups: dict[tuple[str, Any], list[CellRow]] = {}
     for row in rows:
         groups.setdefault((row["schedule"], group(row)), []).append(row)
     return [
-        {"schedule": schedule, by: name, "rows": len(some)}
-        | {"failed": sum(row["status"] == "failed" for row in some)}
-        | {name: _mean([row.get(name) for row in some]) for name in NUMBERS}
-        for (schedule, name), some in groups.items()
+        {"schedule": schedule, by: name, "rows": len(members)}
+        | {"failed": sum(row["status"] == "failed" for row in members)}
+        | {name: _mean([row.get(name) for row in members]) for name in NUMBERS}
+        for (schedule, name), members in groups.items()
     ]
 
 
 def curves(
     rows: Sequence[CellRow], measure: str, over: str = "schedule", by: str = "schedule"
 ) -> dict[str, list[Point]]:
-    """A measure over an axis, one curve for each value of another; all else is pooled.
+    """Average a measure over an axis, with one curve per group.
 
     Args:
-        rows: of a sweep; those without that measure are left out.
+        rows: of a sweep. Rows without the measure are left out.
         measure: one of `NUMBERS`.
-        over: a key of `GROUPS`, the axis. Points stand in the order of their first rows.
-        by: a key of `GROUPS`, the curves; one of the name "" where it is the axis too.
+        over: a key of `GROUPS`, the axis. Points are in the order of their first rows.
+        by: a key of `GROUPS`, the curves. If it is the axis too, there is one curve, named "".
     Raises:
-        InputError: another word.
+        InputError: an unknown measure or key.
     """
     if measure not in NUMBERS:
-        raise InputError(f"--measure {measure}: it is one of {', '.join(NUMBERS)}.{nearest(measure, NUMBERS)}")
+        raise InputError(f"--measure {measure} must be one of {', '.join(NUMBERS)}.{nearest(measure, NUMBERS)}")
     axis, curve = _group("--over", over), _group("--by", by)
     points: dict[str, dict[Any, list[CellRow]]] = {}
     for row in rows:
         if row.get(measure) is not None:
-            its = points.setdefault("" if by == over else str(curve(row)), {})
-            its.setdefault(axis(row), []).append(row)
+            groups = points.setdefault("" if by == over else str(curve(row)), {})
+            groups.setdefault(axis(row), []).append(row)
     found = {}
-    for name, its in points.items():
-        pictures = {x: np.array(list(_by_picture(some, measure).values())) for x, some in its.items()}
+    for name, groups in points.items():
+        pictures = {x: np.array(list(_by_picture(members, measure).values())) for x, members in groups.items()}
         means = {x: paired_difference(values, np.zeros_like(values)) for x, values in pictures.items()}
         found[name] = [Point(x, mean.mean, mean.low, mean.high) for x, mean in means.items()]
     return found
@@ -102,41 +102,43 @@ def curves(
 def differences(
     rows: Sequence[CellRow], against: str, measures: Sequence[str] = NUMBERS
 ) -> list[tuple[str, dict[str, Difference]]]:
-    """Every other schedule with its measures less those of one, on the same pictures, conditions and seeds.
+    """Subtract the measures of one schedule from those of each other one, on the same pictures, conditions and seeds.
 
     Args:
-        rows: of a sweep. A cell that has no value on one side is left out, and a schedule without any.
-        against: the schedule's name.
-        measures: some of `NUMBERS`.
+        rows: of a sweep. Cells without a value on both sides are left out.
+        against: name of the schedule to subtract.
+        measures: from `NUMBERS`.
+    Returns:
+        (schedule, measure to difference) for each schedule with at least one pair of values.
     """
     schedules: dict[str, list[CellRow]] = {}
     for row in rows:
         schedules.setdefault(row["schedule"], []).append(row)
     base = {_cell(row): row for row in schedules.pop(against, [])}
     found = []
-    for schedule, some in schedules.items():
-        pairs = [(row, base[_cell(row)]) for row in some if _cell(row) in base]
-        each = {name: its for name in measures if (its := _difference(pairs, name)) is not None}
-        if each:
-            found.append((schedule, each))
+    for schedule, members in schedules.items():
+        pairs = [(row, base[_cell(row)]) for row in members if _cell(row) in base]
+        by_measure = {name: diff for name in measures if (diff := _difference(pairs, name)) is not None}
+        if by_measure:
+            found.append((schedule, by_measure))
     return found
 
 
 def _difference(pairs: Sequence[tuple[CellRow, CellRow]], name: str) -> Difference | None:
-    there = [(a, b) for a, b in pairs if a.get(name) is not None and b.get(name) is not None]
-    if not there:
+    measured = [(a, b) for a, b in pairs if a.get(name) is not None and b.get(name) is not None]
+    if not measured:
         return None
-    first, second = (np.array(list(_by_picture(side, name).values())) for side in zip(*there, strict=True))
+    first, second = (np.array(list(_by_picture(side, name).values())) for side in zip(*measured, strict=True))
     return paired_difference(first, second)
 
 
 def _cell(row: CellRow) -> tuple[Any, ...]:
-    """What two rows to be compared have in common."""
+    """The fields that two rows must share to be compared."""
     return row["image"]["name"], row["mask"]["name"], row["class_label"], row["prompt"], row["seed"]
 
 
 def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
-    """The mean over the results of each picture under each mask."""
+    """The mean over the results for each picture and mask."""
     pictures: dict[Any, list[float]] = {}
     for row in rows:
         pictures.setdefault((row["image"]["name"], row["mask"]["name"]), []).append(row[measure])
@@ -145,11 +147,11 @@ def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
 
 def _group(option: str, name: str) -> Callable[[CellRow], Any]:
     if name not in GROUPS:
-        raise InputError(f"{option} {name}: it is one of {', '.join(GROUPS)}.{nearest(name, GROUPS)}")
+        raise InputError(f"{option} {name} must be one of {', '.join(GROUPS)}.{nearest(name, GROUPS)}")
     return GROUPS[name]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Of the values that there are; None where there are none."""
-    there = [value for value in values if value is not None]
-    return math.fsum(there) / len(there) if there else None
+    """The mean of the values that are not None; None without any."""
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if present else None

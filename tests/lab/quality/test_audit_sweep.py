@@ -1,4 +1,4 @@
-"""The sweeps over strengths and radii: ours is exact in every cell, and whoever is not is seen."""
+"""Sweeps over strengths and radii: our pipeline is exact in every cell, and changes by others are detected."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def untouched(image: NDArray[Any], hole: NDArray[np.bool_], strength: float, see
 
 
 def test_ours_is_exact_in_every_cell(ours: Fill) -> None:
-    """If this fails, our pipeline changes what it was told to keep."""
+    """If this fails, our pipeline changes kept pixels."""
     painted: list[bool] = []
 
     def fill(image: NDArray[Any], hole: NDArray[np.bool_], strength: float, seed: int) -> NDArray[Any]:
@@ -67,14 +67,14 @@ def test_ours_is_exact_in_every_cell(ours: Fill) -> None:
 
 @pytest.mark.parametrize("task", ["inpaint", "img2img"])
 def test_those_of_diffusers_change_kept_pixels(pipe: RePaintPipeline, task: str) -> None:
-    """If this fails, the audit is blind: a random autoencoder cannot return kept pixels as they were."""
+    """If this fails, the audit misses changes: a random autoencoder cannot preserve kept pixels."""
     fill = diffusers_fill(pipe, task, prompt="a", steps=STEPS, guidance_scale=2.0)
     rows = sweep_strength(fill, IMAGE, HOLE, STRENGTHS) + sweep_radius(fill, IMAGE, [1, 8], [1.0])
     assert all(row.mse > 1 and row.max_change > 1 and row.changed > 0.5 and row.rim > 0 for row in rows)
 
 
 def test_the_adapters_call_what_a_user_of_diffusers_calls(pipe: RePaintPipeline, tmp_path: Path) -> None:
-    """If this fails, what is compared with is not diffusers' own result."""
+    """If this fails, the adapter changes the results of diffusers."""
     import diffusers
     import torch
 
@@ -97,7 +97,7 @@ def test_the_adapters_call_what_a_user_of_diffusers_calls(pipe: RePaintPipeline,
 def test_the_weights_are_shared_and_the_scheduler_is_not(
     pipe: RePaintPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, other weights are compared, or auditing diffusers changes what ours paints."""
+    """If this fails, different weights are compared, or auditing diffusers changes our results."""
     import diffusers
 
     built: dict[str, Any] = {}
@@ -116,13 +116,13 @@ def test_the_weights_are_shared_and_the_scheduler_is_not(
 
 @pytest.mark.parametrize("steps", [1, 4, 49])
 def test_the_smallest_strength_is_one_step(pipe: RePaintPipeline, steps: int) -> None:
-    """If this fails, low strengths stop a sweep: diffusers refuses less than one step. 49 * (1 / 49) is below 1."""
+    """If this fails, low strengths stop a sweep: diffusers rejects less than one step, and 49 * (1 / 49) is below 1."""
     fill = diffusers_fill(pipe, prompt="a", steps=steps, guidance_scale=1.0)
     assert np.asarray(fill(IMAGE, HOLE, 0.001, 0)).shape == IMAGE.shape
 
 
 def test_one_changed_pixel_is_seen() -> None:
-    """If this fails, a method that is almost exact is called exact."""
+    """If this fails, a method that changes a single pixel is reported as exact."""
 
     def fill(image: NDArray[Any], hole: NDArray[np.bool_], strength: float, seed: int) -> Image.Image:
         result = untouched(image, hole, strength, seed)
@@ -138,7 +138,7 @@ def test_one_changed_pixel_is_seen() -> None:
 
 
 def test_painting_in_place_does_not_hide_changes() -> None:
-    """If this fails, a fill that writes into its input is compared with what it wrote."""
+    """If this fails, a fill that writes into its input is compared with itself."""
 
     def fill(image: NDArray[Any], hole: NDArray[np.bool_], strength: float, seed: int) -> NDArray[Any]:
         image[...] = 7
@@ -153,15 +153,15 @@ def test_painting_in_place_does_not_hide_changes() -> None:
 
 
 def test_cells_their_order_holes_and_seeds() -> None:
-    """If this fails, a row stands beside another filling's numbers."""
+    """If this fails, rows contain the numbers of other results."""
     called, seen = [], []
 
     def fill(image: NDArray[Any], hole: NDArray[np.bool_], strength: float, seed: int) -> NDArray[Any]:
         called.append((strength, int(hole.sum()), seed))
         return untouched(image, hole, strength, seed)
 
-    def on_cell(row: AuditRow, its: Audit) -> None:
-        seen.append((row, its.kept))
+    def on_cell(row: AuditRow, found: Audit) -> None:
+        seen.append((row, found.kept))
 
     rows = sweep_radius(fill, IMAGE, [0.1, 1.6], [0.2, 0.9], seed=5, on_cell=on_cell)
     # The centre lies between four pixels, 0.7 away; the next eight are 1.58 away.
@@ -176,7 +176,7 @@ def test_cells_their_order_holes_and_seeds() -> None:
 
 
 def test_the_full_sweeps() -> None:
-    """If this fails, the sweeps are shorter than they say, or leave (0, 1]."""
+    """If this fails, the sweeps are too short, or leave (0, 1]."""
     strengths = [row.strength for row in sweep_strength(untouched, IMAGE, HOLE)]
     assert (len(strengths), strengths[0], strengths[-1]) == (100, 0.01, 1.0)
     rows = sweep_radius(untouched, IMAGE)
@@ -187,7 +187,7 @@ def test_the_full_sweeps() -> None:
 
 
 def test_a_parabola_is_its_own_trend() -> None:
-    """If this fails, the coefficients stand in another order, or R squared is not what it says."""
+    """If this fails, the coefficients are in a wrong order, or R squared is wrong."""
     x = even(9, 3.0)
     trend = quadratic_trend(x, [2 * v * v - 3 * v + 5 for v in x])
     assert trend.coefficients == pytest.approx((2, -3, 5))
@@ -204,7 +204,7 @@ def test_r_squared_by_hand() -> None:
 
 
 def test_nothing_has_no_variance_to_explain() -> None:
-    """If this fails, an exact method is given an R squared of 1 or 0, or one that JSON cannot hold."""
+    """If this fails, an exact method gets an R squared of 1 or 0, or a value that JSON lacks."""
     trend = quadratic_trend([0.1, 0.5, 1.0], [0, 0, 0])
     assert trend.coefficients == pytest.approx((0, 0, 0), abs=0)
     assert np.isnan(trend.r_squared)
@@ -212,10 +212,10 @@ def test_nothing_has_no_variance_to_explain() -> None:
 
 
 def test_misuse(pipe: RePaintPipeline, tmp_path: Path) -> None:
-    """If this fails, a wrong sweep runs, or its user reads a traceback of diffusers."""
-    with pytest.raises(InputError, match="strength 0: it lies in"):
+    """If this fails, a wrong sweep runs, or shows a traceback of diffusers."""
+    with pytest.raises(InputError, match=r"strength=0 must lie in \(0, 1\]"):
         sweep_strength(untouched, IMAGE, HOLE, [0.5, 0])
-    with pytest.raises(InputError, match=r"strength 1\.1: it lies in"):
+    with pytest.raises(InputError, match=r"strength=1\.1 must lie in \(0, 1\]"):
         sweep_radius(untouched, IMAGE, [3], [1.1])
     with pytest.raises(InputError, match="must be positive"):
         sweep_radius(untouched, IMAGE, [0])
@@ -223,15 +223,15 @@ def test_misuse(pipe: RePaintPipeline, tmp_path: Path) -> None:
         sweep_radius(untouched, IMAGE, [100])
     with pytest.raises(InputError, match=r"The result has shape \(8, 8, 3\)"):
         sweep_strength(lambda image, *_: image[::2, ::2], IMAGE, HOLE, [1])
-    with pytest.raises(InputError, match="through 2 different places"):
+    with pytest.raises(InputError, match="needs at least 3 different x, but there are 2"):
         quadratic_trend([1, 2, 2], [0, 1, 2])
-    with pytest.raises(InputError, match=r"No task 'inpant' .* Did you mean 'inpaint'"):
+    with pytest.raises(InputError, match=r"task='inpant' must be one of .* Did you mean 'inpaint'"):
         diffusers_fill(pipe, "inpant", prompt="a", steps=2)
     fill = diffusers_fill(pipe, prompt="a", steps=2)
-    with pytest.raises(InputError, match="it takes 8-bit RGB"):
+    with pytest.raises(InputError, match=r"needs a picture of shape \(H, W, 3\) and dtype uint8"):
         fill(IMAGE[..., 0], HOLE, 1.0, 0)
-    with pytest.raises(InputError, match="StableDiffusionInpaintPipeline refused a picture of 15 x 16"):
+    with pytest.raises(InputError, match="StableDiffusionInpaintPipeline rejects a picture of 15 x 16"):
         fill(IMAGE[:, :15], HOLE[:, :15], 1.0, 0)
     for other in (tiny_sdxl(tmp_path), tiny_folder_pipeline()):
-        with pytest.raises(PriorError, match="without a StableDiffusionPipeline"):
+        with pytest.raises(PriorError, match=r"needs a Stable Diffusion 1\.x or 2\.x prior"):
             diffusers_fill(RePaintPipeline.from_pipe(other), prompt="a", steps=2)

@@ -1,4 +1,4 @@
-"""The prompt study: the same glyphs, holes and seeds whatever the prompt, and differences that are paired."""
+"""The prompt study: the same glyphs, holes and seeds for every prompt, and paired differences."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> RePaintPipeline:
 
 
 def test_no_glyph_is_given_its_own_name_as_the_wrong_one() -> None:
-    """A right name among the wrong ones hides what a wrong name costs."""
+    """If this fails, some of the wrong names are right."""
     for count in (2, 3, 100):
         names = [str(i) for i in range(count)]
         wrong = PROMPTS["wrong"](names)
@@ -36,19 +36,19 @@ def test_no_glyph_is_given_its_own_name_as_the_wrong_one() -> None:
 
 
 def test_holes_leave_something_and_cover_the_mouth() -> None:
-    """The mouth of a face lies below the middle: about two thirds down, in the middle third."""
+    """If this fails, a hole covers the whole glyph, or the mouth hole misses the mouth, which is two thirds down."""
     assert all(0.1 < hole.mean() <= 0.5 for hole in MASKS.values())
     assert MASKS["mouth"][36:52, 22:42].all()
     assert not MASKS["mouth"][:30].any()
 
 
 def test_every_prompt_meets_the_same_seeds_whatever_the_batch(pipe: RePaintPipeline) -> None:
-    """Unpaired noise, or results that depend on the batch: the intervals would be those of another experiment."""
-    asked: list[list[int]] = []
+    """If this fails, prompts are compared with different noise, or results depend on the batch."""
+    generators: list[list[int]] = []
 
     class Spy(RePaintPipeline):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            asked.append(kwargs["generator"])
+            generators.append(kwargs["generator"])
             return super().__call__(*args, **kwargs)
 
     spy = Spy(pipe.prior)
@@ -57,11 +57,11 @@ def test_every_prompt_meets_the_same_seeds_whatever_the_batch(pipe: RePaintPipel
     whole, parts = (fill(spy, holes, WALK, seeds=2, batch=batch) for batch in (6, 4))
     assert np.array_equal(np.array(whole.images), np.array(parts.images))
     fill(spy, with_prompts(holes, "wrong"), WALK, seeds=2, batch=6)
-    assert asked == [[0, 3, 1, 4, 2, 5], [0, 3, 1, 4], [2, 5], [0, 3, 1, 4, 2, 5]]
+    assert generators == [[0, 3, 1, 4, 2, 5], [0, 3, 1, 4], [2, 5], [0, 3, 1, 4, 2, 5]]
 
 
 def test_scores_are_those_of_the_images(pipe: RePaintPipeline) -> None:
-    """Scores stand beside another glyph's images, or are taken outside the hole."""
+    """If this fails, scores belong to the images of other glyphs, or are measured outside the hole."""
     holes = glyph_holes(MASKS["mouth"], "train", 2)
     filled = fill(pipe, with_prompts(holes, "empty"), WALK, seeds=2, guidance_scale=1.0)
     study = compare_prompts(pipe, {"mouth": holes}, ["empty"], {"walk": WALK}, seeds=2)
@@ -82,7 +82,7 @@ def scored(psnrs: Any) -> Scored:
 
 
 def test_differences_are_taken_glyph_by_glyph() -> None:
-    """A table that says which prompt is better by how much says it of another pair, or with the other sign."""
+    """If this fails, a difference belongs to another pair, or has the wrong sign."""
     study = PromptStudy(
         {
             ("box", "a", "right"): scored([[10, 12], [30, 32]]),

@@ -1,4 +1,4 @@
-"""The patch statistics that fillings are judged by, on cases whose answer is known."""
+"""Patch statistics of results, on cases with a known answer."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from repaint.priors.gaussian import GaussianMixturePrior
 
 
 def test_holes_of_one_photograph_never_overlap():
-    """If holes overlap, 65 holes are fewer than they seem."""
+    """If this fails, the 65 holes overlap and are not independent."""
     holes = texture_holes()
     assert len(holes) == 65
     for name in PHOTOGRAPHS:
@@ -30,7 +30,7 @@ def test_holes_of_one_photograph_never_overlap():
 
 
 def test_smoothing_is_seen_by_both_distances():
-    """If a blurred filling scores like a real one, the bench cannot tell biharmonic inpainting from texture."""
+    """If this fails, blurred results score like real texture."""
     hole = next(hole for hole in texture_holes() if hole.group == "gravel")
     blurred = biharmonic([hole]).images[0][0]
     real = patches(hole.image, hole.mask)
@@ -40,28 +40,28 @@ def test_smoothing_is_seen_by_both_distances():
 
 
 def test_biharmonic_changes_only_the_hole():
-    """If the baseline touches kept pixels, it is compared unfairly."""
+    """If this fails, the baseline changes kept pixels."""
     hole = texture_holes()[0]
     assert np.array_equal(biharmonic([hole]).images[0][0][~hole.mask], hole.image[~hole.mask])
 
 
 def test_the_truth_scores_the_floor_and_biharmonic_scores_far_above_it():
-    """If the floor is not far below the baseline, "three times closer" means nothing."""
+    """If this fails, the measures hardly distinguish real texture from the baseline."""
     holes = texture_holes()
     floor, baseline = (score(holes, filled(holes)) for filled in (truth, biharmonic))
     assert floor.psnr == np.inf
     assert floor.ssim == 1
     assert floor.patches < baseline.patches / 5
     assert floor.gradients < baseline.gradients / 5
-    assert (floor.patches, floor.gradients) == pytest.approx((0.067, 0.039), abs=5e-4)  # what the README says
+    assert (floor.patches, floor.gradients) == pytest.approx((0.067, 0.039), abs=5e-4)  # the values in docs/measured.md
     assert (baseline.patches, baseline.gradients, baseline.psnr) == pytest.approx((0.581, 0.450, 18.7), abs=0.05)
 
 
 def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise():
-    """If the noise differs between methods, or kept pixels count, a difference of losses says nothing."""
+    """If this fails, the noise differs between methods, or kept pixels count."""
 
     class Blind(GaussianMixturePrior):
-        """Predicts that x is all noise: its error is alpha x0 + (sigma - 1) eps."""
+        """Predicts that x is pure noise, with the error alpha x0 + (sigma - 1) eps."""
 
         def denoise(self, x, level):
             return replace(super().denoise(x, level), eps_hat=x)

@@ -1,4 +1,4 @@
-"""What a run costs beside the model: memory, random numbers, waits; and the bench that measures it."""
+"""The cost of a run outside the model: memory, random numbers, synchronization; and its bench."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BETAS = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "num_t
 
 
 class Trivial(PriorDefaults):
-    """A prior whose network is one product; from `broken` on, NaN."""
+    """A prior whose network is one multiplication; from level `broken` on, it returns NaN."""
 
     channels, multiple_of, device, dtype = 3, 1, torch.device("cpu"), torch.float32
     broken = math.nan
@@ -79,7 +79,7 @@ def start(sampler: Sampler, batch: int = 1) -> SamplerState:
     ],
 )
 def test_a_run_holds_few_tensors(parts: dict[str, Any], most: int) -> None:
-    """If this fails, the loop keeps or makes tensors that nothing needs, and large pictures run out of memory."""
+    """If this fails, the loop makes unused tensors, and large pictures run out of memory."""
     sampler = Sampler(Trivial(), as_method(WALK, **parts))
     x0, streams = 3 * 64 * 64 * 4, 2 * torch.Generator().get_state().nbytes
     with Counter() as counter:
@@ -89,7 +89,7 @@ def test_a_run_holds_few_tensors(parts: dict[str, Any], most: int) -> None:
 
 
 def test_random_numbers_are_drawn_once_a_move() -> None:
-    """If this fails, a jump costs a draw for each of its levels, or noise is drawn that nothing reads."""
+    """If this fails, a jump draws noise for each of its levels, or unused noise is drawn."""
     jumps, ends = (sum(move) for move in zip(*((src < dst, dst == 0) for src, dst in WALK.moves), strict=True))
     for solver, merge, draws in (
         ("ddpm", "fresh", 1 + jumps + WALK.model_calls - ends),
@@ -102,7 +102,7 @@ def test_random_numbers_are_drawn_once_a_move() -> None:
 
 @pytest.mark.parametrize(("patience", "last"), [(1, 4), (3, 3), (64, 1)])
 def test_nan_is_reported_with_its_first_level_however_late_the_check(patience: int, last: int) -> None:
-    """If this fails, a GPU stalls at every step, or an overflow becomes a black image or is blamed on another level."""
+    """If this fails, a GPU stalls at every step, or an overflow gives a black image or names the wrong level."""
     sampler = Sampler(Trivial(), as_method(JumpSchedule.paper(8, 3, 1)))
     sampler.prior.broken, sampler.patience = sampler.grid[4].t, patience
     seen = [8]
@@ -122,7 +122,7 @@ def test_rare_checks_stall_the_gpu_rarely() -> None:
 
 
 def test_a_state_between_two_checks_is_saved_and_resumed(tmp_path: Path) -> None:
-    """If this fails, a run on a GPU cannot be saved before its end, or continues differently."""
+    """If this fails, a run on a GPU cannot be saved early, or resumes with a different result."""
     sampler = Sampler(Trivial(), as_method(WALK, corrector="langevin(1)"))
     sampler.patience = 64
     states = list(sampler.run(start(sampler)))
@@ -135,7 +135,7 @@ def test_a_state_between_two_checks_is_saved_and_resumed(tmp_path: Path) -> None
 
 
 def test_the_counter_counts() -> None:
-    """If this fails, the bench's counts are of something else."""
+    """If this fails, the counts of the bench are wrong."""
     network = nn.Linear(100, 100)
     given = torch.zeros(100)
 
@@ -158,7 +158,7 @@ def test_the_counter_counts() -> None:
 
 
 def test_rows_are_of_the_same_calls(recwarn: Any) -> None:
-    """If this fails, ways are compared that do not call the network equally often, or count what is not theirs."""
+    """If this fails, the compared methods differ in network calls, or their counts include other work."""
     pipe = tiny_pipe()
     ways, missing = contestants(pipe, (4, 2, 2), as_method(JumpSchedule.paper(4, 2, 2)), size=8)
     rows = {row.name: row for row in measure_speed(pipe, ways, rounds=2)}
@@ -175,7 +175,7 @@ def test_rows_are_of_the_same_calls(recwarn: Any) -> None:
 
 
 def test_ways_that_cannot_be_are_said(run: Run, folder: Any) -> None:
-    """If this fails, a class-conditional model is compared with a pipeline that cannot run it, or silence is a row."""
+    """If this fails, a class-conditional model is run by an unsuitable pipeline, or a missing row has no reason."""
     done = run("bench", "speed", "--prior", "textures", "--size", "16", "--steps", "3", "--jump-length", "1",
                "--jump-n-sample", "1", "--rounds", "1", "--json")  # fmt: skip
     assert done.status == 0
@@ -217,7 +217,7 @@ def test_a_compiled_network_paints_the_same() -> None:
 def test_where_compiling_fails_the_network_runs_and_one_line_says_so(
     early: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, a platform without a compiler has no pictures, or a warning at each of 2410 calls."""
+    """If this fails, a platform without a compiler gets no result, or a warning at each of 2410 calls."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no C++ compiler\nwas found")
@@ -233,7 +233,7 @@ def test_where_compiling_fails_the_network_runs_and_one_line_says_so(
 
 
 def test_a_networks_own_errors_are_not_the_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a wrong input to the network is told as a failure to compile."""
+    """If this fails, a wrong input to the network is reported as a failure to compile."""
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)
     network = nn.Linear(2, 2)
     compile_network(network)
@@ -245,7 +245,7 @@ def test_a_networks_own_errors_are_not_the_compilers(monkeypatch: pytest.MonkeyP
 
 
 def test_the_gpu_script_runs_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, the one run on a rented GPU ends in a traceback."""
+    """If this fails, the GPU benchmark ends in a traceback."""
     monkeypatch.syspath_prepend(Path(__file__).parents[3] / "examples")
     bench = importlib.import_module("bench_cuda")
     rows = bench.main(["--tiny", "--eager", "--rounds", "1", "--out", str(tmp_path / "rows.json")])

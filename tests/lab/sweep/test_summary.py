@@ -1,4 +1,4 @@
-"""What a sweep's rows say: means, curves with their intervals, and paired differences."""
+"""Summaries of sweeps: means, curves with intervals, and paired differences."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_means_leave_out_what_has_no_value() -> None:
     (both,) = summary([row(), bad, other])
     assert (both["rows"], both["failed"], both["psnr"], both["seconds"]) == (3, 1, 3.0, 2.0)
     assert [entry["size"] for entry in summary([row(), bad, other], "size")] == ["8 x 9", "4 x 4"]
-    with pytest.raises(InputError, match=r"--by sise: it is one of schedule, size, .*Did you mean 'size'\?"):
+    with pytest.raises(InputError, match=r"--by sise must be one of schedule, size, .*Did you mean 'size'\?"):
         summary([row()], "sise")
 
 
 def test_rows_of_an_older_version_lack_a_measure() -> None:
-    """If this fails, a sweep begun before a measure was added can no longer be read."""
+    """If this fails, rows that were written before a measure was added can no longer be read."""
     old = row()
     del old["roughness"]
     assert summary([old])[0]["roughness"] is None
@@ -48,7 +48,7 @@ def test_rows_of_an_older_version_lack_a_measure() -> None:
 
 
 def test_curves_pool_all_but_the_axis_and_the_curve() -> None:
-    """If this fails, a curve is drawn through the rows of another, or a picture with more seeds counts more."""
+    """If this fails, a curve contains rows of another, or a picture with more seeds counts more."""
     rows = [
         *(row("2, ddpm", psnr=p, image=i, seed=s) for p, i, s in ((1.0, "i", 0), (3.0, "i", 1), (8.0, "j", 0))),
         row("2, ddim", solver="ddim", psnr=5.0),
@@ -64,24 +64,24 @@ def test_curves_pool_all_but_the_axis_and_the_curve() -> None:
     assert (interval.low, interval.high) == (2.0, 8.0)
     assert [point.x for point in curves(rows, "psnr")[""]] == ["2, ddpm", "2, ddim", "9, ddpm"]
     for options, message in (
-        (("psrn",), "--measure psrn: it is one of psnr, .*Did you mean 'psnr'"),
-        (("psnr", "step"), "--over step: it is one of .*Did you mean 'steps'"),
-        (("psnr", "steps", "solvers"), "--by solvers: it is one of .*Did you mean 'solver'"),
+        (("psrn",), "--measure psrn must be one of psnr, .*Did you mean 'psnr'"),
+        (("psnr", "step"), "--over step must be one of .*Did you mean 'steps'"),
+        (("psnr", "steps", "solvers"), "--by solvers must be one of .*Did you mean 'solver'"),
     ):
         with pytest.raises(InputError, match=message):
             curves([], *options)
 
 
 def test_differences_are_of_the_same_picture_and_seed() -> None:
-    """If this fails, one schedule's easy pictures are compared with another's hard ones."""
+    """If this fails, schedules are compared on different pictures."""
     base = {("i", 0): 1.0, ("i", 1): 2.0, ("j", 0): 10.0, ("k", 0): 50.0}
     rows = [row("a", image=i, seed=s, psnr=p) for (i, s), p in base.items()]
     ours = {("j", 0): 14.0, ("i", 1): 3.0, ("i", 0): 4.0, ("k", 0): None, ("l", 0): 99.0}
     rows += [row("b", image=i, seed=s, psnr=p) for (i, s), p in ours.items()]
-    ((name, its),) = differences(rows, "a", ["psnr"])
+    ((name, found),) = differences(rows, "a", ["psnr"])
     assert name == "b"
-    assert its["psnr"] == paired_difference(np.array([4.0, 2.0]), np.zeros(2))  # j: 14 - 10; i: the mean of 3 and 1
-    assert its["psnr"].mean == 3.0
+    assert found["psnr"] == paired_difference(np.array([4.0, 2.0]), np.zeros(2))  # j: 14 - 10; i: the mean of 3 and 1
+    assert found["psnr"].mean == 3.0
 
 
 def test_the_table_fits_80_columns() -> None:
@@ -101,7 +101,7 @@ def test_the_table_fits_80_columns() -> None:
 
 
 def test_missing_values_are_explained() -> None:
-    """If this fails, `n/a` in a table leaves the reader to guess why."""
+    """If this fails, `n/a` in a table is not explained."""
     thin = row(patches=None, notes={"patches": "The hole is thin."})
     bad = row(status="failed", reason="no memory", notes={})
     assert missing_values([thin, thin, row(notes={}), bad]) == [
@@ -121,7 +121,7 @@ def test_differences_are_one_line_each() -> None:
 
 
 def test_a_sweep_is_drawn_as_measured() -> None:
-    """If this fails, points stand at another place, under another name, or without their spread."""
+    """If this fails, points of the plot have wrong positions, wrong names, or no intervals."""
     steps = {"ddpm": [Point(2, 1.0, 0.5, 2.0), Point(100, 3.0, 3.0, 3.0)], "ddim": [Point(100, 4.0, 4.0, 4.0)]}
     names = {"": [Point("early", 5.0, 4.0, 7.0), Point("late", 6.0, 6.0, 6.0)]}
     left, right = sweep_plot({"psnr": steps, "patches": names}, "steps").axes

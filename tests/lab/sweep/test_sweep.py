@@ -1,4 +1,4 @@
-"""Sweeps: one row a cell, whatever the processes, kills and disks between; and one line for whatever is wrong."""
+"""Sweeps: one row per cell despite kills, full disks and several processes; and one-line errors."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(tiny: Path, name: str = "sweep", /, **changes: Any) -> Path:
-    """A sweep's YAML in the folder; a change to None leaves the key out."""
+    """Write the YAML of a sweep to the folder; a change to None leaves the key out."""
     path = tiny / f"{name}.yaml"
-    said = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
-    path.write_text(yaml.safe_dump(said))
+    content = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
+    path.write_text(yaml.safe_dump(content))
     return path
 
 
@@ -93,7 +93,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 
 def results(rows: list[dict[str, Any]], but: tuple[str, ...] = ("seconds",)) -> list[dict[str, Any]]:
-    """Rows without what a clock says, in the order of their keys: every other bit must be the same."""
+    """Rows without timings, sorted by key; all other values must be equal."""
     return sorted(({k: v for k, v in row.items() if k not in but} for row in rows), key=lambda row: row["key"])
 
 
@@ -104,11 +104,11 @@ def unbroken(tiny: Path) -> list[dict[str, Any]]:
     return rows
 
 
-# --- what a row says
+# --- values of a row
 
 
 def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, a row's measures belong to another image, mask, method or seed than it says."""
+    """If this fails, the measures of a row belong to another image, mask, method or seed."""
     pipe = loaded(tiny)
     for row in unbroken[:: len(unbroken) // 6]:
         path = tiny / row["image"]["name"]
@@ -125,7 +125,7 @@ def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, An
         assert row["mse"] == mse(painted, image, hole) / 255**2
         assert row["seam_contrast"] == seam_contrast(painted, hole)
         assert row["outside_mse"] == 0
-        # The smaller pictures have no 7 x 7 patch at half their size.
+        # The smaller pictures have no 7 x 7 patch at half size.
         pair = patches(painted, hole), patches(image, ~hole)
         if reason := not_measurable(*pair):
             assert row["patches"] is None
@@ -143,21 +143,21 @@ def test_a_row_is_what_the_library_gives(tiny: Path, unbroken: list[dict[str, An
 
 
 def test_lpips_without_weights_says_so(unbroken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a random network is measured with, or nobody is told how to fetch the right one."""
+    """If this fails, LPIPS uses random weights, or the row does not say how to fetch the right ones."""
     for row in unbroken:
         if row["lpips"] is None:
             assert "Fetch it once: python -c" in row["notes"]["lpips"]
 
 
 def test_results_do_not_depend_on_the_batch(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, the same cell scores otherwise on a machine with more memory."""
+    """If this fails, the score of a cell depends on the memory of the machine."""
     alone = sweep(written(tiny, "alone", batch=1), tiny / "alone.jsonl")
     assert {row["batch"] for row in alone} == {1}
     assert results(alone, ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
 
 
 def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, a job array loses cells, computes some twice, or computes them otherwise."""
+    """If this fails, a job array loses cells, computes cells twice, or changes results."""
     out, config = tiny / "shards.jsonl", written(tiny)
     first = len(sweep(config, out, "2/2"))
     assert 0 < first < len(unbroken)
@@ -171,17 +171,17 @@ def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -
 
 
 def test_a_limit_takes_cells_from_everywhere(tiny: Path) -> None:
-    """If this fails, a quick look at a long sweep sees its first schedule alone."""
+    """If this fails, a quick run of a long sweep covers only its first schedule."""
     cells = read_grid(written(tiny)).cells
-    some = spread(cells, 8)
-    assert len(some) == 8
-    assert {cell.method.name for cell in some} == {"two", "jumps"}
-    assert len({cell.image.name for cell in some}) >= 3
+    selected = spread(cells, 8)
+    assert len(selected) == 8
+    assert {cell.method.name for cell in selected} == {"two", "jumps"}
+    assert len({cell.image.name for cell in selected}) >= 3
     assert spread(cells, None) == spread(cells, 10**6) == cells
 
 
 def test_the_grid_is_the_product_of_its_lists(tiny: Path) -> None:
-    """If this fails, cells are missing, or their keys depend on their order or on the folder they lie in."""
+    """If this fails, cells are missing, or their keys depend on their order."""
     methods = [{}, {"solver": "ddim(0)", "merge": "predicted(8)"}]
     cells = read_grid(written(tiny, methods=methods, schedules=["quick", "corrected"])).cells
     assert len({cell.key for cell in cells}) == len(cells) == 4 * 2 * 4 * 3
@@ -196,7 +196,7 @@ def test_the_grid_is_the_product_of_its_lists(tiny: Path) -> None:
 
 
 def test_a_key_depends_on_pixels(tiny: Path, tmp_path: Path) -> None:
-    """If this fails, rows of a picture that was changed under its name are taken for those of the new one."""
+    """If this fails, rows of an old picture are taken for those of a changed picture with the same name."""
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "a.png")
     config = written(tmp_path, images=["a.png"], prior="textures")
     before = {cell.key for cell in read_grid(config).cells}
@@ -206,7 +206,7 @@ def test_a_key_depends_on_pixels(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_bundled_samples(tmp_path: Path) -> None:
-    """If this fails, a sample is another picture than its name says, or its own name does not reach the prior."""
+    """If this fails, a sample is the wrong picture, or its name does not reach the prior."""
     images = ["textures:brick", {"sample": "textures:sky", "size": 32, "count": 2, "part": "whole"}]
     grid = read_grid(written(tmp_path, images=images, prior="textures", classes=["$name", None], seeds=None))
     assert [*dict.fromkeys(cell.image.name for cell in grid.cells)] == [
@@ -228,7 +228,7 @@ def test_bundled_samples(tmp_path: Path) -> None:
 
 
 def test_folders_are_paired_by_name(tiny: Path) -> None:
-    """If this fails, images are filled under other images' masks, or the polarity is turned."""
+    """If this fails, images get the masks of other images, or masks are inverted."""
     for folder, white in (("holes", 255), ("kept", 0)):
         (tiny / folder).mkdir(exist_ok=True)
         for i, name in enumerate("abcd"):
@@ -243,7 +243,7 @@ def test_folders_are_paired_by_name(tiny: Path) -> None:
 
 
 def test_classes_reach_the_prior(tiny: Path) -> None:
-    """If this fails, a class or its guidance is dropped on the way to the library."""
+    """If this fails, a class or its guidance does not reach the prior."""
     tiny_folder_pipeline(num_class_embeds=3).save_pretrained(tiny / "classes")
     index = json.loads((tiny / "classes" / "model_index.json").read_text()) | {"id2label": {"0": "cat", "1": "dog"}}
     (tiny / "classes" / "model_index.json").write_text(json.dumps(index))
@@ -258,11 +258,11 @@ def test_classes_reach_the_prior(tiny: Path) -> None:
         check_conditions(pipe, read_grid(written(tiny, **few, classes=["cat", "cow"])).cells)
 
 
-# --- what goes wrong on the way
+# --- failures during a sweep
 
 
 def test_a_non_finite_result_is_a_row_and_the_sweep_goes_on(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, one overflow ends a night's work, or spoils the rows of its batch."""
+    """If this fails, one overflow ends the sweep, or affects the other rows of its batch."""
 
     def spoil(pipe: Any, step: int, level: int, kwargs: dict[str, Any]) -> None:
         if 1 in kwargs["state"].seeds:
@@ -283,7 +283,7 @@ def test_a_non_finite_result_is_a_row_and_the_sweep_goes_on(tiny: Path, unbroken
 
 
 def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, a batch too large for the GPU ends the sweep, or is tried anew each time, or changes results."""
+    """If this fails, a batch too large for the GPU ends the sweep, is retried each time, or changes results."""
     told: list[str] = []
     tried: list[int] = []
     held: list[weakref.ref[torch.Tensor]] = []
@@ -307,7 +307,7 @@ def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]])
 
 
 def test_what_never_fits_is_a_failed_row(tiny: Path) -> None:
-    """If this fails, a picture too large for the GPU ends the sweep, or is tried for ever."""
+    """If this fails, a picture too large for the GPU ends the sweep, or is retried for ever."""
 
     def full(pipe: Any, step: int, level: int, kwargs: dict[str, Any]) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
@@ -319,7 +319,7 @@ def test_what_never_fits_is_a_failed_row(tiny: Path) -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_that_is_really_full(tiny: Path) -> None:
-    """If this fails, the memory of a failed batch is still held when its halves are tried."""
+    """If this fails, the memory of a failed batch is still held when its halves are computed."""
     free = torch.cuda.mem_get_info()[1]
     pipe = RePaintPipeline.from_pretrained(tiny / "prior").to("cuda")
     pipe.set_progress_bar_config(disable=True)
@@ -341,8 +341,8 @@ def test_a_gpu_that_is_really_full(tiny: Path) -> None:
 def test_a_file_cut_at_any_byte_is_made_whole(
     tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, a process killed while it writes leaves a row lost, doubled or mixed with the next."""
-    monkeypatch.setattr(os, "fsync", lambda _file: None)  # hundreds would take their time, and no power fails here
+    """If this fails, a process killed during a write leaves a row lost, duplicated or mixed with the next."""
+    monkeypatch.setattr(os, "fsync", lambda _file: None)  # saves the time of hundreds of calls
     kept = unbroken[:4]
     whole = b"".join((tiny / "unbroken.jsonl").read_bytes().splitlines(keepends=True)[:4])
     configs = {row["key"]: {} for row in kept}
@@ -353,21 +353,21 @@ def test_a_file_cut_at_any_byte_is_made_whole(
         out.write_bytes(whole[:cut])
         rows = Rows(out, configs)
         assert len(rows.found) == sum(end <= cut for end in ends)
-        assert out.read_bytes() == whole[:cut], "reading changes nothing: another process may be writing"
+        assert out.read_bytes() == whole[:cut], "reading must not change the file: another process may be writing"
         rows.append(kept[:2])
         rows.append(kept)
         assert out.read_bytes() == whole
 
 
 def test_a_batch_cut_in_two_is_computed_as_one(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, a kill within a batch changes the batch that the rest of it is computed in."""
+    """If this fails, the rest of an interrupted batch is computed in a different batch."""
     out = tiny / "half.jsonl"
     out.write_bytes(b"".join((tiny / "unbroken.jsonl").read_bytes().splitlines(keepends=True)[:6]))
     assert results(sweep(written(tiny), out)) == results(unbroken)
 
 
 def test_two_writers_never_double_a_row(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
-    """If this fails, the same command given twice at once makes every row twice."""
+    """If this fails, running the same command twice at once writes every row twice."""
     configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
     first, second = (Rows(tmp_path / "both.jsonl", configs) for _ in range(2))
     first.append(unbroken[:8])
@@ -378,7 +378,7 @@ def test_two_writers_never_double_a_row(tiny: Path, unbroken: list[dict[str, Any
 
 
 def test_nothing_is_written_without_the_lock(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
-    """If this fails, two processes cut off and append at once, and one of them loses rows."""
+    """If this fails, two processes change the file at once, and one of them loses rows."""
     configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
     rows, out = Rows(tmp_path / "locked.jsonl", configs), tmp_path / "locked.jsonl"
     rows.append(unbroken[:1])
@@ -400,7 +400,7 @@ def test_nothing_is_written_without_the_lock(tiny: Path, unbroken: list[dict[str
 def test_two_processes_under_accelerate_make_the_same_rows(
     tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """If this fails, `accelerate launch` loses cells, computes some twice, prints two tables, or never ends."""
+    """If this fails, `accelerate launch` loses cells, computes cells twice, prints two tables, or never ends."""
     out = tmp_path / "both.jsonl"
     done = launched("sweep", written(tiny), "--out", out, "--json", processes=2)
     workers(done, 2)
@@ -410,20 +410,20 @@ def test_two_processes_under_accelerate_make_the_same_rows(
     assert [entry["rows"] for entry in json.loads(told)] == [24, 24]
 
 
-# --- files that cannot be
+# --- bad files
 
 
 def test_a_full_disk_loses_nothing(tiny: Path, unbroken: list[dict[str, Any]], tmp_path: Path) -> None:
-    """If this fails, a disk that fills up leaves half a row behind, or a traceback."""
+    """If this fails, a full disk leaves half a row in the file, or shows a traceback."""
     configs = {cell.key: cell.config for cell in read_grid(written(tiny)).cells}
     rows = Rows(tmp_path / "full.jsonl", configs)
     rows.append(unbroken[:2])
     size = (tmp_path / "full.jsonl").stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300, hard))  # the system takes 300 bytes more and then refuses
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300, hard))  # the system accepts 300 bytes more
     try:
         with pytest.raises(
-            InputError, match=r"Cannot write .*full\.jsonl: .*free space, .* the rows so far are safe\."
+            InputError, match=r"full\.jsonl: cannot be written \(.*free space, .* rows so far are safe\."
         ):
             rows.append(unbroken[2:4])
     finally:
@@ -443,35 +443,35 @@ def refused(tiny: Path, content: bytes, message: str) -> None:
 
 
 def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, two experiments are mixed in one file, or nobody learns what differs."""
+    """If this fails, two experiments are mixed in one file, or the error does not say what differs."""
     other = [dict(BASE["schedules"][0], steps=5), BASE["schedules"][1]]
     cell = read_grid(written(tiny, schedules=other)).cells[0]
     content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
     refused(
         tiny,
         (tiny / "unbroken.jsonl").read_bytes() + content,
-        r"refused\.jsonl line 49 belongs to another sweep: method\.steps is 5 there and 2 in the nearest cell here; "
-        r"method\.transitions is 5 there and 2 in the nearest cell here; .*\. Give another --out, or the config",
+        r"refused\.jsonl line 49: from another sweep \(method\.steps is 5 instead of 2; "
+        r"method\.transitions is 5 instead of 2; .*\)\. Pass another --out, or the original config",
     )
     cell = read_grid(written(tiny, seeds=[7])).cells[0]
     content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
-    refused(tiny, content, r"line 1 belongs to another sweep: seed is 7 there and 0 in the nearest cell here\. Give")
+    refused(tiny, content, r"line 1: from another sweep \(seed is 7 instead of 0\)\. Pass")
     config = read_grid(written(tiny)).cells[0].config
     edited = (json.dumps({"key": "0" * 16, "format": Rows.FORMAT, **config}) + "\n").encode()
-    refused(tiny, edited, "belongs to another sweep: its key is not that of its config")
+    refused(tiny, edited, r"from another sweep \(its key does not match its config\)")
 
 
 def test_rows_of_another_format_are_refused(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
     """If this fails, rows of two versions with different fields are mixed in one file."""
     old = {name: value for name, value in unbroken[0].items() if name != "format"}
-    message = r"line 1 was written by repaint \d\S* in row format 1; repaint \S+ reads format 2\. Give another --out"
+    message = r"line 1: repaint \d\S* wrote it in row format 1, but repaint \S+ reads format 2\. Pass another --out"
     refused(tiny, (json.dumps(old) + "\n").encode(), message)
     newer = json.dumps({**unbroken[0], "format": 99}) + "\n"
-    refused(tiny, newer.encode(), r"in row format 99; .* or use the version that wrote it\.")
+    refused(tiny, newer.encode(), r"in row format 99, .* or use the version that wrote it\.")
 
 
 def test_a_grid_may_grow(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
-    """If this fails, more seeds mean computing everything again."""
+    """If this fails, adding seeds computes everything again."""
     out = tiny / "grown.jsonl"
     out.write_bytes((tiny / "unbroken.jsonl").read_bytes())
     rows = sweep(written(tiny, "grown", seeds=[0, 1, 2, 3]), out)
@@ -482,61 +482,70 @@ def test_a_grid_may_grow(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a letter without an end", r"line 1 is no row of a sweep\. Give another --out"),
-        (b'{"key": "no json\n', r"line 1 is damaged \(.*\)\. Remove that line; its cell is then computed again"),
-        (b'{"name": 1}\n', "line 1 is no row of a sweep"),
-        (b"[1]\n", "line 1 is no row of a sweep"),
-        (b"\x89PNG\r\n\x1a\n", "line 1 is damaged"),
+        (b"a letter without an end", r"line 1: not a row of a sweep\. Pass another --out"),
+        (b'{"key": "no json\n', r"line 1: damaged \(.*\)\. Remove the line, and its cell is computed again"),
+        (b'{"name": 1}\n', "line 1: not a row of a sweep"),
+        (b"[1]\n", "line 1: not a row of a sweep"),
+        (b"\x89PNG\r\n\x1a\n", "line 1: damaged"),
     ],
 )
 def test_other_files_are_refused_and_stay_whole(tiny: Path, content: bytes, message: str) -> None:
-    """If this fails, a mistyped --out destroys somebody's file."""
+    """If this fails, a mistyped --out destroys a file."""
     refused(tiny, content, message)
 
 
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("rows.csv", r"Cannot write .*rows\.csv: rows are JSON lines\. Give a name that ends in \.jsonl"),
-        ("none/rows.jsonl", r"Cannot write .*: no folder .*none\. Create it first"),
-        ("folder.jsonl", r"Cannot write .*folder\.jsonl: it is a folder\. Give a file name inside it"),
+        ("rows.csv", r"rows\.csv: the suffix must be \.jsonl"),
+        ("none/rows.jsonl", r"rows\.jsonl: the folder .*none does not exist\. Create it first"),
+        ("folder.jsonl", r"folder\.jsonl: this is a folder\. Pass a file name"),
     ],
 )
 def test_places_that_cannot_be_written(tmp_path: Path, out: str, message: str) -> None:
-    """If this fails, hours are computed before it shows that nothing can be kept."""
+    """If this fails, a sweep runs for hours before its file turns out not to be writable."""
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(InputError, match=message):
         Rows(tmp_path / out, {})
 
 
-# --- configs that cannot be
+# --- bad configs
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"imagse": []}, r"unknown key 'imagse': allowed are about, source, .*Did you mean 'images'\?"),
     ({"images": None}, r"key 'images' is missing\. Add it\."),
     ({"images": []}, r"images is \[\]: .* at least 1 item"),
     ({"images": [{"sample": "textures:brick", "sise": 3}]}, r"unknown key 'images\.0\.sise': .*Did you mean 'size'\?"),
-    ({"images": ["none.png"]}, r"No image .*none\.png: it is a file, a folder, or a bundled sample"),
-    ({"images": ["texture:brick"]}, r"No image .*: it is .*Did you mean 'textures:brick'\?"),
-    ({"images": ["textures:bric"]}, r"No sample 'textures:bric': there are brick, .*Did you mean 'brick'\?"),
-    ({"images": ["emoji:grining face"]}, r"No sample .*Did you mean 'grinning face'\?"),
-    ({"images": [{"sample": "texture:brick"}]}, r"No samples 'texture': there are textures, emoji\. Did you mean"),
-    ({"images": [{"sample": "emoji:grinning face", "size": 8}]}, r"with part, size or count: a glyph is one picture"),
+    ({"images": ["none.png"]}, r"none\.png: no such file or folder\. Or pass a bundled sample"),
+    ({"images": ["texture:brick"]}, r"texture:brick: no such file .*Did you mean 'textures:brick'\?"),
+    ({"images": ["textures:bric"]}, r"sample='textures:bric' must be one of brick, .*Did you mean 'brick'\?"),
+    (
+        {"images": ["emoji:grining face"]},
+        r"sample='emoji:grining face' must be one of .*Did you mean 'grinning face'\?",
+    ),
+    (
+        {"images": [{"sample": "texture:brick"}]},
+        r"sample='texture:brick' must begin with one of textures, emoji\. Did you mean",
+    ),
+    ({"images": [{"sample": "emoji:grinning face", "size": 8}]}, r"part, size and count must be left out for a glyph"),
     ({"images": [{"sample": "textures:brick", "size": 999}]}, "size=999 must be at most "),
     ({"images": [{"sample": "textures:brick", "part": "left"}]}, r"images\.0\.part is 'left': Input should be 'train'"),
-    ({"images": [{}]}, "An image gives nothing: it has one of path, sample"),
-    ({"images": [{"path": "pictures", "sample": "textures:sky"}]}, "An image gives path and sample: it has one of"),
+    ({"images": [{}]}, "An image must have exactly one of the keys path and sample, but has none"),
+    (
+        {"images": [{"path": "pictures", "sample": "textures:sky"}]},
+        "An image must have exactly one of the keys path and sample, but has path and sample",
+    ),
     ({"images": ["empty"]}, r"empty: the folder has no image \(.*\)\. Give another folder"),
     ({"images": ["twins"]}, r"a\.jpg and .*a\.png have the same name without suffix\. Rename or remove one"),
-    ({"masks": ["boks"]}, r"No mask .*boks: it is a file, a folder, or one of .*Did you mean 'box'\?"),
+    ({"masks": ["boks"]}, r"boks: no such file or folder\. Or pass a generator: .*Did you mean 'box'\?"),
     ({"masks": [{"generator": "boks"}]}, r"mask='boks' must be one of .*Did you mean 'box'\?"),
     ({"masks": [{"generator": "box", "options": {"sahre": 1}}]}, r"Mask box has no option 'sahre'; .*'share'"),
     (
         {"masks": [{"generator": "box", "options": {"share": "a"}}]},
         r"share='a' must lie in \(0, 1\]",
     ),
-    ({"masks": [{"generator": "box", "keep_mask": True}]}, "keep_mask for the mask box: a generator knows its"),
-    ({"masks": [{"path": "few", "options": {"share": 1}}]}, "options for the mask few: they are a generator's"),
+    ({"masks": [{"generator": "box", "keep_mask": True}]}, "keep_mask must be left out for the generated mask box"),
+    ({"masks": [{"path": "few", "options": {"share": 1}}]}, "options must be left out for the mask few"),
     ({"masks": ["few"]}, r"pictures/b\.png has no mask of the same name in few \(3 without one\)"),
     (
         {"images": ["pictures/b.png"], "masks": ["few"]},
@@ -548,7 +557,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"masks": ["empty"]}, "empty: the folder has no image"),
     ({"masks": ["few/a.png"]}, r"few/a\.png on pictures/d\.png: mask_image is 16 x 16 and its image 12 x 20"),
-    ({"images": ["pictures/a.png"], "masks": ["black.png"]}, r"black\.png leaves no hole in pictures/a\.png: white is"),
+    (
+        {"images": ["pictures/a.png"], "masks": ["black.png"]},
+        r"black\.png on pictures/a\.png: the mask has no hole\. White is",
+    ),
     ({"schedules": ["papr"]}, r"preset='papr' must be one of .*Did you mean 'paper'\?"),
     ({"schedules": ["none.yaml"]}, r"Cannot read .*none\.yaml: "),
     ({"schedules": [{"name": "x", "stepps": 3}]}, r"unknown key 'schedules\.0\.stepps': .*Did you mean 'steps'\?"),
@@ -562,20 +574,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"schedules": [{"name": "x", "steps": 9, "jumps": [{"jump_lenth": 2}]}]},
         r"unknown key 'schedules\.0\.jumps\.0\.jump_lenth': .*Did you mean 'jump_length'\?",
     ),
-    ({"schedules": ["quick", "quick"]}, r"Two schedules are called 'quick': rows are told apart by it"),
+    ({"schedules": ["quick", "quick"]}, r"The names of schedules must differ, but 'quick' is repeated"),
     ({"methods": [{"solvr": "ddim"}]}, r"unknown key 'methods\.0\.solvr': allowed are merge, solver, corrector\. Did"),
     ({"methods": [{"merge": "fersh"}]}, r"merge='fersh' must be .*Did you mean 'fresh'\?"),
     ({"seeds": [-1]}, r"seeds\.0 is -1: Input should be greater than or equal to 0"),
     ({"seeds": [2**32]}, r"seeds\.0 is 4294967296: "),
-    ({"seeds": [3, 3]}, r"pictures/a\.png with box, two and seed 3 stands in the grid twice: each cell is one row"),
+    ({"seeds": [3, 3]}, r"cells of the grid must differ, but pictures/a\.png with box, two and seed 3 is repeated"),
     ({"batch": 0}, "batch is 0: Input should be greater than or equal to 1"),
-    ({"classes": ["$name"]}, r"'\$name' for pictures/a\.png: only bundled samples have a name of their own"),
+    ({"classes": ["$name"]}, r"'\$name' needs a bundled sample, but the image is pictures/a\.png"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_a_bad_config(tiny: Path, unchecked: None, changes: dict[str, Any], message: str) -> None:
-    """If this fails, this mistake gives a traceback, a line of no help, or a sweep of something else."""
+    """If this fails, this mistake gives a traceback, an unhelpful message, or a wrong sweep."""
     for folder in ("empty", "few", "more", "twins"):
         (tiny / folder).mkdir(exist_ok=True)
     square = np.zeros((16, 16), np.uint8)
@@ -594,7 +606,7 @@ def test_files_that_are_no_config(tmp_path: Path) -> None:
     """If this fails, a wrong path gives a traceback."""
     with pytest.raises(InputError, match=r"Cannot read .*none\.yaml: .*Give the path of a YAML text file"):
         read_grid(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match=r"grid\.json does not end in \.yaml or \.yml: a sweep is a YAML file"):
+    with pytest.raises(InputError, match=r"grid\.json: the suffix of a sweep file must be \.yaml or \.yml"):
         read_grid(tmp_path / "grid.json")
     for text, message in (
         ("images: [", "is not YAML: "),
@@ -620,7 +632,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, tmp_path: Path) -> None:
-    """If this fails, the command makes other rows than the library, or computes again what is there."""
+    """If this fails, the command writes other rows than the library, or computes existing rows again."""
     config, out = written(tiny), tmp_path / "rows.jsonl"
     status, told, _ = command(config, "--out", out, "--device", "cpu", "--limit", 6)
     assert (status, len(lines(out))) == (0, 6)
@@ -635,8 +647,8 @@ def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, t
         ("jumps", "16 x 16", 18),
         ("jumps", "12 x 20", 6),
     ]
-    some = [row["psnr"] for row in unbroken if row["schedule"] == "two" and row["image"]["height"] == 16]
-    assert means[0]["psnr"] == pytest.approx(math.fsum(some) / len(some), rel=1e-12)
+    values = [row["psnr"] for row in unbroken if row["schedule"] == "two" and row["image"]["height"] == 16]
+    assert means[0]["psnr"] == pytest.approx(math.fsum(values) / len(values), rel=1e-12)
     nothing = command(config, "--out", tmp_path / "none.jsonl", "--device", "cpu", "--shard", "99/99")
     assert (nothing[0], nothing[1]) == (0, f"0 of 48 cells in {tmp_path / 'none.jsonl'}\n")
     before = out.read_bytes()
@@ -652,32 +664,44 @@ def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, t
 def test_the_command_compares_and_draws(
     tiny: Path, unbroken: list[dict[str, Any]], command: Any, tmp_path: Path
 ) -> None:
-    """If this fails, the differences are of other rows than the table's, or a plot is asked for and none is there."""
+    """If this fails, the differences do not match the table, or the plot is missing."""
     out, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
     out.write_text("".join(json.dumps(row) + "\n" for row in unbroken))
-    asked = [written(tiny), "--out", out, "--device", "cpu", "--against", "two", "--measure", "psnr", "--plot", plot]
-    status, told, _ = command(*asked, "--json")
-    said = json.loads(told)
-    (entry,) = said["differences"]
-    first, second = (each["psnr"] for each in said["means"])
+    arguments = [
+        written(tiny),
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--against",
+        "two",
+        "--measure",
+        "psnr",
+        "--plot",
+        plot,
+    ]
+    status, told, _ = command(*arguments, "--json")
+    report = json.loads(told)
+    (entry,) = report["differences"]
+    first, second = (mean["psnr"] for mean in report["means"])
     assert (status, entry["schedule"]) == (0, "jumps")
     assert entry["psnr"]["mean"] == pytest.approx(second - first, rel=1e-9)
     assert plot.stat().st_size > 5_000
-    told = command(*asked)[1].splitlines()
+    told = command(*arguments)[1].splitlines()
     at = told.index("Difference to two, with 95 % intervals over pictures:")
-    its = entry["psnr"]
-    expected = ["jumps", "psnr", f"{its['mean']:+.3g}", f"[{its['low']:+.3g},", f"{its['high']:+.3g}]"]
+    mean, low, high = (entry["psnr"][name] for name in ("mean", "low", "high"))
+    expected = ["jumps", "psnr", f"{mean:+.3g}", f"[{low:+.3g},", f"{high:+.3g}]"]
     assert told[at + 2].split() == expected
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--out", "rows.csv"], "rows are JSON lines"),
+        (["--out", "rows.csv"], "rows.csv: the suffix must be .jsonl"),
         (["--out", "rows.jsonl", "--shard", "3/2"], "--shard=3/2 must be i/n"),
-        (["--out", "rows.jsonl", "--by", "sise"], "--by sise: it is one of"),
-        (["--out", "rows.jsonl", "--over", "sise"], "--over sise: it is one of"),
-        (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr: it is one of"),
+        (["--out", "rows.jsonl", "--by", "sise"], "--by sise must be one of"),
+        (["--out", "rows.jsonl", "--over", "sise"], "--over sise must be one of"),
+        (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr must be one of"),
         (["--out", "rows.jsonl", "--against", "too"], "--against too must be one of two, jumps"),
         (["--out", "rows.jsonl", "--plot", "rows.txt"], "Cannot write rows.txt: a plot is a .png, .svg or .pdf file"),
         (["--out", "rows.jsonl", "--limit", "0"], "Invalid value for '--limit'"),
@@ -697,21 +721,21 @@ def test_bad_options(
 
 
 def test_a_wrong_class_is_refused_before_any_work(tiny: Path, command: Any, tmp_path: Path) -> None:
-    """If this fails, every cell of a sweep becomes a failed row by one typo."""
+    """If this fails, one typo turns every cell of a sweep into a failed row."""
     status, _, wrong = command(written(tiny, classes=["cat"]), "--out", tmp_path / "rows.jsonl", "--device", "cpu")
     assert status == 2
     assert "must be left out: this model is unconditional" in wrong
     assert not list(tmp_path.iterdir())
 
 
-# --- the sweeps that ship
+# --- bundled sweeps
 
 EXAMPLES = sorted((ROOT / "examples" / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_sweeps_that_ship(path: Path) -> None:
-    """If this fails, an experiment of the sources can no longer be run, or does not say what it reproduces."""
+    """If this fails, a bundled sweep cannot be run, or does not say what it reproduces."""
     grid = read_grid(path)
     assert grid.prior == "textures"
     assert grid.config.about
@@ -720,29 +744,29 @@ def test_the_sweeps_that_ship(path: Path) -> None:
 
 
 def test_the_experiments_are_those_of_the_sources() -> None:
-    """If this fails, a sweep varies something else than it says, or a comparison at equal cost is none."""
+    """If this fails, a sweep varies the wrong parameter, or a comparison is not at equal cost."""
 
     def methods(name: str) -> dict[str, Method]:
         cells = read_grid(ROOT / "examples" / "sweeps" / f"{name}.yaml").cells
         return {cell.method.name: cell.method for cell in cells}
 
     assert len(EXAMPLES) == 8
-    assert [its.model_calls for its in methods("steps").values()] == [2, 5, 10, 25, 50, 100, 250, 500, 1000]
-    assert [its.schedule for its in methods("resampling").values()] == [
+    assert [method.model_calls for method in methods("steps").values()] == [2, 5, 10, 25, 50, 100, 250, 500, 1000]
+    assert [method.schedule for method in methods("resampling").values()] == [
         JumpSchedule.paper(50, 10, r) for r in (1, 2, 5, 10, 25, 50)
     ]
-    assert {name: its.model_calls for name, its in methods("early-late").items()} == {
+    assert {name: method.model_calls for name, method in methods("early-late").items()} == {
         "early": 250,
         "late": 250,
         "none": 250,
     }
-    assert [its.schedule for its in list(methods("jump-sizes").values())[:5]] == [
+    assert [method.schedule for method in list(methods("jump-sizes").values())[:5]] == [
         JumpSchedule.paper(50, j, 5) for j in (1, 2, 5, 10, 20)
     ]
-    assert [(its.schedule.steps, spec(its.solver)) for its in methods("ddpm-ddim").values()] == [
+    assert [(method.schedule.steps, spec(method.solver)) for method in methods("ddpm-ddim").values()] == [
         (steps, solver) for steps in (25, 50, 100) for solver in ("ddpm(variance=small)", "ddim(eta=0)")
     ]
-    assert [(its.schedule.steps, its.solver.variance) for its in methods("lower-half").values()] == [
+    assert [(method.schedule.steps, method.solver.variance) for method in methods("lower-half").values()] == [
         (steps, variance) for steps in (25, 100, 500, 1000) for variance in ("small", "large")
     ]
     sizes = [cell.image.size[0] for cell in read_grid(ROOT / "examples" / "sweeps" / "image-size.yaml").cells]
@@ -750,7 +774,7 @@ def test_the_experiments_are_those_of_the_sources() -> None:
 
 
 def test_the_grid_in_the_documentation(tmp_path: Path) -> None:
-    """If this fails, the first sweep that somebody pastes is refused."""
+    """If this fails, the sweep in the documentation does not run."""
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
     (tmp_path / "grid.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     (tmp_path / "photos").mkdir()
@@ -763,10 +787,10 @@ def test_the_grid_in_the_documentation(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_quick_form_of_the_sweeps_that_ship(path: Path, command: Any, tmp_path: Path) -> None:
-    """If this fails, a sweep that ships does not run with the prior it names."""
-    said = yaml.safe_load(path.read_text())
-    said["schedules"] = said["schedules"][:2]  # with --limit alone, the longest walk would be among them
-    (tmp_path / path.name).write_text(yaml.safe_dump(said))
+    """If this fails, a bundled sweep does not run with its prior."""
+    content = yaml.safe_load(path.read_text())
+    content["schedules"] = content["schedules"][:2]  # --limit alone would select the longest walk too
+    (tmp_path / path.name).write_text(yaml.safe_dump(content))
     out = tmp_path / "rows.jsonl"
     status, told, wrong = command(tmp_path / path.name, "--out", out, "--limit", 2)
     assert status == 0, wrong
