@@ -84,7 +84,7 @@ def test_moves_come_in_order_and_cost_what_is_stated() -> None:
 
 
 def test_as_method_replaces_parts() -> None:
-    """If this fails, an argument of the pipeline that should override the preset does not, or more than it says."""
+    """If this fails, an argument of the pipeline does not override its part of the preset, or also overrides others."""
     preset = as_method("corrected")
     assert preset == Method.from_preset("corrected")
     changed = as_method("corrected", merge="fresh", solver=DDPM("large"), corrector="none")
@@ -101,7 +101,7 @@ def test_a_bare_walk_is_the_papers_method_on_it() -> None:
 
 
 def test_methods_come_from_files(tmp_path: Path) -> None:
-    """If this fails, a preset of one's own does not run."""
+    """If this fails, a custom preset does not run."""
     path = tmp_path / "mine.yaml"
     path.write_text("steps: 9\nspacing: quadratic\nmerge: predicted(8)\nsolver: ddim(0.5)\ncorrector: langevin(1)\n")
     expected = Method(
@@ -112,14 +112,14 @@ def test_methods_come_from_files(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Halfway:
-    """A user's own solver."""
+    """A custom solver."""
 
     def step(self, x: torch.Tensor, *rest: object) -> torch.Tensor:
         return x / 2
 
 
 def test_own_parts_are_welcome() -> None:
-    """If this fails, users cannot bring a solver of their own."""
+    """If this fails, a custom solver does not run."""
     method = as_method("quick", solver=Halfway())
     assert method.solver == Halfway()
     assert method.describe()["solver"] == "Halfway"

@@ -286,7 +286,7 @@ def test_ve_levels_match_their_spacing(spacing: Spacing, expected: list[float]) 
 
 
 def test_consistency_models_use_only_their_training_levels() -> None:
-    """If this fails, a consistency model runs at noise between its 40 training levels, which it does not know."""
+    """If this fails, a consistency model runs at noise levels between the 40 that it was trained on."""
     scheduler = diffusers.CMStochasticIterativeScheduler()
     trained = [level.sigma for level in NoiseSchedule.from_scheduler(scheduler, 40, "linspace").levels[1:]]
     for steps in (1, 2, 4, 5, 8, 10, 20, 40):  # divisors of 40: for others diffusers rounds the stride down

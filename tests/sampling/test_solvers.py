@@ -34,7 +34,7 @@ Variance = Literal["small", "large", "learned"]
 
 
 def network(x: Tensor, t: float) -> Tensor:
-    """Some smooth function of x and t: agreement must not depend on the model being good."""
+    """A smooth function of x and t; agreement must hold for any model."""
     return torch.sin(3 * x + t / 100) + 0.3 * x
 
 
@@ -270,7 +270,7 @@ def test_exact_langevin_has_the_stationary_variance_of_the_theory(rho: float, h:
 @pytest.mark.parametrize("h", [0.1, 0.6, 1.0])
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, 0.99])
 def test_averaged_langevin_is_exact_for_every_gaussian(rho: float, h: float) -> None:
-    """If this fails, Leimkuhler-Matthews steps lose the one property that they are there for."""
+    """If this fails, Leimkuhler-Matthews steps do not have the property that they are used for."""
     level = Level(0.8, 0.6, 0)
     keep, before, kick = coefficients(Langevin(iterations=2, h=h, noise="averaged"), rho, level)
     # The covariance of (x, its last draw) goes to a fixed point under x <- keep x + before z_before + kick z.
@@ -291,7 +291,7 @@ def test_averaged_langevin_is_exact_for_every_gaussian(rho: float, h: float) -> 
 
 
 def test_refresh_goes_on_along_the_change_of_x0_hat() -> None:
-    """If this fails, the presets fast, balanced and best extrapolate backwards, or by another share."""
+    """If this fails, the presets fast, balanced and best extrapolate backwards, or by a wrong amount."""
     before, src, dst = Level(0.28, 0.96, 0), Level(0.6, 0.8, 0), Level(0.8, 0.6, 0)
     x0_hat, x0_before, z = normal(1), normal(2), normal(3)
     prediction, solver = Prediction(x0_hat, normal(4)), Refresh(0.45)
@@ -309,7 +309,7 @@ def test_refresh_goes_on_along_the_change_of_x0_hat() -> None:
 
 @pytest.mark.parametrize("c", [0.3, 0.9, 0.99])
 def test_averaged_draws_keep_the_variance_of_a_gaussian(c: float) -> None:
-    """If this fails, textures come out too smooth: at one level, x must keep its variance.
+    """If this fails, textures are too smooth: at one level, x must keep its variance.
 
     Of one pixel with variance 1, x0_hat is c x / alpha with c = alpha^2. With fresh draws alone the variance of x would
     end at 1 - c^2 / (1 + c).
