@@ -31,10 +31,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     prior = load(args.network)
-    side = prior.preferred_size
-    truths = prior_truths(prior, sample_shape(prior, side), args.count, cache=args.cache)
+    shape = sample_shape(prior, prior.preferred_size)
+    truths = prior_truths(prior, shape, args.count, cache=args.cache)
     methods = [as_method(name) for name in args.schedule]
-    facts = {"prior": fingerprint(prior), "network": args.network}
+    facts = {"prior": fingerprint(prior, shape), "network": args.network}
     cells = fill_cells(methods, list(HOLE_KINDS), args.count, args.samples, seed=0, facts=facts)
     rows = Rows(args.out, {cell.key: cell.config for cell in cells})
     for batch in fill_batches(cells, args.batch):
@@ -42,10 +42,11 @@ def main() -> None:
             rows.append(score_batch(prior, truths, batch))
     for each in calibrations([rows.found[cell.key] for cell in cells]):
         shares = ", ".join(f"{share:.2f}" for share in each.smooth.shares)
-        gap = "" if each.against is None else f" {each.against.mean:+.2f} [{each.against.low:+.2f}, {each.against.high:+.2f}]"
+        gap = each.against
+        difference = "" if gap is None else f" {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
         print(
-            f"{each.schedule:24} {each.model_calls:5} calls  energy {each.energy:6.2f}{gap}  spread/error {each.ratio:.2f} "
-            f"[{each.ratio_low:.2f}, {each.ratio_high:.2f}]  ranks {shares}",
+            f"{each.schedule:24} {each.model_calls:5} calls  energy {each.energy:6.2f}{difference}  "
+            f"spread/error {each.ratio:.2f} [{each.ratio_low:.2f}, {each.ratio_high:.2f}]  ranks {shares}",
             flush=True,
         )
         print(json.dumps(asdict(each)["kinds"]))

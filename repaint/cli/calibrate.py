@@ -56,7 +56,7 @@ def calibrate(
     from repaint.folders import share_of
     from repaint.lab.calibration.calibration_plot import calibration_plot
     from repaint.lab.calibration.calibration_summary import calibrations
-    from repaint.lab.calibration.fills import fill_batches, fill_cells, score_batch
+    from repaint.lab.calibration.fills import check_samples, fill_batches, fill_cells, score_batch
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
     from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
     from repaint.lab.sweep.rows import Rows
@@ -70,9 +70,11 @@ def calibrate(
         chosen("--against", against, {method.name: None for method in methods})
     if plot is not None:
         check_plot(plot)
+    check_samples(samples)
     model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
     side = size or model.preferred_size or model.multiple_of
-    facts = {"prior": fingerprint(model), "side": side, "truth": str(truth), "prompt": prompt, "dtype": dtype}
+    shape = sample_shape(model, side)
+    facts = {"prior": fingerprint(model, shape), "side": side, "truth": str(truth), "prompt": prompt, "dtype": dtype}
     cells = fill_cells(methods, kinds, count, samples, seed=seed, facts=facts)
     rows = Rows(out_file, {cell.key: cell.config for cell in cells})
     set_threads(threads)
@@ -86,9 +88,7 @@ def calibrate(
             truths = picture_truths(model, truth, side, count, seed=seed)
         else:
             with progress_bar(f"drawing {count} samples", 200 * count, "calls") as advance:
-                truths = prior_truths(
-                    model, sample_shape(model, side), count, seed=seed, prompt=prompt, cache=cache, on_call=advance
-                )
+                truths = prior_truths(model, shape, count, seed=seed, prompt=prompt, cache=cache, on_call=advance)
         calls = sum(each[0].method.model_calls * len(each) * samples for each in todo)
         with progress_bar(f"filling {sum(map(len, todo))} holes", calls, "calls") as advance:
             for each in todo:

@@ -25,7 +25,7 @@ from repaint.sampling.prior import Prior
 from repaint.sampling.sampler import Sampler
 from repaint.version import __version__
 
-__all__ = ["UNIT", "FillCell", "fill_batches", "fill_cells", "score_batch"]
+__all__ = ["UNIT", "FillCell", "check_samples", "fill_batches", "fill_cells", "hole_seed", "score_batch"]
 
 UNIT = 127.5  # of decoded samples in [-1, 1]: scores are in 8-bit values
 
@@ -74,7 +74,7 @@ def fill_cells(
     Raises:
         InputError: fewer than 2 samples.
     """
-    whole_number("samples", samples, 2, hint="one fill has no spread to score")
+    check_samples(samples)
     return [
         FillCell(
             method,
@@ -93,6 +93,15 @@ def fill_cells(
         for method in methods
         for index in range(count)
     ]
+
+
+def check_samples(samples: int) -> int:
+    """Check a number of fills for each hole.
+
+    Raises:
+        InputError: fewer than 2.
+    """
+    return whole_number("samples", samples, 2, hint="one fill has no spread to score")
 
 
 def fill_batches(cells: Sequence[FillCell], size: int) -> list[list[FillCell]]:
@@ -127,7 +136,7 @@ def score_batch(
     started = time.perf_counter()
     config, method = batch[0].config, batch[0].method
     samples, (height, width) = config["samples"], truths.shape[2:]
-    holes = [draw_hole(cell.kind, height, width, seed=_seed(config["seed"], cell.index, 0)) for cell in batch]
+    holes = [draw_hole(cell.kind, height, width, seed=hole_seed(config["seed"], cell.index)) for cell in batch]
     size = (height * prior.latent_factor, width * prior.latent_factor)
     sampler = Sampler(unconditional(prior, len(batch) * samples, size, prompt), method)
     x0 = torch.stack([truths[cell.index] for cell in batch]).to(prior.device)
@@ -143,10 +152,15 @@ def score_batch(
         fills = _values(prior, last.x[number * samples : (number + 1) * samples], hole, unit)
         truth = _values(prior, x0[number : number + 1], hole, unit)[0]
         smooth = smooth_projections(_pixels(hole, prior.latent_factor), prior.channels)
-        score = score_hole(fills, truth, smooth, np.random.default_rng(_seed(config["seed"], cell.index, 0)))
+        score = score_hole(fills, truth, smooth, np.random.default_rng(hole_seed(config["seed"], cell.index)))
         facts = {"model_calls": method.model_calls, "seconds": round(seconds, 4), "versions": {"repaint": __version__}}
         rows.append({"key": cell.key, "format": Rows.FORMAT, **cell.config, **asdict(score), **facts})
     return rows
+
+
+def hole_seed(seed: int, index: int) -> int:
+    """Return the seed of the hole of a true sample."""
+    return _seed(seed, index, 0)
 
 
 def _seed(seed: int, index: int, number: int) -> int:

@@ -52,13 +52,17 @@ class Origin:
     version: str = __version__
 
 
-def fingerprint(prior: Prior) -> str:
-    """Identify a prior by the weights of its network, or by one prediction if it is not a network."""
+def fingerprint(prior: Prior, shape: tuple[int, ...]) -> str:
+    """Identify a prior by the weights of its network, or by one prediction if it is not a network.
+
+    Args:
+        prior: the model.
+        shape: of one sample.
+    """
     digest = hashlib.sha256()
     if prior.network is None:
         level = prior.schedule(2, "logsnr")[1]
-        shape = (1, prior.channels, prior.multiple_of, prior.multiple_of)
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=prior.dtype)
+        x = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=prior.dtype)
         values = prior.denoise(x.to(prior.device), level).x0_hat.double().cpu()
         digest.update(np.round(values.numpy(), 6).tobytes())
     else:
@@ -118,7 +122,7 @@ def prior_truths(
     Raises:
         InputError: a cache of another prior, shape, seed or version.
     """
-    origin = Origin(fingerprint(prior) + ("" if prompt is None else f" {prompt!r}"), shape, seed)
+    origin = Origin(fingerprint(prior, shape) + ("" if prompt is None else f" {prompt!r}"), shape, seed)
     done = [] if cache is None else _cached(cache, origin)
     size = (shape[-2] * prior.latent_factor, shape[-1] * prior.latent_factor) if len(shape) == 3 else (1, 1)
     while len(done) < count:

@@ -1,0 +1,176 @@
+"""Calibration end to end on a prior whose posterior is known, and its command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from repaint.cli import app
+from repaint.errors import InputError
+from repaint.lab.calibration.calibration_summary import calibrations
+from repaint.lab.calibration.fills import fill_batches, fill_cells, score_batch
+from repaint.lab.calibration.hole_kinds import draw_hole
+from repaint.lab.calibration.proper_scores import score_hole
+from repaint.lab.calibration.truths import picture_truths, prior_truths, sample_shape
+from repaint.measure.distances import energy_distance
+from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.sampler import Sampler
+from repaint.testing import PixelByPixelPrior
+
+SIDE = 4
+
+
+def fields() -> GaussianMixturePrior:
+    """Two smooth random fields of 4 x 4 pixels with different means."""
+    rows, columns = np.mgrid[:SIDE, :SIDE].reshape(2, -1)
+    squared = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
+    covariance = torch.from_numpy(0.5 * np.exp(-squared / 4) + 0.02 * np.eye(SIDE**2))
+    means = torch.stack([torch.full((SIDE**2,), value, dtype=torch.float64) for value in (-0.6, 0.6)])
+    return GaussianMixturePrior(torch.ones(2), means, covariance.expand(2, -1, -1), shape=(1, SIDE, SIDE))
+
+
+def rows_of(prior: GaussianMixturePrior, truths: torch.Tensor, methods: list[Method], samples: int) -> list[dict]:
+    cells = fill_cells(methods, ["box"], len(truths), samples, seed=0, facts={})
+    return [row for batch in fill_batches(cells, 100) for row in score_batch(prior, truths, batch, unit=1.0)]
+
+
+def test_the_energy_score_agrees_with_the_exact_error() -> None:
+    """If this fails, `repaint calibrate` and `repaint exactness` rank methods differently where both can be computed.
+
+    A method's energy score exceeds that of exact fills by half its energy distance to the exact posterior.
+    """
+    prior, count, samples = fields(), 150, 8
+    truths = prior.sample(count, torch.Generator().manual_seed(0)).reshape(count, 1, SIDE, SIDE)
+    method = as_method("none")
+    method = Method(as_method("fast").schedule, name="poor", spacing="linspace")
+    rows = rows_of(prior, truths, [method], samples)
+    differences, distances = [], []
+    for row in rows:
+        cell = fill_cells([method], ["box"], count, samples, seed=0, facts={})[row["index"]]
+        hole = ~torch.from_numpy(_hole(row))
+        x0 = truths[cell.index].flatten()
+        posterior = prior.posterior(hole.flatten().nonzero()[:, 0], x0[hole.flatten()])
+        exact = posterior.sample(256, torch.Generator().manual_seed(row["index"]))
+        truth = x0[~hole.flatten()]
+        rng = np.random.default_rng(0)
+        best = score_hole(exact.numpy(), truth.numpy(), np.ones((1, exact.shape[1])), rng)
+        differences.append(row["energy"] - best.energy)
+        sampler = Sampler(prior, method)
+        start = sampler.start(x0.reshape(1, 1, SIDE, SIDE).expand(64, -1, -1, -1), hole, [row["index"]])
+        *_, last = sampler.run(start)
+        fills = last.x.reshape(64, -1)[:, ~hole.flatten()]
+        distances.append(energy_distance(fills, exact) / 2 / np.sqrt(exact.shape[1]))
+    error = np.hypot(np.std(differences), np.std(distances)) / np.sqrt(count)
+    assert np.mean(distances) > 5 * np.std(distances) / np.sqrt(count), "the method must have an error to measure"
+    assert np.mean(differences) == pytest.approx(np.mean(distances), abs=3 * error)
+
+
+def _hole(row: dict) -> np.ndarray:
+    from repaint.lab.calibration.fills import hole_seed
+
+    return draw_hole(row["kind"], SIDE, SIDE, hole_seed(row["seed"], row["index"]))
+
+
+def test_a_good_method_is_calibrated_and_a_collapsed_one_is_not() -> None:
+    """If this fails, the command cannot see overconfidence, for which it is made."""
+    prior = fields()
+    truths = prior_truths(prior, (1, SIDE, SIDE), 150)
+    good = as_method("balanced")
+    collapsed = as_method("balanced", solver="ddim(0)", corrector="langevin(3, h=5)")
+    collapsed = Method(**{**vars(collapsed), "name": "collapsed"})
+    found = {each.schedule: each for each in calibrations(rows_of(prior, truths, [good, collapsed], 4))}
+    assert found["balanced"].ratio == pytest.approx(1, abs=0.1)
+    assert found["collapsed"].ratio < 0.9
+    assert found["collapsed"].against is not None
+    assert found["collapsed"].against.mean > 0
+
+
+def test_results_do_not_depend_on_the_batch() -> None:
+    """If this fails, a resumed or sharded run has other rows than an unbroken one."""
+    prior = fields()
+    truths = prior_truths(prior, (1, SIDE, SIDE), 4)
+    cells = fill_cells([as_method("fast")], ["box", "lines"], 4, 3, seed=5, facts={})
+    together = score_batch(prior, truths, cells)
+    apart = [row for cell in cells for row in score_batch(prior, truths, [cell])]
+    assert [row["energy"] for row in together] == pytest.approx([row["energy"] for row in apart], rel=1e-9)
+    assert [row["kind"] for row in together] == ["box", "lines", "box", "lines"]
+
+
+def test_a_cache_is_resumed_and_belongs_to_one_prior(tmp_path: Path) -> None:
+    """If this fails, truths of another model are scored, or drawn again at every run."""
+    prior, cache = fields(), tmp_path / "truths.npz"
+    calls: list[int] = []
+    first = prior_truths(prior, (1, SIDE, SIDE), 3, cache=cache, on_call=calls.append)
+    assert sum(calls) == 3 * 200
+    more = prior_truths(prior, (1, SIDE, SIDE), 5, cache=cache, on_call=calls.append)
+    assert sum(calls) == 5 * 200
+    assert torch.equal(first, more[:3])
+    torch.testing.assert_close(more, prior_truths(prior, (1, SIDE, SIDE), 5))
+    with pytest.raises(InputError, match=r"truths\.npz: was drawn with seed 0, not 1\. Delete it, or pass another"):
+        prior_truths(prior, (1, SIDE, SIDE), 3, seed=1, cache=cache)
+    other = GaussianMixturePrior(
+        torch.ones(1), torch.zeros(1, SIDE**2), torch.eye(SIDE**2)[None], shape=(1, SIDE, SIDE)
+    )
+    with pytest.raises(InputError, match=r"was drawn with prior GaussianMixturePrior \w+, not GaussianMixturePrior"):
+        prior_truths(other, (1, SIDE, SIDE), 3, cache=cache)
+    cache.write_bytes(b"not an archive")
+    with pytest.raises(InputError, match=r"truths\.npz: cannot be read .*\. Delete it, or pass another cache\.$"):
+        prior_truths(prior, (1, SIDE, SIDE), 3, cache=cache)
+
+
+def test_pictures_as_truth(tmp_path: Path) -> None:
+    """If this fails, held-out pictures cannot be used, or one of another size is resized silently."""
+    from PIL import Image
+
+    prior = PixelByPixelPrior()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    truths = picture_truths(prior, tmp_path, 16, 3)
+    assert truths.shape == (3, *sample_shape(prior, 16))
+    values = (truths * 127.5 + 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (16, 16), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+    assert all((windows == value).all(axis=(2, 3, 4)).any() for value in values)
+    with pytest.raises(InputError, match=r"a\.png: 30 x 20 must be at least 24 x 24 pixels\. Lower --size\."):
+        picture_truths(prior, tmp_path, 24, 1)
+
+
+def test_the_command_resumes(tmp_path: Path) -> None:
+    """If this fails, the command prints no table, or computes rows twice."""
+    out = tmp_path / "rows.jsonl"
+    walk = tmp_path / "three.yaml"
+    walk.write_text("steps: 3\nspacing: karras\nsolver: multistep(1)\n")
+    arguments = [*("calibrate", "--prior", "textures", "--size", "16", "--count", "2", "--samples", "2"), "--json"]
+    arguments += ["--schedule", str(walk), "--kind", "box", "--cache", str(tmp_path / "c.npz"), "--out", str(out)]
+    first = CliRunner().invoke(app, [*arguments, "--threads", "1"], catch_exceptions=False)
+    assert first.exit_code == 0
+    assert json.loads(first.stdout)[0]["holes"] == 2
+    before = out.read_bytes()
+    second = CliRunner().invoke(app, [*arguments, "--plot", str(tmp_path / "plot.png")], catch_exceptions=False)
+    assert json.loads(second.stdout) == json.loads(first.stdout)
+    assert out.read_bytes() == before
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--samples", "1"], r"^samples=1 must be an integer of at least 2 \(one fill has no spread to score\)\.$"),
+        (["--prompt", "a cat"], r"^prompt='a cat' must be left out \(PixelPrior takes no prompt\)\.$"),
+        (["--kind", "blob"], r"^--kind blob must be one of lines, box"),
+        (["--against", "best"], r"^--against best must be one of fast"),
+    ],
+)
+def test_bad_arguments_of_the_command(arguments: list[str], message: str, tmp_path: Path) -> None:
+    """If this fails, a wrong argument gives a number that means nothing, after hours of work."""
+    with pytest.raises(InputError, match=message):
+        CliRunner().invoke(
+            app,
+            ["calibrate", "--schedule", "fast", "--size", "16", "--out", str(tmp_path / "r.jsonl"), *arguments],
+            catch_exceptions=False,
+        )

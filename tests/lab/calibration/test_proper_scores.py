@@ -1,0 +1,91 @@
+"""Proper scores: closed forms, unbiasedness, and that they find overconfident fills."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from repaint.errors import InputError
+from repaint.lab.calibration.hole_kinds import HOLE_KINDS, draw_hole, smooth_projections
+from repaint.lab.calibration.proper_scores import energy_score, rank_test, score_hole
+
+
+def scores(std: float, shift: float = 0.0, count: int = 2000, m: int = 4, d: int = 3) -> list[float]:
+    """Energy scores of fills from N(shift, std^2) for truths from N(0, 1)."""
+    rng = np.random.default_rng(0)
+    return [energy_score(shift + std * rng.normal(size=(m, d)), rng.normal(size=d)) for _ in range(count)]
+
+
+def test_the_energy_score_matches_its_closed_form() -> None:
+    """If this fails, the score is biased in m or has another unit.
+
+    In one dimension E|X - x| = 2 / sqrt(pi) for two N(0, 1), so the score of exact fills is 1 / sqrt(pi).
+    """
+    for m in (2, 8):
+        found = scores(1.0, m=m, d=1)
+        error = np.std(found) / np.sqrt(len(found))
+        assert np.mean(found) == pytest.approx(1 / np.sqrt(np.pi), abs=4 * error)
+
+
+@pytest.mark.parametrize(("std", "shift"), [(0.3, 0.0), (2.0, 0.0), (1.0, 1.0)])
+def test_exact_fills_have_the_smallest_score(std: float, shift: float) -> None:
+    """If this fails, the score prefers overconfident, scattered or shifted fills."""
+    assert np.mean(scores(1.0)) < np.mean(scores(std, shift)) - 0.03
+
+
+def test_one_fill_has_no_score() -> None:
+    """If this fails, a single sample gets a number that means nothing."""
+    with pytest.raises(InputError, match=r"^samples=1 must be at least 2 \(one fill has no spread to score\)\.$"):
+        energy_score(np.zeros((1, 3)), np.zeros(3))
+
+
+@pytest.mark.parametrize(("std", "ratio"), [(1.0, 1.0), (0.5, 0.542), (2.0, 1.581)])
+def test_spread_over_error_finds_overconfident_fills(std: float, ratio: float) -> None:
+    """If this fails, the spread of calibrated fills differs from their error, or that of others does not.
+
+    With m = 4: spread (1 + 1/4) std^2, error 1 + std^2 / 4.
+    """
+    rng, smooth = np.random.default_rng(1), np.ones((1, 5)) / 5
+    found = [score_hole(std * rng.normal(size=(4, 5)), rng.normal(size=5), smooth, rng) for _ in range(2000)]
+    measured = np.sqrt(np.mean([each.spread for each in found]) / np.mean([each.error for each in found]))
+    assert ratio == pytest.approx(np.sqrt(1.25 * std**2 / (1 + std**2 / 4)), abs=0.005)
+    assert measured == pytest.approx(ratio, abs=0.02)  # 10,000 values: relative error below 1 %
+
+
+def test_ranks_of_exact_fills_are_uniform_and_those_of_narrow_fills_are_not() -> None:
+    """If this fails, the rank histogram does not show that the truth lies outside the fills too often."""
+    rng, smooth = np.random.default_rng(2), np.eye(3)
+    for std, uniform in ((1.0, True), (0.5, False)):
+        found = [score_hole(std * rng.normal(size=(4, 3)), rng.normal(size=3), smooth, rng) for _ in range(1000)]
+        test = rank_test(np.sum([each.smooth_ranks for each in found], axis=0))
+        assert sum(test.shares) == pytest.approx(1)
+        assert (test.p > 1e-3) is uniform
+        assert (abs(test.coverage[0.6] - 0.6) < 0.03) is uniform
+
+
+def test_equal_values_get_a_random_rank() -> None:
+    """If this fails, 8-bit fills that equal the truth all count as rank 0, and look overconfident."""
+    rng = np.random.default_rng(3)
+    score = score_hole(np.zeros((4, 1000)), np.zeros(1000), np.ones((1, 1000)), rng)
+    assert min(score.pixel_ranks) > 150
+    assert sum(score.pixel_ranks) == 1000
+
+
+@pytest.mark.parametrize("kind", HOLE_KINDS)
+@pytest.mark.parametrize("size", [(1, 2), (8, 8), (60, 64)])
+def test_holes_are_neither_empty_nor_everything(kind: str, size: tuple[int, int]) -> None:
+    """If this fails, a hole leaves nothing to condition on, or nothing to score."""
+    for seed in range(20):
+        hole = draw_hole(kind, *size, seed)
+        assert hole.shape == size
+        assert 0 < hole.sum() < hole.size
+        assert (hole == draw_hole(kind, *size, seed)).all()
+
+
+def test_smooth_projections_average_each_channel() -> None:
+    """If this fails, projections mix channels, or weigh large holes more than small ones."""
+    hole = draw_hole("box", 16, 16, 0)
+    smooth = smooth_projections(hole, 3)
+    values = np.repeat([1.0, 10.0, 100.0], hole.sum())
+    assert smooth.shape == (12, 3 * hole.sum())
+    np.testing.assert_allclose((smooth @ values)[::4], [1, 10, 100])
