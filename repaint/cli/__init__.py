@@ -31,6 +31,7 @@ from repaint.cli.schedule_plot import schedule_plot
 from repaint.cli.schedule_show import schedule_show
 from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
+from repaint.cpu_memory import keep_freed_memory
 from repaint.errors import RepaintError
 from repaint.version import __version__
 
@@ -88,6 +89,7 @@ def version(
 
 def main() -> None:
     """Entry point: errors of the command line and of the library become one line and exit status 2."""
+    keep_freed_memory()
     try:
         sys.exit(app(prog_name="repaint", standalone_mode=False))
     except RepaintError as error:
