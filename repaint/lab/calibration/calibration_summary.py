@@ -1,4 +1,4 @@
-"""Rows of `fills` to one line per method: scores with intervals, ranks, coverage and the Pareto front."""
+"""Rows of `scored_fills` to one line per method: scores with intervals, ranks, coverage and the Pareto front."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Multistep
 from repaint.version import __version__
 
-__all__ = ["Origin", "fingerprint", "picture_truths", "prior_truths", "sample_shape", "unconditional"]
+__all__ = ["DrawFacts", "fingerprint", "picture_truths", "prior_truths", "sample_shape", "unconditional"]
 
 # SDE-DPM-Solver++(2M) over all of the model's noise: of the solvers here the closest to exact draws at 200 calls.
 DRAWING = Method(JumpSchedule.from_rules(200, []), solver=Multistep(eta=1.0), spacing="karras(7, inf)", name="drawing")
@@ -34,7 +34,7 @@ Samples = Float[Tensor, "n *shape"]
 
 
 @dataclass(frozen=True)
-class Origin:
+class DrawFacts:
     """Where cached draws come from. A cache of another origin is refused.
 
     Attributes:
@@ -107,7 +107,7 @@ def prior_truths(
     cache: Path | None = None,
     on_call: Callable[[int], None] = lambda _calls: None,
 ) -> Samples:
-    """Draw samples from a prior.
+    """DrawFacts samples from a prior.
 
     Args:
         prior: under no conditions yet.
@@ -122,7 +122,7 @@ def prior_truths(
     Raises:
         InputError: a cache of another prior, shape, seed or version.
     """
-    origin = Origin(fingerprint(prior, shape) + ("" if prompt is None else f" {prompt!r}"), shape, seed)
+    origin = DrawFacts(fingerprint(prior, shape) + ("" if prompt is None else f" {prompt!r}"), shape, seed)
     done = [] if cache is None else _cached(cache, origin)
     size = (shape[-2] * prior.latent_factor, shape[-1] * prior.latent_factor) if len(shape) == 3 else (1, 1)
     while len(done) < count:
@@ -140,7 +140,7 @@ def prior_truths(
     return torch.stack(done[:count]).to(prior.dtype)
 
 
-def _cached(cache: Path, origin: Origin) -> list[Tensor]:
+def _cached(cache: Path, origin: DrawFacts) -> list[Tensor]:
     if cache.suffix != ".npz":
         raise InputError(f"cache={cache} must end in .npz.")
     if not cache.exists():

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from repaint.cli import app
 from repaint.errors import InputError
 from repaint.lab.calibration.calibration_summary import calibrations
-from repaint.lab.calibration.fills import fill_batches, fill_cells, score_batch
+from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.hole_kinds import draw_hole
 from repaint.lab.calibration.proper_scores import score_hole
 from repaint.lab.calibration.truths import picture_truths, prior_truths, sample_shape
@@ -72,7 +72,7 @@ def test_the_energy_score_agrees_with_the_exact_error() -> None:
 
 
 def _hole(row: dict) -> np.ndarray:
-    from repaint.lab.calibration.fills import hole_seed
+    from repaint.lab.calibration.scored_fills import hole_seed
 
     return draw_hole(row["kind"], SIDE, SIDE, hole_seed(row["seed"], row["index"]))
 
