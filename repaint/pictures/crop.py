@@ -37,9 +37,10 @@ class Crop:
         context: kept pixels on each side of a group of holes, as a share of the group's height or width, at least 0.
         upscale: enlarge windows that can be smaller than `size` to `size`, by an integer factor, and average the
             result back. Small holes then get finer detail; kept pixels stay bit-equal.
-        windows: how to fill a hole that needs more than `size` with its context. True gives the model overlapping
-            windows of `size` at each level (`repaint.priors.windowed`); False gives it everything at once, at half
-            the cost. None uses windows only if the prior accepts a single size, as DiT does.
+        windows: how to fill a hole that needs more than `size` with its context. True covers it with overlapping
+            windows of `size`, cut from one x_t at each level (`repaint.priors.windowed`); False gives the model the
+            whole rectangle at once. None uses windows where those of an image hold at most half as many pixels as its
+            rectangles, as along a scratch, or where the prior accepts a single size, as DiT does.
     Raises:
         InputError: a value is out of range.
 
