@@ -13,8 +13,8 @@ from pathlib import Path
 
 from galaxies import load
 from repaint.lab.calibration.calibration_summary import calibrations
-from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.hole_kinds import HOLE_KINDS
+from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.truths import fingerprint, prior_truths, sample_shape
 from repaint.lab.sweep.rows import Rows
 from repaint.sampling.method import as_method

@@ -55,11 +55,13 @@ class Cutout:
     Attributes:
         window: where it is.
         picture, keep: the picture and its mask inside the window.
+        cover: side in pixels of the windows that cover the hole; None gives the prior everything at once.
     """
 
     window: Window
     picture: Picture
     keep: Float[Tensor, "1 h w"]
+    cover: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -190,10 +192,10 @@ class Plan:
         return [filling for canvas in self.canvases for filling in canvas.fillings]
 
     def batches(self) -> list[list[Filling]]:
-        """Fillings that can share a batch: those whose cutouts have one size."""
+        """Fillings that can share a batch: those whose cutouts have one size and one kind of cover."""
         groups: dict[Any, list[Filling]] = {}
         for filling in self.fillings:
-            groups.setdefault(filling.cutout.size, []).append(filling)
+            groups.setdefault((filling.cutout.size, filling.cutout.cover), []).append(filling)
         return list(groups.values())
 
     def paint(
@@ -212,13 +214,17 @@ class Plan:
             StateError: a state of other images or masks, or of another walk.
         """
         cutouts = [filling.cutout for filling in batch]
-        sampler = Sampler(self._bound(batch), self.method, self.guidance)
+        prior = self._bound(batch)
+        sampler = Sampler(prior, self.method, self.guidance)
         x0, mask = encode(self.prior, cutouts, self.latent_margin)
         if state is None:
             init = None if self.strength == 1 else encode(self.prior, cutouts, whole=True)[0]
             state = sampler.start(x0, mask, [filling.seed for filling in batch], init)
         elif not _same_problem(state, x0, mask):
             raise _foreign(state)
+        del x0, mask  # the state has its own, and a large picture has no memory to spare
+        if isinstance(prior, Windowed):
+            sampler.prior = prior.covering(state.x0, state.known)
         for moved in sampler.run(state, on_move):
             state = moved
         self._finish(batch, state.x)
@@ -256,14 +262,10 @@ class Plan:
         return Fills(picture, hole, values, channels if channels == self.prior.channels else COLOURS[channels])
 
     def _bound(self, batch: Sequence[Filling]) -> Prior:
-        """The prior with the conditions of a batch, in overlapping windows if the crop or the prior needs them."""
-        prior, multiple = self.prior, self.prior.multiple_of
-        size = _window_size(self.crop, prior)
-        if self.crop is not None and size is not None:
-            size = -(-size // multiple) * multiple
-            windowed = size == multiple if self.crop.windows is None else self.crop.windows
-            if windowed and max(batch[0].cutout.size) > size:
-                prior = Windowed(prior, size)
+        """The prior with the conditions of a batch, in windows where they cover the holes."""
+        prior, multiple, size = self.prior, self.prior.multiple_of, batch[0].cutout.cover
+        if size is not None:
+            prior = Windowed(prior, size)
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
         return prior.conditioned(
             len(batch), Conditions.join([filling.conditions for filling in batch], (height, width))
@@ -370,10 +372,19 @@ def _cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prio
     if not hole.any():
         return []
     if crop is None or size is None:
-        windows = [Window(0, 0, hole)]
+        windows, side = [Window(0, 0, hole)], None
     else:
         windows = windows_around(hole, crop, size, prior.multiple_of)
-    return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)]) for w in windows]
+        side = _cover([hole[window.place] for window in windows], crop, size, prior)
+    return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)], side) for w in windows]
+
+
+def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior) -> int | None:
+    """Side of the windows that cover the holes of an image; None where each is filled at once. See `Crop.windows`."""
+    size = -(-size // prior.multiple_of) * prior.multiple_of
+    if max(holes[0].shape) <= size or crop.windows is False:
+        return None
+    return size if crop.windows or size == prior.multiple_of or Windowed(prior, size).saves(holes) else None
 
 
 def _warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:

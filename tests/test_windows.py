@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.small_inputs import TWO
+from helpers.small_inputs import TWO, quiet
 from helpers.tiny_latents import tiny_vae
 from helpers.tiny_priors import tiny_pipe, tiny_unet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from repaint.errors import InputError, StateError
@@ -23,8 +28,11 @@ from repaint.pictures.crop import Crop, Window, windows_around
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.priors.latent import LatentPrior
+from repaint.sampling.levels import Level
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import SamplerState
+from repaint.testing import PixelByPixelPrior
 
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
 BATCH_ROUNDING = 2e-4  # see test_pipeline.py
@@ -282,6 +290,171 @@ def test_the_command_crops_unless_told_not_to(tmp_path: Path) -> None:
         results.append(np.asarray(Image.open(files[2])))
         assert np.array_equal(results[-1], fill(pipe, image, white, schedule=files[3], crop=crop).images[0])
     assert not np.array_equal(*results)
+
+
+# --- Covers: windows along a hole that is larger than one
+
+
+class Counting(PixelByPixelPrior):
+    """Keeps the shapes that it was given."""
+
+    def __init__(self, preferred_size: int = 128, channels: int = 3) -> None:
+        super().__init__(channels=channels, preferred_size=preferred_size)
+        self.shapes: list[tuple[int, ...]] = []
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        self.shapes.append(tuple(x.shape))
+        return super().denoise(x, level)
+
+    def pixels(self) -> int:
+        """Pixels given so far; starts again from 0."""
+        total = sum(shape[0] * shape[2] * shape[3] for shape in self.shapes)
+        self.shapes.clear()
+        return total
+
+
+def scratch(height: int, width: int, thickness: float = 7) -> Mask:
+    """From corner to corner."""
+    row, column = np.mgrid[:height, :width]
+    return np.abs(row * width - column * height) < thickness / 2 * math.hypot(height, width)
+
+
+def test_cost_follows_the_length_of_a_scratch() -> None:
+    """If this fails, a thin scratch across a picture costs as much as the rectangle around it."""
+    prior = Counting()
+    image, white = np.zeros((1000, 1500, 3), np.uint8), scratch(1000, 1500)
+    out = fill(quiet(prior), image, white)
+    assert out.model_calls == 2, "calls of the walk, not windows"
+    each = prior.pixels() / 2
+    assert each < 1.5 * math.hypot(1000, 1500) * 128
+    assert each < 0.25 * white.size
+    fill(quiet(prior), image, white, crop=Crop(windows=False))
+    assert prior.pixels() == 2 * white.size
+
+
+@pytest.mark.parametrize(("white", "covered"), [
+    (scratch(300, 300), True),
+    (holes(300, 300, (50, 50, 200, 200)) & ~holes(300, 300, (60, 60, 180, 180)), True),
+    (holes(300, 300, (100, 100, 64, 64)), False),
+    (holes(300, 300, (20, 20, 64, 260)), False),
+])  # fmt: skip
+def test_covers_are_used_where_they_halve_the_cost(white: Mask, covered: bool) -> None:
+    """If this fails, `Crop.windows=None` gives the model more pixels than needed, or windows for nothing."""
+    prior, pixels = Counting(32), []
+    for windows in (None, True, False):
+        fill(quiet(prior), np.zeros((300, 300), np.float32), white, crop=Crop(windows=windows))
+        pixels.append(prior.pixels())
+    default, many, one = pixels
+    assert covered == (many <= one / 2)
+    assert default == (many if covered else one)
+
+
+def test_a_cover_changes_predictions_alone() -> None:
+    """If this fails, the noise of a seed depends on the windows."""
+    image, white = np.random.default_rng(0).random((90, 120, 3)), scratch(90, 120)
+    starts, results = [], []
+    for size, windows in ((32, False), (32, True), (48, True), (16, True)):
+        states: list[SamplerState] = []
+        look = lambda _p, _m, _l, kwargs, states=states: states.append(kwargs["state"])  # noqa: E731
+        crop = Crop(size=size, windows=windows)
+        out = fill(quiet(Counting(32)), image, white, crop=crop, schedule=JUMPS, callback_on_step_end=look)
+        starts.append(states[0].streams.states)
+        results.append(out.images[0])
+    assert all(torch.equal(start, starts[0]) for start in starts)
+    for result in results[1:]:
+        # Pixels are independent under this prior, so windows change nothing but roundings of float32.
+        np.testing.assert_allclose(result, results[0], atol=1e-5)
+
+
+def test_a_cover_does_not_depend_on_the_batch(pipe: RePaintPipeline) -> None:
+    """If this fails, the windows of an image, or its last bits, depend on the images beside it."""
+    images = np.random.default_rng(0).random((3, 70, 90, 3))
+    # The last is too solid for a cover, so it is filled at once, in a batch of its own.
+    whites = [scratch(70, 90, 3), scratch(70, 90, 3)[::-1], holes(70, 90, (5, 5, 50, 70))]
+    together = fill(pipe, images, whites, schedule=JUMPS).images
+    for i, (image, white) in enumerate(zip(images, whites, strict=True)):
+        alone = fill(pipe, image, white, schedule=JUMPS, generator=i).images[0]
+        assert np.array_equal(together[i], alone)
+        assert np.array_equal(alone[~white], image[~white])
+        assert (alone != image)[white].any(axis=-1).all()
+
+
+def test_a_covered_run_resumes_to_the_bit(pipe: RePaintPipeline, latent: RePaintPipeline) -> None:
+    """If this fails, the cover of a saved state is another one, or latent cells are covered as pixels."""
+    image, white = noise(80, 100, 3), scratch(80, 100, 3)
+    for model in (pipe, latent):
+        states: list[SamplerState] = []
+        look = lambda _p, _m, _l, kwargs, states=states: states.append(kwargs["state"])  # noqa: E731
+        whole = fill(model, image, white, schedule=JUMPS, callback_on_step_end=look)
+        for state in (states[0], states[3]):
+            rest = model.resume(state, image, white, schedule=JUMPS, output_type="np")
+            assert np.array_equal(rest.images, whole.images)
+        assert np.array_equal(whole.images[0][~white], image[~white])
+
+
+def test_a_hole_that_is_the_whole_image() -> None:
+    """If this fails, an image without a kept pixel cannot be filled, at once or in windows."""
+    for windows in (None, True):
+        prior = Counting(32)
+        out = fill(quiet(prior), noise(90, 70, 3), np.ones((90, 70), bool), crop=Crop(windows=windows))
+        assert np.unique(out.images).size > 5
+        assert {shape[2:] for shape in prior.shapes} == {(32, 32) if windows else (90, 70)}
+
+
+@pytest.mark.parametrize("size", [(1, 1500), (1500, 1), (1, 1)])
+@pytest.mark.parametrize("windows", [None, True, False])
+def test_images_of_one_row_or_column(size: tuple[int, int], windows: bool | None) -> None:
+    """If this fails, an image that is one pixel wide ends in a traceback."""
+    image, white = noise(*size, 3), np.zeros(size, bool)
+    white.flat[::2] = True
+    for prior in (Counting(64), tiny_pipe(sample_size=16).prior):
+        result = fill(quiet(prior), image, white, crop=Crop(windows=windows)).images[0]
+        assert np.array_equal(result[~white], image[~white])
+        assert (result != image)[white].any()
+
+
+@pytest.mark.parametrize("size", [pytest.param(16, marks=pytest.mark.slow), 128])
+def test_ten_thousand_holes(size: int) -> None:
+    """If this fails, the time grows with the square of the number of holes."""
+    image, white = np.zeros((4000, 2667), np.uint8), np.zeros((4000, 2667), bool)
+    white.flat[np.random.default_rng(0).choice(white.size, 10_000, replace=False)] = True
+    prior = Counting(size, channels=1)
+    started = time.process_time()
+    result = fill(quiet(prior), image, white, schedule=JumpSchedule.from_levels([1, 0])).images[0]
+    assert not result[~white].any()
+    assert prior.pixels() <= white.size
+    assert time.process_time() - started < 60, "10 s on a loaded machine; with loops over pairs of holes, minutes"
+
+
+@pytest.mark.slow
+def test_an_image_of_100_megapixels() -> None:
+    """If this fails, a small hole costs as much as its huge picture."""
+    image, white = np.zeros((10_000, 10_000), np.uint8), np.zeros((10_000, 10_000), bool)
+    white[7000:7010, 9000:9400] = True
+    prior = Counting(channels=1)
+    result = fill(quiet(prior), image, white).images[0]
+    assert prior.pixels() < 2 * 10 * 128**2
+    result[white] = 0
+    assert not result.any()
+
+
+@pytest.mark.slow
+def test_memory_of_a_scratch_across_12_megapixels() -> None:
+    """If this fails, a scratch from edge to edge of a photo no longer fits into 2 GiB."""
+    script = """
+        import resource
+        import numpy as np
+        from repaint.pipeline import RePaintPipeline
+        from repaint.testing import PixelByPixelPrior
+        row, column = np.ogrid[:3000, :4000]
+        white = abs(row * 4 - column * 3) < 18
+        image = np.zeros((3000, 4000, 3), np.uint8)
+        pipe = RePaintPipeline(PixelByPixelPrior(preferred_size=128))
+        pipe(image, white, schedule="fast", strength=0.2, generator=0, output_type="np")
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 2, "1.9 GiB, of which PyTorch and diffusers take 0.5"
 
 
 # --- States

@@ -56,8 +56,8 @@ def calibrate(
     from repaint.folders import share_of
     from repaint.lab.calibration.calibration_plot import calibration_plot
     from repaint.lab.calibration.calibration_summary import calibrations
-    from repaint.lab.calibration.scored_fills import check_samples, fill_batches, fill_cells, score_batch
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
+    from repaint.lab.calibration.scored_fills import check_samples, fill_batches, fill_cells, score_batch
     from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
     from repaint.lab.sweep.rows import Rows
     from repaint.measure.plots import check_plot, save_plot

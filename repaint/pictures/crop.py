@@ -37,9 +37,10 @@ class Crop:
         context: kept pixels on each side of a group of holes, as a share of the group's height or width, at least 0.
         upscale: enlarge windows that can be smaller than `size` to `size`, by an integer factor, and average the
             result back. Small holes then get finer detail; kept pixels stay bit-equal.
-        windows: how to fill a hole that needs more than `size` with its context. True gives the model overlapping
-            windows of `size` at each level (`repaint.priors.windowed`); False gives it everything at once, at half
-            the cost. None uses windows only if the prior accepts a single size, as DiT does.
+        windows: how to fill a hole that needs more than `size` with its context. True covers it with overlapping
+            windows of `size`, cut from one x_t at each level (`repaint.priors.windowed`); False gives the model the
+            whole rectangle at once. None uses windows where those of an image hold at most half as many pixels as its
+            rectangles, as along a scratch, or where the prior accepts a single size, as DiT does.
     Raises:
         InputError: a value is out of range.
 
@@ -131,11 +132,14 @@ def windows_around(hole: Bool[np.ndarray, "height width"], crop: Crop, size: int
     groups = _grouped(boxes, room, most=int(image.prod() // (side.prod() * scale**2)))
     if groups is None:
         return [whole]
+    owner = np.zeros(len(boxes) + 1, dtype=int)  # group of each label; label 0 is no hole
+    for number, group in enumerate(groups, 1):
+        owner[group + 1] = number
     found = []
-    for group in groups:
+    for number, group in enumerate(groups, 1):
         middle = (boxes[group, :2].min(axis=0) + boxes[group, 2:].max(axis=0)) / 2
         top, left = np.clip(np.floor(middle - side / 2).astype(int), 0, image - side).tolist()
-        own = np.isin(labels[top : top + side[0], left : left + side[1]], group + 1)
+        own = owner[labels[top : top + side[0], left : left + side[1]]] == number
         found.append(Window(top, left, own, scale))
     return found
 
@@ -169,20 +173,28 @@ def _grouped(boxes: Boxes, room: Shaped[np.ndarray, "2"], most: int) -> list[Int
 
     Greedy: the topmost remaining box is grouped with all boxes that fit, in the best of three column ranges around it.
     """
-    left = np.argsort(boxes[:, 0], kind="stable")
+    order = np.argsort(boxes[:, 0], kind="stable")
+    boxes = boxes[order]
+    tops = boxes[:, 0].copy()
+    remaining = np.ones(len(boxes), dtype=bool)
     groups: list[Int[np.ndarray, " k"]] = []
-    while len(left):
+    for i, first in enumerate(boxes):
+        if not remaining[i]:
+            continue
         if len(groups) == most:
             return None
-        first, rest = boxes[left[0]], boxes[left]
-        low, high = first[3] - room[1], first[1]
+        near = slice(i, int(np.searchsorted(tops, first[0] + room[0])))  # all others begin too far below
+        rest, low, high = boxes[near], first[3] - room[1], first[1]
         fits = [
-            (rest[:, 2] <= first[0] + room[0]) & (rest[:, 1] >= start) & (rest[:, 3] <= start + room[1])
+            remaining[near]
+            & (rest[:, 2] <= first[0] + room[0])
+            & (rest[:, 1] >= start)
+            & (rest[:, 3] <= start + room[1])
             for start in (high, low, (low + high) / 2)
         ]
         taken = max(fits, key=np.count_nonzero)
-        groups.append(left[taken])
-        left = left[~taken]
+        groups.append(order[near][taken])
+        remaining[near] &= ~taken
     return groups
 
 

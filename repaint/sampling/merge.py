@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -32,7 +31,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 class KnownPart:
-    """The known part of x before the next merge. Each view is computed when it is first read.
+    """The known part of x before the next merge. Each view is computed when it is read.
 
     Args:
         x: (B, ...) the sample at `level`; None before the walk begins.
@@ -49,9 +48,9 @@ class KnownPart:
         """The noise that the model sees in x, without classifier-free guidance; None without a prediction."""
         return None if self.prediction is None else self.prediction.known_eps
 
-    @cached_property
+    @property
     def n(self) -> Batch:
-        """The noise in x now: n of x = alpha x0 + sigma n. The level must not be clean."""
+        """The noise in x now, as a new tensor: n of x = alpha x0 + sigma n. The level must not be clean."""
         assert self.x is not None
         return torch.sub(self.x, self.x0, alpha=self.level.alpha).div_(self.level.sigma)
 
@@ -152,12 +151,12 @@ def over_relaxed(eps_hat: Batch, noise: Batch, level: Level, relax: float) -> Ba
 
     Args:
         eps_hat: (B, ...) the model's prediction at `level`.
-        noise: (B, ...) the noise in x, n of x = alpha x0 + sigma n.
+        noise: (B, ...) the noise in x, n of x = alpha x0 + sigma n. Its memory is reused for the result.
         level: the level of x.
         relax: the largest factor, in [1, 2).
     """
     factor = min(relax, 1 + (level.sigma / level.alpha) ** 2) if level.alpha > 0 else relax
-    return weighted((1 - factor, noise), (factor, eps_hat))
+    return noise.mul_(1 - factor).add_(eps_hat, alpha=factor)
 
 
 def merge_known(

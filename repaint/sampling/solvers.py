@@ -127,7 +127,7 @@ def extrapolated(prediction: Prediction, src: Level, dst: Level, share: float, c
     if "x0_hat" not in carry:
         return x0_hat, after
     share = share * (dst.log_snr - src.log_snr) / (src.log_snr - float(carry["log_snr"]))
-    return x0_hat + share * (x0_hat - carry["x0_hat"]), after
+    return (x0_hat - carry["x0_hat"]).mul_(share).add_(x0_hat), after
 
 
 @dataclass(frozen=True)

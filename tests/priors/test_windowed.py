@@ -146,6 +146,90 @@ def test_text_priors_get_the_size_of_a_window(tmp_path: Path) -> None:
             )
 
 
+class Local(Pointwise):
+    """The mean of 5 x 5 pixels: what it predicts depends on two pixels to each side."""
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        x0_hat = torch.nn.functional.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+        return Prediction(x0_hat, (x - level.alpha * x0_hat) / level.sigma)
+
+
+def diagonal(height: int, width: int) -> Tensor:
+    """Known pixels, (1, 1, H, W): all but a line from corner to corner."""
+    row, column = torch.arange(height).unsqueeze(1), torch.arange(width)
+    return ((row * width - column * height).abs() > 2 * max(height, width))[None, None]
+
+
+def test_a_cover_of_a_local_prior_is_exact() -> None:
+    """If this fails, predictions next to a window's border count in the hole, although they lack their context."""
+    prior = Local()
+    level, x0, x = prior.schedule(10)[5], noise(2, 3, 90, 70), noise(2, 3, 90, 70)
+    known = torch.cat([diagonal(90, 70), diagonal(90, 70).flip(-1)])
+    whole = prior.denoise(x, level)
+    blend = Windowed(prior, 32).covering(x0, known).denoise(x, level)
+    hole = ~known.expand(x.shape)
+    for name in ("x0_hat", "eps_hat"):
+        # A weighted mean of equal float64 numbers of order 1.
+        torch.testing.assert_close(getattr(blend, name)[hole], getattr(whole, name)[hole], atol=1e-12, rtol=0)
+    # On the way from window to window and outside of them, the prediction still explains x.
+    torch.testing.assert_close(level.alpha * blend.x0_hat + level.sigma * blend.eps_hat, x, atol=1e-12, rtol=0)
+
+
+def test_outside_of_a_cover_the_prediction_is_the_known_sample() -> None:
+    """If this fails, known pixels far from the hole have a prediction that is empty or left from another step."""
+    prior = Pointwise()
+    level, x0, x = prior.schedule(10)[5], noise(1, 3, 60, 200), noise(1, 3, 60, 200) + 1
+    known = torch.ones(1, 1, 60, 200, dtype=torch.bool)
+    known[..., 20:30, 20:60] = False
+    blend = (
+        Windowed(prior, 16).covering(torch.where(known, x0, torch.full_like(x0, torch.nan)), known).denoise(x, level)
+    )
+    far = np.s_[..., 80:]
+    assert torch.equal(blend.x0_hat[far], x0[far])
+    torch.testing.assert_close(blend.eps_hat[far], ((x - level.alpha * x0) / level.sigma)[far])
+    assert bool(torch.isfinite(blend.x0_hat).all())
+    assert bool(torch.isfinite(blend.eps_hat).all())
+
+
+def test_a_cover_has_no_seam() -> None:
+    """If this fails, the border of a window is visible in the hole."""
+
+    class Numbered(Pointwise):
+        """Predicts 0 in every second window and 1 in the others."""
+
+        def denoise(self, x: Tensor, level: Level) -> Prediction:
+            values = (torch.arange(len(x), dtype=x.dtype) % 2).reshape(-1, 1, 1, 1).expand(x.shape)
+            return Prediction(values, values)
+
+    known = torch.ones(1, 1, 128, 600, dtype=torch.bool)
+    known[..., 60:67, 10:590] = False
+    x = torch.zeros(1, 1, 128, 600, dtype=torch.float64)
+    row = Windowed(Numbered(), 128, batch=100).covering(x, known).denoise(x, Numbered().schedule(2)[1]).x0_hat[0, 0, 63]
+    inside = row[10:590]
+    assert inside.min() == 0
+    assert inside.max() == 1
+    # The overlap of 32 pixels less a margin of 8 on each side: a change of 1 over 16 pixels or more.
+    assert inside.diff().abs().max() <= 1 / 16 + 1e-9
+
+
+def test_conditions_follow_their_image_into_its_cover() -> None:
+    """If this fails, the windows of an image are denoised under another image's class."""
+    prior = tiny_pipe(("cat", "dog")).prior
+    x, level = noise(2, 3, 48, 40).float(), prior.schedule(10)[5]
+    known = torch.cat([diagonal(48, 40), diagonal(48, 40).flip(-1)])
+
+    def run(labels: list[str], which: slice) -> Tensor:
+        windowed = Windowed(prior, 8, 4, 3).covering(x[which], known[which])
+        with torch.no_grad():
+            asked = Conditions(class_labels=labels, size=(48, 40))
+            return windowed.conditioned(len(labels), asked).denoise(x[which], level).x0_hat
+
+    both = run(["cat", "dog"], slice(None))
+    assert torch.equal(both[:1], run(["cat"], slice(0, 1)))
+    assert torch.equal(both[1:], run(["dog"], slice(1, 2)))
+    assert not torch.equal(both[1:], run(["cat"], slice(1, 2)))
+
+
 def test_crop_decides_about_windows() -> None:
     """If this fails, Crop(windows=...) does not decide whether a large hole is denoised in windows."""
     pipe = tiny_pipe(sample_size=16)

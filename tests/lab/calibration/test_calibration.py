@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from repaint.cli import app
 from repaint.errors import InputError
 from repaint.lab.calibration.calibration_summary import calibrations
-from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.hole_kinds import draw_hole
 from repaint.lab.calibration.proper_scores import score_hole
+from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.truths import picture_truths, prior_truths, sample_shape
 from repaint.measure.distances import energy_distance
 from repaint.priors.gaussian import GaussianMixturePrior
