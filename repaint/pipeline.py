@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from repaint.pictures.images import ImageLike, side_by_side
 from repaint.pictures.masks import MaskLike
 from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
 from repaint.plan import Filling, OutputType, Plan, ScheduleLike
+from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance
@@ -151,11 +152,20 @@ class RePaintPipeline(Placed):
         cls,
         name: str | Path,
         *,
-        torch_dtype: torch.dtype = torch.float32,
+        torch_dtype: torch.dtype | Literal["auto"] = torch.float32,
         variant: str | None = None,
         **hub: Any,
     ) -> RePaintPipeline:
-        """Load a prior by bundled name, folder in diffusers layout, or Hub id. See `repaint.priors.load.load`."""
+        """Load a prior by bundled name, folder in diffusers layout, or Hub id. See `repaint.priors.load.load`.
+
+        Args:
+            name: a bundled name, a folder, or a Hub id.
+            torch_dtype: type of the model. "auto": float16 if CUDA is present, to be moved there; else bfloat16
+                if the processor has instructions for it; else float32.
+            variant, hub: see `load`.
+        """
+        if torch_dtype == "auto":
+            torch_dtype = fastest_dtype("cuda" if torch.cuda.is_available() else "cpu")
         return cls(load(name, torch_dtype=torch_dtype, variant=variant, **hub))
 
     @classmethod
@@ -337,7 +347,7 @@ def _output(plan: Plan, calls: int) -> RePaintOutput:
     return RePaintOutput(plan.images(), calls, seeds, plan.output_type, plan.fills())
 
 
-def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "textures", **kwargs: Any) -> RePaintOutput:
+def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "photos", **kwargs: Any) -> RePaintOutput:
     """Load a prior and fill the hole. For several calls, create a `RePaintPipeline` once.
 
     Args:

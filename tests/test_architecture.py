@@ -19,7 +19,7 @@ ROOT = Path(repaint.__file__).parent
 STAIR = [
     ["version", "errors"],
     ["checks"],
-    ["cpu_memory", "files", "threads", "yaml_files"],
+    ["cpu_memory", "files", "precision", "threads", "yaml_files"],
     ["pictures", "sampling"],
     ["priors", "measure"],
     ["placement"],

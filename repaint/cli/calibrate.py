@@ -21,7 +21,7 @@ __all__ = ["calibrate"]
 
 def calibrate(
     out_file: Annotated[Path, typer.Option("--out", help="Where the rows are appended: JSON lines, .jsonl.")],
-    prior: PriorName = "textures",
+    prior: PriorName = "photos",
     schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Holes: lines, box, half, sparse, freeform; may be repeated. Default: all.")
@@ -51,7 +51,7 @@ def calibrate(
     are overconfident. p: chi-square test that the truth's rank among the fills is uniform. A star marks the Pareto
     front of energy score and calls. Interrupted runs resume.
 
-    Example: repaint calibrate --prior textures --schedule fast --schedule quick --count 20 --out rows.jsonl
+    Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
     from repaint.folders import share_of
     from repaint.lab.calibration.calibration_plot import calibration_plot

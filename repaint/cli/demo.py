@@ -1,4 +1,4 @@
-"""repaint demo: fill five holes with the bundled prior."""
+"""repaint demo: restore five damaged photographs with the bundled prior."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from repaint.cli.console import calls_bar, say
-from repaint.cli.options import ScheduleName, Seed, Threads
+from repaint.cli.options import DType, Seed, Threads, torch_dtype
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
@@ -23,55 +23,66 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-SIZE = 64
-WAYPOINTS = 4  # columns of the strip that show x0_hat on its way
-GREY = 160
+SIDE = 128
+WAYPOINTS = 3  # columns of the strip that show x0_hat on its way
+# photograph, top and left of the crop, kind of damage, its seed
+CROPS = (
+    ("chelsea", 10, 50, "scratches", 3),
+    ("astronaut", 10, 60, "lettering", 1),
+    ("coffee", 40, 90, "spots", 2),
+    ("astronaut", 100, 110, "wire", 4),
+    ("chelsea", 22, 90, "dust", 0),
+)
 
 
 def demo(
     out_file: Annotated[Path, typer.Option("--out", help="The strip to write, a PNG.")] = Path("repaint-demo.png"),
-    schedule: ScheduleName = "predicted",
+    schedule: Annotated[str | None, typer.Option(help="Preset or YAML file. Default: the prior's own.")] = None,
     seed: Seed = 0,
+    dtype: DType = "auto",
     threads: Threads = "auto",
 ) -> None:
-    """Fill holes in parts of photographs that the bundled prior was not trained on, and write a before/after strip.
+    """Restore damaged photographs that the bundled prior was not trained on, and write a before/after strip.
 
     Example: repaint demo --out strip.png
     """
     from repaint.pictures.encoding import check_writable
     from repaint.pictures.images import save_image
+    from repaint.priors.load import default_schedule
     from repaint.sampling.method import as_method
 
     check_writable(out_file, "RGB")
-    method = as_method(schedule)
+    method = as_method(schedule or default_schedule("photos"))
+    kind = torch_dtype(dtype)
     set_threads(threads)
-    with calls_bar(f"filling 5 holes with {method.name}", method.model_calls) as step:
-        strip, calls = _fill(method, seed, step)
+    with calls_bar(f"filling {len(CROPS)} photographs with {method.name}", method.model_calls) as step:
+        strip, calls = _fill(method, seed, kind, step)
     save_image(strip, out_file)
-    say(f"{calls} model calls per hole with schedule {method.name}, seed {seed}. Strip: {out_file}")
+    say(f"{calls} model calls per photograph with schedule {method.name}, seed {seed}. Strip: {out_file}")
 
 
-def _fill(method: Method, seed: int, callback: StepCallback) -> tuple[Image.Image, int]:
-    """Fill the five holes.
+def _fill(method: Method, seed: int, dtype: Any, callback: StepCallback) -> tuple[Image.Image, int]:
+    """Restore the crops.
 
     Args:
-        method: the method that fills them.
+        method: the method that fills the holes.
         seed: seed of the first hole; the others use the seeds after it.
+        dtype: of the network.
         callback: called after each move, see `RePaintPipeline.__call__`.
     Returns:
-        (a sheet of original, masked, x0_hat along the way and result, model calls per hole).
+        (a sheet of original, damaged, x0_hat along the way and result, model calls per hole).
     """
     import numpy as np
-    import torch
 
     from repaint.measure.plots import strip
-    from repaint.pictures.samples import PHOTOGRAPHS, held_out_crops
+    from repaint.pictures.damage import damage
+    from repaint.pictures.samples import unseen
     from repaint.pipeline import RePaintPipeline
 
-    pipe = RePaintPipeline.from_pretrained("textures")
+    pipe = RePaintPipeline.from_pretrained("photos", torch_dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
-    originals = np.stack([held_out_crops(name, SIZE, 3)[1] for name in PHOTOGRAPHS])
-    keeps = torch.stack(_keep_masks())
+    originals = np.stack([unseen(name)[top : top + SIDE, left : left + SIDE] for name, top, left, _, _ in CROPS])
+    holes = np.stack([damage(kind, SIDE, SIDE, number) for _, _, _, kind, number in CROPS])
     moves = len(method.moves)
     wanted = {round(moves * share) for share in np.linspace(0, 1, WAYPOINTS + 2)[1:-1]}
     waypoints: list[NDArray[np.uint8]] = []
@@ -83,31 +94,17 @@ def _fill(method: Method, seed: int, callback: StepCallback) -> tuple[Image.Imag
 
     result = pipe(
         originals,
-        keep_mask=keeps,
-        class_labels=list(PHOTOGRAPHS),
+        holes,
         schedule=method,
+        crop="off",
         generator=seed,
         output_type="np",
         callback_on_step_end=watch,
     )
-    kept = keeps.permute(0, 2, 3, 1).numpy() == 1
-    masked = np.where(kept, originals, np.uint8(GREY))
-    columns = [originals, masked, *waypoints, result.images]
-    titles = ["original", "masked", *(["x0_hat"] * len(waypoints)), "result"]
-    return strip(list(zip(*columns, strict=True)), titles), result.model_calls
-
-
-def _keep_masks() -> list[Float[Tensor, "1 h w"]]:
-    """One keep mask for each photograph, each of another kind."""
-    from repaint.pictures import mask_shapes
-
-    return [
-        mask_shapes.box(SIZE, SIZE, share=0.5),
-        mask_shapes.circle(SIZE, SIZE, radius=0.3),
-        mask_shapes.freeform(SIZE, SIZE, seed=5),
-        mask_shapes.half(SIZE, SIZE, side="right"),
-        mask_shapes.strokes(SIZE, SIZE, brush="thick", seed=3),
-    ]
+    damaged = np.where(holes[..., None], np.uint8(255), originals)
+    columns = [originals, damaged, *waypoints, result.images]
+    titles = ["original", "damaged", *(["x0_hat"] * len(waypoints)), "result"]
+    return strip(list(zip(*columns, strict=True)), titles, scale=1), result.model_calls
 
 
 def _to_uint8(image: Float[Tensor, "b c h w"]) -> NDArray[np.uint8]:

@@ -187,13 +187,13 @@ def _self_test() -> Finding:
     hole[12:20, 12:20] = True
     walk = JumpSchedule.from_levels([3, 2, 1, 0])
     try:
-        pipe = RePaintPipeline.from_pretrained("textures")
+        pipe = RePaintPipeline.from_pretrained("photos")
         pipe.set_progress_bar_config(disable=True)
         result: Any = pipe(image, hole, schedule=walk, generator=0, output_type="np").images[0]
     except (RepaintError, RuntimeError, OSError) as error:
-        return Finding("self-test", "textures", "broken", " ".join(str(error).split()), "Reinstall torch and repaint")
+        return Finding("self-test", "photos", "broken", " ".join(str(error).split()), "Reinstall torch and repaint")
     if not np.array_equal(result[~hole], image[~hole]):
-        return Finding("self-test", "textures", "broken", "kept pixels changed", "Please report this")
+        return Finding("self-test", "photos", "broken", "kept pixels changed", "Please report this")
     if np.array_equal(result[hole], image[hole]):
-        return Finding("self-test", "textures", "broken", "the hole was not filled", "Please report this")
-    return Finding("self-test", "textures", "ok", "a hole filled in 3 model calls, every kept pixel bit-equal")
+        return Finding("self-test", "photos", "broken", "the hole was not filled", "Please report this")
+    return Finding("self-test", "photos", "ok", "a hole filled in 3 model calls, every kept pixel bit-equal")

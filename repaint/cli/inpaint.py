@@ -37,7 +37,7 @@ def inpaint(
             "--out", help="Result file, whose suffix sets the format; for many images, the folder of results."
         ),
     ],
-    prior: PriorName = "textures",
+    prior: PriorName = "photos",
     schedule: Annotated[
         str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")
     ] = None,
@@ -76,7 +76,7 @@ def inpaint(
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")] = "auto",
-    dtype: DType = "float32",
+    dtype: DType = "auto",
     threads: Threads = "auto",
     batch_size: Annotated[int, typer.Option(help="Many images: number of images of one size in a batch.", min=1)] = 8,
     shard: Annotated[
@@ -104,7 +104,7 @@ def inpaint(
     from repaint.folders import is_one_file
     from repaint.sampling.method import as_method
 
-    model_type, method = torch_dtype(dtype), None if schedule is None else as_method(schedule)
+    model_type, method = torch_dtype(dtype, _place(device)), None if schedule is None else as_method(schedule)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
     options: dict[str, Any] = {
         "prompt": prompt,
@@ -129,8 +129,17 @@ def inpaint(
         raise InputError("--samples needs a single image, but many are given. Give one image, or leave it out.")
     if branch is not None:
         raise InputError("--branch needs a single image, but many are given. Pass the image of the saved state.")
-    settings = {"dtype": dtype, "seed": seed, "keep_mask": keep_mask, **options}
+    settings = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
+
+
+def _place(device: str) -> str:
+    """The kind of device that "auto" means, for the choice of --dtype."""
+    if device != "auto":
+        return device
+    from accelerate import PartialState
+
+    return str(PartialState().device)
 
 
 class _Loader:

@@ -36,7 +36,7 @@ def _check_threads(text: str) -> str:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
 ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
-DType = Annotated[str, typer.Option(help="Data type of the model: float32, bfloat16 or float16.")]
+DType = Annotated[str, typer.Option(help="Data type of the model: float32, bfloat16, float16, or auto.")]
 Seed = Annotated[int, typer.Option(help="Seed of the first image, at least 0.")]
 Threads = Annotated[
     str,
@@ -69,8 +69,11 @@ def chosen(option: str, name: str, table: Mapping[str, T]) -> T:
     return table[name]
 
 
-def torch_dtype(name: str) -> Any:
-    """The floating type that --dtype names."""
+def torch_dtype(name: str, device: str = "cpu") -> Any:
+    """The floating type that --dtype names; "auto" is the fastest of the device."""
     import torch
 
-    return chosen("--dtype", name, {str(kind)[6:]: kind for kind in (torch.float32, torch.bfloat16, torch.float16)})
+    from repaint.precision import fastest_dtype
+
+    kinds = {str(kind)[6:]: kind for kind in (torch.float32, torch.bfloat16, torch.float16)}
+    return chosen("--dtype", name, {"auto": fastest_dtype(device), **kinds})

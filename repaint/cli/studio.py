@@ -26,12 +26,12 @@ def studio(
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    dtype: DType = "float32",
+    dtype: DType = "auto",
     threads: Threads = "auto",
 ) -> None:
     """Serve a browser app to paint masks, and to watch, branch and audit runs.
 
-    Example: repaint studio --prior textures
+    Example: repaint studio --prior FOLDER
     """
     from importlib.util import find_spec
 
@@ -40,7 +40,7 @@ def studio(
     from repaint.pipeline import RePaintPipeline
     from repaint.studio.server import serve
 
-    kind = torch_dtype(dtype)
+    kind = torch_dtype(dtype, device)
 
     def load(name: str) -> RePaintPipeline:
         return RePaintPipeline.from_pretrained(name, torch_dtype=kind).to(device)
@@ -56,7 +56,7 @@ def studio(
         password=password,
         browser=browser,
         device=device,
-        dtype=dtype,
+        dtype=str(kind)[6:],
     )
     say(f"repaint studio: {address} (Ctrl+C ends it)")
     try:

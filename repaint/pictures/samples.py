@@ -1,7 +1,8 @@
 """Bundled pictures, split into a part that the bundled priors were trained on and a held-out part.
 
 Photographs: five in the public domain (CC0 or NASA) that are included in the scikit-image wheel. The right quarter of
-each is held out: `repaint demo` repaints it, and quality is measured on it.
+each is held out from `textures`, whose quality is measured on it. Three more, a cat, a woman and a cup, are held out
+from `photos`: `repaint demo` restores them.
 
 Glyphs: emoji of Noto Color Emoji (SIL Open Font License 1.1) at 64 x 64 with their Unicode names: all 140 that are held
 out from the training of the `emoji` prior, and 140 of its training set.
@@ -20,7 +21,7 @@ from repaint.checks import nearest, shown
 from repaint.errors import InputError
 from repaint.pictures.decoding import open_image
 
-__all__ = ["GLYPH_SIZE", "PHOTOGRAPHS", "crops", "glyphs", "held_out_crops", "photograph"]
+__all__ = ["GLYPH_SIZE", "PHOTOGRAPHS", "UNSEEN", "crops", "glyphs", "held_out_crops", "photograph", "unseen"]
 
 Part = Literal["train", "held_out", "whole"]
 DATA = Path(__file__).resolve().parent / "data"
@@ -34,6 +35,10 @@ PHOTOGRAPHS: dict[str, str] = {
     "tissue": "immunohistochemistry",
     "sky": "hubble_deep_field",
 }
+
+
+# Photographs of scikit-image's wheel that are held out from the training of the `photos` prior.
+UNSEEN = ("chelsea", "astronaut", "coffee")
 
 
 def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
@@ -57,6 +62,26 @@ def photograph(name: str, part: Part = "whole") -> NDArray[np.uint8]:
     cut = image.shape[1] * 3 // 4
     parts = {"train": slice(cut), "held_out": slice(cut, None), "whole": slice(None)}
     return image[:, parts[part]]
+
+
+def unseen(name: str) -> NDArray[np.uint8]:
+    """Load a photograph that no bundled prior was trained on, at half size.
+
+    Args:
+        name: one of `UNSEEN`.
+    Returns:
+        (H, W, 3) uint8, 150 to 256 pixels high.
+    Raises:
+        InputError: the name is unknown.
+
+    >>> unseen("chelsea").shape
+    (150, 225, 3)
+    """
+    if name not in UNSEEN:
+        raise InputError(f"name={shown(name)} must be one of {', '.join(UNSEEN)}.{nearest(name, UNSEEN)}")
+    from skimage import data
+
+    return halve(getattr(data, name)())
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from repaint.errors import InputError
 from repaint.pictures.decoding import open_image, upright
 from repaint.pictures.encoding import check_writable
 from repaint.pictures.masks import read_keep
-from repaint.pictures.samples import PHOTOGRAPHS, glyphs, held_out_crops
+from repaint.pictures.samples import PHOTOGRAPHS, UNSEEN, glyphs, held_out_crops, unseen
 
 __all__ = [
     "MAX_BYTES",
@@ -117,17 +117,20 @@ def read_photo(path: str | Path, name: str | None = None) -> Photo:
 
 def samples() -> list[str]:
     """Names of the bundled pictures. No bundled prior was trained on them."""
-    return [f"textures:{name}" for name in PHOTOGRAPHS] + [f"emoji:{name}" for name in glyphs("held_out")]
+    textures = [f"textures:{name}" for name in PHOTOGRAPHS]
+    return [f"photos:{name}" for name in UNSEEN] + textures + [f"emoji:{name}" for name in glyphs("held_out")]
 
 
 def sample(name: str) -> Photo:
-    """Load a bundled picture, 64 x 64.
+    """Load a bundled picture: 64 x 64 pixels, or a photograph of up to 256.
 
     Raises:
         InputError: an unknown sample.
     """
     kind, _, stem = name.partition(":")
-    if kind == "textures" and stem in PHOTOGRAPHS:
+    if kind == "photos" and stem in UNSEEN:
+        pixels = unseen(stem)
+    elif kind == "textures" and stem in PHOTOGRAPHS:
         pixels = held_out_crops(stem, 64, 1)[0]
     elif kind == "emoji" and stem in (known := glyphs("held_out")):
         pixels = known[stem]

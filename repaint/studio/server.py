@@ -77,7 +77,7 @@ def serve(
     from repaint.studio.guard import Guard
     from repaint.studio.handlers import Handlers
 
-    runner = Runner(load, list(dict.fromkeys([*names, "textures", *bundled()])), device, dtype)
+    runner = Runner(load, list(dict.fromkeys([*names, "photos", *bundled()])), device, dtype)
     does = Handlers(runner)
     os.environ["GRADIO_TEMP_DIR"] = str(does.cache)
     app = build(does)
