@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from repaint.errors import InputError
 from repaint.files import atomic_path, check_place
 from repaint.measure.audit import Audit
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.schedule import JumpSchedule
 
 if TYPE_CHECKING:
@@ -95,12 +96,27 @@ def changes_plot(audit: Audit) -> Figure:
     return figure
 
 
-def walk_plot(walk: JumpSchedule) -> Figure:
-    """Plot the noise level over transitions, as in the supplement of Lugmayr et al. 2022."""
+def walk_plot(walk: JumpSchedule, grid: NoiseSchedule | None = None) -> Figure:
+    """Plot the noise level over transitions, as in the supplement of Lugmayr et al. 2022.
+
+    Args:
+        walk: the levels.
+        grid: also plot sigma / alpha of these levels beside the walk, on a logarithmic axis.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    walk.plot(figure.subplots())
+    figure = Figure(figsize=(8 if grid is None else 12, 3), layout="constrained")
+    if grid is None:
+        walk.plot(figure.subplots())
+        return figure
+    left, right = figure.subplots(1, 2)
+    walk.plot(left)
+    levels = [grid[level] for level in walk.levels]
+    ratios = [level.sigma / level.alpha if level.sigma > 0 and level.alpha > 0 else float("nan") for level in levels]
+    right.plot(ratios, linewidth=1.2, color="#33608c")
+    right.set(xlabel="transition", ylabel="sigma / alpha", yscale="log", title=f"spacing {grid.spacing}")
+    right.margins(x=0.01)
+    right.spines[["top", "right"]].set_visible(False)
     return figure
 
 

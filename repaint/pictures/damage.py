@@ -98,11 +98,11 @@ def damage(kind: str, height: int, width: int, seed: int = 0) -> Region:
         raise InputError(f"damage={shown(kind)} must be one of {', '.join(DAMAGE)}.{nearest(kind, DAMAGE)}")
     height, width = whole_number("height", height, 2), whole_number("width", width, 2)
     rng = np.random.default_rng([whole_number("seed", seed, 0), list(DAMAGE).index(kind)])
-    canvas = Image.new("1", (width, height))
+    canvas = Image.new("L", (width, height))  # a bool array from mode "1" has bytes of 255, which SciPy reads as -1
     draw = ImageDraw.Draw(canvas)
     draw.fontmode = "1"
     DAMAGE[kind](draw, height, width, rng)
-    hole = np.array(canvas)
+    hole = np.asarray(canvas) > 0
     if not hole.any():
         hole[height // 2, width // 2] = True
     return hole

@@ -268,7 +268,7 @@ def _painted(
     """
     height, width = hole.shape
     short = min(height, width)
-    canvas = Image.new("1", (width, height))
+    canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
     while True:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
@@ -284,7 +284,7 @@ def _painted(
             for tip_x, tip_y in ((x, y), (end_x, end_y)):
                 draw.ellipse([tip_x - brush / 2, tip_y - brush / 2, tip_x + brush / 2, tip_y + brush / 2], fill=1)
             x, y = end_x, end_y
-            hole = np.array(canvas)
+            hole = np.asarray(canvas) > 0
             if hole.mean() >= share:
                 return hole
 

@@ -17,14 +17,14 @@ Region = NDArray[np.bool_]
 
 def _lines(height: int, width: int, rng: np.random.Generator) -> Region:
     """Draw three straight scratches between random points of opposite borders."""
-    canvas = Image.new("1", (width, height))
+    canvas = Image.new("L", (width, height))
     brush = max(1, round(min(height, width) / 24))
     for _ in range(3):
         ends = [(float(rng.uniform(0, width)), 0.0), (float(rng.uniform(0, width)), float(height))]
         if rng.random() < 0.5:
             ends = [(0.0, float(rng.uniform(0, height))), (float(width), float(rng.uniform(0, height)))]
         ImageDraw.Draw(canvas).line(ends, fill=1, width=brush)
-    return np.array(canvas)
+    return np.asarray(canvas) > 0
 
 
 def _box(height: int, width: int, rng: np.random.Generator) -> Region:

@@ -26,7 +26,6 @@ __all__ = ["CLASSICAL", "Restoration", "Restored", "classical", "compare_restora
 
 Image = NDArray[np.uint8]
 SHORTEST = 256  # pixels: the shorter side of the smallest scale of a photograph
-FRAME = 4  # pixels kept at the border of a crop: for holes there, biharmonic of scikit-image reads uninitialised memory
 
 
 def damaged_crops(folder: Path, count: int, *, side: int = 128, seed: int = 0) -> list[Hole]:
@@ -46,7 +45,8 @@ def damaged_crops(folder: Path, count: int, *, side: int = 128, seed: int = 0) -
     for name, photograph in photographs.items():
         if min(photograph.size) < SHORTEST:
             raise InputError(
-                f"{folder / name}: {photograph.width} x {photograph.height} must be at least {SHORTEST} pixels."
+                f"{folder / name}: {photograph.width} x {photograph.height} must be at least {SHORTEST} x {SHORTEST} "
+                "pixels. Remove it."
             )
     holes, names, kinds = [], list(photographs), list(DAMAGE)
     for i in range(count):
@@ -59,7 +59,7 @@ def damaged_crops(folder: Path, count: int, *, side: int = 128, seed: int = 0) -
         scaled = np.asarray(photograph.resize((width, height), Pillow.Resampling.LANCZOS))
         top, left = (int(rng.integers(length - side + 1)) for length in scaled.shape[:2])
         crop = scaled[top : top + side, left : left + side].copy()
-        mask = np.pad(damage(kind, side, side, seed=int(rng.integers(2**31)))[FRAME:-FRAME, FRAME:-FRAME], FRAME)
+        mask = damage(kind, side, side, seed=int(rng.integers(2**31)))
         holes.append(Hole(f"{name} {i}", kind, crop, mask, ~mask))
     return holes
 

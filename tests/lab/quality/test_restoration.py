@@ -1,0 +1,112 @@
+"""Damaged photographs and classical baselines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from repaint import RePaintPipeline
+from repaint.cli import app
+from repaint.errors import InputError
+from repaint.lab.quality.restoration import (
+    CLASSICAL,
+    Restored,
+    classical,
+    compare_restorations,
+    damaged_crops,
+    restore,
+)
+from repaint.pictures.damage import DAMAGE
+from repaint.pictures.samples import UNSEEN
+from repaint.testing import PixelByPixelPrior
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One smooth photograph of 300 x 280 pixels."""
+    rows, columns = np.mgrid[:280, :300]
+    smooth = 120 + 60 * np.sin(rows / 20)[..., None] + 50 * np.cos(columns / 25)[..., None] * np.array([1, 0.5, -0.5])
+    Image.fromarray(smooth.round().astype(np.uint8)).save(tmp_path / "smooth.png")
+    return tmp_path
+
+
+def test_each_crop_has_one_kind_of_damage(folder: Path) -> None:
+    """If this fails, kinds are mixed, or the same seed cuts other crops."""
+    holes = damaged_crops(folder, 12, side=64)
+    assert [hole.group for hole in holes] == list(DAMAGE) * 2
+    for hole in holes:
+        assert hole.image.shape == (64, 64, 3)
+        assert hole.mask.any()
+    again = damaged_crops(folder, 12, side=64)
+    assert all((a.image == b.image).all() and (a.mask == b.mask).all() for a, b in zip(holes, again, strict=True))
+
+
+def test_small_photographs_are_refused(tmp_path: Path) -> None:
+    """If this fails, a thumbnail is enlarged and counts as a photograph."""
+    Image.new("RGB", (300, 255)).save(tmp_path / "small.png")
+    with pytest.raises(InputError, match=r"small: 300 x 255 must be at least 256 x 256 pixels\. Remove it\.$"):
+        damaged_crops(tmp_path, 6)
+
+
+def test_classical_methods_fill_a_smooth_picture(folder: Path) -> None:
+    """If this fails, a baseline is called wrongly, and ours looks better than it is."""
+    holes = damaged_crops(folder, 6, side=64)
+    means, gaps = compare_restorations(holes, classical(holes))
+    assert {each.method for each in means} == set(CLASSICAL)
+    assert gaps == {}
+    scratches = {each.method: each for each in means if each.damage == "scratches"}
+    assert scratches["biharmonic"].psnr > 40
+    assert min(each.psnr for each in scratches.values()) > 25
+    assert scratches["biharmonic"].gradient == pytest.approx(1, abs=0.05)
+    assert all(each.energy > 0 for each in scratches.values())
+
+
+def test_our_samples_and_their_mean_are_measured(folder: Path) -> None:
+    """If this fails, the fills that are scored are not those whose mean is shown."""
+    holes = damaged_crops(folder, 6, side=48)
+    pipe = RePaintPipeline(PixelByPixelPrior())
+    ours = restore(pipe, holes, "fast", samples=4, batch=4)
+    assert list(ours) == ["one sample", "mean of 4"]
+    for hole, image, fills in zip(holes, ours["mean of 4"].images, ours["mean of 4"].fills or [], strict=True):
+        assert (image[~hole.mask] == hole.image[~hole.mask]).all()
+        np.testing.assert_allclose(image[hole.mask], fills.mean(0), atol=0.51)
+    means, gaps = compare_restorations(holes, {**classical(holes), **ours})
+    assert len(means) == 6 * 5
+    assert len(gaps) == 6 * 2 * 3
+    mine = next(each for each in means if each.method == "mean of 4")
+    assert list(mine.inside) == [0.6, 0.2]
+
+
+def test_intervals_count_the_true_values_inside() -> None:
+    """If this fails, the stated coverage is not that of the intervals."""
+    from repaint.lab.quality.cases import Hole
+
+    rng = np.random.default_rng(0)
+    image = rng.normal(128, 20, (60, 60, 3)).round().clip(0, 255).astype(np.uint8)
+    mask = np.ones((60, 60), bool)
+    mask[0] = False
+    fills = rng.normal(128, 20, (4, int(mask.sum()), 3))
+    hole = Hole("a", "dust", image, mask, ~mask)
+    means, _ = compare_restorations([hole], {"exact": Restored([image], [fills], 0.0)})
+    assert means[0].inside[0.6] == pytest.approx(0.6, abs=0.02)  # 10,620 values: standard error 0.005
+
+
+def test_the_command_prints_every_kind(tmp_path: Path) -> None:
+    """If this fails, the figures of the documentation cannot be reproduced."""
+    from skimage import data
+
+    for name in UNSEEN[:1]:
+        Image.fromarray(getattr(data, name)()).save(tmp_path / f"{name}.png")
+    walk = tmp_path / "two.yaml"
+    walk.write_text("steps: 2\nspacing: karras\n")
+    arguments = ["bench", "photographs", "--images", str(tmp_path), "--count", "12", "--samples", "2", "--size", "48"]
+    arguments += ["--schedule", str(walk), "--threads", "1"]
+    run = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    found = json.loads(run.stdout)
+    assert len(found["means"]) == 6 * 5
+    assert {each["classical"] for each in found["differences"]} == set(CLASSICAL)
