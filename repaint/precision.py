@@ -24,7 +24,7 @@ def fastest_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     >>> fastest_dtype("cuda")
     torch.float16
     """
-    kind = torch.device(device).type
+    kind = str(device).split(":")[0]  # an unknown device is reported where it is used
     if kind == "cuda":
         return torch.float16
     return torch.bfloat16 if kind == "cpu" and _cpu_has_bf16() else torch.float32

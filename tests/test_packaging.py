@@ -108,7 +108,7 @@ def test_every_import_is_declared() -> None:
     """If this fails, a fresh install breaks at the import of a package that pyproject.toml does not declare."""
     declared = dependencies()
     distributions = importlib.metadata.packages_distributions()
-    optional = {"studio": declared["app"]}  # folders that need an extra
+    optional = {"studio": declared["app"], "lab": declared["bench"]}  # folders that need an extra
     for package, files in imports().items():
         if package in sys.stdlib_module_names or package == "repaint":
             continue

@@ -91,7 +91,7 @@ def damage(kind: str, height: int, width: int, seed: int = 0) -> Region:
     Raises:
         InputError: an unknown kind, or a size or seed out of range.
 
-    >>> damage("piece", 64, 64).sum()
+    >>> int(damage("piece", 64, 64).sum())
     1600
     """
     if kind not in DAMAGE:

@@ -41,7 +41,7 @@ def test_a_healthy_installation(run: Run) -> None:
     status, told, _ = run("doctor", "--json")
     found = state_of(told)
     assert (status, json.loads(told)["healthy"]) == (0, True)
-    for name in ("packages torch", "packages diffusers", "packages transformers", "devices cpu", "self-test textures"):
+    for name in ("packages torch", "packages diffusers", "packages transformers", "devices cpu", "self-test photos"):
         assert found[name]["state"] == "ok", found[name]
     assert found["packages torch"]["found"] == metadata.version("torch")
     assert {"devices cuda", "devices mps"} <= set(found) or {"devices cuda:0", "devices mps"} <= set(found)
@@ -63,7 +63,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     """If this fails, an old package, a missing prior or a failed self-test is reported as healthy."""
     wanted = ["torch>=99", "lpips>=0.1", "no-such-package>=1", "no-such-extra>=1; extra == 'app'"]
     monkeypatch.setattr(metadata, "requires", lambda _name: wanted)
-    (tmp_path / "textures").mkdir()
+    (tmp_path / "photos").mkdir()
     (tmp_path / "textures" / "model_index.json").write_text("{}")
     monkeypatch.setattr(load, "BUNDLED", tmp_path)
     status, told, _ = run("doctor", "--json")
@@ -75,7 +75,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     assert found["packages no-such-package"]["state"] == "broken"
     assert (found["extras no-such-extra"]["state"], found["packages lpips"]["state"]) == ("missing", "ok")
     assert found["extras no-such-extra"]["cure"] == "pip install 'repaint[app]'"
-    assert found["priors textures"]["state"] == found["self-test textures"]["state"] == "broken"
+    assert found["priors photos"]["state"] == found["self-test photos"]["state"] == "broken"
 
 
 def test_a_self_test_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
