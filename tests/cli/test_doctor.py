@@ -56,7 +56,7 @@ def test_the_table_and_its_cures(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
     fetch = "python -c \"from torchvision import models; models.alexnet(weights='IMAGENET1K_V1')\""
     assert status == 0
     assert f"\nLPIPS alex: Fetch it once: {fetch}\n" in told
-    assert "self-test  textures" in told
+    assert "self-test  photos" in told
 
 
 def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -64,7 +64,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     wanted = ["torch>=99", "lpips>=0.1", "no-such-package>=1", "no-such-extra>=1; extra == 'app'"]
     monkeypatch.setattr(metadata, "requires", lambda _name: wanted)
     (tmp_path / "photos").mkdir()
-    (tmp_path / "textures" / "model_index.json").write_text("{}")
+    (tmp_path / "photos" / "model_index.json").write_text("{}")
     monkeypatch.setattr(load, "BUNDLED", tmp_path)
     status, told, _ = run("doctor", "--json")
     found = state_of(told)
