@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,7 +100,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--holes", type=int, default=64)
     parser.add_argument("--steps", type=int, default=250, help="T of diffusers' schedule")
-    parser.add_argument("--schedule", default="balanced", help="schedule of this library")
+    parser.add_argument(
+        "--schedule",
+        default=str(Path(__file__).parent / "schedules" / "refresh-100.yaml"),
+        help="schedule of this library",
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dtype", choices=list(DTYPES), default="bfloat16")
     args = parser.parse_args()

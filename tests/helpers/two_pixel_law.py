@@ -9,7 +9,7 @@ import numpy as np
 from repaint.sampling.levels import Level
 from repaint.sampling.merge import Fresh, Predicted
 from repaint.sampling.sampler import Sampler
-from repaint.sampling.solvers import DDIM, DDPM, Refresh
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh
 
 __all__ = ["CORRELATION", "MEAN", "STD", "VALUE", "law"]
 
@@ -29,7 +29,7 @@ def law(sampler: Sampler) -> tuple[float, float]:
     """
     method, one, none = sampler.method, np.eye(2), np.zeros((2, 2))
     assert isinstance(method.merge, (Fresh, Predicted))
-    assert isinstance(method.solver, (DDPM, DDIM, Refresh))
+    assert isinstance(method.solver, (DDPM, DDIM, Multistep, Refresh))
     predicted = isinstance(method.merge, Predicted)
     first = sampler.grid[sampler.moves[0].src]
     mean = np.array([first.alpha * VALUE, 0.0, 0.0, 0.0, 0.0, 0.0])
@@ -60,6 +60,13 @@ def law(sampler: Sampler) -> tuple[float, float]:
                 of_x, of_before = dst.alpha * (1 + share) * x0_hat, -dst.alpha * share * one
                 of_draw = dst.sigma / math.sqrt(2) * one if averaged else none
                 variance = dst.sigma**2 / (2 if averaged else 1)
+            elif isinstance(method.solver, Multistep) and dst.sigma > 0:
+                eta, h = method.solver.eta, log_snr_step(src, dst)
+                share = 0.5 * h / log_snr_step(before, src) if before is not None else 0.0
+                weight = dst.alpha * (1 - math.exp(-(1 + eta) * h))
+                of_x = dst.sigma / src.sigma * math.exp(-eta * h) * one + weight * (1 + share) * x0_hat
+                of_before = -weight * share * one
+                variance = dst.sigma**2 * (1 - math.exp(-2 * eta * h))
             else:
                 eta = method.solver.eta if isinstance(method.solver, DDIM) else 1.0
                 posterior = dst.sigma**2 / src.sigma**2 * (src.sigma**2 - (src.alpha / dst.alpha) ** 2 * dst.sigma**2)

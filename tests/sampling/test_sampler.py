@@ -68,7 +68,7 @@ def follows_its_law(sampler: Sampler, count: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["paper", "none", "quick", "early", "large-jump", "predicted", "corrected", "fast", "balanced"]
+    "name", ["paper", "none", "quick", "early", "large-jump", "predicted", "corrected", "fast", "balanced", "best"]
 )
 def test_presets_follow_their_law(name: str, two_pixels: GaussianMixturePrior) -> None:
     """If this fails, a move, merge, order or noise level of the loop differs from the method."""
