@@ -55,7 +55,8 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pr
 
     def inpaint(*arguments: object, schedule: str = "two.yaml") -> tuple[int, str, str]:
         common = ["--prior", prior, "--schedule", schedule, "--device", "cpu"]
-        monkeypatch.setattr(sys, "argv", ["repaint", "inpaint", *map(str, [*arguments, *common])])
+        plain = ["--dtype", "float32"]  # whatever the processor
+        monkeypatch.setattr(sys, "argv", ["repaint", "inpaint", *plain, *map(str, [*arguments, *common])])
         with pytest.raises(SystemExit) as left:
             cli.main()
         return (int(left.value.code or 0), *capsys.readouterr())

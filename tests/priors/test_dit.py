@@ -131,7 +131,8 @@ def test_a_batch_of_classes() -> None:
     both = pipe(images, mask, class_labels=["cat", 207], schedule=WALK, generator=[5, 6], output_type="latent").images
     for i, label in enumerate((3, 207)):
         alone = pipe(images[i], mask, class_labels=label, schedule=WALK, generator=5 + i, output_type="latent").images
-        assert torch.allclose(both[i], alone[0], atol=1e-4)
+        # latents of these random weights reach 700: a few float32 roundings of the largest
+        assert torch.allclose(both[i], alone[0], atol=float(1e-6 * alone[0].abs().max()))
 
 
 # --- One size
