@@ -124,6 +124,26 @@ def test_presets_state_what_they_give_and_miss(name: str, two_pixels: GaussianMi
     assert found == pytest.approx((stated["mean"], stated["std"]), abs=5e-4)  # computed, not sampled: only rounding
 
 
+@pytest.mark.parametrize("name", ["fast", "balanced", "best"])
+def test_presets_give_the_same_on_other_betas(name: str) -> None:
+    """If this fails, a preset means other noise levels for other beta schedules.
+
+    What remains comes from the ends: the least sigma / alpha is 0.006 to 0.03, and scaled-linear betas end at 14.6, below
+    the top of 20 or 40. Levels on the clock would differ by a factor of 9 at the second noisiest.
+    """
+    configs: list[dict[str, Any]] = [
+        {"beta_schedule": "linear"},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    ]
+    found = []
+    for config in configs:
+        prior = GaussianMixturePrior([1.0], [[0.0, 0.0]], [CORRELATION.tolist()], scheduler=config)
+        found.append(law(Sampler(prior, Method.from_preset(name))))
+    assert found[1] == pytest.approx(found[0], abs=0.005)
+    assert found[2] == pytest.approx(found[0], abs=0.02)
+
+
 def test_more_steps_bring_predicted_to_the_posterior(two_pixels: GaussianMixturePrior) -> None:
     """If this fails, the merge that is exact in the limit is not exact for a Gaussian."""
     errors = []
