@@ -128,8 +128,8 @@ def test_presets_state_what_they_give_and_miss(name: str, two_pixels: GaussianMi
 def test_presets_give_the_same_on_other_betas(name: str) -> None:
     """If this fails, a preset means other noise levels for other beta schedules.
 
-    What remains comes from the ends: the least sigma / alpha is 0.006 to 0.03, and scaled-linear betas end at 14.6, below
-    the top of 20 or 40. Levels on the clock would differ by a factor of 9 at the second noisiest.
+    What remains comes from the ends: the least sigma / alpha is 0.006 to 0.03, and scaled-linear betas end at 14.6,
+    below the top of 20 or 40. Levels on the clock would differ by a factor of 9 at the second noisiest.
     """
     configs: list[dict[str, Any]] = [
         {"beta_schedule": "linear"},
