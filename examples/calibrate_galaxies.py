@@ -38,7 +38,7 @@ def main() -> None:
     cells = fill_cells(methods, list(HOLE_KINDS), args.count, args.samples, seed=0, facts=facts)
     rows = Rows(args.out, {cell.key: cell.config for cell in cells})
     for batch in fill_batches(cells, args.batch):
-        if any(cell.key not in rows.found for cell in batch):
+        if rows.lacks(batch):
             rows.append(score_batch(prior, truths, batch))
     for each in calibrations([rows.found[cell.key] for cell in cells]):
         shares = ", ".join(f"{share:.2f}" for share in each.smooth.shares)

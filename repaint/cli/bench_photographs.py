@@ -36,7 +36,7 @@ def photographs(
 
     Example: repaint bench photographs --images photographs/held_out --count 60
     """
-    from repaint.lab.quality.restoration import classical, compare_restorations, damaged_crops, restore
+    from repaint.lab.quality.restoration import BATCH, classical, compare_restorations, damaged_crops, restore
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
 
@@ -45,7 +45,7 @@ def photographs(
     pipe.set_progress_bar_config(disable=True)
     method = as_method(schedule or pipe.prior.default_schedule)
     holes = damaged_crops(images, count, side=size, seed=seed)
-    with calls_bar(f"restoring {count} crops with {method.name}", method.model_calls * -(-count // 4)) as step:
+    with calls_bar(f"restoring {count} crops with {method.name}", method.model_calls * -(-count // BATCH)) as step:
         ours = restore(pipe, holes, method, samples=samples, on_call=step)
     means, gaps = compare_restorations(holes, {**classical(holes), **ours})
     if as_json:

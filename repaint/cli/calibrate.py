@@ -58,13 +58,13 @@ def calibrate(
     from repaint.lab.calibration.calibration_summary import calibrations
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
     from repaint.lab.calibration.scored_fills import check_samples, fill_batches, fill_cells, score_batch
-    from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
+    from repaint.lab.calibration.truths import DRAWING, fingerprint, picture_truths, prior_truths, sample_shape
     from repaint.lab.sweep.rows import Rows
     from repaint.measure.plots import check_plot, save_plot
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
 
-    kinds = [chosen("--kind", name, dict.fromkeys(HOLE_KINDS, name)) for name in kind or HOLE_KINDS]
+    kinds = [chosen("--kind", name, {name: name for name in HOLE_KINDS}) for name in kind or HOLE_KINDS]
     methods = [as_method(name) for name in schedule or ["fast", "quick"]]
     if against is not None:
         chosen("--against", against, {method.name: None for method in methods})
@@ -78,16 +78,12 @@ def calibrate(
     cells = fill_cells(methods, kinds, count, samples, seed=seed, facts=facts)
     rows = Rows(out_file, {cell.key: cell.config for cell in cells})
     set_threads(threads)
-    todo = [
-        each
-        for each in share_of(list(fill_batches(cells, batch)), shard, 0, 1)
-        if any(cell.key not in rows.found for cell in each)
-    ]
+    todo = [each for each in share_of(fill_batches(cells, batch), shard, 0, 1) if rows.lacks(each)]
     if todo:
         if truth is not None:
             truths = picture_truths(model, truth, side, count, seed=seed)
         else:
-            with progress_bar(f"drawing {count} samples", 200 * count, "calls") as advance:
+            with progress_bar(f"drawing {count} samples", DRAWING.model_calls * count, "calls") as advance:
                 truths = prior_truths(model, shape, count, seed=seed, prompt=prompt, cache=cache, on_call=advance)
         calls = sum(each[0].method.model_calls * len(each) * samples for each in todo)
         with progress_bar(f"filling {sum(map(len, todo))} holes", calls, "calls") as advance:

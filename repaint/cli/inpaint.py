@@ -134,7 +134,7 @@ def inpaint(
 
 
 def _place(device: str) -> str:
-    """The kind of device that "auto" means, for the choice of --dtype."""
+    """The device that --device names; "auto" is where accelerate puts the process."""
     if device != "auto":
         return device
     from accelerate import PartialState
@@ -160,12 +160,8 @@ class _Loader:
     def __call__(self, device: Any = None) -> RePaintPipeline:
         from repaint.pipeline import RePaintPipeline
 
-        if self.device != "auto":
-            device = self.device
-        elif device is None:
-            from accelerate import PartialState
-
-            device = PartialState().device
+        if self.device != "auto" or device is None:
+            device = _place(self.device)
         set_threads(self.threads)
         pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type).to(str(device))
         pipe.set_progress_bar_config(disable=True)

@@ -8,37 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from repaint.pictures.mask_shapes import freeform, half
+from repaint.pictures.mask_shapes import box, freeform, half
+from repaint.pictures.masks import Keep, known
 
 __all__ = ["HOLE_KINDS", "draw_hole", "smooth_projections"]
 
 Region = NDArray[np.bool_]
 
 
+def _hole(keep: Keep) -> Region:
+    """The hole of a mask of `mask_shapes`."""
+    return ~known(keep)[0].numpy()
+
+
 def _lines(height: int, width: int, rng: np.random.Generator) -> Region:
     """Draw three straight scratches between random points of opposite borders."""
     canvas = Image.new("L", (width, height))
-    brush = max(1, round(min(height, width) / 24))
+    draw, brush = ImageDraw.Draw(canvas), max(1, round(min(height, width) / 24))
     for _ in range(3):
         ends = [(float(rng.uniform(0, width)), 0.0), (float(rng.uniform(0, width)), float(height))]
         if rng.random() < 0.5:
             ends = [(0.0, float(rng.uniform(0, height))), (float(width), float(rng.uniform(0, height)))]
-        ImageDraw.Draw(canvas).line(ends, fill=1, width=brush)
+        draw.line(ends, fill=1, width=brush)
     return np.asarray(canvas) > 0
 
 
 def _box(height: int, width: int, rng: np.random.Generator) -> Region:
     """Draw a rectangle of two fifths of each side, anywhere."""
-    hole = np.zeros((height, width), dtype=bool)
     rows, columns = max(1, round(0.4 * height)), max(1, round(0.4 * width))
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-    hole[top : top + rows, left : left + columns] = True
-    return hole
+    return _hole(box(height, width, h=rows, w=columns, top=top, left=left))
 
 
 def _half(height: int, width: int, rng: np.random.Generator) -> Region:
     side = ("left", "right", "top", "bottom")[int(rng.integers(4))]
-    return ~half(height, width, side)[0].bool().numpy()
+    return _hole(half(height, width, side))
 
 
 def _sparse(height: int, width: int, rng: np.random.Generator) -> Region:
@@ -47,7 +51,7 @@ def _sparse(height: int, width: int, rng: np.random.Generator) -> Region:
 
 
 def _freeform(height: int, width: int, rng: np.random.Generator) -> Region:
-    return ~freeform(height, width, seed=int(rng.integers(2**31)))[0].bool().numpy()
+    return _hole(freeform(height, width, seed=int(rng.integers(2**31))))
 
 
 HOLE_KINDS: dict[str, Callable[[int, int, np.random.Generator], Region]] = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +17,7 @@ from repaint.checks import whole_number
 from repaint.lab.calibration.hole_kinds import draw_hole, smooth_projections
 from repaint.lab.calibration.proper_scores import score_hole
 from repaint.lab.calibration.truths import unconditional
-from repaint.lab.sweep.rows import CellRow, Rows
+from repaint.lab.sweep.rows import CellRow, Rows, config_key
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Prior
 from repaint.sampling.sampler import Sampler
@@ -48,9 +46,8 @@ class FillCell:
 
     @property
     def key(self) -> str:
-        """A digest of the config."""
-        text = json.dumps(self.config, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        """See `config_key`."""
+        return config_key(self.config)
 
 
 def fill_cells(
@@ -149,9 +146,10 @@ def score_batch(
     seconds = (time.perf_counter() - started) / len(batch)
     rows = []
     for number, (cell, hole) in enumerate(zip(batch, holes, strict=True)):
-        fills = _values(prior, last.x[number * samples : (number + 1) * samples], hole, unit)
-        truth = _values(prior, x0[number : number + 1], hole, unit)[0]
-        smooth = smooth_projections(_pixels(hole, prior.latent_factor), prior.channels)
+        pixels = np.kron(hole, np.ones((prior.latent_factor,) * 2, dtype=bool))
+        fills = _values(prior, last.x[number * samples : (number + 1) * samples], pixels, unit)
+        truth = _values(prior, x0[number : number + 1], pixels, unit)[0]
+        smooth = smooth_projections(pixels, prior.channels)
         score = score_hole(fills, truth, smooth, np.random.default_rng(hole_seed(config["seed"], cell.index)))
         facts = {"model_calls": method.model_calls, "seconds": round(seconds, 4), "versions": {"repaint": __version__}}
         rows.append({"key": cell.key, "format": Rows.FORMAT, **cell.config, **asdict(score), **facts})
@@ -168,15 +166,10 @@ def _seed(seed: int, index: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, 7, index, number)).generate_state(1)[0])
 
 
-def _pixels(hole: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
-    """A hole on the grid of samples as one on the grid of pixels."""
-    return np.kron(hole, np.ones((factor, factor), dtype=bool)).astype(bool)
-
-
 def _values(
-    prior: Prior, x: Float[Tensor, "n c h w"], hole: NDArray[np.bool_], unit: float
+    prior: Prior, x: Float[Tensor, "n c h w"], pixels: NDArray[np.bool_], unit: float
 ) -> Float[np.ndarray, "n d"]:
     """The decoded values in the hole, channel by channel, times the unit."""
     with torch.no_grad():
         decoded = prior.decode(x).double().cpu().numpy()
-    return np.asarray(decoded[:, :, _pixels(hole, prior.latent_factor)].reshape(len(x), -1) * unit)
+    return np.asarray(decoded[:, :, pixels].reshape(len(x), -1) * unit)

@@ -25,7 +25,7 @@ from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Multistep
 from repaint.version import __version__
 
-__all__ = ["DrawFacts", "fingerprint", "picture_truths", "prior_truths", "sample_shape", "unconditional"]
+__all__ = ["DRAWING", "DrawFacts", "fingerprint", "picture_truths", "prior_truths", "sample_shape", "unconditional"]
 
 # SDE-DPM-Solver++(2M) over all of the model's noise: of the solvers here the closest to exact draws at 200 calls.
 DRAWING = Method(JumpSchedule.from_rules(200, []), solver=Multistep(eta=1.0), spacing="karras(7, inf)", name="drawing")
@@ -107,7 +107,7 @@ def prior_truths(
     cache: Path | None = None,
     on_call: Callable[[int], None] = lambda _calls: None,
 ) -> Samples:
-    """DrawFacts samples from a prior.
+    """Draw samples from a prior.
 
     Args:
         prior: under no conditions yet.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from repaint.errors import InputError
-from repaint.lab.calibration.proper_scores import energy_score
+from repaint.lab.calibration.proper_scores import energy_score, rank_test
 from repaint.lab.quality.cases import Hole
+from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.measure.intervals import Difference, paired_difference
 from repaint.measure.metrics import psnr, ssim
 from repaint.pictures.damage import DAMAGE, damage
@@ -22,9 +23,10 @@ from repaint.pictures.pairs import picture_files
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.plan import ScheduleLike
 
-__all__ = ["CLASSICAL", "Restoration", "Restored", "classical", "compare_restorations", "damaged_crops", "restore"]
+__all__ = ["BATCH", "Restoration", "Restored", "classical", "compare_restorations", "damaged_crops", "restore"]
 
 Image = NDArray[np.uint8]
+BATCH = 4  # crops restored at once
 SHORTEST = 256  # pixels: the shorter side of the smallest scale of a photograph
 
 
@@ -64,32 +66,6 @@ def damaged_crops(folder: Path, count: int, *, side: int = 128, seed: int = 0) -
     return holes
 
 
-def _opencv(method: str) -> Callable[[Image, NDArray[np.bool_]], Image]:
-    def fill(image: Image, hole: NDArray[np.bool_]) -> Image:
-        try:
-            import cv2
-        except ImportError as error:
-            raise InputError('OpenCV is not installed: pip install "repaint[bench]".') from error
-        flag = {"telea": cv2.INPAINT_TELEA, "navier-stokes": cv2.INPAINT_NS}[method]
-        return np.asarray(cv2.inpaint(image, hole.astype(np.uint8), 3, flag), dtype=np.uint8)
-
-    return fill
-
-
-def _biharmonic(image: Image, hole: NDArray[np.bool_]) -> Image:
-    from skimage.restoration import inpaint_biharmonic
-
-    filled: Image = np.round(inpaint_biharmonic(image, hole, channel_axis=2) * 255).clip(0, 255).astype(np.uint8)
-    return filled
-
-
-CLASSICAL: dict[str, Callable[[Image, NDArray[np.bool_]], Image]] = {
-    "telea": _opencv("telea"),
-    "navier-stokes": _opencv("navier-stokes"),
-    "biharmonic": _biharmonic,
-}
-
-
 @dataclass(frozen=True)
 class Restored:
     """The results of one method.
@@ -112,7 +88,7 @@ def restore(
     *,
     samples: int = 8,
     seed: int = 0,
-    batch: int = 4,
+    batch: int = BATCH,
     on_call: StepCallback | None = None,
 ) -> dict[str, Restored]:
     """Restore with a pipeline: one sample, and the mean of several.
@@ -223,19 +199,15 @@ def _energy(found: Restored, hole: Hole, i: int) -> float:
 
 
 def _inside(found: Restored, holes: Sequence[Hole], which: Sequence[int]) -> dict[float, float]:
-    """Share of true values between the k-th smallest and the k-th largest fill, for each k."""
+    """Share of true values in each central interval of the fills."""
     if found.fills is None:
         return {}
     m = len(found.fills[0])
-    counts = np.zeros(m + 1)
+    counts = np.zeros(m + 1, dtype=np.int64)
     for i in which:
         truth = holes[i].image[holes[i].mask].astype(np.float64)
         counts += np.bincount((found.fills[i] < truth).sum(0).ravel(), minlength=m + 1)
-    return {
-        round((m + 1 - 2 * k) / (m + 1), 3): float(counts[k : m + 1 - k].sum() / counts.sum())
-        for k in range(1, (m + 1) // 2 + 1)
-        if m + 1 - 2 * k > 0
-    }
+    return rank_test(counts).coverage
 
 
 def classical(holes: Sequence[Hole]) -> dict[str, Restored]:

@@ -6,7 +6,6 @@ that decides the result, including the pixels of image and mask. It identifies t
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pydantic import Discriminator, Field, Tag
 
 from repaint import yaml_files
 from repaint.errors import InputError, RepaintError
+from repaint.lab.sweep.rows import config_key
 from repaint.lab.sweep.sources import ImageEntry, MaskEntry, Source, Strict, images_of, masks_of
 from repaint.priors.load import bundled
 from repaint.sampling import presets
@@ -117,8 +117,8 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of `config`."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+        """See `config_key`."""
+        return config_key(self.config)
 
     @property
     def conditions(self) -> dict[str, Any]:

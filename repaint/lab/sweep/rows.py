@@ -8,22 +8,36 @@ give each shard a file of its own, and concatenate them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from repaint.checks import shown
 from repaint.errors import InputError
 from repaint.version import __version__
 
-__all__ = ["Rows"]
+__all__ = ["Keyed", "Rows", "config_key"]
 
 BEGIN = b'{"key": "'  # of every line
 
 CellRow = dict[str, Any]
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """What has a row: a cell of a grid."""
+
+    @property
+    def key(self) -> str: ...
+
+
+def config_key(config: Mapping[str, Any]) -> str:
+    """Return the key of a cell: 16 hexadecimal digits of the SHA-256 of its config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Rows:
@@ -68,6 +82,10 @@ class Rows:
                 self._read(file.fileno())
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error}). Check its permissions.") from error
+
+    def lacks(self, batch: Iterable[Keyed]) -> bool:
+        """Return whether a row of a batch is missing, so that the batch has to be computed."""
+        return any(cell.key not in self.found for cell in batch)
 
     def append(self, rows: Sequence[CellRow]) -> None:
         """Add rows and flush them to disk; rows with a key that the file holds are left out.

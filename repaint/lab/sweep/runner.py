@@ -66,7 +66,7 @@ def run(
     """
     halving = Halving(say=say)
     for batch in batches:
-        if all(cell.key in rows.found for cell in batch):
+        if not rows.lacks(batch):
             continue
         done: list[CellRow] = []
         for cells, found in halving.results(batch, lambda part: _fill(pipe, part, on_call)):

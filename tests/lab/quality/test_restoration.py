@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from repaint import RePaintPipeline
 from repaint.cli import app
 from repaint.errors import InputError
+from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.lab.quality.restoration import (
-    CLASSICAL,
     Restored,
     classical,
     compare_restorations,
