@@ -7,8 +7,6 @@ conditions, so no result depends on the batch that it is computed in.
 from __future__ import annotations
 
 import inspect
-import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -18,18 +16,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from repaint.checks import is_number, nearest, shown, whole_number
-from repaint.errors import InputError, LargeHoleWarning, NonFiniteError, PriorError, StateError
-from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop, pad, windows_around
+from repaint.cutouts import Cutout, cut, encode, warn_of_large_holes, window_seed
+from repaint.errors import InputError, NonFiniteError, StateError
+from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
-from repaint.pictures.masks import MaskLike, known, read_keep, thickness
-from repaint.pictures.push_pull import smooth_fill
+from repaint.pictures.masks import MaskLike, known, read_keep
 from repaint.pictures.rim import meet_rim
-from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance
@@ -42,32 +39,10 @@ from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
-__all__ = ["Canvas", "Cutout", "Filling", "OutputType", "Plan", "ScheduleLike", "encode", "window_seed"]
+__all__ = ["Canvas", "Filling", "OutputType", "Plan", "ScheduleLike"]
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 ScheduleLike = str | Path | JumpSchedule | Method
-
-
-@dataclass(frozen=True, eq=False)
-class Cutout:
-    """A window of a picture that has to be painted, or all of it.
-
-    Attributes:
-        window: where it is.
-        picture, keep: the picture and its mask inside the window.
-        cover: side in pixels of the windows that cover the hole; None gives the prior everything at once.
-    """
-
-    window: Window
-    picture: Picture
-    keep: Float[Tensor, "1 h w"]
-    cover: int | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels at the scale of the prior, before padding."""
-        height, width = self.picture.size
-        return height * self.window.scale, width * self.window.scale
 
 
 @dataclass
@@ -167,8 +142,8 @@ class Plan:
         given = _conditions(conditions)
         pictures, cropping = read_images(image), as_crop(crop)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
-        cutouts = [_cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
-        _warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
+        cutouts = [cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
+        warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
         if saved is not None:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
             generator = 0  # replaced by the seeds of the state
@@ -324,88 +299,6 @@ class Plan:
             filling.seed = seed
         for canvas in self.canvases:
             canvas.seed = canvas.fillings[0].seed if canvas.fillings else canvas.seed
-
-
-def window_seed(seed: int, number: int) -> int:
-    """The seed of a window: that of the image for the first window, derived from it for the others."""
-    return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-
-
-def encode(
-    prior: Prior, cutouts: Sequence[Cutout], margin: int = 0, *, whole: bool = False
-) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
-    """Encode cutouts of one size into the prior's space: (x0, known).
-
-    Each cutout is encoded alone, and once for all its results. In a batch, the last bits of its latents could differ,
-    and a branch of a state would no longer match its image.
-
-    Args:
-        margin: see `latent_margin` of `RePaintPipeline.__call__`.
-        whole: treat every pixel as known.
-    """
-    encoded: dict[Cutout, tuple[Tensor, Tensor]] = {}
-    for cutout in dict.fromkeys(cutouts):
-        mask = torch.ones_like(cutout.keep, dtype=torch.bool) if whole else known(cutout.keep)
-        image = cutout.picture.tensor(prior.channels)
-        image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
-        image, mask = pad(image, prior.multiple_of)[0], pad(mask, prior.multiple_of)[0]
-        encoded[cutout] = prior.encode(image[None].to(prior.device, prior.dtype), mask[None].to(prior.device))
-    x0, mask = (torch.cat(tensors) for tensors in zip(*(encoded[cutout] for cutout in cutouts), strict=True))
-    return x0, widen(mask, margin) if margin else mask
-
-
-def _enlarged(
-    image: Float[Tensor, "c h w"], mask: Bool[Tensor, "1 h w"], scale: int
-) -> tuple[Float[Tensor, "c h2 w2"], Bool[Tensor, "1 h2 w2"]]:
-    """Both `scale` times larger. The hole is filled before upscaling, so that interpolation never reads it."""
-    if scale == 1:
-        return image, mask
-    filled = smooth_fill(image[None], mask[None])
-    image = F.interpolate(filled, scale_factor=scale, mode="bilinear", align_corners=False)[0]
-    mask = mask.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
-    return torch.where(mask, image, torch.zeros_like(image)), mask
-
-
-def _cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:
-    """The cutouts of a picture that have to be painted."""
-    hole, size = ~known(keep)[0].numpy(), _window_size(crop, prior)
-    if not hole.any():
-        return []
-    if crop is None or size is None:
-        windows, side = [Window(0, 0, hole)], None
-    else:
-        windows = windows_around(hole, crop, size, prior.multiple_of)
-        side = _cover([hole[window.place] for window in windows], crop, size, prior)
-    return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)], side) for w in windows]
-
-
-def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior) -> int | None:
-    """Side of the windows that cover the holes of an image; None where each is filled at once. See `Crop.windows`."""
-    size = -(-size // prior.multiple_of) * prior.multiple_of
-    if max(holes[0].shape) <= size or crop.windows is False:
-        return None
-    return size if crop.windows or size == prior.multiple_of or Windowed(prior, size).saves(holes) else None
-
-
-def _warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
-    """Warn once if a hole is larger than the prior is made for."""
-    if prior.largest_hole is None:
-        return
-    limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
-    most = max((thickness(cutout.keep) * cutout.window.scale for cutout in cutouts), default=0.0)
-    if most > limit:
-        size = "covers the whole image" if math.isinf(most) else f"is {most:.0f} pixels thick"
-        warnings.warn(
-            f"The hole {size}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Use a "
-            "smaller hole, or a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
-            LargeHoleWarning,
-            stacklevel=4,  # the caller of the pipeline
-        )
-
-
-def _window_size(crop: Crop | None, prior: Prior) -> int | None:
-    """Side of the windows in pixels, unless a hole needs more; None without cropping."""
-    return None if crop is None else crop.size or prior.preferred_size
 
 
 def _conditions(given: Mapping[str, Any]) -> Conditions:

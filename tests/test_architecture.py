@@ -23,6 +23,7 @@ STAIR = [
     ["pictures", "sampling"],
     ["priors", "measure"],
     ["placement"],
+    ["cutouts"],
     ["plan"],
     ["pipeline"],
     ["folders", "testing"],

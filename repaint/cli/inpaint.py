@@ -241,9 +241,9 @@ def _one(
     keep_mask: bool,
     as_json: bool,
 ) -> None:
+    from repaint.cutouts import window_seed
     from repaint.pictures.decoding import open_image
     from repaint.pictures.encoding import check_writable
-    from repaint.plan import window_seed
     from repaint.sampling.state import SamplerState
 
     picture = open_image(image)

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from repaint.cutouts import window_seed
 from repaint.errors import InputError, RepaintError
 from repaint.pipeline import RePaintPipeline
-from repaint.plan import window_seed
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import seeds_for
