@@ -85,4 +85,4 @@ def check_place(target: Path) -> None:
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
     if target.is_dir():
-        raise InputError(f"Cannot write {target}: it is a folder. Give a file name inside it.")
+        raise InputError(f"Cannot write {target}: it is a folder. Use a file name inside it.")

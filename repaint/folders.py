@@ -233,7 +233,7 @@ def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:
 
 def run(
     pipe: RePaintPipeline,
-    mine: Sequence[Sequence[Task]],
+    own_batches: Sequence[Sequence[Task]],
     method: Method,
     options: Mapping[str, Any],
     *,
@@ -248,7 +248,7 @@ def run(
 
     Args:
         pipe: the pipeline.
-        mine: the batches of this process; see `batches` and `share_of`.
+        own_batches: the batches of this process; see `batches` and `share_of`.
         method: the `schedule` of the pipeline.
         options: other keyword arguments of the pipeline, the same for all images.
         keep_mask: the white of the masks is kept instead of repainted.
@@ -286,7 +286,7 @@ def run(
         filled = {"status": "filled", "model_calls": result.model_calls, "seconds": seconds}
         return [_outcome(item.task, out=item.out, **({"status": "found"} if item.found else filled)) for item in piece]
 
-    for batch in mine:
+    for batch in own_batches:
         opened: list[_Opened] = []
         for task in batch:
             try:

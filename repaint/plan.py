@@ -292,7 +292,7 @@ class Plan:
                 )
 
     def _take_seeds(self, saved: SamplerState) -> None:
-        """Give the fillings the seeds of a saved state."""
+        """Set the seeds of the fillings to those of a saved state."""
         if len(self.batches()) != 1 or len(self.fillings) != len(saved.seeds):
             raise _foreign(saved)
         for filling, seed in zip(self.fillings, saved.seeds, strict=True):

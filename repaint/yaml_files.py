@@ -41,7 +41,7 @@ def read_text(path: Path, error: type[RepaintError]) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as problem:  # ValueError: a null character in the path, or bytes that are not UTF-8
-        raise error(f"Cannot read {path}: {problem}. Give the path of a YAML text file.") from problem
+        raise error(f"Cannot read {path}: {problem}. Pass the path of a YAML text file.") from problem
 
 
 def parse(text: str, origin: str, model: type[Model], error: type[RepaintError], *, what: str, begin: str) -> Model:

@@ -71,8 +71,8 @@ def results(folder: str | Path) -> dict[str, bytes]:
 
 def test_a_folder_with_masks(folder: Path, call: Call, prior: Path) -> None:
     """If this fails, an image gets the mask or seed of another, or its kept pixels change."""
-    status, told, _ = call("photos", "masks", "--out", "out", "--seed", 5, "--json")
-    report = json.loads(told)
+    status, stdout, _ = call("photos", "masks", "--out", "out", "--seed", 5, "--json")
+    report = json.loads(stdout)
     assert status == 0
     assert (report["filled"], report["found"], report["failed"]) == (8, 0, 0)
     assert sorted(results("out")) == [*(f"p{i}.png" for i in range(8)), SETTINGS]
@@ -101,11 +101,11 @@ def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
     for name in ("p1.png", "p6.png"):
         Path("again", name).unlink()
     Path("again", "p4.png").write_bytes(whole["p4.png"][:90])
-    status, told, _ = call("photos", "masks", "--out", "again")
-    assert (status, told) == (0, "3 filled, 5 already filled. Results: again\n")
+    status, stdout, _ = call("photos", "masks", "--out", "again")
+    assert (status, stdout) == (0, "3 filled, 5 already filled. Results: again\n")
     assert results("again") == whole
-    status, told, _ = call("photos", "masks", "--out", "again")
-    assert told == "8 already filled. Results: again\n"
+    status, stdout, _ = call("photos", "masks", "--out", "again")
+    assert stdout == "8 already filled. Results: again\n"
     call("photos/p[0-4].png", "masks", "--out", "pattern")  # all those of one size: the same batches
     call(*(f"photos/p{i}.png" for i in range(5)), "masks", "--out", "listed")
     assert results("pattern") == results("listed")
@@ -114,12 +114,12 @@ def test_the_same_bytes_however_it_is_cut(folder: Path, call: Call) -> None:
 
 def test_one_mask_for_all(folder: Path, call: Call) -> None:
     """If this fails, a single mask is used for the first image only, or an image of another size ends the run."""
-    status, told, wrong = call("photos", "masks/p0.png", "--out", "out", "--json")
-    report = json.loads(told)
+    status, stdout, stderr = call("photos", "masks/p0.png", "--out", "out", "--json")
+    report = json.loads(stdout)
     assert (status, report["filled"], report["failed"]) == (2, 5, 3)
     assert sorted(results("out")) == [*(f"p{i}.png" for i in range(5)), SETTINGS]
     reason = "mask_image is 12 x 14 and its image 16 x 10 (height x width): a mask is never resized."
-    assert all(f"photos/p{i}.png: {reason}" in wrong for i in (5, 6, 7))
+    assert all(f"photos/p{i}.png: {reason}" in stderr for i in (5, 6, 7))
     assert [reason in entry.get("reason", "") for entry in report["images"]] == [False] * 5 + [True] * 3
 
 
@@ -128,10 +128,10 @@ def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
     whole = Path("photos/p2.png").read_bytes()
     Path("photos/p2.png").write_bytes(whole[:60])
     Path("masks/p6.png").write_text("no mask")
-    status, told, wrong = call("photos", "masks", "--out", "out")
-    assert (status, told) == (2, "6 filled, 2 failed. Results: out\n")
-    assert "photos/p2.png: Cannot " in wrong
-    assert "photos/p6.png: Cannot open masks/p6.png: " in wrong
+    status, stdout, stderr = call("photos", "masks", "--out", "out")
+    assert (status, stdout) == (2, "6 filled, 2 failed. Results: out\n")
+    assert "photos/p2.png: Cannot " in stderr
+    assert "photos/p6.png: Cannot open masks/p6.png: " in stderr
     Path("photos/p2.png").write_bytes(whole)
     assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 already filled, 1 failed. Results: out\n")
 
@@ -146,10 +146,10 @@ def test_other_settings_never_mix(folder: Path, call: Call) -> None:
         ([], "three.yaml", "method was "),
         (["--dtype", "bfloat16"], "two.yaml", "dtype was 'float32' and is now 'bfloat16'"),
     ):
-        status, told, wrong = call("photos", "masks", "--out", "out", *options, schedule=schedule)
-        assert (status, told) == (2, "")
-        assert f"repaint: out was made with other settings: {message}" in wrong
-        assert "or --overwrite to delete its results." in wrong
+        status, stdout, stderr = call("photos", "masks", "--out", "out", *options, schedule=schedule)
+        assert (status, stdout) == (2, "")
+        assert f"repaint: out was made with other settings: {message}" in stderr
+        assert "or --overwrite to delete its results." in stderr
         assert results("out") == before
     assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 already filled. Results: out\n"
     assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
@@ -162,9 +162,9 @@ def test_a_result_of_another_mask_is_not_taken_for_done(folder: Path, call: Call
     call("photos", "masks", "--out", "out")
     before = results("out")
     Image.fromarray(np.eye(12, 14, dtype=bool)).save("masks/p1.png")
-    status, told, wrong = call("photos", "masks", "--out", "out")
-    assert (status, told) == (2, "7 already filled, 1 failed. Results: out\n")
-    assert "photos/p1.png: out/p1.png: the kept pixels differ from this image and mask. Remove the file" in wrong
+    status, stdout, stderr = call("photos", "masks", "--out", "out")
+    assert (status, stdout) == (2, "7 already filled, 1 failed. Results: out\n")
+    assert "photos/p1.png: out/p1.png: the kept pixels differ from this image and mask. Remove the file" in stderr
     assert results("out") == before
 
 
@@ -214,11 +214,11 @@ def test_refusals(folder: Path, call: Call, arguments: list[object], message: st
     for name in ("few/p0.png", "twins/p0.jpg"):
         Path(name).write_bytes(Path("photos/p0.png").read_bytes())
     before = sorted(folder.rglob("*"))
-    status, told, wrong = call(*arguments)
-    assert (status, told) == (2, "")
-    assert wrong.startswith("repaint: ")
-    assert message in wrong
-    assert wrong.count("\n") == 1, wrong
+    status, stdout, stderr = call(*arguments)
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith("repaint: ")
+    assert message in stderr
+    assert stderr.count("\n") == 1, stderr
     assert sorted(folder.rglob("*")) == before
 
 
@@ -227,8 +227,8 @@ def test_damaged_settings(folder: Path, call: Call, text: str, message: str) -> 
     """If this fails, a damaged settings file gives a traceback, or is overwritten."""
     Path("out").mkdir()
     Path("out", SETTINGS).write_text(text)
-    status, _, wrong = call("photos", "masks", "--out", "out", "--overwrite")
-    assert (status, message in wrong) == (2, True)
+    status, _, stderr = call("photos", "masks", "--out", "out", "--overwrite")
+    assert (status, message in stderr) == (2, True)
     assert results("out") == {SETTINGS: text.encode()}
 
 
@@ -316,8 +316,8 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
             raise InputError("three")
         return [10 * entry for entry in some]
 
-    told: list[str] = []
-    halving = Halving(say=told.append)
+    said: list[str] = []
+    halving = Halving(say=said.append)
     found = [
         (list(some), done if isinstance(done, list) else str(done))
         for some, done in halving.results([1, 2, 3, 4, 5], compute)
@@ -325,7 +325,7 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
     assert found == [([1, 2], [10, 20]), ([3], "three"), ([4, 5], [40, 50])]
     assert [len(some) for some, _ in halving.results([6, 7, 8], compute)] == [2, 1]
     line = "Not enough memory for {} at once: continuing with {}."
-    assert told == [line.format(5, 3), line.format(3, 2)]
+    assert said == [line.format(5, 3), line.format(3, 2)]
 
 
 # --- processes
@@ -341,9 +341,9 @@ def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -
     options = ["--out", "two", "--prior", prior, "--schedule", "two.yaml", "--json"]
     process = launched("inpaint", *asked, *options, processes=2)
     workers(process, 2)
-    told, wrong = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode != 0
-    report = json.loads(told)
-    assert (report["filled"], report["failed"]) == (8, 1), wrong
-    assert "photos/bad.png: Cannot open photos/bad.png" in wrong
+    report = json.loads(stdout)
+    assert (report["filled"], report["failed"]) == (8, 1), stderr
+    assert "photos/bad.png: Cannot open photos/bad.png" in stderr
     assert results("two") == results("one")

@@ -725,7 +725,7 @@ def test_schedule_misuse(unchecked: None, pipe: RePaintPipeline, tmp_path: Path)
         pipe(image, white, schedule="papr")
     with pytest.raises(ScheduleError, match=r"schedule=250 must be a preset's name, a YAML file"):
         pipe(image, white, schedule=250)  # type: ignore[arg-type]
-    with pytest.raises(ScheduleError, match=r"Cannot read .*none\.yaml: .*Give the path of a YAML text file\."):
+    with pytest.raises(ScheduleError, match=r"Cannot read .*none\.yaml: .*Pass the path of a YAML text file\."):
         pipe(image, white, schedule=tmp_path / "none.yaml")
     with pytest.raises(NoiseLevelError, match=r"steps=1001 must be an integer from 1 to 1000 \(the model was"):
         pipe(image, white, schedule=JumpSchedule.from_levels([1001, 0]))

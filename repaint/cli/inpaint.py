@@ -126,9 +126,9 @@ def inpaint(
         _one(images[0], mask, out_path, load, options, seed, wanted, branch, keep_mask, as_json)
         return
     if samples > 1:
-        raise InputError("--samples needs a single image, but many are given. Give one image, or leave it out.")
+        raise InputError("--samples needs a single image, but there are several. Pass one image, or omit --samples.")
     if branch is not None:
-        raise InputError("--branch needs a single image, but many are given. Pass the image of the saved state.")
+        raise InputError("--branch needs a single image, but there are several. Pass the image of the saved state.")
     settings = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
 
@@ -305,7 +305,7 @@ def _many(
     check_settings(out, settings, overwrite=overwrite)
     # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
     state = PartialState(cpu=load.device == "cpu", timeout=timedelta(days=30))
-    mine = share_of(batches(todo, batch_size), shard, state.process_index, state.num_processes)
+    own_batches = share_of(batches(todo, batch_size), shard, state.process_index, state.num_processes)
     pipe = load(state.device)
     check_options(pipe, options)
     if state.is_main_process:
@@ -313,11 +313,11 @@ def _many(
     with together("The results"):
         state.wait_for_everyone()
     outcomes: list[Outcome] = []
-    count = sum(map(len, mine))
+    count = sum(map(len, own_batches))
     bar = progress_bar(f"filling {count} images with {method.name}", count * method.model_calls, "calls")
     with bar if state.is_main_process else nullcontext(_ignore) as advance:
         for outcome in run(
-            pipe, mine, method, options, keep_mask=settings["keep_mask"], on_calls=advance, say=_say_aside
+            pipe, own_batches, method, options, keep_mask=settings["keep_mask"], on_calls=advance, say=_say_aside
         ):
             outcomes.append(outcome)
             if outcome.status == "failed":

@@ -81,8 +81,8 @@ def sweep(
     cells = spread(grid.cells, limit)
     # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
-    mine = share_of(batches(cells, grid.config.batch), shard, state.process_index, state.num_processes)
-    todo = [batch for batch in mine if rows.lacks(batch)]
+    own_batches = share_of(batches(cells, grid.config.batch), shard, state.process_index, state.num_processes)
+    todo = [batch for batch in own_batches if rows.lacks(batch)]
     if todo:
         set_threads(threads)
         _run(grid, todo, rows, str(state.device) if device == "auto" else device, dtype, state.is_main_process)

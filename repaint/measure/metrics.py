@@ -244,7 +244,7 @@ def rim_gradients(image: Picture, hole: Region, near: int = 4) -> tuple[float, f
     pixels, _ = _pair(image, image)
     _checked(hole, pixels)
     if hole.all():
-        raise InputError("The hole is the whole picture, so it has no rim. Give a smaller hole.")
+        raise InputError("The hole is the whole picture, so it has no rim. Use a smaller hole.")
     depth = np.where(hole, distance_transform_edt(hole), distance_transform_edt(~hole))
     totals = np.zeros(3)  # pairs across, the sum of their differences, what they would sum up to beside the rim
     for values, inside, far in ((pixels, hole, depth), (pixels.swapaxes(0, 1), hole.T, depth.T)):
@@ -256,7 +256,7 @@ def rim_gradients(image: Picture, hole: Region, near: int = 4) -> tuple[float, f
         if not beside.any():
             raise InputError(
                 f"Rim gradients need neighbours on the same side within {near} pixels of the rim, which a hole of "
-                "lines or dots one pixel wide does not have. Give a wider hole."
+                "lines or dots one pixel wide does not have. Use a wider hole."
             )
         count = np.count_nonzero(across)
         totals += count, difference[across].sum(), count * difference[beside].mean()

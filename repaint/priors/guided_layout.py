@@ -126,7 +126,7 @@ class Settings:
 
     Attributes:
         noise_schedule: "linear" (Ho et al. 2020, Sec. 4) or "cosine" (Nichol & Dhariwal 2021, eq. 17); 1000 steps.
-        head_channels: channels of an attention head, the same on each level (`num_head_channels`). Give this or heads.
+        head_channels: channels of an attention head, the same on each level (`num_head_channels`). Or set heads.
         heads: attention heads, the same number on each level (`num_heads`).
         new_attention_order: whether all queries precede all keys and all values (`use_new_attention_order`); otherwise
             each head has its queries, keys and values together.

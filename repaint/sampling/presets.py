@@ -64,7 +64,7 @@ class Counts(BaseModel):
 
 
 class Preset(BaseModel):
-    """The content of one YAML file. Give `jumps` (rules) or `levels` (the whole walk); neither is a plain descent."""
+    """The content of one YAML file: `jumps` (rules) or `levels` (the whole walk); without either, a plain descent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

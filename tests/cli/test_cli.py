@@ -235,7 +235,7 @@ def test_samples_of_many_images(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, --samples is silently ignored for a folder."""
     before = contents(folder)
     done = run("inpaint", "photo.png", "rgba.png", "mask.png", "--out", "many", "--prior", prior, "--samples", 2)
-    check_refused(done, folder, before, "--samples needs a single image, but many are given. Give one image, or leave")
+    check_refused(done, folder, before, "--samples needs a single image, but there are several. Pass one image")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -575,7 +575,7 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     assert text.count("n/a") >= 3 + 2  # PSNR of the truth, diversity of the truth and of the baseline; their reasons
     assert "psnr n/a: It is infinite for the true content. diversity n/a: It needs several results per hole" in text
     result = run("bench", "--prior", prior, "--schedule", "two.yaml")
-    assert "has no test images. Give a folder with --images" in " ".join(result.err.split())
+    assert "has no test images. Pass a folder with --images" in " ".join(result.err.split())
 
 
 def test_bench_prompts(run: Run, folder: Path) -> None:

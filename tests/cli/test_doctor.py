@@ -32,15 +32,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-def state_of(told: str) -> dict[str, dict[str, str]]:
-    return {f"{finding['part']} {finding['name']}": finding for finding in json.loads(told)["findings"]}
+def state_of(stdout: str) -> dict[str, dict[str, str]]:
+    return {f"{finding['part']} {finding['name']}": finding for finding in json.loads(stdout)["findings"]}
 
 
 def test_a_healthy_installation(run: Run) -> None:
     """If this fails, the doctor reports a fault in a healthy installation, or skips a check."""
-    status, told, _ = run("doctor", "--json")
-    found = state_of(told)
-    assert (status, json.loads(told)["healthy"]) == (0, True)
+    status, stdout, _ = run("doctor", "--json")
+    found = state_of(stdout)
+    assert (status, json.loads(stdout)["healthy"]) == (0, True)
     for name in ("packages torch", "packages diffusers", "packages transformers", "devices cpu", "self-test photos"):
         assert found[name]["state"] == "ok", found[name]
     assert found["packages torch"]["found"] == metadata.version("torch")
@@ -52,11 +52,11 @@ def test_a_healthy_installation(run: Run) -> None:
 def test_the_table_and_its_cures(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """If this fails, a command in the output is wrapped and cannot be pasted."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    status, told, _ = run("doctor")
+    status, stdout, _ = run("doctor")
     fetch = "python -c \"from torchvision import models; models.alexnet(weights='IMAGENET1K_V1')\""
     assert status == 0
-    assert f"\nLPIPS alex: Fetch it once: {fetch}\n" in told
-    assert "self-test  photos" in told
+    assert f"\nLPIPS alex: Fetch it once: {fetch}\n" in stdout
+    assert "self-test  photos" in stdout
 
 
 def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -66,8 +66,8 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "model_index.json").write_text("{}")
     monkeypatch.setattr(load, "BUNDLED", tmp_path)
-    status, told, _ = run("doctor", "--json")
-    found = state_of(told)
+    status, stdout, _ = run("doctor", "--json")
+    found = state_of(stdout)
     assert status == 1
     assert found["packages torch"]["state"] == "broken"
     assert found["packages torch"]["found"].endswith(", but >=99 is required")
@@ -132,9 +132,9 @@ LEAVES = [(name, command) for name, command in COMMANDS if not getattr(command, 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
 def test_help(run: Run, name: str, command: Any) -> None:
     """If this fails, a command has no help, or help is an error."""
-    status, told, wrong = run(*name.split()[1:], "--help")
-    assert (status, wrong) == (0, "")
-    assert "Usage" in told
+    status, stdout, stderr = run(*name.split()[1:], "--help")
+    assert (status, stderr) == (0, "")
+    assert "Usage" in stdout
     assert command.help
 
 

@@ -236,7 +236,7 @@ def test_lines_one_pixel_wide_have_no_contrast() -> None:
     """If this fails, a mask of alternating lines gives a contrast without pairs beside the rim."""
     lines = np.zeros((8, 8), dtype=bool)
     lines[::2] = True
-    with pytest.raises(InputError, match=r"lines or dots one pixel wide does not have\. Give a wider hole"):
+    with pytest.raises(InputError, match=r"lines or dots one pixel wide does not have\. Use a wider hole"):
         seam_contrast(noise(8, 8, 3), lines)
 
 

@@ -17,7 +17,7 @@ from repaint.pictures import decoding, encoding
     ("path", "message"),
     [
         ("no/folder/out.png", r"Cannot write .*out\.png: no folder .*folder\. Create it first\."),
-        ("folder.png", r"Cannot write .*folder\.png: it is a folder\. Give a file name inside it\."),
+        ("folder.png", r"Cannot write .*folder\.png: it is a folder\. Use a file name inside it\."),
     ],
 )
 def test_places_that_cannot_be_written(tmp_path: Path, path: str, message: str) -> None:

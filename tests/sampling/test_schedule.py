@@ -240,7 +240,7 @@ def test_errors_in_a_yaml_file(text: str, message: str, tmp_path: Path, monkeypa
 
 def test_yaml_files_that_cannot_be_read(tmp_path: Path) -> None:
     """If this fails, a missing or binary file ends in a traceback."""
-    with pytest.raises(ScheduleError, match=r"Cannot read .*none.yaml: .*Give the path of a YAML text file"):
+    with pytest.raises(ScheduleError, match=r"Cannot read .*none.yaml: .*Pass the path of a YAML text file"):
         JumpSchedule.from_yaml(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(ScheduleError, match="Cannot read"):

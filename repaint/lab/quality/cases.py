@@ -129,7 +129,7 @@ def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
             return middle
         right = glyph_holes(half(GLYPH_SIZE, GLYPH_SIZE, side="right")[0].numpy() == 0, count=70)
         return [replace(hole, conditions={"prompt": ""}) for hole in middle + right]
-    raise InputError(f"Prior {prior} has no test images. Give a folder with --images.")
+    raise InputError(f"Prior {prior} has no test images. Pass a folder with --images.")
 
 
 def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = False) -> list[Hole]:
@@ -172,6 +172,6 @@ def _beside(folder: Path) -> list[tuple[str, Path, Path]]:
             pairs.append((stem, files[match[1]], path))
     if not pairs:
         raise InputError(
-            f"{folder}: no image NAME.* has a mask NAME_mask.*. Give a folder of masks, or rename the masks."
+            f"{folder}: no image NAME.* has a mask NAME_mask.*. Pass a folder of masks, or rename the masks."
         )
     return pairs

@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     mask(masks / "a.png", np.zeros_like(WHITE))
     with pytest.raises(InputError, match="no mask has a hole"):
         folder_holes(images, masks)
-    with pytest.raises(InputError, match="Give a folder of masks"):
+    with pytest.raises(InputError, match="Pass a folder of masks"):
         folder_holes(images)
     mask(images / "z_mask.png")
     with pytest.raises(InputError, match=r"z_mask\.png: the image z\.\* is missing"):

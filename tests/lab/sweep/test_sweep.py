@@ -206,7 +206,7 @@ def test_a_key_depends_on_pixels(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_bundled_samples(tmp_path: Path) -> None:
-    """If this fails, a sample is the wrong picture, or its name does not reach the prior."""
+    """If this fails, a sample is the stderr picture, or its name does not reach the prior."""
     images = ["textures:brick", {"sample": "textures:sky", "size": 32, "count": 2, "part": "whole"}]
     grid = read_grid(written(tmp_path, images=images, prior="textures", classes=["$name", None], seeds=None))
     assert [*dict.fromkeys(cell.image.name for cell in grid.cells)] == [
@@ -284,7 +284,7 @@ def test_a_non_finite_result_is_a_row_and_the_sweep_goes_on(tiny: Path, unbroken
 
 def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
     """If this fails, a batch too large for the GPU ends the sweep, is retried each time, or changes results."""
-    told: list[str] = []
+    said: list[str] = []
     tried: list[int] = []
     held: list[weakref.ref[torch.Tensor]] = []
 
@@ -296,9 +296,9 @@ def test_a_full_gpu_halves_the_batch(tiny: Path, unbroken: list[dict[str, Any]])
         if len(kwargs["state"].seeds) > 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    rows = sweep(written(tiny), tiny / "full.jsonl", on_call=full, say=told.append)
+    rows = sweep(written(tiny), tiny / "full.jsonl", on_call=full, say=said.append)
     assert results(rows, ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
-    assert told == [
+    assert said == [
         "Not enough memory for 4 at once: continuing with 2.",
         "Not enough memory for 2 at once: continuing with 1.",
     ]
@@ -404,10 +404,10 @@ def test_two_processes_under_accelerate_make_the_same_rows(
     out = tmp_path / "both.jsonl"
     done = launched("sweep", written(tiny), "--out", out, "--json", processes=2)
     workers(done, 2)
-    told, wrong = done.communicate(timeout=600)
-    assert done.returncode == 0, wrong
+    stdout, stderr = done.communicate(timeout=600)
+    assert done.returncode == 0, stderr
     assert results(lines(out)) == results(unbroken)
-    assert [entry["rows"] for entry in json.loads(told)] == [24, 24]
+    assert [entry["rows"] for entry in json.loads(stdout)] == [24, 24]
 
 
 # --- bad files
@@ -587,7 +587,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_a_bad_config(tiny: Path, unchecked: None, changes: dict[str, Any], message: str) -> None:
-    """If this fails, this mistake gives a traceback, an unhelpful message, or a wrong sweep."""
+    """If this fails, this mistake gives a traceback, an unhelpful message, or a stderr sweep."""
     for folder in ("empty", "few", "more", "twins"):
         (tiny / folder).mkdir(exist_ok=True)
     square = np.zeros((16, 16), np.uint8)
@@ -603,8 +603,8 @@ def test_a_bad_config(tiny: Path, unchecked: None, changes: dict[str, Any], mess
 
 
 def test_files_that_are_no_config(tmp_path: Path) -> None:
-    """If this fails, a wrong path gives a traceback."""
-    with pytest.raises(InputError, match=r"Cannot read .*none\.yaml: .*Give the path of a YAML text file"):
+    """If this fails, a stderr path gives a traceback."""
+    with pytest.raises(InputError, match=r"Cannot read .*none\.yaml: .*Pass the path of a YAML text file"):
         read_grid(tmp_path / "none.yaml")
     with pytest.raises(InputError, match=r"grid\.json: the suffix of a sweep file must be \.yaml or \.yml"):
         read_grid(tmp_path / "grid.json")
@@ -634,13 +634,13 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, tmp_path: Path) -> None:
     """If this fails, the command writes other rows than the library, or computes existing rows again."""
     config, out = written(tiny), tmp_path / "rows.jsonl"
-    status, told, _ = command(config, "--out", out, "--device", "cpu", "--limit", 6)
+    status, stdout, _ = command(config, "--out", out, "--device", "cpu", "--limit", 6)
     assert (status, len(lines(out))) == (0, 6)
-    assert "6 of 48 cells in" in told
+    assert "6 of 48 cells in" in stdout
     assert command(config, "--out", out, "--device", "cpu", "--shard", "1/2")[0] == 0
-    status, told, _ = command(config, "--out", out, "--device", "cpu", "--json", "--by", "size")
+    status, stdout, _ = command(config, "--out", out, "--device", "cpu", "--json", "--by", "size")
     assert results(lines(out), ("seconds", "batch")) == results(unbroken, ("seconds", "batch"))
-    means = json.loads(told)
+    means = json.loads(stdout)
     assert [(entry["schedule"], entry["size"], entry["rows"]) for entry in means] == [
         ("two", "16 x 16", 18),
         ("two", "12 x 20", 6),
@@ -652,12 +652,12 @@ def test_the_command(tiny: Path, unbroken: list[dict[str, Any]], command: Any, t
     nothing = command(config, "--out", tmp_path / "none.jsonl", "--device", "cpu", "--shard", "99/99")
     assert (nothing[0], nothing[1]) == (0, f"0 of 48 cells in {tmp_path / 'none.jsonl'}\n")
     before = out.read_bytes()
-    status, told, _ = command(config, "--out", out, "--device", "cpu")
+    status, stdout, _ = command(config, "--out", out, "--device", "cpu")
     assert out.read_bytes() == before
-    assert "48 of 48 cells" in told
-    assert [line.split()[:2] for line in told.splitlines()[1:3]] == [["two", "24"], ["jumps", "24"]]
+    assert "48 of 48 cells" in stdout
+    assert [line.split()[:2] for line in stdout.splitlines()[1:3]] == [["two", "24"], ["jumps", "24"]]
     for name in ("lpips", "patches"):
-        explained = map(int, re.findall(rf"{name} n/a in (\d+) of 48 rows: ", told))
+        explained = map(int, re.findall(rf"{name} n/a in (\d+) of 48 rows: ", stdout))
         assert sum(explained) == sum(row[name] is None for row in unbroken)
 
 
@@ -680,18 +680,18 @@ def test_the_command_compares_and_draws(
         "--plot",
         plot,
     ]
-    status, told, _ = command(*arguments, "--json")
-    report = json.loads(told)
+    status, stdout, _ = command(*arguments, "--json")
+    report = json.loads(stdout)
     (entry,) = report["differences"]
     first, second = (mean["psnr"] for mean in report["means"])
     assert (status, entry["schedule"]) == (0, "jumps")
     assert entry["psnr"]["mean"] == pytest.approx(second - first, rel=1e-9)
     assert plot.stat().st_size > 5_000
-    told = command(*arguments)[1].splitlines()
-    at = told.index("Difference to two, with 95 % intervals over pictures:")
+    stdout = command(*arguments)[1].splitlines()
+    at = stdout.index("Difference to two, with 95 % intervals over pictures:")
     mean, low, high = (entry["psnr"][name] for name in ("mean", "low", "high"))
     expected = ["jumps", "psnr", f"{mean:+.3g}", f"[{low:+.3g},", f"{high:+.3g}]"]
-    assert told[at + 2].split() == expected
+    assert stdout[at + 2].split() == expected
 
 
 @pytest.mark.parametrize(
@@ -713,18 +713,18 @@ def test_bad_options(
 ) -> None:
     """If this fails, this mistake gives a traceback, exit status 0, or an empty file."""
     monkeypatch.chdir(tmp_path)
-    status, told, wrong = command(written(tiny), *options)
-    assert (status, told) == (2, "")
-    assert message in wrong
-    assert wrong.count("\n") == 1
+    status, stdout, stderr = command(written(tiny), *options)
+    assert (status, stdout) == (2, "")
+    assert message in stderr
+    assert stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_class_is_refused_before_any_work(tiny: Path, command: Any, tmp_path: Path) -> None:
     """If this fails, one typo turns every cell of a sweep into a failed row."""
-    status, _, wrong = command(written(tiny, classes=["cat"]), "--out", tmp_path / "rows.jsonl", "--device", "cpu")
+    status, _, stderr = command(written(tiny, classes=["cat"]), "--out", tmp_path / "rows.jsonl", "--device", "cpu")
     assert status == 2
-    assert "must be left out: this model is unconditional" in wrong
+    assert "must be left out: this model is unconditional" in stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -744,7 +744,7 @@ def test_the_sweeps_that_ship(path: Path) -> None:
 
 
 def test_the_experiments_are_those_of_the_sources() -> None:
-    """If this fails, a sweep varies the wrong parameter, or a comparison is not at equal cost."""
+    """If this fails, a sweep varies the stderr parameter, or a comparison is not at equal cost."""
 
     def methods(name: str) -> dict[str, Method]:
         cells = read_grid(ROOT / "examples" / "sweeps" / f"{name}.yaml").cells
@@ -792,7 +792,7 @@ def test_the_quick_form_of_the_sweeps_that_ship(path: Path, command: Any, tmp_pa
     content["schedules"] = content["schedules"][:2]  # --limit alone would select the longest walk too
     (tmp_path / path.name).write_text(yaml.safe_dump(content))
     out = tmp_path / "rows.jsonl"
-    status, told, wrong = command(tmp_path / path.name, "--out", out, "--limit", 2)
-    assert status == 0, wrong
+    status, stdout, stderr = command(tmp_path / path.name, "--out", out, "--limit", 2)
+    assert status == 0, stderr
     assert [row["status"] for row in lines(out)] == ["ok", "ok"]
-    assert "2 of " in told
+    assert "2 of " in stdout
