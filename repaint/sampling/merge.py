@@ -1,10 +1,17 @@
 """How the known region enters at a level: x^known = alpha x0 + sigma n. The rules differ in n alone.
 
-| rule           | n                                      | what it is                                          |
-|----------------|----------------------------------------|-----------------------------------------------------|
-| fresh          | z ~ N(0, I), new at every level        | RePaint (arXiv 2201.09865, eq. 8a)                  |
-| trajectory     | one draw, replayed at every level      | a single forward path of the known part             |
-| predicted(lam) | lam/(1+lam) eps_hat + (1+lam)^(-1/2) z | the Gibbs draw of p(x|y) p(y|y0)^(1+lam) / p(y)^lam |
+All of them are points of one linear rule, n_dst = A eps_hat + B n + C z, where eps_hat is what the model predicted at
+the level before, n is the noise in the known part there, and z is new:
+
+| rule            | A                    | B            | C                      | what it is                         |
+|-----------------|----------------------|--------------|------------------------|------------------------------------|
+| none            | -                    | -            | -                      | not merged until the clean level   |
+| fresh           | 0                    | 0            | 1                      | RePaint (arXiv 2201.09865, eq. 8a) |
+| trajectory      | 0                    | 1            | 0                      | one forward path of the known part |
+| predicted(lam)  | lam/(1+lam)          | 0            | (1+lam)^-1/2           | a Gibbs draw, see `Predicted`      |
+| carry(zeta)     | 0                    | sqrt(1-zeta) | sqrt(zeta)             | DiffPIR (arXiv 2305.08995)         |
+| mixed(zeta)     | sqrt(1-zeta)         | 0            | sqrt(zeta)             | DDNM's code (arXiv 2212.00490)     |
+| relaxed(lam, h) | (1-e^-h) lam/(1+lam) | e^-h         | sqrt(1-e^-2h)/(1+lam)^1/2 | LanPaint at one level           |
 
 RePaint's Algorithm 1 (line 5) multiplies z by the variance; its eq. 8a, the standard deviation, is right.
 """
@@ -13,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,10 +29,25 @@ from torch import Tensor
 from repaint.errors import InputError
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction, weighted
+from repaint.sampling.renewal import Zeta, checked_zeta, renewed
 from repaint.sampling.rng import Draws
 from repaint.sampling.state import Carry
 
-__all__ = ["Fresh", "KnownPart", "Merge", "Predicted", "Trajectory", "merge_known", "over_relaxed"]
+__all__ = [
+    "Carried",
+    "Fresh",
+    "KnownPart",
+    "Linear",
+    "LinearMerge",
+    "Merge",
+    "Mixed",
+    "Predicted",
+    "Relaxed",
+    "Trajectory",
+    "Unmerged",
+    "Weights",
+    "merge_known",
+]
 
 Batch = Float[Tensor, "b *shape"]
 
@@ -66,7 +88,7 @@ class Merge(Protocol):
     @property
     def after_renoise(self) -> bool: ...
 
-    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch | None, Carry]:
         """Compute the known part's noise n at `dst`.
 
         Args:
@@ -75,19 +97,88 @@ class Merge(Protocol):
             draws: random numbers of this move.
             carry: what this rule returned at the move before; empty at the start. It survives renoises.
         Returns:
-            (n, carry). n is (B, ...) and is not changed afterwards if it is also in the carry.
+            (n, carry). n is (B, ...) and is not changed afterwards if it is also in the carry; None leaves the sample
+            as it is.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Fresh:
-    """New noise at every level: RePaint."""
+class Unmerged:
+    """No merge: the sample is free until the clean level, where the known part is x0.
+
+    For methods that use the known part by guidance alone. The walk also starts from pure noise everywhere.
+    """
 
     after_renoise = False
 
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[None, Carry]:
+        return None, {}
+
+
+class Weights(NamedTuple):
+    """The weights of n_dst = eps * eps_hat + n * n_src + z * (new noise)."""
+
+    eps: float = 0.0
+    n: float = 0.0
+    z: float = 0.0
+
+
+class LinearMerge:
+    """A base for rules that are given by their weights alone. Where nothing is predicted yet, n is new noise."""
+
+    after_renoise = False
+
+    def weights(self, src: Level, dst: Level) -> Weights:
+        """Return the weights of the move from `src` to `dst`, which is not clean."""
+        raise NotImplementedError
+
     def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
-        return draws.z, {}
+        """Compute the sum. A tensor is read, and noise drawn, only where its weight is not 0."""
+        if known.prediction is None:
+            return draws.z, {}
+        eps, n, z = self.weights(known.level, dst)
+        terms: list[tuple[float, Batch]] = []
+        if n:
+            terms.append((n, known.n))
+        if eps and known.eps_hat is not None:
+            terms.append((eps, known.eps_hat))
+        if z:
+            terms.append((z, draws.z))
+        # A sum of one term is that tensor itself, so that `fresh` and `predicted(inf)` copy nothing.
+        return terms[0][1] if [gain for gain, _ in terms] == [1.0] else weighted(*terms), {}
+
+
+@dataclass(frozen=True)
+class Linear(LinearMerge):
+    """The linear rule with constant weights, for experiments.
+
+    Attributes:
+        eps, n, z: the weights of the predicted noise, of the noise in the known part, and of new noise. The variances
+            should add up to 1, so that the known part has the noise of its level.
+    """
+
+    eps: float = 0.0
+    n: float = 0.0
+    z: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, weight in (("eps", self.eps), ("n", self.n), ("z", self.z)):
+            if not math.isfinite(weight):
+                raise InputError(f"linear({name}={weight}) must be finite.")
+        if not (self.eps or self.n or self.z):
+            raise InputError("linear(eps=0, n=0, z=0) must have a weight other than 0.")
+
+    def weights(self, src: Level, dst: Level) -> Weights:
+        return Weights(self.eps, self.n, self.z)
+
+
+@dataclass(frozen=True)
+class Fresh(LinearMerge):
+    """New noise at every level: RePaint."""
+
+    def weights(self, src: Level, dst: Level) -> Weights:
+        return Weights(z=1.0)
 
 
 @dataclass(frozen=True)
@@ -110,53 +201,108 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Predicted(LinearMerge):
     """Between new noise (lam = 0) and the noise that the model sees in the known part (lam = inf).
+
+    With eps_hat frozen it is the exact Gibbs draw of p(x|y) p(y|y0)^(1+lam) / p(y)^lam.
 
     Attributes:
         lam: strength, >= 0. 5 to 10 is the bidirectional guidance of LanPaint (arXiv 2502.03491); inf is the delayed
             form of decoupled inpainting guidance (DInG, arXiv 2512.18365).
-        relax: over-relaxation, in [1, 2): see `over_relaxed`. 1 disables it.
+        relax: over-relaxation, in [1, 2); 1 disables it. Taking eps_hat for the next noise is an iteration whose fixed
+            point is a known part that the model predicts to be exactly x0. Its error shrinks by 1 - c per call, where
+            c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of variance s: hardly at all at high noise. Successive
+            over-relaxation steps beyond eps_hat, away from n, by 1 / c for s = 1, at most `relax`; below 2 it converges
+            in every direction.
     """
 
     lam: float = math.inf
     relax: float = 1.0
-    after_renoise = False
 
     def __post_init__(self) -> None:
-        if not self.lam >= 0:
-            raise InputError(f"predicted(lam={self.lam}) must be at least 0 (inf is allowed).")
+        _check_lam("predicted", self.lam)
         if not 1 <= self.relax < 2:
             raise InputError(f"predicted(relax={self.relax}) must be in [1, 2) (1 disables it; 2 diverges).")
 
-    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
-        eps_hat = known.eps_hat
-        if eps_hat is None:
-            return draws.z, {}
-        if self.relax > 1:
-            eps_hat = over_relaxed(eps_hat, known.n, known.level, self.relax)
-        if math.isinf(self.lam):
-            return eps_hat, {}
-        pull, kick = self.lam / (1 + self.lam), math.sqrt(1 / (1 + self.lam))
-        return weighted((pull, eps_hat), (kick, draws.z)), {}
+    def weights(self, src: Level, dst: Level) -> Weights:
+        pull, kick = _gibbs(self.lam)
+        beyond = min(self.relax, 1 + (src.sigma / src.alpha) ** 2) if src.alpha > 0 else self.relax
+        return Weights(pull * beyond, pull * (1 - beyond), kick)
 
 
-def over_relaxed(eps_hat: Batch, noise: Batch, level: Level, relax: float) -> Batch:
-    """Step beyond the noise that the model sees in the known part, away from the noise that is there.
+@dataclass(frozen=True)
+class Carried(LinearMerge):
+    """Keep the noise that is in the known part, but for a share that is new.
 
-    Taking eps_hat for the next noise is an iteration whose fixed point is a known part that the model predicts to be
-    exactly x0. Its error shrinks by 1 - c per call, where c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of
-    variance s: hardly at all at high noise. This is successive over-relaxation by 1 / c for s = 1, at most `relax`;
-    below 2 it converges in every direction.
-
-    Args:
-        eps_hat: (B, ...) the model's prediction at `level`.
-        noise: (B, ...) the noise in x, n of x = alpha x0 + sigma n. Its memory is reused for the result.
-        level: the level of x.
-        relax: the largest factor, in [1, 2).
+    Attributes:
+        zeta: share of the variance that is new, in [0, 1]; or a rule of `repaint.sampling.renewal`. `posterior` draws
+            from q(x_dst | x_src, x0): one Markov path of the known part, reversed.
+    Source:
+        DiffPIR (Zhu et al. 2023, arXiv 2305.08995), Alg. 1, for an observation without noise.
     """
-    factor = min(relax, 1 + (level.sigma / level.alpha) ** 2) if level.alpha > 0 else relax
-    return noise.mul_(1 - factor).add_(eps_hat, alpha=factor)
+
+    zeta: Zeta = "posterior"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "zeta", checked_zeta("carry", self.zeta))
+
+    def weights(self, src: Level, dst: Level) -> Weights:
+        zeta = renewed(self.zeta, src, dst)
+        return Weights(n=math.sqrt(1 - zeta), z=math.sqrt(zeta))
+
+
+@dataclass(frozen=True)
+class Mixed(LinearMerge):
+    """The noise that the model predicts, but for a share that is new; of total variance 1 if that of eps_hat is 1.
+
+    Attributes:
+        zeta: share of the variance that is new, in [0, 1]; or a rule of `repaint.sampling.renewal`.
+    Source:
+        DDNM (Wang et al. 2023, arXiv 2212.00490) in its published code, zeta = .85^2.
+    """
+
+    zeta: Zeta = 0.7225
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "zeta", checked_zeta("mixed", self.zeta))
+
+    def weights(self, src: Level, dst: Level) -> Weights:
+        zeta = renewed(self.zeta, src, dst)
+        return Weights(eps=math.sqrt(1 - zeta), z=math.sqrt(zeta))
+
+
+@dataclass(frozen=True)
+class Relaxed(LinearMerge):
+    """An Ornstein-Uhlenbeck step of the noise towards `predicted(lam)`, which it reaches for h -> inf.
+
+    Attributes:
+        lam: strength, >= 0; see `Predicted`.
+        h: length of the step in the process's own relaxation times, > 0.
+    Source:
+        LanPaint (Zheng et al. 2025, arXiv 2502.03491), one overdamped step of its dynamics on the known part.
+    """
+
+    lam: float = 8.0
+    h: float = 1.35
+
+    def __post_init__(self) -> None:
+        _check_lam("relaxed", self.lam)
+        if not self.h > 0:
+            raise InputError(f"relaxed(h={self.h}) must be above 0 (inf is predicted(lam)).")
+
+    def weights(self, src: Level, dst: Level) -> Weights:
+        pull, kick = _gibbs(self.lam)
+        return Weights(-math.expm1(-self.h) * pull, math.exp(-self.h), math.sqrt(-math.expm1(-2 * self.h)) * kick)
+
+
+def _gibbs(lam: float) -> tuple[float, float]:
+    """Weight of eps_hat and std of the new noise in `predicted(lam)`."""
+    return (1.0, 0.0) if math.isinf(lam) else (lam / (1 + lam), math.sqrt(1 / (1 + lam)))
+
+
+def _check_lam(part: str, lam: float) -> None:
+    if not lam >= 0:
+        raise InputError(f"{part}(lam={lam}) must be at least 0 (inf is allowed).")
 
 
 def merge_known(

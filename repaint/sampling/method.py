@@ -14,16 +14,31 @@ from repaint.checks import shown
 from repaint.errors import NoiseLevelError, ScheduleError
 from repaint.sampling import parts, presets
 from repaint.sampling.corrector import Corrector, Langevin
-from repaint.sampling.merge import Fresh, Merge, Predicted, Trajectory
+from repaint.sampling.merge import Carried, Fresh, Linear, Merge, Mixed, Predicted, Relaxed, Trajectory, Unmerged
 from repaint.sampling.parts import build
 from repaint.sampling.schedule import MAX_TRANSITIONS, JumpSchedule
-from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Solver
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Renew, Solver
 from repaint.sampling.spacing import Spacing, read_spacing
 
 __all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
 
-MERGES: dict[str, Callable[..., Any]] = {"fresh": Fresh, "trajectory": Trajectory, "predicted": Predicted}
-SOLVERS: dict[str, Callable[..., Any]] = {"ddpm": DDPM, "ddim": DDIM, "multistep": Multistep, "refresh": Refresh}
+MERGES: dict[str, Callable[..., Any]] = {
+    "fresh": Fresh,
+    "trajectory": Trajectory,
+    "predicted": Predicted,
+    "carry": Carried,
+    "mixed": Mixed,
+    "relaxed": Relaxed,
+    "linear": Linear,
+    "none": Unmerged,
+}
+SOLVERS: dict[str, Callable[..., Any]] = {
+    "ddpm": DDPM,
+    "ddim": DDIM,
+    "multistep": Multistep,
+    "refresh": Refresh,
+    "renew": Renew,
+}
 CORRECTORS: dict[str, Callable[..., Any]] = {"langevin": Langevin}
 
 

@@ -1,6 +1,6 @@
 """Parts of a method as text: a name, and arguments in parentheses as in Python.
 
-Examples: "fresh", "predicted(8)", "ddim(eta=0.5)", "langevin(2, h=0.6)", "karras(rho=4, top=80)".
+Examples: "fresh", "predicted(8)", "ddim(eta=0.5)", "langevin(2, h=0.6)", "karras(rho=4, top=80)", "renew((1-alpha)^2)".
 """
 
 from __future__ import annotations
@@ -64,16 +64,23 @@ def _reason(error: Exception) -> str:
 
 
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """Read positional and keyword arguments; values are numbers, inf or words."""
-    call = ast.parse(f"f({text})", mode="eval").body
+    """Read positional and keyword arguments; values are numbers, inf, words, or formulas of words as text."""
+    source = f"f({text})"
+    call = ast.parse(source, mode="eval").body
     if not isinstance(call, ast.Call):
         raise SyntaxError("not an argument list")
-    return [_value(a) for a in call.args], {k.arg or "**": _value(k.value) for k in call.keywords}
+    keywords = {k.arg or "**": _value(k.value, source) for k in call.keywords}
+    return [_value(a, source) for a in call.args], keywords
 
 
-def _value(node: ast.expr) -> Any:
+FORMULA = (ast.BinOp, ast.Name, ast.Constant, ast.operator, ast.expr_context)
+
+
+def _value(node: ast.expr, source: str) -> Any:
     if isinstance(node, ast.Name):
         return math.inf if node.id == "inf" else node.id
+    if isinstance(node, ast.BinOp) and all(isinstance(inner, FORMULA) for inner in ast.walk(node)):
+        return "".join((ast.get_source_segment(source, node) or "").split())
     try:
         value = ast.literal_eval(node)
     except ValueError as error:

@@ -45,7 +45,12 @@ class Sampler:
         self.walk = _digest((self.moves, self.scales))
 
     def start(
-        self, x0: Batch, known: Bool[Tensor, "..."], seeds: Sequence[int], init: Batch | None = None
+        self,
+        x0: Batch,
+        known: Bool[Tensor, "..."],
+        seeds: Sequence[int],
+        init: Batch | None = None,
+        strength: Float[Tensor, "..."] | None = None,
     ) -> SamplerState:
         """Make the state before the first move, at the walk's first level.
 
@@ -54,18 +59,27 @@ class Sampler:
             known: (B, ...) True where x0 is kept; broadcasts to the shape of x0.
             seeds: one per image; or fewer, dividing the batch, each for a run of consecutive samples.
             init: (B, ...) start the unknown part from this sample, noised, instead of from pure noise.
+            strength: (B, ...) in [0, 1], how much of each unknown entry may change; broadcasts to the shape of x0. At
+                levels above strength times the number of levels, an entry is known, and x0 is read there. 1 is free at
+                every level; None: 1 everywhere.
+        Raises:
+            InputError: seeds that do not fit the batch, or a strength outside [0, 1].
+        Source:
+            strength: Levin & Fried 2023, "Differential Diffusion" (arXiv 2306.00950).
         """
         if not seeds or len(x0) % len(seeds):
             raise InputError(f"start() got {len(seeds)} seeds for {len(x0)} images. Pass one seed per image.")
         known = known.expand(x0.shape)
-        x0 = torch.where(known, x0, torch.zeros_like(x0))
+        free_from = None if strength is None else _free_from(strength.to(x0).expand(x0.shape), self.grid.steps)
+        read = known if free_from is None else known | (free_from < self.grid.steps)
+        x0 = torch.where(read, x0, torch.zeros_like(x0))
         first = self.moves[0].src
         level, draws = self.grid[first], Draws(NoiseStreams.from_seeds(seeds), x0)
         x = level.sigma * draws.z if init is None else level.alpha * init + level.sigma * draws.z
         noise, carry = self.method.merge.noise(KnownPart(None, x0, level), level, draws, {})
-        x = merge_known(x, x0, noise, known, level)
-        named = _named(merge=carry)
-        return SamplerState(x, x0, known, first, 0, 0, tuple(seeds), draws.streams, None, named, self.walk, self.scales)
+        own = tuple(seeds), draws.streams, None, free_from, _named(merge=carry), self.walk, self.scales
+        state = SamplerState(x, x0, known, first, 0, 0, *own)
+        return state if noise is None else replace(state, x=merge_known(x, x0, noise, state.known_at(first), level))
 
     def run(
         self, state: SamplerState, on_move: Callable[[SamplerState], SamplerState | None] | None = None
@@ -141,7 +155,7 @@ class Sampler:
             noise, merge = self.method.merge.noise(before, dst, draws, merge)
             spare = draws.spent(x, *merge.values(), *solver.values(), *corrector.values())
         if dst.sigma == 0 or noise is not None:
-            x = merge_known(x, state.x0, noise, state.known, dst, spare)
+            x = merge_known(x, state.x0, noise, state.known_at(move.dst), dst, spare)
         return replace(
             state,
             x=x,
@@ -156,6 +170,17 @@ class Sampler:
     def _predict(self, x: Batch, level: Level) -> Prediction:
         prediction = self.prior.denoise(x, level)
         return prediction if self.guidance is None else guided(prediction, x, level, self.guidance(x, level))
+
+
+def _free_from(strength: Batch, steps: int) -> Batch:
+    """The highest level at which an entry of this strength is free. Rounding errors below an integer are ignored.
+
+    Raises:
+        InputError: a strength outside [0, 1].
+    """
+    if not bool(((strength >= 0) & (strength <= 1)).all()):
+        raise InputError("strength must be in [0, 1] everywhere (1 lets an entry change at every level).")
+    return (strength * steps + 1e-4).floor()
 
 
 def _named(**parts: Carry) -> dict[str, Tensor]:

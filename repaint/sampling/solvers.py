@@ -13,10 +13,11 @@ from torch import Tensor
 from repaint.errors import InputError
 from repaint.sampling.levels import Level, posterior
 from repaint.sampling.prediction import Prediction, weighted
+from repaint.sampling.renewal import Zeta, checked_zeta, renewed
 from repaint.sampling.rng import Draws
 from repaint.sampling.state import Carry
 
-__all__ = ["DDIM", "DDPM", "Multistep", "Refresh", "Solver"]
+__all__ = ["DDIM", "DDPM", "Multistep", "Refresh", "Renew", "Solver"]
 
 Batch = Float[Tensor, "b *shape"]
 
@@ -184,7 +185,8 @@ class Refresh:
             Gaussian. Use extrapolate = 0 with it.
     Source:
         At extrapolate = 0 the multistep sampler of consistency models (Song et al. 2023, arXiv 2303.01469, Alg. 1) with
-        a denoiser in their place. Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), eq. 9.
+        a denoiser in their place; together with the merge `fresh` it is DiffPIR at zeta = 1 (Zhu et al. 2023,
+        arXiv 2305.08995, Alg. 1). Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), eq. 9.
     """
 
     extrapolate: float = 0.5
@@ -210,3 +212,35 @@ class Refresh:
             after = {**after, "z": draws.z}
             return weighted((dst.alpha, x0_hat), (dst.sigma, (before + draws.z) / math.sqrt(2))), after
         return weighted((dst.alpha, x0_hat), (dst.sigma, draws.z)), after
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Draw a share of the noise anew: x_dst = alpha x0_hat + sigma (sqrt(1 - zeta) eps_hat + sqrt(zeta) z).
+
+    zeta = 0 is `ddim(0)`, 1 is `refresh(0)`, and `posterior` is `ddim(1)`. More than the posterior's share is allowed.
+
+    Attributes:
+        zeta: the share of the variance, in [0, 1]; or a rule of `repaint.sampling.renewal`.
+    Source:
+        DiffPIR (Zhu et al. 2023, arXiv 2305.08995), Alg. 1, with the merge `carry`; DDNM (Wang et al. 2023,
+        arXiv 2212.00490) in its published code, with the merge `mixed`; the delayed form of DInG (arXiv 2512.18365).
+    """
+
+    zeta: Zeta = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "zeta", checked_zeta("renew", self.zeta))
+
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
+    ) -> tuple[Batch, Carry]:
+        if dst.sigma == 0:
+            return dst.alpha * prediction.x0_hat, {}
+        zeta = renewed(self.zeta, src, dst)
+        terms = [(dst.alpha, prediction.x0_hat)]
+        if zeta < 1:
+            terms.append((dst.sigma * math.sqrt(1 - zeta), prediction.eps_hat))
+        if zeta > 0:
+            terms.append((dst.sigma * math.sqrt(zeta), draws.z))
+        return weighted(*terms), {}

@@ -30,8 +30,10 @@ class SamplerState:
 
     Attributes:
         x: (B, ...) the sample at `level`.
-        x0: (B, ...) the known sample; 0 where unknown.
+        x0: (B, ...) the known sample; 0 where it is known at no level.
         known: (B, ...) True where the input is kept.
+        free_from: (B, ...) the highest level at which an unknown entry may change; above it the input is kept there
+            too. None: unknown entries are free at every level.
         level: the noise level of x, 0 when the run is done.
         position: moves made of the walk.
         model_calls: denoiser calls so far, per image.
@@ -53,9 +55,16 @@ class SamplerState:
     seeds: tuple[int, ...]
     streams: NoiseStreams
     x0_hat: Float[Tensor, "b *shape"] | None = None
+    free_from: Float[Tensor, "b *shape"] | None = None
     carry: Mapping[str, Tensor] = field(default_factory=dict)
     walk: str = ""
     scales: str = ""
+
+    def known_at(self, level: int) -> Bool[Tensor, "b *shape"]:
+        """Return the mask of the entries that are kept at a level: at the clean level those of `known` alone."""
+        if self.free_from is None or level == 0:
+            return self.known
+        return self.known | (self.free_from < level)
 
     def carried(self, part: str) -> Carry:
         """What "merge", "solver" or "corrector" remembers, without the prefix."""
@@ -127,7 +136,7 @@ class SamplerState:
             facts.pop("version", None)  # for versions that cannot read this format
             facts["seeds"] = tuple(facts["seeds"])
             streams = NoiseStreams(tensors.pop("streams"))
-            own = {name: tensors.pop(name) for name in ("x", "x0", "known", "x0_hat") if name in tensors}
+            own = {name: tensors.pop(name) for name in ("x", "x0", "known", "x0_hat", "free_from") if name in tensors}
             state = cls(streams=streams, carry=tensors, **own, **facts)
             state._check()
         except (AttributeError, ValueError, KeyError, TypeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -15,10 +15,22 @@ from torch import Tensor
 from repaint.errors import InputError
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.levels import CLEAN, Level
-from repaint.sampling.merge import Fresh, KnownPart, Merge, Predicted, Trajectory, merge_known, over_relaxed
+from repaint.sampling.merge import (
+    Carried,
+    Fresh,
+    KnownPart,
+    Linear,
+    Merge,
+    Mixed,
+    Predicted,
+    Relaxed,
+    Trajectory,
+    Unmerged,
+    merge_known,
+)
 from repaint.sampling.method import as_method
 from repaint.sampling.prediction import Prediction
-from repaint.sampling.rng import Draws
+from repaint.sampling.rng import Draws, NoiseStreams
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import Carry
@@ -42,7 +54,7 @@ def worst_drift(measured: Measured) -> tuple[float, float]:
     return mean, std
 
 
-def ours(schedule: JumpSchedule, merge: str = "fresh") -> Measured:
+def ours(schedule: JumpSchedule, merge: str | Merge = "fresh") -> Measured:
     """Known pixels of our runs after every move, down or up."""
     prior = GaussianMixturePrior([1.0], [[0.0]], [[[1.0]]])
     sampler = Sampler(prior, as_method(schedule, merge=merge))
@@ -122,7 +134,16 @@ def noise_of(merge: Merge, eps_hat: Tensor | None, z: Tensor, n: Tensor | None =
 
 @pytest.mark.parametrize(
     ("merge", "draws", "seen"),
-    [(Fresh(), 1, False), (Trajectory(), 0, False), (Predicted(8.0), 1, True), (Predicted(), 0, True)],
+    [
+        (Fresh(), 1, False),
+        (Trajectory(), 0, False),
+        (Predicted(8.0), 1, True),
+        (Predicted(), 0, True),
+        (Carried(0.3), 1, False),
+        (Carried(0.0), 0, False),
+        (Mixed(0.3), 1, True),
+        (Unmerged(), 0, False),
+    ],
 )
 def test_a_rule_computes_only_what_it_reads(merge: Merge, draws: int, seen: bool) -> None:
     """If this fails, noise is drawn or eps_hat is computed at every step for a rule that ignores it."""
@@ -221,17 +242,87 @@ def test_over_relaxation_is_quicker_to_the_same_fixed_point(variance: float) -> 
     there = (1.5 * (0.36 * variance + 0.64) / (0.6 * variance) - 0.6 * 1.5) / 0.8
 
     def error(relax: float, calls: int) -> float:
-        n = torch.zeros(1, dtype=torch.float64)
+        n = torch.zeros(1, 1, dtype=torch.float64)
         for _ in range(calls):
             eps_hat = 0.8 * (0.6 * 1.5 + 0.8 * n) / (0.36 * variance + 0.64)
-            n = over_relaxed(eps_hat, n, level, relax)
+            n = noise_of(Predicted(relax=relax), eps_hat, torch.zeros_like(n), n)
         return abs(float(n) - there) / there
 
     assert error(1.9, 400) < 1e-6
     if variance <= 1:
         assert error(1.5, 5) < 0.9 * error(1.0, 5)
-    assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.99, 0.1, 0), 1.9) == pytest.approx(1 + (0.1 / 0.99) ** 2)
-    assert over_relaxed(torch.ones(1), torch.zeros(1), Level(0.0, 1.0, 0), 1.9) == pytest.approx(1.9)  # pure noise
+    assert Predicted(relax=1.9).weights(Level(0.99, 0.1, 0), level).eps == pytest.approx(1 + (0.1 / 0.99) ** 2)
+    assert Predicted(relax=1.9).weights(Level(0.0, 1.0, 0), level).eps == pytest.approx(1.9)  # pure noise
+
+
+def test_rules_are_points_of_the_linear_one() -> None:
+    """If this fails, a rule is not the sum that the table of its module states.
+
+    Each number is worked out by hand at alpha .6, sigma .8.
+    """
+    eps_hat, z, n = noises()
+    decay = math.exp(-1.35)
+    expected: list[tuple[Merge, Tensor]] = [
+        (Carried(0.36), 0.8 * n + 0.6 * z),
+        (Mixed(0.36), 0.8 * eps_hat + 0.6 * z),
+        (Relaxed(8.0, 1.35), (1 - decay) * 8 / 9 * eps_hat + decay * n + math.sqrt((1 - decay**2) / 9) * z),
+        (Linear(0.2, -0.3, 0.5), 0.2 * eps_hat - 0.3 * n + 0.5 * z),
+        (Carried("1-alpha"), math.sqrt(0.6) * n + math.sqrt(0.4) * z),
+        (Carried("(1 - alpha)^2"), math.sqrt(0.84) * n + 0.4 * z),
+        (Carried("1-sigma"), math.sqrt(0.8) * n + math.sqrt(0.2) * z),
+    ]
+    for merge, sum_ in expected:
+        torch.testing.assert_close(noise_of(merge, eps_hat, z, n), sum_, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(noise_of(Relaxed(8.0, 1e3), eps_hat, z, n), noise_of(Predicted(8.0), eps_hat, z))
+
+
+def test_carry_of_the_posterior_is_one_markov_path() -> None:
+    """If this fails, DDNM's known part is not drawn from q(x_b | x_a, x0).
+
+    For a pixel of variance 1, with x_a = alpha_a x0 + sigma_a n: the covariance of the noise at two levels of a Markov
+    path is alpha_a sigma_b / (alpha_b sigma_a), and its variance is 1.
+    """
+    src, dst = Level(0.6, 0.8, 1), Level(0.8, 0.6, 0)
+    weights = Carried().weights(src, dst)
+    assert weights.n == pytest.approx(0.6 * 0.6 / (0.8 * 0.8), rel=1e-12)
+    assert weights.n**2 + weights.z**2 == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("zeta", ["posterior", "(1-alpha)^2"])
+def test_carry_has_its_level(zeta: str) -> None:
+    """If this fails, the known part does not have the mean and std of its level."""
+    mean, std = worst_drift(ours(JumpSchedule.paper(20, 5, 2), Carried(zeta)))
+    assert mean < MEAN_TOLERANCE
+    assert std < STD_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Carried(1.5), r"carry\(zeta=1.5\) must be in \[0, 1\], or one of posterior, 1-alpha"),
+        (lambda: Mixed("alpha"), r"mixed\(zeta='alpha'\) must be in"),
+        (lambda: Relaxed(-1.0), r"relaxed\(lam=-1.0\) must be at least 0"),
+        (lambda: Relaxed(8.0, 0.0), r"relaxed\(h=0.0\) must be above 0"),
+        (lambda: Linear(0.0, 0.0, 0.0), r"linear\(eps=0, n=0, z=0\) must have a weight"),
+        (lambda: Linear(math.nan), r"linear\(eps=nan\) must be finite"),
+    ],
+)
+def test_shares_and_strengths_out_of_range_are_refused(make: Callable[[], Merge], message: str) -> None:
+    """If this fails, a wrong share makes noise of another level, or NaN."""
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_without_a_merge_the_known_part_is_free_until_the_clean_level() -> None:
+    """If this fails, methods of guidance alone start from a merged sample, or return other known pixels."""
+    prior = GaussianMixturePrior([1.0], [[0.0]], [[[1.0]]])
+    sampler = Sampler(prior, as_method(JumpSchedule.paper(12, 3, 2), merge="none"))
+    start = sampler.start(torch.full((4, 1), X0, dtype=torch.float64), torch.ones(4, 1, dtype=torch.bool), range(4))
+    noise = Draws(NoiseStreams.from_seeds(range(4)), start.x).z
+    torch.testing.assert_close(start.x, sampler.grid[12].sigma * noise)
+    *before, state = sampler.run(start)
+    assert not bool((before[-2].x == X0).any())
+    assert bool((state.x == X0).all())
 
 
 def test_trajectory_replays_one_path() -> None:

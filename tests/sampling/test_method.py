@@ -11,17 +11,25 @@ import torch
 
 from repaint.errors import InputError, RepaintError, ScheduleError
 from repaint.sampling.corrector import Langevin
-from repaint.sampling.merge import Fresh, Predicted, Trajectory
+from repaint.sampling.merge import Carried, Fresh, Linear, Mixed, Predicted, Relaxed, Trajectory, Unmerged
 from repaint.sampling.method import CORRECTORS, MERGES, SOLVERS, Method, Move, as_method, build, spec
 from repaint.sampling.schedule import JumpSchedule
-from repaint.sampling.solvers import DDIM, DDPM, Multistep
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Renew
 
 PARTS = [
     (Fresh(), "fresh"),
     (Trajectory(), "trajectory"),
     (Predicted(8.0), "predicted(lam=8.0, relax=1.0)"),
     (Predicted(), "predicted(lam=inf, relax=1.0)"),
+    (Carried(), "carry(zeta=posterior)"),
+    (Mixed(0.3), "mixed(zeta=0.3)"),
+    (Relaxed(5.0, math.inf), "relaxed(lam=5.0, h=inf)"),
+    (Linear(0.5, -0.5, 0.0), "linear(eps=0.5, n=-0.5, z=0.0)"),
+    (Unmerged(), "none"),
     (DDPM("learned"), "ddpm(variance=learned)"),
+    (Renew("(1-alpha)^2"), "renew(zeta=(1-alpha)^2)"),
+    (Renew("1-sigma"), "renew(zeta=1-sigma)"),
+    (Renew(0.7225), "renew(zeta=0.7225)"),
     (DDIM(0.5), "ddim(eta=0.5)"),
     (Multistep(), "multistep(eta=0.0)"),
     (Langevin(2, 1.0, "averaged"), "langevin(iterations=2, h=1.0, noise=averaged)"),
@@ -41,6 +49,7 @@ def test_parts_survive_being_written_down(part: object, text: str) -> None:
         ("predicted", Predicted(math.inf)),
         (" predicted ( inf ) ", Predicted(math.inf)),
         ("ddpm(large)", DDPM("large")),
+        ("renew( (1 - alpha) ^ 2 )", Renew("(1-alpha)^2")),
         ("langevin(3, noise=averaged)", Langevin(3, 0.6, "averaged")),
     ],
 )
@@ -52,12 +61,13 @@ def test_short_forms(text: str, part: object) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("ddin(0.5)", ScheduleError, r"solver='ddin' must be one of ddpm, ddim, multistep, refresh. Did you"),
+        ("ddin(0.5)", ScheduleError, r"solver='ddin' must be one of ddpm, ddim, multistep, refresh, renew. Did you"),
         ("ddim(0.5", ScheduleError, r"solver='ddim\(0.5' must be one of"),
         ("ddim(1, 2, 3)", ScheduleError, r"solver='ddim\(1, 2, 3\)' cannot be read"),
         ("ddim(gamma=1)", ScheduleError, r"cannot be read.*Write it like ddim\(0.5\)"),
         ("ddim(eta=)", ScheduleError, r"cannot be read"),
         ("ddim(__import__('os').system('true'))", ScheduleError, r"arguments are numbers, inf or words"),
+        ("renew(1-beta)", InputError, r"renew\(zeta='1-beta'\) must be in"),
         ("ddim(2)", InputError, r"must be in \[0, 1\]"),
         ("ddim(half)", RepaintError, r"ddim"),
     ],

@@ -584,6 +584,72 @@ def test_starting_from_an_image(two_pixels: GaussianMixturePrior) -> None:
     assert float(state.x[:, 1].std()) == pytest.approx(level.sigma, rel=4 / math.sqrt(80_000))
 
 
+# --- How much of each entry may change
+
+
+GRADED = torch.tensor([[0.0, 0.24, 0.25, 0.3, 0.99, 1.0]], dtype=torch.float64)
+
+
+def graded(merge: str = "trajectory") -> tuple[Sampler, SamplerState, Tensor]:
+    """Six pixels alone, known to different levels of 20."""
+    prior = GaussianMixturePrior([1.0], [[0.0] * 6], [torch.eye(6).tolist()])
+    sampler = Sampler(prior, as_method(JumpSchedule.paper(20, 5, 1), merge=merge))
+    x0 = torch.linspace(-1, 1, 6, dtype=torch.float64)[None]
+    return sampler, sampler.start(x0, GRADED == 0, seeds=[0], strength=GRADED), x0
+
+
+def test_a_strength_frees_each_pixel_at_its_level() -> None:
+    """If this fails, differential diffusion changes a pixel too early or too late.
+
+    A pixel of strength s is known at the levels above 20 s: with 0.24 and 0.25 it is free from 4 and from 5 down.
+    """
+    sampler, state, x0 = graded()
+    path = state.carried("merge")["path"]
+    held = [state.known_at(state.level)] + [moved.known_at(moved.level) for moved in sampler.run(state)]
+    assert [sum(bool(mask[0, i]) for mask in held) for i in range(6)] == [21, 16, 15, 14, 1, 0]
+    for moved, mask in zip([state, *sampler.run(state)], held, strict=True):
+        level = sampler.grid[moved.level]
+        placed = level.alpha * x0 + level.sigma * path
+        torch.testing.assert_close(moved.x[mask], placed[mask], rtol=0, atol=1e-15)
+        assert not bool(torch.isclose(moved.x, placed)[~mask].any())
+    assert moved.x[0, 0] == x0[0, 0]
+
+
+def test_the_sample_is_read_only_where_it_is_known_at_a_level() -> None:
+    """If this fails, what lies under a hole that may change freely reaches the result."""
+    sampler, state, x0 = graded()
+    assert torch.equal(state.x0[0, :5], x0[0, :5])
+    assert float(state.x0[0, 5]) == 0
+    unread = sampler.start(torch.where(GRADED == 1, math.nan, x0), GRADED == 0, [0], strength=GRADED)
+    assert torch.equal(last(sampler.run(unread)).x, last(sampler.run(state)).x)
+
+
+def test_strengths_of_0_and_1_are_a_mask() -> None:
+    """If this fails, a map of zeros and ones differs from the mask that it is."""
+    sampler = Sampler(GaussianMixturePrior([1.0], [[0.0] * 2], [CORRELATION.tolist()]), as_method("quick"))
+    x0, known = problem(3)
+    plain, mapped = (sampler.start(x0, known, [1, 2, 3], strength=each) for each in (None, (~known).double()))
+    for state, other in zip(sampler.run(plain), sampler.run(mapped), strict=True):
+        assert torch.equal(state.x, other.x)
+
+
+def test_states_keep_their_strength(tmp_path: Path) -> None:
+    """If this fails, a run with a map of strengths resumes as one without."""
+    sampler, state, _ = graded("fresh")
+    states = list(sampler.run(state))
+    states[2].save(tmp_path / "state")
+    resumed = SamplerState.load(tmp_path / "state")
+    assert torch.equal(last(sampler.run(resumed)).x, states[-1].x)
+    assert last(sampler.run(resumed)).branch([3, 4]).known_at(20).shape == (2, 6)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.5, math.nan])
+def test_strengths_out_of_range_are_refused(strength: float, two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a map in [0, 255] frees everything silently."""
+    with pytest.raises(InputError, match=r"strength must be in \[0, 1\] everywhere"):
+        Sampler(two_pixels, as_method("quick")).start(*problem(1), seeds=[0], strength=torch.tensor(strength))
+
+
 @pytest.mark.parametrize("seeds", [[], [1, 2], [1, 2, 3, 4]])
 def test_seeds_that_do_not_fit_are_refused(seeds: list[int], two_pixels: GaussianMixturePrior) -> None:
     """If this fails, a wrong number of seeds is accepted."""

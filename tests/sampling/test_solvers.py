@@ -25,7 +25,8 @@ from repaint.sampling.corrector import Langevin
 from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance
-from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Solver
+from repaint.sampling.renewal import renewed
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Renew, Solver
 from repaint.sampling.state import Carry
 
 TOLERANCE = 1e-9  # 1 - abar loses up to four of float64's sixteen digits; its quotients are multiplied by |x| < 100
@@ -366,6 +367,41 @@ def test_arguments_out_of_range_are_refused(build: Callable[[], object], message
         build()
 
 
+@pytest.mark.parametrize(
+    ("zeta", "other"), [(0, DDIM(0.0)), (1, Refresh(0.0)), ("posterior", DDIM(1.0)), ("posterior", DDPM("small"))]
+)
+@pytest.mark.parametrize("path", ["VP", "VE", "flow"])
+def test_renew_joins_the_solvers(path: str, zeta: float | str, other: Solver) -> None:
+    """If this fails, DiffPIR at zeta 1 is not `refresh(0)`, or a share of the noise has the wrong scale."""
+    src, dst = {
+        "VP": (Level(0.6, 0.8, 1), Level(0.8, 0.6, 0)),
+        "VE": (Level(1.0, 3.0, 1), Level(1.0, 0.5, 0)),
+        "flow": (Level(0.3, 0.7, 1), Level(0.6, 0.4, 0)),
+    }[path]
+    x, z = normal(0), normal(1)
+    prediction = from_output("epsilon", normal(2), x, src)
+    for to in (dst, CLEAN):
+        ours, theirs = (solver.step(x, prediction, src, to, Given(z), {})[0] for solver in (Renew(zeta), other))
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_published_shares_follow_their_path() -> None:
+    """If this fails, DInG or FlowDPS renew another share; on VE paths alpha is 1, and their share would be 0."""
+    src = Level(0.1, 0.9, 1)
+    assert renewed("(1-alpha)^2", src, Level(0.6, 0.8, 0)) == pytest.approx(0.16)
+    assert renewed("(1-alpha)^2", src, Level(0.6, 0.4, 0)) == pytest.approx(0.16)  # flow: sigma squared
+    assert renewed("1-sigma", src, Level(0.6, 0.4, 0)) == pytest.approx(0.6)
+    assert renewed("1-alpha", Level(1.0, 9.0, 1), Level(1.0, 0.75, 0)) == pytest.approx(0.2)  # 1 - 1 / 1.25
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("zeta", [-0.1, 1.1, math.nan, "alpha", None])
+def test_shares_out_of_range_are_refused(zeta: Any) -> None:
+    """If this fails, the square root of a negative number makes NaN, or a typo runs another share."""
+    with pytest.raises(InputError, match=r"renew\(zeta=.*\) must be in \[0, 1\], or one of posterior, 1-alpha"):
+        Renew(zeta)
+
+
 def test_arguments_at_the_ends_of_their_range_are_taken() -> None:
     """If this fails, a setting that the messages above allow is refused."""
     assert [Refresh(0).extrapolate, Refresh(1).extrapolate] == [0, 1]
@@ -382,7 +418,8 @@ def test_what_is_not_said_is_as_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("solver", "draws"), [(DDPM(), 1), (DDIM(0.1), 1), (Refresh(), 1), (DDIM(0.0), 0), (Multistep(), 0)]
+    ("solver", "draws"),
+    [(DDPM(), 1), (DDIM(0.1), 1), (Refresh(), 1), (DDIM(0.0), 0), (Multistep(), 0), (Renew(0.0), 0)],
 )
 def test_solvers_draw_only_what_they_read(solver: Solver, draws: int) -> None:
     """If this fails, a deterministic solver draws at every step, or a step to clean changes the noise after it."""
