@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from repaint.cli.console import out, print_json, progress_bar, say
+from repaint.cli.console import out, print_json, progress_bar, say, together
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
@@ -49,17 +51,17 @@ def calibrate(
     A sample of the prior is masked and filled several times. energy: energy score in 8-bit values; the exact posterior
     has the smallest. spread/error: 1 if the fills differ from each other as much as from the truth, below 1 if they
     are overconfident. p: chi-square test that the truth's rank among the fills is uniform. A star marks the Pareto
-    front of energy score and calls. Interrupted runs resume.
+    front of energy score and calls. Interrupted runs resume. To use several processes or GPUs: accelerate launch -m
+    repaint calibrate --out FILE; all processes write to the same file.
 
     Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
-    from repaint.folders import share_of
+    from accelerate import PartialState
+
     from repaint.lab.calibration.calibration_plot import calibration_plot
-    from repaint.lab.calibration.calibration_summary import calibrations
+    from repaint.lab.calibration.calibration_run import CalibrationRun, silent
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
-    from repaint.lab.calibration.scored_fills import check_samples, fill_batches, fill_cells, score_batch
-    from repaint.lab.calibration.truths import DRAWING, fingerprint, picture_truths, prior_truths, sample_shape
-    from repaint.lab.sweep.rows import Rows
+    from repaint.lab.calibration.scored_fills import check_samples
     from repaint.measure.plots import check_plot, save_plot
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
@@ -71,34 +73,40 @@ def calibrate(
     if plot is not None:
         check_plot(plot)
     check_samples(samples)
+    state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
     model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
-    side = size or model.preferred_size or model.multiple_of
-    shape = sample_shape(model, side)
-    facts = {"prior": fingerprint(model, shape), "side": side, "truth": str(truth), "prompt": prompt, "dtype": dtype}
-    cells = fill_cells(methods, kinds, count, samples, seed=seed, facts=facts)
-    rows = Rows(out_file, {cell.key: cell.config for cell in cells})
+    run = CalibrationRun(
+        model,
+        methods,
+        out_file,
+        kinds,
+        count,
+        samples,
+        side=size,
+        truth=truth,
+        cache=cache,
+        prompt=prompt,
+        seed=seed,
+        facts={"dtype": dtype},
+    )
     set_threads(threads)
-    todo = [each for each in share_of(fill_batches(cells, batch), shard, 0, 1) if rows.lacks(each)]
-    if todo:
-        if truth is not None:
-            truths = picture_truths(model, truth, side, count, seed=seed)
+    bar = partial(progress_bar, unit="calls") if state.is_main_process else silent
+    with state.main_process_first():  # the others find the samples in the cache
+        run.draw(bar)
+    run.fill(batch, shard=shard, process=state.process_index, processes=state.num_processes, progress=bar)
+    with together("The rows"):
+        state.wait_for_everyone()
+    if state.is_main_process:
+        found = run.summary(against)
+        if plot is not None and found:
+            save_plot(calibration_plot(found), plot)
+        if as_json:
+            print_json([asdict(each) for each in found])
         else:
-            with progress_bar(f"drawing {count} samples", DRAWING.model_calls * count, "calls") as advance:
-                truths = prior_truths(model, shape, count, seed=seed, prompt=prompt, cache=cache, on_call=advance)
-        calls = sum(each[0].method.model_calls * len(each) * samples for each in todo)
-        with progress_bar(f"filling {sum(map(len, todo))} holes", calls, "calls") as advance:
-            for each in todo:
-                rows.append(score_batch(model, truths, each, prompt=prompt, on_call=advance))
-    rows.refresh()
-    found = calibrations([rows.found[cell.key] for cell in cells if cell.key in rows.found], against)
-    if plot is not None and found:
-        save_plot(calibration_plot(found), plot)
-    if as_json:
-        print_json([asdict(each) for each in found])
-        return
-    if found:
-        out.print(_table(found))
-    say(f"{len(rows.found)} of {len(cells)} rows in {out_file}")
+            if found:
+                out.print(_table(found))
+            say(f"{run.done} of {len(run.cells)} rows in {out_file}")
+    state.destroy_process_group()
 
 
 def _table(found: list[Calibration]) -> Table:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from repaint.cli import app
 from repaint.errors import InputError
+from repaint.lab.calibration.calibration_run import CalibrationRun
 from repaint.lab.calibration.calibration_summary import calibrations
 from repaint.lab.calibration.hole_kinds import draw_hole
 from repaint.lab.calibration.proper_scores import score_hole
@@ -138,6 +139,23 @@ def test_pictures_as_truth(tmp_path: Path) -> None:
     assert all((windows == value).all(axis=(2, 3, 4)).any() for value in values)
     with pytest.raises(InputError, match=r"a\.png: 30 x 20 must be at least 24 x 24 pixels\. Lower --size\."):
         picture_truths(prior, tmp_path, 24, 1)
+
+
+def test_a_live_prior_is_shared_out(tmp_path: Path) -> None:
+    """If this fails, two processes give other rows than one, or a finished run draws and fills again."""
+    methods = [as_method("fast"), as_method("quick")]
+
+    def run(name: str) -> CalibrationRun:
+        return CalibrationRun(fields(), methods, tmp_path / name, ["box"], count=6, samples=2, side=SIDE)
+
+    alone = run("alone.jsonl")
+    alone.fill(batch=2)
+    for process in (0, 1):
+        shared = run("shared.jsonl")
+        shared.fill(batch=2, process=process, processes=2)
+        assert shared.done == (6, 12)[process]
+    assert [each.energy for each in shared.summary()] == [each.energy for each in alone.summary()]
+    assert run("alone.jsonl").draw() is None
 
 
 def test_the_command_resumes(tmp_path: Path) -> None:
