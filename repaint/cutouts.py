@@ -6,24 +6,26 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from PIL.Image import fromarray
 from torch import Tensor
 
 from repaint.checks import whole_number
-from repaint.errors import LargeHoleWarning, PriorError
+from repaint.errors import InputError, LargeHoleWarning, PriorError
 from repaint.pictures.crop import Crop, Window, pad, windows_around
-from repaint.pictures.images import Picture
+from repaint.pictures.images import Picture, read_images
 from repaint.pictures.masks import known, thickness
 from repaint.pictures.push_pull import smooth_fill
 from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
 from repaint.sampling.prior import Prior
 
-__all__ = ["Cutout", "cut", "encode", "warn_of_large_holes", "window_seed"]
+__all__ = ["Cutout", "cut", "cut_aligned", "encode", "read_aligned", "warn_of_large_holes", "window_seed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,57 @@ def _enlarged(
     image = F.interpolate(filled, scale_factor=scale, mode="bilinear", align_corners=False)[0]
     mask = mask.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
     return torch.where(mask, image, torch.zeros_like(image)), mask
+
+
+def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any]:
+    """Read images that lie on the pictures, such as control images: one for each picture.
+
+    Args:
+        name: the argument, for the error.
+        value: an image for all pictures, or a list with one for each. In place of an image, a list of several for
+            models that take several.
+        pictures: what they lie on.
+    Returns:
+        A PIL image, or a list of them, for each picture.
+    Raises:
+        InputError: not an image, another number, or another size.
+    """
+    listed = isinstance(value, (list, tuple)) and (len(value) == len(pictures) or len(pictures) > 1)
+    each = list(value) if listed else [value] * len(pictures)
+    if len(each) != len(pictures):
+        raise InputError(f"{name} has {len(each)} images for {len(pictures)}. Pass one for all, or one for each.")
+    found = []
+    for item, picture in zip(each, pictures, strict=True):
+        read = [read_images(one)[0] for one in (item if isinstance(item, (list, tuple)) else [item])]
+        for one in read:
+            if one.size != picture.size:
+                raise InputError(
+                    f"{name} is {one.size[1]} x {one.size[0]} pixels, but must have the size of the image, "
+                    f"{picture.size[1]} x {picture.size[0]}. Resize it."
+                )
+        images = [one.output("pil") for one in read]
+        found.append(images if isinstance(item, (list, tuple)) else images[0])
+    return found
+
+
+def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
+    """Cut an image as the picture under it was cut, enlarged and padded.
+
+    Args:
+        image: a PIL image of the picture's size, or a list of them.
+        cutout: of that picture.
+        multiple_of: see `Prior`.
+    """
+    if isinstance(image, list):
+        return [cut_aligned(one, cutout, multiple_of) for one in image]
+    rows, columns = cutout.window.place
+    part = image.crop((columns.start, rows.start, columns.stop, rows.stop))
+    height, width = cutout.size
+    if part.size != (width, height):
+        part = part.resize((width, height))
+    array = np.asarray(part)
+    ends = [(0, -side % multiple_of) for side in (height, width)] + [(0, 0)] * (array.ndim - 2)
+    return fromarray(np.pad(array, ends, mode="edge")) if any(end for _, end in ends) else part
 
 
 def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:

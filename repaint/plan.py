@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,7 +20,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.checks import is_number, nearest, shown, whole_number
-from repaint.cutouts import Cutout, cut, encode, warn_of_large_holes, window_seed
+from repaint.cutouts import (
+    Cutout,
+    cut,
+    cut_aligned,
+    encode,
+    read_aligned,
+    warn_of_large_holes,
+    window_seed,
+)
 from repaint.errors import InputError, NonFiniteError, StateError
 from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop
 from repaint.pictures.fills import Fills
@@ -32,7 +40,7 @@ from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance
 from repaint.sampling.merge import Merge
 from repaint.sampling.method import Method, as_method
-from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.prior import NAMES, Conditions, Prior
 from repaint.sampling.rng import Seedable, seeds_for
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
@@ -117,14 +125,14 @@ class Plan:
         num_images_per_prompt: int = 1,
         generator: Seedable = None,
         saved: SamplerState | None = None,
-        **conditions: Any,
+        **named: Any,
     ) -> Plan:
         """Check all arguments and cut the images, before anything is computed.
 
         Args:
             prior: the model.
             saved: a state to continue from. It sets the number of results and their seeds.
-            **conditions: see `Conditions`.
+            **named: see `Conditions`.
             The other arguments are those of `RePaintPipeline.__call__`.
         Raises:
             RepaintError: see `RePaintPipeline.__call__`.
@@ -139,10 +147,18 @@ class Plan:
         walk = prior.default_schedule if schedule is None else schedule
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector)
         method = _weakened(method, strength)
-        given = _conditions(conditions)
+        given = _conditions(named, prior)
         pictures, cropping = read_images(image), as_crop(crop)
         keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
+        aligned = {
+            name: read_aligned(name, given.arguments[name], pictures)
+            for name in prior.aligned
+            if name in given.arguments
+        }
+        given = replace(given, arguments={name: v for name, v in given.arguments.items() if name not in aligned})
         cutouts = [cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
+        if aligned:  # windows inside of a batch would each need their own part of these images
+            cutouts = [[replace(cutout, cover=None) for cutout in each] for each in cutouts]
         warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
         if saved is not None:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
@@ -151,7 +167,11 @@ class Plan:
         split = given.split(len(pictures))
         for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
             k = i // copies
-            fillings = [Filling(cut, window_seed(seed, n), split[k]) for n, cut in enumerate(cutouts[k])]
+            fillings = []
+            for n, cutout in enumerate(cutouts[k]):
+                parts = {name: cut_aligned(each[k], cutout, prior.multiple_of) for name, each in aligned.items()}
+                conditions = replace(split[k], arguments={**split[k].arguments, **parts})
+                fillings.append(Filling(cutout, window_seed(seed, n), conditions))
             canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
         plan = cls(prior, method, guidance, canvases, copies, keeps, cropping, strength, *rim, output_type)
@@ -188,8 +208,22 @@ class Plan:
         Raises:
             StateError: a state of other images or masks, or of another walk.
         """
-        cutouts = [filling.cutout for filling in batch]
         prior = self._bound(batch)
+        try:
+            state = self._sampled(prior, batch, state, on_move)
+        finally:
+            prior.release()
+        self._finish(batch, state.x)
+        return state
+
+    def _sampled(
+        self,
+        prior: Prior,
+        batch: Sequence[Filling],
+        state: SamplerState | None,
+        on_move: Callable[[SamplerState], SamplerState | None] | None,
+    ) -> SamplerState:
+        cutouts = [filling.cutout for filling in batch]
         sampler = Sampler(prior, self.method, self.guidance)
         x0, mask = encode(self.prior, cutouts, self.latent_margin)
         if state is None:
@@ -202,7 +236,6 @@ class Plan:
             sampler.prior = prior.covering(state.x0, state.known)
         for moved in sampler.run(state, on_move):
             state = moved
-        self._finish(batch, state.x)
         return state
 
     def images(self) -> Any:
@@ -243,7 +276,8 @@ class Plan:
             prior = Windowed(prior, size)
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
         return prior.conditioned(
-            len(batch), Conditions.join([filling.conditions for filling in batch], (height, width))
+            len(batch),
+            Conditions.join([filling.conditions for filling in batch], (height, width), self.method.model_calls),
         )
 
     def _finish(self, batch: Sequence[Filling], x: Float[Tensor, "b *shape"]) -> None:
@@ -301,18 +335,21 @@ class Plan:
             canvas.seed = canvas.fillings[0].seed if canvas.fillings else canvas.seed
 
 
-def _conditions(given: Mapping[str, Any]) -> Conditions:
+def _conditions(given: Mapping[str, Any], prior: Prior) -> Conditions:
     """Conditions from keyword arguments.
 
     Raises:
-        InputError: an argument that the pipeline does not have.
+        InputError: an argument that neither the pipeline nor the prior has.
     """
-    names = [entry.name for entry in fields(Conditions) if entry.name != "size"]
-    for name, value in given.items():
-        if name not in names:
-            arguments = [*inspect.signature(Plan.of).parameters, "batch_size", "callback_on_step_end", *names]
-            raise InputError(f"{name}={shown(value)} is not an argument of the pipeline.{nearest(name, arguments)}")
-    return Conditions(**given)
+    own = {name: value for name, value in given.items() if name in NAMES}
+    further = {name: value for name, value in given.items() if name not in NAMES and value is not None}
+    for name, value in further.items():
+        if name not in prior.serves:
+            arguments = [*inspect.signature(Plan.of).parameters, "batch_size", "callback_on_step_end", *NAMES]
+            raise InputError(
+                f"{name}={shown(value)} is not an argument of the pipeline.{nearest(name, [*arguments, *prior.serves])}"
+            )
+    return Conditions(**own, arguments=further)
 
 
 def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputType) -> None:

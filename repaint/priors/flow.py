@@ -14,6 +14,7 @@ from torch import Tensor
 
 from repaint.errors import PriorError
 from repaint.priors.networks import floating_type
+from repaint.priors.sample_layout import pack, unpack
 from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_count, given, warn_of_cut
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
@@ -155,7 +156,7 @@ class FluxPrior(FlowPrior):
             **self._embeds,
             return_dict=False,
         )[0]
-        return from_output("flow_prediction", unpack(output.to(x.dtype), height, width), x, level)
+        return from_output("flow_prediction", unpack(output.to(x.dtype), *x.shape[-2:]), x, level)
 
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, _negatives: list[str] | None, conditions: Conditions
@@ -171,17 +172,3 @@ class FluxPrior(FlowPrior):
         )
         check_count(embeds, count)
         return {"encoder_hidden_states": embeds, "pooled_projections": pooled, "txt_ids": places}
-
-
-def pack(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens c4"]:
-    """Return each 2 x 2 block of cells as one token of 4 C channels, row by row."""
-    count, channels, height, width = x.shape
-    blocks = x.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
-    return blocks.reshape(count, height * width // 4, 4 * channels)
-
-
-def unpack(tokens: Float[Tensor, "b tokens c4"], height: int, width: int) -> Float[Tensor, "b c h w"]:
-    """Return the cells of a grid of height x width tokens, the inverse of `pack`."""
-    count, _, channels = tokens.shape
-    blocks = tokens.reshape(count, height, width, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-    return blocks.reshape(count, channels // 4, 2 * height, 2 * width)

@@ -8,7 +8,7 @@ and the encoding is the posterior's mean, without noise.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AUTOENCODERS", "LatentCodec", "LatentPrior", "widen"]
 
-# Class name -> the config entry with one number per resolution.
-AUTOENCODERS = {
-    "AutoencoderKL": "block_out_channels",
-    "VQModel": "block_out_channels",
-    "AutoencoderTiny": "encoder_block_out_channels",
-}
+AUTOENCODERS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
 
 
 def widen(cells: Bool[Tensor, "b 1 hz wz"], margin: int) -> Bool[Tensor, "b 1 hz wz"]:
@@ -69,27 +64,41 @@ class LatentCodec:
     `latents_mean` and scaling factor / `latents_std`.
 
     Args:
-        vae: an `AutoencoderKL`, `VQModel` or `AutoencoderTiny`.
+        vae: an autoencoder of one of `kinds`.
     Raises:
         PriorError: another class.
     """
 
+    kinds: tuple[str, ...] = AUTOENCODERS
+
     def __init__(self, vae: Any) -> None:
         kind = type(vae).__name__
-        if kind not in AUTOENCODERS:
+        if kind not in self.kinds:
             raise PriorError(
-                f"A {kind} is not a supported autoencoder. Use a model with one of {', '.join(AUTOENCODERS)}."
+                f"A {kind} is not a supported autoencoder. Use a model with one of {', '.join(self.kinds)}."
             )
         self.vae = vae.eval()
-        config = vae.config
-        self.factor = int(2 ** (len(config[AUTOENCODERS[kind]]) - 1))
-        self.channels = int(config.in_channels)
-        self.latent_channels = int(config.latent_channels)
+        self.factor, self.latent_channels = _factor(vae), int(_first(vae, LATENTS))
+        self.channels = int(_first(vae, IMAGES) or 3)
+        self._mean, self._gain = self._scales()
+
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and the gain of the latents, (1, C, 1, 1) or for all channels (1, 1, 1, 1)."""
+        config = self.vae.config
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is None or std is None:
             mean, std = [config.get("shift_factor") or 0.0], [1.0]
-        self._mean = torch.tensor(mean).reshape(1, -1, 1, 1)
-        self._gain = float(config.scaling_factor) / torch.tensor(std).reshape(1, -1, 1, 1)
+        gain = float(config.get("scaling_factor") or 1.0)
+        return torch.tensor(mean).reshape(1, -1, 1, 1), gain / torch.tensor(std).reshape(1, -1, 1, 1)
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        """Return the autoencoder's own latents of an image."""
+        return _mean_of(self.vae.encode(image))
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """Return the image of the autoencoder's own latents."""
+        image: Tensor = self.vae.decode(z).sample
+        return image
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
@@ -108,7 +117,7 @@ class LatentCodec:
             )
         filled = smooth_fill(image, known)
         with torch.no_grad():
-            latents = self._run(lambda x: _mean_of(self.vae.encode(x)), filled, "encoded")
+            latents = self._run(self._encoded, filled, "encoded")
         return (latents - self._mean.to(latents)) * self._gain.to(latents), cells
 
     def decode(self, latents: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
@@ -118,7 +127,7 @@ class LatentCodec:
             NonFiniteError: NaN or infinity, also in float32.
         """
         scaled = latents / self._gain.to(latents) + self._mean.to(latents)
-        return self._run(lambda z: self.vae.decode(z).sample, scaled, "decoded")
+        return self._run(self._decoded, scaled, "decoded")
 
     def _run(self, half: Callable[[Tensor], Tensor], x: Tensor, did: str) -> Tensor:
         """Run the encoder or decoder on x, in float32 where its config requires that or float16 overflows."""
@@ -138,6 +147,25 @@ class LatentCodec:
                 "from its training data. Load the prior again and check the image."
             )
         return result
+
+
+# Config entries of the autoencoders: one number per resolution, the ratio itself, and the channels.
+RESOLUTIONS = ("encoder_block_out_channels", "block_out_channels", "dim_mult")
+RATIOS = ("spatial_compression_ratio", "scale_factor_spatial")
+LATENTS = ("latent_channels", "z_dim")
+IMAGES = ("in_channels", "input_channels")
+
+
+def _first(vae: Any, names: Sequence[str]) -> Any:
+    """Return the first of these entries that a config has."""
+    return next((vae.config[name] for name in names if vae.config.get(name) is not None), None)
+
+
+def _factor(vae: Any) -> int:
+    """Return the pixels per latent cell."""
+    if ratio := _first(vae, RATIOS):
+        return int(ratio)
+    return int(2 ** (len(_first(vae, RESOLUTIONS)) - 1))
 
 
 @contextmanager

@@ -15,13 +15,12 @@ import torch
 from repaint.checks import nearest, shown, whole_number
 from repaint.errors import PriorError
 from repaint.priors.dit import DiTPrior
-from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
+from repaint.priors.families import BY_PARTS, family_of, space_of
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
-from repaint.priors.latent import AUTOENCODERS, LatentPrior
+from repaint.priors.latent import LatentPrior
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.quiet_loading import LOADING, SILENCES, PrivateRandomness, quiet
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
-from repaint.priors.text import StableDiffusionPrior
 from repaint.sampling import presets
 from repaint.sampling.prior import Prior, PriorDefaults
 
@@ -158,57 +157,16 @@ def prior_from_components(
     """
     kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
     unet = components.get("unet")
-    family = _family(kinds, getattr(getattr(unet, "config", None), "in_channels", None))
+    family = family_of(kinds, getattr(unet, "config", None), None if pipe is None else type(pipe))
     scheduler = components.get("scheduler")
     if family is PixelPrior:
         return PixelPrior(unet, scheduler, _class_names(labels))
     if family is LatentPrior:
-        return LatentPrior(unet, scheduler, components[_space(kinds)], _class_names(labels))
+        return LatentPrior(unet, scheduler, components[space_of(kinds)], _class_names(labels))
     if family is DiTPrior:
-        return DiTPrior(components["transformer"], scheduler, components[_space(kinds)], _class_names(labels))
-    if pipe is None:
-        raise PriorError(f"pipe must be given for a {family.__name__} (it encodes the prompts).")
+        return DiTPrior(components["transformer"], scheduler, components[space_of(kinds)], _class_names(labels))
     prior: Prior = family(pipe)
     return prior
-
-
-BY_PARTS = (PixelPrior, LatentPrior, DiTPrior)  # the others wrap a whole pipeline, which encodes their prompts
-DENOISERS: dict[str, Any] = {
-    "DiTTransformer2DModel": DiTPrior,
-    "SD3Transformer2DModel": StableDiffusion3Prior,
-    "FluxTransformer2DModel": FluxPrior,
-    "UNet2DConditionModel": StableDiffusionPrior,
-}
-SUPPORTED = (
-    f"UNet2DModel in pixel space or over {', '.join(AUTOENCODERS)}; over these DiTTransformer2DModel, and with prompts "
-    "UNet2DConditionModel (Stable Diffusion 1, 2, XL), SD3Transformer2DModel and FluxTransformer2DModel"
-)
-
-
-def _family(kinds: Mapping[str, str], in_channels: int | None) -> Any:
-    """Return the class of prior for a pipeline from the class names of its parts, before any weights are read."""
-    if "scheduler" not in kinds:
-        raise PriorError("This pipeline has no scheduler, so its noise levels are unknown. Add a scheduler to it.")
-    denoiser = kinds.get("unet") or kinds.get("transformer")
-    if denoiser is None:
-        raise PriorError(f"This pipeline has no denoiser, only {', '.join(kinds)}. Supported are {SUPPORTED}.")
-    if in_channels == 9:
-        raise PriorError(
-            "UNets with 9 input channels are not supported: they are trained for inpainting and take the mask as "
-            "input. Use the ordinary text-to-image model, or diffusers' StableDiffusionInpaintPipeline."
-        )
-    space = kinds.get(_space(kinds))
-    if denoiser == "UNet2DModel" and (space is None or space in AUTOENCODERS):
-        return PixelPrior if space is None else LatentPrior
-    if denoiser in DENOISERS and space in AUTOENCODERS:
-        return DENOISERS[denoiser]
-    where = f"over {space}" if space else "in pixel space"
-    raise PriorError(f"A {denoiser} {where} is not supported. Supported are {SUPPORTED}.")
-
-
-def _space(kinds: Mapping[str, str]) -> str:
-    """Return the name of the part that is the autoencoder, or "" where there is none."""
-    return next((name for name in ("vae", "vqvae", "movq") if name in kinds), "")
 
 
 def _class_names(labels: Any) -> dict[int, str]:
@@ -239,29 +197,36 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
     old_name = kinds.get("transformer") == "Transformer2DModel"  # the class name in the published DiT folders
     if old_name and _config(folder, "transformer").get("norm_type") == "ada_norm_zero":
         kinds["transformer"] = "DiTTransformer2DModel"
-    family = _family(kinds, _config(folder, "unet").get("in_channels"))
+    by_parts = kinds.get("unet") == "UNet2DModel" or kinds.get("transformer") == "DiTTransformer2DModel"
+    cls = None if by_parts and "_class_name" not in index else _pipeline_class(folder, index.get("_class_name"))
+    family = family_of(kinds, _config(folder, "unet"), cls)
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     if not pickles_are_safe():
         model["use_safetensors"] = True
-    names = [name for name in ("unet", "transformer", _space(kinds)) if name in kinds]
+    names = [name for name in ("unet", "transformer", space_of(kinds)) if name in kinds]
     lean = family not in BY_PARTS  # these models are large, so no float32 copy is made first
     parts = {name: _load_part(folder, name, kinds[name], low_cpu_mem_usage=lean, **model) for name in names}
     parts["scheduler"] = _load_part(folder, "scheduler", kinds["scheduler"])
     if family in BY_PARTS:
         return prior_from_components(parts, _class_names(index.get("id2label")))
-    prior: Prior = family(_load_pipeline(folder, index.get("_class_name"), kinds, parts, model))
+    prior: Prior = family(_load_pipeline(folder, cls, kinds, parts, model))
     return prior
 
 
-def _load_pipeline(
-    folder: Path, name: Any, kinds: Mapping[str, str], parts: Mapping[str, Any], model: Mapping[str, Any]
-) -> Any:
-    """Load a whole diffusers pipeline, which encodes prompts, around parts that are already loaded."""
+def _pipeline_class(folder: Path, name: Any) -> Any:
+    """Return the class of a folder's pipeline."""
     import diffusers
 
     cls: Any = getattr(diffusers, str(name), None)
     if not is_kind_of(cls, diffusers.DiffusionPipeline):
         raise PriorError(f"{folder}: _class_name={name} must be a pipeline of this diffusers. Update diffusers.")
+    return cls
+
+
+def _load_pipeline(
+    folder: Path, cls: Any, kinds: Mapping[str, str], parts: Mapping[str, Any], model: Mapping[str, Any]
+) -> Any:
+    """Load a whole diffusers pipeline, which encodes prompts, around parts that are already loaded."""
     # Empty parts are None, and no safety checker is loaded.
     takes = inspect.signature(cls.__init__).parameters.values()
     wanted = {entry.name for entry in takes if entry.default is entry.empty and entry.name != "self"}

@@ -129,6 +129,11 @@ class Windowed(PriorWrapper):
                         sums[name][window] += weight * value
         return Prediction(**sums)
 
+    def release(self) -> None:
+        """See `Prior.release`: of the priors of all windows."""
+        for bound in self._bound.values():
+            bound.release()
+
     def _outside(self, name: str, x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
         """Return a field of the prediction with the values outside of the windows, and 0 inside."""
         if self._x0 is None or name == "variance":

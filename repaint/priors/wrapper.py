@@ -60,6 +60,10 @@ class PriorWrapper:
         return self.prior.serves
 
     @property
+    def aligned(self) -> tuple[str, ...]:
+        return self.prior.aligned
+
+    @property
     def network(self) -> nn.Module | None:
         return self.prior.network
 
@@ -115,3 +119,7 @@ class PriorWrapper:
         """Move the model in place. Returns this wrapper."""
         self.prior.to(device, dtype)
         return self
+
+    def release(self) -> None:
+        """See `Prior.release`."""
+        self.prior.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
 from repaint.sampling.spacing import Spacing
 
-__all__ = ["Conditions", "Prior", "PriorDefaults", "each_of"]
+__all__ = ["NAMES", "Conditions", "Prior", "PriorDefaults", "each_of"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Conditions:
             one (arXiv 2305.08891).
         guidance_interval: (low, high) of sigma / alpha in which guidance acts. Elsewhere only the conditional
             prediction is computed, at half the cost (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+        arguments: further arguments of a driven diffusers pipeline, by their names in `Prior.serves`.
         size: (height, width) of the padded images in pixels. The pipeline sets it.
+        calls: predictions that each image takes, for models that depend on the progress. The pipeline sets it.
     """
 
     class_labels: int | str | Sequence[int | str] | None = None
@@ -54,19 +56,26 @@ class Conditions:
     guidance_scale: float | None = None
     guidance_rescale: float | None = None
     guidance_interval: tuple[float, float] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    calls: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the conditions that were given, those in `arguments` among them, by name."""
+        named = {name: getattr(self, name) for name in NAMES}
+        return {name: value for name, value in named.items() if value is not None} | dict(self.arguments)
 
     def refuse_beyond(self, served: Sequence[str], prior: str) -> None:
         """Raise an error for a condition that a prior does not take.
 
         Args:
-            served: names of the conditions that it takes, such as its `Prior.serves`. `size` is always allowed.
+            served: names of the conditions that it takes, such as its `Prior.serves`.
             prior: what the error calls the prior.
         Raises:
             PriorError: another condition was given.
         """
-        for name in (entry.name for entry in fields(self) if getattr(self, entry.name) is not None):
-            if name not in (*served, "size"):
+        for name in self.given():
+            if name not in served:
                 takes = f"only {', '.join(served)}" if served else "no conditions"
                 raise PriorError(f"{name} must be left out: {prior} takes {takes}.")
 
@@ -95,24 +104,35 @@ class Conditions:
         each = {
             name: each_of(name, getattr(self, name), count) for name in PER_IMAGE if getattr(self, name) is not None
         }
-        return [replace(self, **{name: values[i] for name, values in each.items()}) for i in range(count)]
+        rows = {name: argument_rows(name, value, count) for name, value in self.arguments.items()}
+        return [
+            replace(
+                self,
+                **{name: values[i] for name, values in each.items()},
+                arguments={name: values[i] for name, values in rows.items()},
+            )
+            for i in range(count)
+        ]
 
     @classmethod
-    def join(cls, each: Sequence[Conditions], size: tuple[int, int] | None) -> Conditions:
+    def join(cls, each: Sequence[Conditions], size: tuple[int, int] | None, calls: int | None = None) -> Conditions:
         """Return the conditions of a batch from those of its images. The inverse of `split`.
 
         Args:
             each: one entry per image.
             size: (height, width) of the padded images in pixels, the same for all.
+            calls: predictions that each image takes; None: unknown.
         """
         joined: dict[str, Any] = {}
         for name in PER_IMAGE:
             values = [getattr(one, name) for one in each]
             if values[0] is not None:
                 joined[name] = torch.stack(values) if isinstance(values[0], Tensor) else values
-        return replace(each[0], **joined, size=size)
+        arguments = {name: joined_argument(name, [one.arguments[name] for one in each]) for name in each[0].arguments}
+        return replace(each[0], **joined, arguments=arguments, size=size, calls=calls or each[0].calls)
 
 
+NAMES = tuple(entry.name for entry in fields(Conditions) if entry.name not in ("arguments", "size", "calls"))
 PER_IMAGE = (
     "class_labels",
     "prompt",
@@ -152,6 +172,35 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
     return values
 
 
+def argument_rows(name: str, value: Any, count: int) -> list[Any]:
+    """Return the value of a pipeline's argument for each image.
+
+    Texts (names with "prompt") may be lists with one for each image, and embeddings and their masks have one row for
+    all images or for each. Anything else applies to all.
+
+    Raises:
+        InputError: a list of texts, or embeddings, of another number.
+    """
+    if isinstance(value, Tensor) and name.endswith(ROWS):
+        return each_of(name, value, count)
+    if "prompt" in name and isinstance(value, (str, list, tuple)) and all(isinstance(text, str) for text in value):
+        return each_of(name, value, count)
+    return [value] * count
+
+
+def joined_argument(name: str, values: Sequence[Any]) -> Any:
+    """Return the value of a pipeline's argument for a batch. The inverse of `argument_rows`."""
+    if isinstance(values[0], Tensor) and name.endswith(ROWS):
+        return torch.stack(list(values))
+    if isinstance(values[0], str) and "prompt" in name:
+        return list(values)
+    same = all(value is values[0] for value in values)
+    return values[0] if same else list(values)
+
+
+ROWS = ("embeds", "_mask")
+
+
 @runtime_checkable
 class Prior(Protocol):
     """A diffusion model over samples x, and the maps between images and samples.
@@ -166,7 +215,10 @@ class Prior(Protocol):
         preferred_size: side in pixels of the images that the model was trained on. Larger images are cropped around
             their holes. Default None: no such size.
         latent_factor: pixels per latent cell, along each side. Default 1: samples are pixels.
-        serves: names of the attributes of `Conditions` that `conditioned` accepts. Default ().
+        serves: names of the conditions that `conditioned` accepts: attributes of `Conditions`, or entries of its
+            `arguments`. Default ().
+        aligned: those of `serves` whose values are images that lie on the image: they are cut and padded with it.
+            Default ().
         network: the denoiser. Default None: not a network.
         autoencoder: maps images to latents. Default None: samples are pixels.
         pipeline: the diffusers pipeline that the prior wraps. Default None.
@@ -197,6 +249,9 @@ class Prior(Protocol):
 
     @property
     def serves(self) -> tuple[str, ...]: ...
+
+    @property
+    def aligned(self) -> tuple[str, ...]: ...
 
     @property
     def network(self) -> nn.Module | None: ...
@@ -249,6 +304,10 @@ class Prior(Protocol):
         """Move the model in place. Returns this prior."""
         ...
 
+    def release(self) -> None:
+        """Give back what predictions held, after the last one. Default: nothing. A later prediction takes it again."""
+        ...
+
 
 class PriorDefaults:
     """Defaults for the optional attributes of `Prior`, to be inherited by every prior.
@@ -265,6 +324,7 @@ class PriorDefaults:
     preferred_size: int | None = None
     latent_factor: int = 1
     serves: tuple[str, ...] = ()
+    aligned: tuple[str, ...] = ()
     network: nn.Module | None = None
     autoencoder: nn.Module | None = None
     pipeline: Any = None
@@ -272,3 +332,6 @@ class PriorDefaults:
     num_classes: int = 0
     default_schedule: str = "fast"
     largest_hole: int | None = None
+
+    def release(self) -> None:
+        """Do nothing; see `Prior.release`."""

@@ -502,7 +502,7 @@ def test_live_pipelines_that_are_refused() -> None:
     )
     vae = AutoencoderKL(block_out_channels=(4,), norm_num_groups=2)
     parts = {"unet": conditional, "scheduler": DDPMScheduler(), "vae": vae}
-    with pytest.raises(PriorError, match=r"pipe must be given for a StableDiffusionPrior \(it encodes the prompts\)"):
+    with pytest.raises(PriorError, match=r"pipe must be given for a UNet2DConditionModel \(it encodes the prompts\)"):
         prior_from_components(parts)
     with pytest.raises(PriorError, match=r"UNet2DConditionModel in pixel space is not supported"):
         prior_from_components(parts | {"vae": None})

@@ -1,0 +1,120 @@
+"""The maps between images and the latents of a pipeline, chosen by its autoencoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.errors import PriorError
+from repaint.priors.latent import LatentCodec
+
+__all__ = ["CODECS", "PixelCodec", "codec_of"]
+
+
+class PixelCodec:
+    """The codec of a pipeline without an autoencoder: its samples are images in [-1, 1]."""
+
+    vae = None
+    factor = 1
+
+    def __init__(self, channels: int) -> None:
+        self.channels = self.latent_channels = channels
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"]]:
+        """Return both as they are."""
+        return image, known
+
+    def decode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return x."""
+        return x
+
+
+class MovqCodec(LatentCodec):
+    """The codec of Kandinsky: latents as they are, without a scale, and not quantised when decoded."""
+
+    kinds = ("VQModel",)
+
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        image: Tensor = self.vae.decode(z, force_not_quantize=True).sample
+        return image
+
+
+class DirectCodec(LatentCodec):
+    """The codec of Hunyuan-Image: as usual, with another class."""
+
+    kinds = ("AutoencoderKLHunyuanImage",)
+
+
+class DeepCodec(LatentCodec):
+    """The codec of deep-compression autoencoders (Sana, PRX), which have no distribution."""
+
+    kinds = ("AutoencoderDC",)
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        latent: Tensor = self.vae.encode(image).latent
+        return latent
+
+
+class FrameCodec(LatentCodec):
+    """The codec of autoencoders for videos, for a video of one frame (Qwen-Image)."""
+
+    kinds = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        return super()._encoded(image.unsqueeze(2)).squeeze(2)
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        return super()._decoded(z.unsqueeze(2)).squeeze(2)
+
+
+class PatchCodec(LatentCodec):
+    """The codec of Flux.2: latents in blocks of 2 x 2, normalised by the statistics of a batch norm."""
+
+    kinds = ("AutoencoderKLFlux2",)
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__(vae)
+        self.factor, self.latent_channels = 2 * self.factor, 4 * self.latent_channels
+
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        norm = self.vae.bn
+        std = (norm.running_var + self.vae.config.batch_norm_eps).sqrt()
+        return norm.running_mean.reshape(1, -1, 1, 1).float().cpu(), (1 / std).reshape(1, -1, 1, 1).float().cpu()
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        return torch.nn.functional.pixel_unshuffle(super()._encoded(image), 2)
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        return super()._decoded(torch.nn.functional.pixel_shuffle(z, 2))
+
+
+CODECS: dict[str, type[LatentCodec]] = {
+    kind: codec for codec in (LatentCodec, DeepCodec, FrameCodec, PatchCodec, DirectCodec) for kind in codec.kinds
+}
+
+
+def codec_of(pipeline: Any) -> Any:
+    """Return the codec of a pipeline.
+
+    Raises:
+        PriorError: an autoencoder that is not supported.
+    """
+    part = next((name for name in ("vae", "movq", "vqvae") if getattr(pipeline, name, None) is not None), None)
+    if part is None:
+        network = getattr(pipeline, "transformer", None) or pipeline.unet
+        return PixelCodec(int(network.config.in_channels))
+    autoencoder = getattr(pipeline, part)
+    kind = type(autoencoder).__name__
+    if part == "movq":
+        return MovqCodec(autoencoder)
+    if kind not in CODECS:
+        raise PriorError(f"A {kind} is not a supported autoencoder. Use a model with one of {', '.join(CODECS)}.")
+    return CODECS[kind](autoencoder)

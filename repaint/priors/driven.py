@@ -1,0 +1,356 @@
+"""Any text-to-image pipeline of diffusers as a prior: its own `__call__` runs, with all of its own arguments.
+
+Every pipeline asks its scheduler for times, calls its network, gives the guided output to `scheduler.step` and goes on
+with the x that comes back. Here the scheduler is replaced, in a shallow copy of the pipeline: the sampler of this
+library chooses each x and level, and the pipeline only predicts. So ControlNet, IP-Adapter, PAG, LoRA and whatever else
+a pipeline does between two steps work as in diffusers, and its own object, scheduler included, is never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repaint.errors import PriorError, RepaintError
+from repaint.priors.codecs import codec_of
+from repaint.priors.driven_scheduler import Output, Ready, Request, driven
+from repaint.priors.handover import Finished, Handover
+from repaint.priors.networks import side_of
+from repaint.priors.passes import Passes
+from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
+from repaint.priors.sample_layout import pack
+from repaint.priors.text import texts_of
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule
+from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
+from repaint.sampling.prior import Conditions, PriorDefaults
+from repaint.sampling.spacing import Spacing
+
+__all__ = ["DrivenPrior"]
+
+# Arguments of pipelines that the driver sets itself or that have no meaning here.
+OURS = {
+    "self", "args", "kwargs", "height", "width", "num_inference_steps", "prior_num_inference_steps", "timesteps",
+    "sigmas", "num_images_per_prompt", "generator", "latents", "output_type", "return_dict", "callback",
+    "callback_steps", "callback_on_step_end", "callback_on_step_end_tensor_inputs", "eta", "strength", "mask_image",
+    "denoising_start", "denoising_end",
+}  # fmt: skip
+ALIGNED = ("control_image", "control_mask")
+PROMPTS = ("prompt", "prompt_embeds", "image_embeds", "caption_embeds")
+CALLS = 1000  # predictions in one run of a pipeline where the length of the walk is not known
+STARTS = 2
+
+
+class DrivenPrior(PriorDefaults):
+    """Wrap a diffusers pipeline that generates images, by driving it through its scheduler.
+
+    Its arguments (`serves`) are those of the pipeline's `__call__`, by their names there. What it calls `image` is
+    `control_image` here if the pipeline has a ControlNet or an adapter, and else `reference_image`.
+
+    Args:
+        pipeline: the pipeline. Its components are shared; neither it nor its scheduler is changed.
+    Raises:
+        PriorError: an autoencoder or a scheduler that is not supported, or a network with other inputs.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.codec = codec_of(pipeline)
+        self.autoencoder, self.latent_factor = self.codec.vae, self.codec.factor
+        self.preconditioning = preconditioning_of(pipeline.scheduler)
+        if not isinstance(self.preconditioning, (Plain, EDM)):
+            raise PriorError(
+                f"A {type(pipeline).__name__} with a {type(pipeline.scheduler).__name__} is not supported. Use the "
+                "scheduler that its model was trained with."
+            )
+        self._parameters = inspect.signature(pipeline.__call__).parameters
+        renamed = {"image": "control_image" if self._has("controlnet", "adapter") else "reference_image"}
+        self._names = {renamed.get(name, name): name for name in self._parameters if name not in OURS}
+        self.serves = tuple(self._names)
+        self.aligned = tuple(name for name in ALIGNED if name in self._names)
+        self._conditions, self._count = Conditions(), 0
+        self._ready: Ready | None = None
+        self._live: _Run | None = None
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.eval()
+
+    def _has(self, *parts: str) -> bool:
+        return any(getattr(self.pipeline, part, None) is not None for part in parts)
+
+    @property
+    def network(self) -> Any:  # type: ignore[override]
+        """The denoiser, read from the pipeline at each access because users may replace it there."""
+        return getattr(self.pipeline, "transformer", None) or self.pipeline.unet
+
+    @property
+    def channels(self) -> int:
+        return int(self.codec.channels)
+
+    @property
+    def multiple_of(self) -> int:
+        """The side in pixels of what the network takes as one: a latent cell, or a patch of cells."""
+        patch = self.network.config.get("patch_size")
+        patch = max(patch) if isinstance(patch, (list, tuple)) else patch
+        packed = self.network.config.get("in_channels") == 4 * self.codec.latent_channels
+        side = 2 if packed else 1 if hasattr(self.pipeline, "unet") else int(patch or 2)
+        if hasattr(self.pipeline, "movq"):
+            side = self.codec.factor  # Kandinsky rounds to the square of the autoencoder's factor
+        return math.lcm(self.codec.factor * side, 8)  # which pipelines of UNets require
+
+    @property
+    def preferred_size(self) -> int | None:  # type: ignore[override]
+        """The size that the pipeline generates by default."""
+        side = getattr(self.pipeline, "default_sample_size", None)
+        side = int(side) if isinstance(side, int) else side_of(self.network.config)
+        return None if side is None else side * self.codec.factor
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.pipeline._execution_device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DrivenPrior:
+        """Move the whole pipeline in place. Returns this prior."""
+        if device is not None:
+            self.pipeline.to(device)
+        if dtype is not None:
+            self.pipeline.to(dtype)
+        return self
+
+    def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
+        """Return the noise levels of the pipeline: its scheduler's, shifted as the pipeline shifts them for a size.
+
+        Raises:
+            PriorError: the shift depends on the image size, and this prior has no conditions yet.
+        """
+        config = self.pipeline.scheduler.config
+        shift = None
+        if config.get("use_dynamic_shifting"):
+            if self._ready is None or self._ready.shift is None:
+                raise PriorError(
+                    "size must be given, because this prior's noise levels depend on it: "
+                    "prior.conditioned(count, Conditions(prompt=..., size=(height, width))).schedule(steps)."
+                )
+            mu = self._ready.shift
+            shift = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+        if spacing is None and self._ready is not None and self._ready.even:
+            spacing = "trailing"
+        return NoiseSchedule.from_scheduler(self.pipeline.scheduler, steps, spacing, shift=shift)
+
+    def conditioned(self, count: int, conditions: Conditions) -> DrivenPrior:
+        """Return this prior for `count` images. The pipeline runs up to its first prediction; see `Prior.conditioned`.
+
+        Raises:
+            PriorError: an argument that the pipeline does not have or does not accept, or no prompt.
+        """
+        name = type(self.pipeline).__name__
+        conditions.refuse_beyond(self.serves, f"a {name}")
+        given = conditions.given()
+        if "prompt" in self._parameters and not any(given.get(key) is not None for key in PROMPTS):
+            raise PriorError(
+                f"A {name} needs either prompt or prompt_embeds. Pass prompt='' to fill without a description."
+            )
+        for text in ("prompt", "negative_prompt"):
+            if given.get(text) is not None:
+                texts_of(text, given[text], count)
+        if "control_image" in self.aligned and given.get("control_image") is None:
+            raise PriorError(f"control_image must be given for a {name} (an image of the size of the image).")
+        if conditions.size is None:
+            raise PriorError(f"size must be given for a {name}: Conditions(size=(height, width)).")
+        bound = copy.copy(self)
+        bound._count, bound._conditions = count, conditions
+        bound._live, bound._ready = None, None
+        bound._start()
+        return bound
+
+    def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
+        """See `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
+        scales = self.preconditioning.at(level)
+        scaled = x if scales.c_in == 1 else scales.c_in * x
+        output, unguided = self._predict(Request(scaled, scales.c_noise, level.sigma))
+        variance = None
+        if output.shape[1] == 2 * x.shape[1]:
+            output, variance = split_variance(output)
+        output = output.to(x.dtype)
+        unguided = None if unguided is None else unguided.to(x.dtype)
+        if scales.c_skip or scales.c_out != 1:
+            output = weighted((scales.c_skip, x), (scales.c_out, output))
+            unguided = None if unguided is None else weighted((scales.c_skip, x), (scales.c_out, unguided))
+        return from_output(
+            self.preconditioning.predicts,
+            output,
+            x,
+            level,
+            clip=Clip.from_config(self.pipeline.scheduler.config),
+            variance=variance,
+            unguided=unguided,
+        )
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
+        """See `LatentCodec.encode`."""
+        encoded: tuple[Tensor, Tensor] = self.codec.encode(image, known)
+        return encoded
+
+    def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
+        """See `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
+        image: Tensor = self.codec.decode(x)
+        self.pipeline.maybe_free_model_hooks()
+        return image
+
+    def release(self) -> None:
+        """End the run of the pipeline. It also ends when this prior is no longer referenced."""
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    def _predict(self, request: Request) -> tuple[Tensor, Tensor | None]:
+        for _ in range(STARTS):
+            if self._live is None or not self._live.usable:
+                self._start()
+            live = self._live
+            assert live is not None
+            try:
+                return live.predict(request)
+            except Finished:  # all of its calls are used up: the next run goes on with this request
+                self._live = None
+        raise PriorError(
+            f"The {type(self.pipeline).__name__} ended before its first prediction: it was interrupted, or its loop "
+            "does not follow the times of its scheduler, which the driver does not support."
+        )
+
+    def _start(self) -> None:
+        """Run the pipeline up to where its prompts are encoded and its noise levels are known."""
+        self.release()
+        self._live = _Run(self.pipeline, self._arguments(), self._latents(), self._conditions.calls or CALLS)
+        self._ready = self._live.start()
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the pipeline's `__call__`."""
+        assert self._conditions.size is not None
+        height, width = self._conditions.size
+        ours = {"height": height, "width": width, "output_type": "latent", "num_images_per_prompt": 1}
+        arguments = {name: value for name, value in ours.items() if name in self._parameters}
+        if self.codec.vae is None and "output_type" in arguments:
+            arguments["output_type"] = "pt"
+        if "generator" in self._parameters:  # never the global one
+            arguments["generator"] = torch.Generator().manual_seed(0)
+        for name, value in self._conditions.given().items():
+            if name in ("prompt", "negative_prompt"):
+                value = texts_of(name, value, self._count)
+            arguments[self._names[name]] = value
+        return arguments
+
+    def _latents(self) -> Tensor | None:
+        """Return memory for the latents of a pipeline that takes them: cells, or tokens if it packs them so itself."""
+        if "latents" not in self._parameters:
+            return None
+        assert self._conditions.size is not None
+        height, width = (side // self.codec.factor for side in self._conditions.size)
+        cells = torch.zeros(
+            self._count, self.codec.latent_channels, height, width, device=self.device, dtype=_type(self.network)
+        )
+        packs = getattr(self.pipeline, "_pack_latents", None)
+        if packs is None:
+            return cells
+        return pack(cells) if len(inspect.signature(packs).parameters) == PACKS else None
+
+
+PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
+
+
+def _type(network: Any) -> torch.dtype:
+    found: torch.dtype = network.dtype
+    return found
+
+
+class _Run:
+    """One run of a pipeline's `__call__` in a handover, on a shallow copy of the pipeline."""
+
+    def __init__(self, pipeline: Any, arguments: dict[str, Any], latents: Tensor | None, calls: int) -> None:
+        self._name = type(pipeline).__name__
+        clone = copy.copy(pipeline)
+        steps = calls + 1  # the first prediction may be for the pipeline's own noise
+        vars(clone)["scheduler"] = driven(pipeline.scheduler, steps, latents)
+        vars(clone)["_progress_bar_config"] = {"disable": True}
+        arguments = arguments | {"num_inference_steps": steps}
+        if latents is not None:
+            arguments["latents"] = latents
+
+        def call() -> None:
+            clone(**arguments)
+
+        self._handover = Handover(call)
+        self._clone = clone
+        self._network = getattr(clone, "transformer", None) or clone.unet
+        self._passes = Passes(self._network, arguments)
+        self._replaces_attention = hasattr(clone, "_set_pag_attn_processor")
+        self._attention: dict[str, Any] | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self._handover.usable
+
+    def start(self) -> Ready:
+        ready = self._resume(None)
+        if not isinstance(ready, Ready):
+            raise PriorError(f"A {self._name} predicts before it sets its times, which the driver does not support.")
+        return ready
+
+    def predict(self, request: Request) -> tuple[Tensor, Tensor | None]:
+        with self._passes.watched(len(request.x)):
+            output = self._resume(request)
+        if not isinstance(output, Output):
+            raise PriorError(f"A {self._name} sets its times twice, which the driver does not support.")
+        return output.layout.unpack(output.output), self._passes.unguided(output)
+
+    def close(self) -> None:
+        if self._handover.usable:
+            with self._own_attention():
+                self._handover.close()
+            self._clone.maybe_free_model_hooks()
+
+    @contextmanager
+    def _own_attention(self) -> Iterator[None]:
+        """Put the run's attention processors into the network inside the block, where a pipeline has its own (PAG)."""
+        if not self._replaces_attention:
+            yield
+            return
+        outside = dict(self._network.attn_processors)
+        if self._attention is not None:
+            self._network.set_attn_processor(dict(self._attention))
+        try:
+            yield
+        finally:
+            self._attention = dict(self._network.attn_processors)
+            self._network.set_attn_processor(outside)
+
+    def _resume(self, value: Request | None) -> Any:
+        """Go on in the pipeline. What it says about its arguments is an error of this library."""
+        try:
+            with self._own_attention(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                return self._handover.resume(value)
+        except (RepaintError, Finished, MemoryError):
+            raise
+        except Exception as error:
+            if isinstance(error, RuntimeError) and re.search("memory|not implemented for 'Half'", str(error)):
+                raise  # `placement` knows a cure
+            said = textwrap.shorten(str(error), 300, placeholder=" …").rstrip(".") or type(error).__name__
+            raise PriorError(f"The {self._name} raised {type(error).__name__}: {said}.") from error

@@ -1,0 +1,92 @@
+"""The prediction with the prompt alone, taken from a network's passes in a pipeline that guides by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repaint.priors.driven_scheduler import Output
+from repaint.priors.text import guide
+
+__all__ = ["Passes"]
+
+SCALES = ("true_cfg_scale", "guidance_scale")
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of the output's standard deviation; else 2e-2
+
+
+class Passes:
+    """Watch a network inside a pipeline, and find its output for the prompt among its passes.
+
+    A pipeline runs its network with and without the prompt, in one batch or one after the other, in an order of its
+    own. The order is the one for which classifier-free guidance gives what the pipeline hands to its scheduler. It is
+    looked for once; where none does (other guidance, or an unknown scale), there is no unguided prediction.
+
+    Args:
+        network: the denoiser.
+        arguments: those of the pipeline's `__call__`, of which the scales are read.
+    """
+
+    def __init__(self, network: nn.Module, arguments: Mapping[str, Any]) -> None:
+        self._network, self._count = network, 0
+        self._scales = [float(arguments[name]) for name in SCALES if arguments.get(name) is not None]
+        self._rescale = float(arguments.get("guidance_rescale") or 0.0)
+        self._outputs: list[Tensor] = []
+        self._found: tuple[int, float] | None = None
+        self._looked = False
+
+    @contextmanager
+    def watched(self, count: int) -> Iterator[None]:
+        """Record the network's outputs inside the block, for `count` images."""
+        self._count, self._outputs = count, []
+        compiled = self._network._compiled_call_impl is not None  # a hook would compile it anew
+        if compiled or not self._scales or (self._looked and self._found is None):
+            yield
+            return
+        hook = self._network.register_forward_hook(lambda _module, _inputs, output: self._outputs.append(output))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def unguided(self, output: Output) -> Tensor | None:
+        """Return (B, C, H, W), the output with the prompt alone, or None without guidance or where it is unknown."""
+        rows = [row for one in self._outputs for row in self._rows(one)]
+        self._outputs = []
+        if len(rows) < 2:
+            return None
+        if not self._looked:
+            self._looked, self._found = True, self._order(rows, output.output)
+        if self._found is None or self._found[0] >= len(rows):
+            return None
+        place, sign = self._found
+        return output.layout.unpack(sign * _fitted(rows[place], output.output))
+
+    def _rows(self, output: Any) -> list[Tensor]:
+        """Return the parts of one pass that belong to the batch once."""
+        first = output[0] if isinstance(output, tuple) else output.sample
+        if isinstance(first, list):  # one entry for each image
+            first = torch.stack(first)
+        return list(first.chunk(len(first) // self._count)) if len(first) >= self._count else []
+
+    def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float] | None:
+        limit = TOLERANCE.get(wanted.dtype, 2e-2) * float(wanted.float().std())
+        for scale in self._scales:
+            for without, with_prompt in permutations(range(len(rows)), 2):
+                for sign in (1.0, -1.0):
+                    pair = [sign * _fitted(rows[place], wanted) for place in (without, with_prompt)]
+                    made = guide(pair[0], pair[1], scale, self._rescale)
+                    if made.shape == wanted.shape and float((made - wanted).abs().max()) <= limit:
+                        return with_prompt, sign
+        return None
+
+
+def _fitted(row: Tensor, wanted: Tensor) -> Tensor:
+    """Return what is left of a network's output in a pipeline: without a learned variance, or further tokens."""
+    if row.ndim != wanted.ndim:
+        row = row.reshape(row.shape[0], *wanted.shape[1:]) if row[0].numel() == wanted[0].numel() else row
+    return row[tuple(slice(size) for size in wanted.shape)] if row.ndim == wanted.ndim else row

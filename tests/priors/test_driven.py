@@ -1,0 +1,404 @@
+"""Pipelines driven through their scheduler: the same predictions as their own runs, and nothing left behind."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.pipeline_calls import calls_of, largest_difference
+from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl
+from helpers.tiny_pipelines import sd_like, with_ip_adapter
+from numpy.typing import NDArray
+from PIL import Image
+
+from repaint.errors import InputError, PriorError
+from repaint.pictures.crop import Crop
+from repaint.pipeline import RePaintPipeline
+from repaint.priors.driven import DrivenPrior
+from repaint.priors.handover import Finished, Handover, hand_over
+from repaint.priors.load import prior_from_pipe
+from repaint.sampling.prior import Conditions
+from repaint.sampling.schedule import JumpSchedule
+
+WALK = JumpSchedule.paper(4, 2, 2)
+SIZE = 16, 24
+CELLS = 2, 4, 8, 12
+GIVEN: dict[str, Any] = {"prompt": ["a red cat", "two dogs"], "guidance_scale": 5.0}
+LIMIT = 60  # seconds; a test that hangs fails
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """Raise TimeoutError in a test that runs longer than `LIMIT`."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"longer than {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def picture(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+
+
+def image() -> NDArray[np.uint8]:
+    return np.random.default_rng(9).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def mask() -> NDArray[np.uint8]:
+    white = np.zeros(SIZE, np.uint8)
+    white[4:12, 6:16] = 255
+    return white
+
+
+def wrap(pipe: Any) -> RePaintPipeline:
+    wrapped = RePaintPipeline(DrivenPrior(pipe))
+    wrapped.set_progress_bar_config(disable=True)
+    return wrapped
+
+
+def bound_to(pipe: Any, arguments: dict[str, Any] | None = None, **given: Any) -> DrivenPrior:
+    conditions = Conditions(**{**GIVEN, **given}, size=SIZE, arguments=arguments or {})
+    return DrivenPrior(pipe).conditioned(2, conditions)
+
+
+# --- The same prediction
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_predictions_are_those_of_the_other_priors(tmp_path: Path, name: str) -> None:
+    """If this fails, the driver passes another x, time or prompt than the priors that call the network themselves."""
+    pipe = TEXT[name](tmp_path)
+    given = GIVEN | ({} if name == "flux" else {"negative_prompt": ["blue", "a bird"]})
+    own = prior_from_pipe(pipe).conditioned(2, Conditions(**given, size=SIZE))
+    driven = bound_to(pipe, **given)
+    assert type(own) is not DrivenPrior
+    grid = own.schedule(6, "trailing")
+    assert driven.schedule(6, "trailing") == grid
+    x = torch.randn(CELLS, generator=torch.Generator().manual_seed(1))
+    for number in (6, 5, 3, 5, 1):  # up again, too
+        level = replace(grid[number], t=float(round(grid[number].t)))
+        with torch.no_grad():
+            expected, found = own.denoise(x, level), driven.denoise(x, level)
+        assert torch.equal(found.eps_hat, expected.eps_hat)
+        assert torch.equal(found.x0_hat, expected.x0_hat)
+        if expected.unguided is not None:
+            assert found.unguided is not None
+            assert torch.equal(found.unguided, expected.unguided)
+    assert driven._live is not None
+    assert driven._live._clone.scheduler._number == 4, "a prediction was wasted on the pipeline's own noise"
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "StableDiffusionControlNetPipeline": {"image": [picture(1), picture(2)]},
+    "StableDiffusionXLControlNetPipeline": {"image": [picture(1), picture(2)]},
+    "StableDiffusionAdapterPipeline": {"image": [picture(1), picture(2)]},
+    "StableDiffusionXLAdapterPipeline": {"image": [picture(1), picture(2)]},
+    "StableDiffusionPAGPipeline": {"pag_scale": 4.0},
+    "StableDiffusionXLPAGPipeline": {"pag_scale": 4.0},
+    "StableDiffusionControlNetPAGPipeline": {"image": [picture(1), picture(2)], "pag_scale": 4.0},
+}
+OTHER = {"image": [picture(3), picture(4)], "pag_scale": 1.0}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_controls_act_as_in_their_own_pipeline(tmp_path: Path, name: str) -> None:
+    """If this fails, a ControlNet, an adapter or PAG is dropped, or acts otherwise than in diffusers."""
+    pipe = sd_like(tmp_path, name)
+    calls = calls_of(pipe, SIZE, **GIVEN, **CHANGED[name])
+    renamed = {("control_image" if key == "image" else key): key for key in CHANGED[name]}
+    arguments = {key: CHANGED[name][own] for key, own in renamed.items()}
+    prior = bound_to(pipe, arguments)
+    assert largest_difference(prior, prior.schedule(5), calls, "epsilon", CELLS) == 0
+    prior.release()
+    other = bound_to(pipe, {key: OTHER[own] for key, own in renamed.items()})
+    assert largest_difference(other, other.schedule(5), calls, "epsilon", CELLS) > 1e-3, "the control changes nothing"
+    assert type(prior_from_pipe(pipe)) is DrivenPrior
+
+
+@pytest.mark.parametrize("name", ["StableDiffusionPipeline", "StableDiffusionXLPipeline"])
+def test_ip_adapters_act_as_in_their_own_pipeline(tmp_path: Path, name: str) -> None:
+    """If this fails, the image of an IP-Adapter is dropped, or acts otherwise than in diffusers."""
+    pipe = with_ip_adapter(sd_like(tmp_path, name))
+    calls = calls_of(pipe, SIZE, **GIVEN, ip_adapter_image=[picture(1)])
+    prior = bound_to(pipe, {"ip_adapter_image": [picture(1)]})
+    assert largest_difference(prior, prior.schedule(5), calls, "epsilon", CELLS) == 0
+    other = bound_to(pipe, {"ip_adapter_image": [picture(2)]})
+    assert largest_difference(other, other.schedule(5), calls, "epsilon", CELLS) > 1e-4, "the image changes nothing"
+    assert type(prior_from_pipe(pipe)) is DrivenPrior
+
+
+def test_lora_acts_as_in_its_own_pipeline(tmp_path: Path) -> None:
+    """If this fails, weights that were loaded into the pipeline have no effect."""
+    pytest.importorskip("peft")
+    from peft import LoraConfig
+
+    pipe = sd_like(tmp_path, "StableDiffusionPAGPipeline")
+    before = calls_of(pipe, SIZE, **GIVEN)
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    prior = bound_to(pipe)
+    assert largest_difference(prior, prior.schedule(5), calls_of(pipe, SIZE, **GIVEN), "epsilon", CELLS) == 0
+    assert largest_difference(prior, prior.schedule(5), before, "epsilon", CELLS) > 1e-4, "the weights change nothing"
+
+
+# --- Through the pipeline
+
+
+def test_the_filling_follows_its_control_image(tmp_path: Path) -> None:
+    """If this fails, a control image is ignored, kept pixels change, or a result depends on its batch."""
+    pipe = RePaintPipeline.from_pipe(sd_like(tmp_path, "StableDiffusionControlNetPipeline"))
+    pipe.set_progress_bar_config(disable=True)
+    asked: dict[str, Any] = {"prompt": "a cat", "schedule": WALK, "output_type": "np"}
+    both = pipe([image()] * 2, mask(), control_image=[picture(1), picture(2)], generator=[5, 5], **asked)
+    assert np.abs(both.images[0].astype(int) - both.images[1]).max() > 2
+    for number, control in enumerate((picture(1), picture(2))):
+        alone = pipe(image(), mask(), control_image=control, generator=5, **asked).images[0]
+        assert np.abs(alone.astype(int) - both.images[number]).max() <= 1  # rounding of another batch
+        assert (alone[mask() == 0] == image()[mask() == 0]).all()
+    under = image()
+    under[mask() > 0] = 0
+    assert np.array_equal(pipe(under, mask(), control_image=picture(2), generator=5, **asked).images[0], alone)
+
+
+def test_a_control_image_is_cut_as_the_image_is(tmp_path: Path) -> None:
+    """If this fails, a cropped image gets a control image of another place or size."""
+    pipe = RePaintPipeline.from_pipe(sd_like(tmp_path, "StableDiffusionControlNetPipeline"))
+    pipe.set_progress_bar_config(disable=True)
+    rng = np.random.default_rng(3)
+    wide, control = (rng.integers(0, 256, (19, 61, 3), dtype=np.uint8) for _ in range(2))
+    white = np.zeros((19, 61), np.uint8)
+    white[6:10, 40:44] = 255
+    asked: dict[str, Any] = {
+        "prompt": "a",
+        "schedule": WALK,
+        "output_type": "np",
+        "crop": Crop(size=12),
+        "generator": 1,
+    }
+    found = pipe(wide, white, control_image=control, **asked).images[0]
+    far, near = control.copy(), control.copy()
+    far[:, :20], near[:, 36:48] = 0, 0
+    assert np.array_equal(pipe(wide, white, control_image=far, **asked).images[0], found)
+    assert not np.array_equal(pipe(wide, white, control_image=near, **asked).images[0], found)
+
+
+def test_wrong_arguments_are_named(tmp_path: Path) -> None:
+    """If this fails, a wrong argument gives a traceback of diffusers, or is dropped."""
+    pipe = RePaintPipeline.from_pipe(sd_like(tmp_path, "StableDiffusionControlNetPipeline"))
+    cases: list[tuple[type[Exception], dict[str, Any], str]] = [
+        (PriorError, {"prompt": "a"}, "control_image must be given for a StableDiffusionControlNetPipeline"),
+        (PriorError, {"control_image": picture()}, "needs either prompt or prompt_embeds"),
+        (InputError, {"prompt": "a", "control_image": Image.new("RGB", (5, 4))}, "control_image is 5 x 4 pixels, but"),
+        (InputError, {"prompt": "a", "control_img": picture()}, "not an argument of the pipeline. Did you mean 'contr"),
+        (InputError, {"prompt": "a", "control_image": [picture()] * 3, "image": [image()] * 2}, "has 3 images for 2"),
+        (PriorError, {"prompt": "a", "control_image": picture(), "clip_skip": "x"}, "raised TypeError"),
+    ]
+    for kind, asked, said in cases:
+        with pytest.raises(kind, match=said):
+            pipe(asked.pop("image", image()), mask(), schedule=WALK, **asked)
+
+
+def test_results_resume_to_the_bit(tmp_path: Path) -> None:
+    """If this fails, a driven run that is continued from a state differs from one that was not interrupted."""
+    pipe = wrap(tiny_sd(tmp_path))
+    states: list[Any] = []
+    asked: dict[str, Any] = {"prompt": "a cat", "schedule": WALK, "output_type": "np"}
+    out = pipe(
+        image(), mask(), generator=3, callback_on_step_end=lambda *step: states.append(step[3]["state"]), **asked
+    )
+    again = pipe.resume(states[2], image(), mask(), **asked)
+    assert np.array_equal(out.images, again.images)
+
+
+def test_global_random_numbers_are_not_touched(tmp_path: Path) -> None:
+    """If this fails, the pipeline draws its useless first latents from the global generator."""
+    pipe = wrap(tiny_sdxl(tmp_path))
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    pipe(image(), mask(), prompt="a", schedule=WALK, generator=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- Nothing is left behind
+
+
+def test_the_live_pipeline_is_not_changed(tmp_path: Path) -> None:
+    """If this fails, a pipeline has another scheduler, other attention or other settings after a run, or during it."""
+    pipe = sd_like(tmp_path, "StableDiffusionPAGPipeline")
+    scheduler, config = pipe.scheduler, dict(pipe.config)
+    processors = {name: id(one) for name, one in pipe.unet.attn_processors.items()}
+    own = calls_of(pipe, SIZE, **GIVEN)
+    prior = bound_to(pipe)
+    prior.denoise(torch.zeros(CELLS), prior.schedule(5)[3])
+    for _ in ("suspended", "ended"):
+        assert pipe.scheduler is scheduler
+        assert dict(pipe.config) == config
+        assert {name: id(one) for name, one in pipe.unet.attn_processors.items()} == processors
+        assert all(torch.equal(a.output, b.output) for a, b in zip(own, calls_of(pipe, SIZE, **GIVEN), strict=True))
+        prior.release()
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    """If this fails, two runs on one pipeline mix their times, prompts or attention."""
+    pipe = sd_like(tmp_path, "StableDiffusionPAGPipeline")
+    first, second = bound_to(pipe, {"pag_scale": 0.0}), bound_to(pipe, {"pag_scale": 4.0}, prompt=["x", "y"])
+    grid, x = first.schedule(5), torch.randn(CELLS, generator=torch.Generator().manual_seed(1))
+    alone = [[prior.denoise(x, grid[n]).eps_hat for n in (5, 4, 3)] for prior in (first, second)]
+    for prior in (first, second):
+        prior.release()
+    for number, level in enumerate((5, 4, 3)):
+        for prior, expected in zip((first, second), alone, strict=True):
+            assert torch.equal(prior.denoise(x, grid[level]).eps_hat, expected[number])
+
+
+def test_a_run_goes_on_in_another_thread(tmp_path: Path) -> None:
+    """If this fails, a prior that was made in one thread cannot be used in another."""
+    prior = bound_to(tiny_sd(tmp_path))
+    grid, x = prior.schedule(5), torch.randn(CELLS, generator=torch.Generator().manual_seed(1))
+    expected, found = prior.denoise(x, grid[4]).eps_hat, []
+    thread = threading.Thread(target=lambda: found.append(prior.denoise(x, grid[4]).eps_hat))
+    thread.start()
+    thread.join(LIMIT)
+    assert torch.equal(found[0], expected)
+
+
+def test_more_predictions_than_announced(tmp_path: Path) -> None:
+    """If this fails, a run that needs more predictions than its walk has ends, or repeats an old one."""
+    pipe = tiny_sd(tmp_path)
+    short = DrivenPrior(pipe).conditioned(2, Conditions(**GIVEN, size=SIZE, calls=2))
+    grid, long = short.schedule(5), bound_to(pipe)
+    for number in range(7):
+        x = torch.randn(CELLS, generator=torch.Generator().manual_seed(number))
+        assert torch.equal(short.denoise(x, grid[3]).eps_hat, long.denoise(x, grid[3]).eps_hat)
+
+
+def test_an_exception_in_the_pipeline(tmp_path: Path) -> None:
+    """If this fails, an error inside the pipeline is lost or hangs, or the next run fails, too."""
+    pipe = tiny_sd(tmp_path)
+    prior = bound_to(pipe)
+    grid, x = prior.schedule(5), torch.zeros(CELLS)
+    right, forward = prior.denoise(x, grid[5]).eps_hat, pipe.unet.forward
+
+    def broken(*_args: Any, **_kwargs: Any) -> None:
+        raise ValueError("no such thing")
+
+    pipe.unet.forward = broken
+    with pytest.raises(PriorError, match=r"The StableDiffusionPipeline raised ValueError: no such thing\."):
+        prior.denoise(x, grid[4])
+    pipe.unet.forward = forward
+    assert torch.equal(prior.denoise(x, grid[5]).eps_hat, right)
+
+
+class Cancel(Exception):
+    pass
+
+
+def test_a_cancelled_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a run that its callback ends leaves a suspended pipeline and its memory behind."""
+    ended: list[str] = []
+    pipe = tiny_sd(tmp_path)
+    original = type(pipe).__call__
+
+    @functools.wraps(original)
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            ended.append("ended")
+
+    monkeypatch.setattr(type(pipe), "__call__", watched)
+    wrapped = wrap(pipe)
+
+    def cancel(*_step: Any) -> None:
+        raise Cancel
+
+    with pytest.raises(Cancel):
+        wrapped(image(), mask(), prompt="a", schedule=WALK, callback_on_step_end=cancel)
+    assert ended == ["ended"]
+
+
+def test_a_function_ends_with_its_handover() -> None:
+    """If this fails, a suspended pipeline keeps its memory after its prior is gone."""
+    # Under another name, without the type checks of the tests, which keep references to arguments.
+    spec = importlib.util.spec_from_file_location("plain_handover", sys.modules[Handover.__module__].__file__ or "")
+    assert spec is not None and spec.loader is not None  # noqa: PT018
+    plain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    ended: list[bool] = []
+
+    def run() -> None:
+        try:
+            plain.hand_over(1)
+        finally:
+            ended.append(True)
+
+    handover = plain.Handover(run)
+    handover.resume()
+    assert ended == []
+    del handover
+    assert ended == [True]
+
+
+def test_an_interrupted_pipeline_is_reported(tmp_path: Path) -> None:
+    """If this fails, a pipeline that ends without a prediction is started for ever."""
+    pipe = tiny_sd(tmp_path)
+    prior = bound_to(pipe)
+    type(pipe).interrupt, before = property(lambda _self: True), type(pipe).interrupt
+    try:
+        with pytest.raises(PriorError, match="ended before its first prediction: it was interrupted"):
+            prior.denoise(torch.zeros(CELLS), prior.schedule(5)[5])
+    finally:
+        type(pipe).interrupt = before
+
+
+# --- The handover
+
+
+def test_gradient_mode_belongs_to_each_side() -> None:
+    """If this fails, a suspended no_grad block switches gradients off for its caller."""
+
+    @torch.no_grad()
+    def run() -> None:
+        hand_over(torch.is_grad_enabled())
+        hand_over(torch.is_grad_enabled())
+
+    handover = Handover(run)
+    assert [handover.resume(), torch.is_grad_enabled(), handover.resume(), torch.is_grad_enabled()] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(Finished):
+        handover.resume()
+    assert torch.is_grad_enabled()
+    assert not handover.usable
+    handover.close()
+
+
+def test_errors_pass_a_handover() -> None:
+    """If this fails, an exception does not reach the caller, or the function goes on after it."""
+
+    def run() -> None:
+        hand_over(1)
+        raise KeyError("here")
+
+    handover = Handover(run)
+    assert handover.resume() == 1
+    with pytest.raises(KeyError, match="here"):
+        handover.resume()
+    assert not handover.usable
