@@ -197,8 +197,8 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
     old_name = kinds.get("transformer") == "Transformer2DModel"  # the class name in the published DiT folders
     if old_name and _config(folder, "transformer").get("norm_type") == "ada_norm_zero":
         kinds["transformer"] = "DiTTransformer2DModel"
-    by_parts = kinds.get("unet") == "UNet2DModel" or kinds.get("transformer") == "DiTTransformer2DModel"
-    cls = None if by_parts and "_class_name" not in index else _pipeline_class(folder, index.get("_class_name"))
+    named = "_class_name" in index or "text_encoder" in kinds
+    cls = _pipeline_class(folder, index.get("_class_name")) if named else None
     family = family_of(kinds, _config(folder, "unet"), cls)
     model: dict[str, Any] = {"torch_dtype": torch_dtype, "variant": variant}
     if not pickles_are_safe():
