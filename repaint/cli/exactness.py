@@ -29,7 +29,11 @@ def exactness(
         typer.Option(help="Method of another library; may be repeated. Default without --schedule: all."),
     ] = None,
     family: Annotated[
-        list[str] | None, typer.Option(help="separated, overlapping or fields; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option(
+            help="separated, overlapping, fields (these three are the default), natural, learned or taught; may be "
+            "repeated."
+        ),
     ] = None,
     problems_seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
     problem_sets: Annotated[int, typer.Option(help="Number of sets of problems, from consecutive seeds.", min=1)] = 1,
@@ -54,7 +58,7 @@ def exactness(
     from repaint.files import check_place
     from repaint.lab.exactness.error_plot import exactness_plot
     from repaint.lab.exactness.measurement import FLOOR, PEERS, exact, measure, save_standings, standings, with_method
-    from repaint.lab.exactness.problems import FAMILIES, problems
+    from repaint.lab.exactness.problems import FAMILIES, USUAL, problems
     from repaint.measure.plots import check_plot, save_plot
     from repaint.sampling.method import as_method
 
@@ -62,7 +66,7 @@ def exactness(
         check_place(report)
     if plot is not None:
         check_plot(plot)
-    families = [chosen("--family", name, {name: name for name in FAMILIES}) for name in family or FAMILIES]
+    families = [chosen("--family", name, {name: name for name in FAMILIES}) for name in family or USUAL]
     everything = schedule is None and peer is None
     methods = [as_method(name) for name in (PRESETS if everything else schedule or [])]
     peers: dict[str, Peer] = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}

@@ -50,7 +50,7 @@ def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
         (["--peer", "lanpaint"], "--peer lanpaint must be one of lanpaint 20 x 5"),
         (
             ["--family", "field"],
-            "--family field must be one of separated, overlapping, fields. Did you mean",
+            "--family field must be one of separated, overlapping, fields, natural, learned, taught. Did you mean",
         ),
         (["--count", "8"], "Invalid value for '--count'"),
         (["--problems-seed", "-1"], "seed=-1 must be an integer of at least 0"),

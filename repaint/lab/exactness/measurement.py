@@ -22,7 +22,6 @@ from repaint.files import atomic_path
 from repaint.lab.exactness.peers import diffusers_repaint, ding, lanpaint
 from repaint.lab.exactness.problems import Problem
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
-from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
 from repaint.sampling.method import Method
@@ -90,7 +89,7 @@ def with_method(method: Method, dtype: torch.dtype | None = None) -> Way:
 def _sampled(
     method: Method, dtype: torch.dtype | None, problem: Problem, count: int, seed: int
 ) -> tuple[Float[Tensor, "n d"], int]:
-    prior: Prior = problem.prior if dtype is None else Rounded(problem.prior, dtype)
+    prior = problem.denoiser if dtype is None else Rounded(problem.denoiser, dtype)
     sampler = Sampler(prior, method)
     last = sampler.start(problem.x0.to(prior.dtype).expand(count, -1), problem.known, [seed])
     for state in sampler.run(last):
@@ -106,7 +105,7 @@ class Rounded(PriorWrapper):
     network is not modelled.
     """
 
-    def __init__(self, prior: GaussianMixturePrior, dtype: torch.dtype) -> None:
+    def __init__(self, prior: Prior, dtype: torch.dtype) -> None:
         super().__init__(prior)
         self.rounding = dtype
 

@@ -5,13 +5,18 @@
 | separated   | distinct modes, each thin in most directions: the shares of the modes must be right            |
 | overlapping | broad modes that overlap                                                                     |
 | fields      | smooth random fields as small images of different smoothness, with typical inpainting masks  |
+| natural     | images with a spectrum of 1 / f^2 and local contrasts of 64 kinds, as photographs have       |
+| learned     | two problems of the above, with a small network as their denoiser                            |
+| taught      | the same two with their exact denoiser: what the network's errors cost is the difference     |
+
+The last three are measured only where they are named.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,9 +24,11 @@ from torch import Tensor
 
 from repaint.checks import nearest, whole_number
 from repaint.errors import InputError
+from repaint.lab.exactness.learned_denoiser import learned
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.prior import Prior
 
-__all__ = ["FAMILIES", "Problem", "field_problem", "mixture_problem", "problems"]
+__all__ = ["FAMILIES", "USUAL", "Problem", "field_problem", "mixture_problem", "natural_problem", "problems"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Problem:
         x0: (D,) float64, the sample that provides the known values.
         known: (D,) True where the value is known.
         posterior: the distribution of the unknown coordinates, in their original order.
+        learned: whether the denoiser is a small network, trained on first use, and not the exact one.
     """
 
     name: str
@@ -43,6 +51,12 @@ class Problem:
     x0: Float[Tensor, " d"]
     known: Bool[Tensor, " d"]
     posterior: GaussianMixturePrior
+    learned: bool = False
+
+    @property
+    def denoiser(self) -> Prior:
+        """What samplers call: the prior, or its learned denoiser."""
+        return learned(self.prior) if self.learned else self.prior
 
     @classmethod
     def draw(
@@ -111,13 +125,51 @@ def field_problem(mask: str, side: int, seed: int) -> Problem:
     covariances = torch.stack([0.6 * torch.exp(-squared / (2 * length**2)) + nugget for length in LENGTHS])
     shape = torch.linalg.cholesky(torch.exp(-squared / (2 * (side / 4) ** 2)) + nugget)
     means = 0.5 * torch.randn(len(LENGTHS), side**2, dtype=torch.float64, generator=rng) @ shape.mT
-    keep = {
+    keep = _keep(mask, rows, columns, rng)
+    prior = GaussianMixturePrior(torch.ones(len(LENGTHS)), means, covariances)
+    return Problem.draw(f"field {side} x {side}, {mask}", "fields", prior, keep, rng)
+
+
+def natural_problem(mask: str, side: int, seed: int) -> Problem:
+    """Make a small image: 64 Gaussians with a spectrum of 1 / f^2, each with its own map of local contrast.
+
+    The contrast is the exponential of a smooth random field. Such Gaussian scale mixtures have the heavy tails of the
+    gradients of photographs (Wainwright & Simoncelli 2000, NeurIPS 12).
+
+    Args:
+        mask: see `field_problem`.
+        side: of the image in pixels.
+        seed: of all random draws.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    frequency = torch.fft.fftfreq(2 * side, dtype=torch.float64)
+    power = 1 / (frequency[:, None].square() + frequency.square() + 1 / (2 * side) ** 2)
+    correlation = torch.fft.ifft2(power).real
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    at = torch.stack([rows.flatten(), columns.flatten()], dim=1)
+    apart = (at[:, None] - at).abs()
+    covariance = (correlation / correlation[0, 0])[apart[..., 0], apart[..., 1]]
+    smooth = torch.exp(-apart.square().sum(2) / (2 * (side / 3) ** 2)).double() + 1e-6 * torch.eye(side**2)
+    maps = torch.randn(64, side**2, dtype=torch.float64, generator=rng) @ torch.linalg.cholesky(smooth).mT
+    contrast = maps.exp()
+    covariances = 0.25 * contrast[:, :, None] * covariance * contrast[:, None] + 1e-3 * torch.eye(side**2)
+    prior = GaussianMixturePrior(torch.ones(64), torch.zeros(64, side**2), covariances)
+    keep = _keep(mask, rows, columns, rng)
+    return Problem.draw(f"natural {side} x {side}, {mask}", "natural", prior, keep, rng)
+
+
+def _keep(mask: str, rows: Tensor, columns: Tensor, rng: torch.Generator) -> Bool[Tensor, " d"]:
+    """The known pixels of a square image."""
+    side = len(rows)
+    return {
         "half": rows < side // 2,
         "box": ((rows - (side - 1) / 2).abs() > side / 4) | ((columns - (side - 1) / 2).abs() > side / 4),
         "sparse": torch.rand(side, side, generator=rng) < 0.1,
     }[mask].flatten()
-    prior = GaussianMixturePrior(torch.ones(len(LENGTHS)), means, covariances)
-    return Problem.draw(f"field {side} x {side}, {mask}", "fields", prior, keep, rng)
+
+
+def _of_family(problem: Problem, family: str) -> Problem:
+    return replace(problem, name=f"{family} {problem.name}", family=family, learned=family == "learned")
 
 
 COMPONENTS = 4
@@ -142,11 +194,25 @@ FAMILIES: dict[str, list[Callable[[int], Problem]]] = {
         lambda seed: field_problem("sparse", 8, seed),
         lambda seed: field_problem("box", 16, seed),
     ],
+    "natural": [
+        lambda seed: natural_problem("half", 8, seed),
+        lambda seed: natural_problem("box", 8, seed),
+        lambda seed: natural_problem("sparse", 8, seed),
+    ],
+    "learned": [
+        lambda seed: _of_family(mixture_problem("separated", 8, 0.25, seed), "learned"),
+        lambda seed: _of_family(field_problem("box", 8, seed + 1), "learned"),
+    ],
+    "taught": [
+        lambda seed: _of_family(mixture_problem("separated", 8, 0.25, seed - 2), "taught"),
+        lambda seed: _of_family(field_problem("box", 8, seed - 1), "taught"),
+    ],
 }
+USUAL = ("separated", "overlapping", "fields")  # what is measured where no family is named
 
 
-def problems(seed: int = 0, families: Sequence[str] = tuple(FAMILIES)) -> list[Problem]:
-    """Make the default set: 12 problems of 2 to 256 dimensions with 10 to 90 % known coordinates.
+def problems(seed: int = 0, families: Sequence[str] = USUAL) -> list[Problem]:
+    """Make problems, by default the 12 of 2 to 256 dimensions with 10 to 90 % known coordinates of the usual families.
 
     Args:
         seed: of the set, at least 0.

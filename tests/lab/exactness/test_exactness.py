@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from repaint.errors import InputError
+from repaint.lab.exactness import learned_denoiser
 from repaint.lab.exactness.error_plot import exactness_plot
 from repaint.lab.exactness.measurement import (
     FLOOR,
@@ -22,7 +23,7 @@ from repaint.lab.exactness.measurement import (
     standings,
     with_method,
 )
-from repaint.lab.exactness.problems import FAMILIES, field_problem, mixture_problem, problems
+from repaint.lab.exactness.problems import USUAL, field_problem, mixture_problem, natural_problem, problems
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
 from repaint.sampling.method import Method, as_method
 
@@ -68,7 +69,7 @@ def test_problems_are_what_their_names_say() -> None:
     """If this fails, the bench reports problems that it does not run, or two seeds give the same problems."""
     some, other = problems(0), problems(1)
     assert [len(problem.x0) for problem in some] == [2, 8, 16, 32, 64, 8, 16, 32, 64, 64, 64, 256]
-    assert list(dict.fromkeys(problem.family for problem in some)) == list(FAMILIES)
+    assert list(dict.fromkeys(problem.family for problem in some)) == list(USUAL)
     shares = [float(problem.known.double().mean()) for problem in some]
     assert 0.05 < min(shares) < 0.15
     assert 0.7 < max(shares) < 0.95
@@ -169,3 +170,33 @@ def test_standings_are_saved_and_drawn(tmp_path: Path) -> None:
     axes = exactness_plot(standings(rows)).axes[0]
     assert [text.get_text() for text in axes.texts] == ["cheap", "dear"]
     assert list(axes.lines[0].get_xdata()) == [10]  # the front: the dearer one is worse
+
+
+def test_natural_problems_have_the_gradients_of_photographs() -> None:
+    """If this fails, the family is Gaussian noise by another name: its gradients have no heavy tails, or no 1 / f^2."""
+    prior = natural_problem("box", 8, seed=3).prior
+    x = prior.sample(4000, torch.Generator().manual_seed(0)).reshape(-1, 8, 8)
+    difference = (x[:, :, 1:] - x[:, :, :-1]).flatten()
+    kurtosis = float(difference.pow(4).mean() / difference.pow(2).mean() ** 2)
+    assert kurtosis > 5  # 3 for a Gaussian
+    near, far = (float((x[:, :, step:] - x[:, :, :-step]).square().mean()) for step in (1, 4))
+    assert 1.5 < far / near < 8  # 1 for white noise
+
+
+def test_a_learned_denoiser_differs_from_the_exact_one_by_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, `learned` and `taught` are not the same problems, or the network is not what samplers call."""
+    monkeypatch.setattr(learned_denoiser, "STEPS", 150)
+    (network, _), (taught, _) = problems(3, ["learned"]), problems(3, ["taught"])
+    assert torch.equal(network.x0, taught.x0)
+    assert torch.equal(network.posterior.means, taught.posterior.means)
+    level = network.prior.schedule(10)[4]
+    x0 = network.prior.sample(2000, torch.Generator().manual_seed(0))
+    x = level.alpha * x0 + level.sigma * normal(2000, 8, 1)
+    best, found = (
+        float((problem.denoiser.denoise(x.to(problem.denoiser.dtype), level).x0_hat - x0).square().mean())
+        for problem in (taught, network)
+    )
+    assert 1.01 * best < found < 0.5 * float(x0.var())
+    rows = measure([network, taught], {"fast": with_method(as_method("fast"))}, count=128)
+    assert [row.family for row in rows] == ["learned", "taught"]
+    assert rows[0].error != rows[1].error
