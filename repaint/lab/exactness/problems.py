@@ -130,8 +130,8 @@ def field_problem(mask: str, side: int, seed: int) -> Problem:
     return Problem.draw(f"field {side} x {side}, {mask}", "fields", prior, keep, rng)
 
 
-def natural_problem(mask: str, side: int, seed: int) -> Problem:
-    """Make a small image: 64 Gaussians with a spectrum of 1 / f^2, each with its own map of local contrast.
+def natural_problem(mask: str, side: int, seed: int, components: int = 64) -> Problem:
+    """Make a small image: Gaussians with a spectrum of 1 / f^2, each with its own map of local contrast.
 
     The contrast is the exponential of a smooth random field. Such Gaussian scale mixtures have the heavy tails of the
     gradients of photographs (Wainwright & Simoncelli 2000, NeurIPS 12).
@@ -140,6 +140,7 @@ def natural_problem(mask: str, side: int, seed: int) -> Problem:
         mask: see `field_problem`.
         side: of the image in pixels.
         seed: of all random draws.
+        components: number of Gaussians.
     """
     rng = torch.Generator().manual_seed(seed)
     frequency = torch.fft.fftfreq(2 * side, dtype=torch.float64)
@@ -150,10 +151,10 @@ def natural_problem(mask: str, side: int, seed: int) -> Problem:
     apart = (at[:, None] - at).abs()
     covariance = (correlation / correlation[0, 0])[apart[..., 0], apart[..., 1]]
     smooth = torch.exp(-apart.square().sum(2) / (2 * (side / 3) ** 2)).double() + 1e-6 * torch.eye(side**2)
-    maps = torch.randn(64, side**2, dtype=torch.float64, generator=rng) @ torch.linalg.cholesky(smooth).mT
+    maps = torch.randn(components, side**2, dtype=torch.float64, generator=rng) @ torch.linalg.cholesky(smooth).mT
     contrast = maps.exp()
     covariances = 0.25 * contrast[:, :, None] * covariance * contrast[:, None] + 1e-3 * torch.eye(side**2)
-    prior = GaussianMixturePrior(torch.ones(64), torch.zeros(64, side**2), covariances)
+    prior = GaussianMixturePrior(torch.ones(components), torch.zeros(components, side**2), covariances)
     keep = _keep(mask, rows, columns, rng)
     return Problem.draw(f"natural {side} x {side}, {mask}", "natural", prior, keep, rng)
 
