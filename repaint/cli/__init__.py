@@ -28,6 +28,7 @@ from repaint.cli.priors_list import priors_list
 from repaint.cli.schedule_import import schedule_import
 from repaint.cli.schedule_list import schedule_list
 from repaint.cli.schedule_plot import schedule_plot
+from repaint.cli.schedule_record import schedule_record
 from repaint.cli.schedule_show import schedule_show
 from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
@@ -52,11 +53,12 @@ audit.command()(file)
 audit.command()(strength)
 audit.command()(radius)
 
-schedules = typer.Typer(no_args_is_help=True, help="List, show, plot and import resampling schedules.")
+schedules = typer.Typer(no_args_is_help=True, help="List, show, plot, import and record resampling schedules.")
 schedules.command("list")(schedule_list)
 schedules.command("show")(schedule_show)
 schedules.command("plot")(schedule_plot)
 schedules.command("import")(schedule_import)
+schedules.command("record")(schedule_record)
 
 priors = typer.Typer(no_args_is_help=True, help="List the bundled priors and convert others.")
 priors.command("list")(priors_list)
