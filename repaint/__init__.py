@@ -2,8 +2,10 @@
 
 from repaint.errors import RepaintError
 from repaint.pictures.crop import Crop
+from repaint.pictures.detection import detect_damage
 from repaint.pipeline import RePaintOutput, RePaintPipeline, inpaint
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.restoring import restore
 from repaint.sampling.method import Method
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prior import Prior
@@ -20,5 +22,7 @@ __all__ = [
     "RePaintOutput",
     "RePaintPipeline",
     "RepaintError",
+    "detect_damage",
     "inpaint",
+    "restore",
 ]

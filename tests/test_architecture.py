@@ -26,7 +26,7 @@ STAIR = [
     ["cutouts"],
     ["plan"],
     ["pipeline"],
-    ["folders", "testing"],
+    ["folders", "restoring", "testing"],
     ["__init__"],
     ["lab", "studio"],
     ["cli"],
@@ -172,6 +172,8 @@ def test_public_names_are_pinned() -> None:
         "RePaintOutput",
         "RePaintPipeline",
         "RepaintError",
+        "detect_damage",
         "inpaint",
+        "restore",
     ]
     assert all(getattr(repaint, name).__module__.startswith("repaint.") for name in repaint.__all__)

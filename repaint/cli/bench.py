@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from repaint.cli.bench_detection import detection
 from repaint.cli.bench_photographs import photographs
 from repaint.cli.bench_prompts import prompts
 from repaint.cli.bench_speed import speed
@@ -102,5 +103,5 @@ def holes(
 bench_app = typer.Typer(
     cls=group_with_default("holes"), help="Measure the quality and speed of methods. The default subcommand is holes."
 )
-for command in (holes, photographs, prompts, speed):
+for command in (holes, photographs, detection, prompts, speed):
     bench_app.command()(command)

@@ -1,0 +1,102 @@
+"""repaint restore: find the damage of a photograph, and fill it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repaint.cli.console import calls_bar, tell
+from repaint.cli.loading import Device, Schedule, load_pipe
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
+from repaint.errors import InputError
+
+__all__ = ["MaxWidth", "Sensitivity", "ToneOption", "restore"]
+
+Sensitivity = Annotated[float, typer.Option(help="From 0 to 1; higher finds fainter damage, and false alarms.")]
+MaxWidth = Annotated[int, typer.Option(help="Largest width of a scratch in pixels. Large scans need more, such as 16.")]
+ToneOption = Annotated[str, typer.Option(help="Damage is bright, dark or both. Naming one halves the false alarms.")]
+
+
+def restore(
+    image: Annotated[Path, typer.Argument(help="A photograph.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="Result file; its suffix sets the format.")] = None,
+    mask_out: Annotated[
+        Path | None, typer.Option(help="Also write the mask that was found; white is filled. Alone: nothing is filled.")
+    ] = None,
+    sensitivity: Sensitivity = 0.5,
+    max_width: MaxWidth = 8,
+    tone: ToneOption = "both",
+    grow: Annotated[float, typer.Option(help="Pixels by which the mask grows around the damage.")] = 2,
+    samples: Annotated[int, typer.Option(help="Results that are averaged; 1 is fastest, and rougher.", min=1)] = 4,
+    prior: PriorName = "photos",
+    schedule: Schedule = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: DType = "auto",
+    threads: Threads = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find scratches, dust and lettering in a photograph, and fill them. All other pixels stay bit-equal.
+
+    Thin structures of the picture itself, such as whiskers, may be taken for damage. To correct the mask, write it with
+    --mask-out, paint in it (white is filled), and run repaint inpaint IMAGE MASK --out RESULT.
+
+    Example: repaint restore photo.jpg --out restored.png
+
+    Example: repaint restore photo.jpg --mask-out mask.png
+    """
+    import numpy as np
+    from PIL import Image
+
+    from repaint.pictures.decoding import open_image
+    from repaint.pictures.detection import detect_damage
+    from repaint.pictures.encoding import check_writable
+    from repaint.pictures.images import save_image
+    from repaint.priors.load import default_schedule
+    from repaint.restoring import WINDOWS
+    from repaint.sampling.method import as_method
+
+    if out_file is None and mask_out is None:
+        raise InputError("repaint restore needs --out RESULT, or --mask-out MASK to write only the mask.")
+    picture = open_image(image)
+    if out_file is not None:
+        check_writable(out_file, picture.mode)
+    if mask_out is not None:
+        check_writable(mask_out, "L")
+        if out_file is not None and mask_out.absolute() == out_file.absolute():
+            raise InputError(f"--mask-out {mask_out} must be another file than --out.")
+    method = as_method(schedule or default_schedule(prior))
+    settings: dict[str, Any] = {"sensitivity": sensitivity, "max_width": max_width, "tone": tone, "grow": grow}
+    mask = detect_damage(picture, **settings)
+    if mask_out is not None:
+        save_image(Image.fromarray(mask.astype(np.uint8) * 255), mask_out)
+    share, written = float(mask.mean()), "" if mask_out is None else f" Mask: {mask_out}"
+    text = f"Damage found: {share:.1%} of the picture." if mask.any() else "No damage was found."
+    report = {"image": str(image), "found": share, **settings}
+    if mask_out is not None:
+        report["mask"] = str(mask_out)
+    if out_file is None:
+        tell(report, as_json, text + written)
+        return
+    pipe = load_pipe(prior, device, dtype, threads)
+    if mask.any():
+        runs = -(-samples // WINDOWS)
+        with calls_bar(f"filling {image.name} with {method.name}", method.model_calls * runs) as step:
+            done = pipe(
+                picture,
+                mask,
+                schedule=method,
+                generator=seed,
+                num_images_per_prompt=samples,
+                batch_size=WINDOWS,
+                callback_on_step_end=step,
+            )
+        result = done.images[0] if samples == 1 else done.mean()[0]
+    else:
+        result = picture
+        text += " The result is a copy."
+    save_image(result, out_file)
+    report |= {"out": str(out_file), "prior": prior, "seed": seed, "samples": samples, "method": method.describe()}
+    tell(report, as_json, f"{text} Result: {out_file}{written and '.'}{written}")

@@ -1,0 +1,72 @@
+"""Restore an old photograph: find its damage, and fill it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from repaint.pictures.detection import Tone, detect_damage
+from repaint.pictures.images import ImageLike
+from repaint.pipeline import RePaintOutput, RePaintPipeline
+
+__all__ = ["RestoredPhotograph", "restore"]
+
+WINDOWS = 8  # of a large scan at once, to bound the memory
+
+
+@dataclass(frozen=True)
+class RestoredPhotograph:
+    """A restored photograph.
+
+    Attributes:
+        image: the result, in the output type of the call. Pixels outside the mask are bit-equal to the input.
+        mask: (H, W) as displayed, True at the pixels that were filled. To correct it, save it, edit it, and pass it as
+            `mask_image` to a `RePaintPipeline`.
+        output: the result of the pipeline call.
+    """
+
+    image: Any
+    mask: Bool[np.ndarray, "h w"]
+    output: RePaintOutput
+
+
+def restore(
+    image: ImageLike,
+    *,
+    prior: str | RePaintPipeline = "photos",
+    sensitivity: float = 0.5,
+    max_width: int = 8,
+    tone: Tone = "both",
+    grow: float = 2,
+    samples: int = 4,
+    **options: Any,
+) -> RestoredPhotograph:
+    """Find scratches, dust and lettering in a photograph, and fill them.
+
+    Args:
+        image: one image; see `RePaintPipeline.__call__`.
+        prior: what `RePaintPipeline.from_pretrained` loads, or a pipeline.
+        sensitivity, max_width, tone, grow: see `repaint.pictures.detection.detect_damage`.
+        samples: results that are averaged. The mean is nearer to the truth than one result, and smoother; 1 is the
+            fastest.
+        **options: other arguments of `RePaintPipeline.__call__`, such as generator=0.
+    Returns:
+        The result, with the mask that was found; without damage, the image itself and an empty mask.
+    Raises:
+        RepaintError: invalid arguments.
+
+    >>> from repaint.testing import PixelByPixelPrior
+    >>> pipe, photo = RePaintPipeline(PixelByPixelPrior()), np.full((64, 64, 3), 90, np.uint8)
+    >>> pipe.set_progress_bar_config(disable=True)
+    >>> photo[10:50, 30] = 250
+    >>> restored = restore(photo, prior=pipe, generator=0, output_type="np")
+    >>> int(restored.mask[:, 28:33].sum()), bool((restored.image[~restored.mask] == 90).all())
+    (208, True)
+    """
+    mask = detect_damage(image, sensitivity=sensitivity, max_width=max_width, tone=tone, grow=grow)
+    pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
+    output = pipe(image, mask, num_images_per_prompt=samples, **{"batch_size": WINDOWS, **options})
+    return RestoredPhotograph(output.images[0] if samples == 1 else output.mean()[0], mask, output)
