@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.shell import Run
+from helpers.shell import Run, run
 from PIL import Image
 
 from repaint import RePaintPipeline, restore
