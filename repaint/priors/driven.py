@@ -16,6 +16,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,10 +45,9 @@ OURS = {
     "self", "args", "kwargs", "height", "width", "num_inference_steps", "prior_num_inference_steps", "timesteps",
     "sigmas", "num_images_per_prompt", "generator", "latents", "output_type", "return_dict", "callback",
     "callback_steps", "callback_on_step_end", "callback_on_step_end_tensor_inputs", "eta", "strength", "mask_image",
-    "denoising_start", "denoising_end",
+    "denoising_start", "denoising_end", "use_resolution_binning", "max_area", "_auto_resize",
 }  # fmt: skip
 ALIGNED = ("control_image", "control_mask")
-PROMPTS = ("prompt", "prompt_embeds", "image_embeds", "caption_embeds")
 CALLS = 1000  # predictions in one run of a pipeline where the length of the walk is not known
 STARTS = 2
 
@@ -148,9 +148,14 @@ class DrivenPrior(PriorDefaults):
                 )
             mu = self._ready.shift
             shift = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
-        if spacing is None and self._ready is not None and self._ready.even:
-            spacing = "trailing"
-        return NoiseSchedule.from_scheduler(self.pipeline.scheduler, steps, spacing, shift=shift)
+        if spacing is None and self._ready is not None:
+            spacing = self._ready.spacing
+        grid = NoiseSchedule.from_scheduler(self.pipeline.scheduler, steps, spacing, shift=shift)
+        if self._ready is None or not self._ready.unshifted or shift is None:
+            return grid
+        # sigma = shift u / (shift u + 1 - u), solved for u
+        levels = [replace(level, t=1000 * level.sigma / (level.sigma + shift * level.alpha)) for level in grid.levels]
+        return replace(grid, levels=tuple(levels))
 
     def conditioned(self, count: int, conditions: Conditions) -> DrivenPrior:
         """Return this prior for `count` images. The pipeline runs up to its first prediction; see `Prior.conditioned`.
@@ -161,7 +166,7 @@ class DrivenPrior(PriorDefaults):
         name = type(self.pipeline).__name__
         conditions.refuse_beyond(self.serves, f"a {name}")
         given = conditions.given()
-        if "prompt" in self._parameters and not any(given.get(key) is not None for key in PROMPTS):
+        if "prompt" in self._parameters and not any(map(_describes, given)):
             raise PriorError(
                 f"A {name} needs either prompt or prompt_embeds. Pass prompt='' to fill without a description."
             )
@@ -247,14 +252,22 @@ class DrivenPrior(PriorDefaults):
         height, width = self._conditions.size
         ours = {"height": height, "width": width, "output_type": "latent", "num_images_per_prompt": 1}
         arguments = {name: value for name, value in ours.items() if name in self._parameters}
+        fixed = {"use_resolution_binning": False, "max_area": height * width, "_auto_resize": False}
+        arguments |= {name: value for name, value in fixed.items() if name in self._parameters}  # keep the size
         if self.codec.vae is None and "output_type" in arguments:
             arguments["output_type"] = "pt"
         if "generator" in self._parameters:  # never the global one
             arguments["generator"] = torch.Generator().manual_seed(0)
-        for name, value in self._conditions.given().items():
+        given = self._conditions.given()
+        if any(map(_describes, given)) and "prompt" not in given:  # embeddings, which a default text would contradict
+            arguments |= dict.fromkeys({"prompt", "negative_prompt"} & set(self._parameters))
+        for name, value in given.items():
             if name in ("prompt", "negative_prompt"):
                 value = texts_of(name, value, self._count)
-            arguments[self._names[name]] = value
+            own = self._names[name]
+            if isinstance(value, Tensor) and str(self._parameters[own].annotation).startswith("list"):
+                value = list(value)
+            arguments[own] = value
         return arguments
 
     def _latents(self) -> Tensor | None:
@@ -270,6 +283,11 @@ class DrivenPrior(PriorDefaults):
         if packs is None:
             return cells
         return pack(cells) if len(inspect.signature(packs).parameters) == PACKS else None
+
+
+def _describes(name: str) -> bool:
+    """Return whether an argument says what to paint."""
+    return not name.startswith("negative") and (name == "prompt" or "embeds" in name)
 
 
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
@@ -289,7 +307,11 @@ class _Run:
         steps = calls + 1  # the first prediction may be for the pipeline's own noise
         vars(clone)["scheduler"] = driven(pipeline.scheduler, steps, latents)
         vars(clone)["_progress_bar_config"] = {"disable": True}
-        arguments = arguments | {"num_inference_steps": steps}
+        if {"height", "width"} <= arguments.keys() and isinstance(getattr(clone, "vae_scale_factor", None), int):
+            # Some pipelines (HiDream) scale every size to the area of their default one.
+            side = math.sqrt(arguments["height"] * arguments["width"]) / clone.vae_scale_factor
+            vars(clone)["default_sample_size"] = side * (1 + 1e-9)
+        arguments = arguments | {"num_inference_steps": calls}  # of which some pipelines' noise levels depend
         if latents is not None:
             arguments["latents"] = latents
 
@@ -314,10 +336,13 @@ class _Run:
         return ready
 
     def predict(self, request: Request) -> tuple[Tensor, Tensor | None]:
-        with self._passes.watched(len(request.x)):
+        with self._passes.watched(request.x):
             output = self._resume(request)
         if not isinstance(output, Output):
             raise PriorError(f"A {self._name} sets its times twice, which the driver does not support.")
+        if self._clone.scheduler.wasted:
+            self._passes.forget_half()
+            self._clone.scheduler.wasted = False
         return output.layout.unpack(output.output), self._passes.unguided(output)
 
     def close(self) -> None:

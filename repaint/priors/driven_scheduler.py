@@ -41,11 +41,13 @@ class Ready:
 
     Attributes:
         shift: the shift of the noise levels for this image size, in the scheduler's own form (mu); None: not given.
-        even: whether the pipeline brings its own levels (sigmas), even ones, instead of those of the scheduler.
+        spacing: of the levels (sigmas) that the pipeline brings; None: those of the scheduler.
+        unshifted: whether its network takes the times before the shift (CogView 4): 1000 u and not 1000 sigma.
     """
 
     shift: float | None
-    even: bool
+    spacing: str | None
+    unshifted: bool
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Driven:
     calls: int
     latents: Tensor | None
     config: Any
+    wasted = False
     _given: Tensor | None = None
 
     def set_timesteps(
@@ -104,7 +107,8 @@ class Driven:
         self.sigmas = torch.linspace(1.0, 0.0, self.calls + 1, device=device)
         self.num_inference_steps = self.calls
         self._number, self._injected = 0, False
-        self._take(hand_over(Ready(None if mu is None else float(mu), sigmas is not None)))
+        shift = None if mu is None else float(mu)
+        self._take(hand_over(Ready(shift, _spacing(sigmas), sigmas is not None and timesteps is not None)))
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Do nothing: the index of a step has no meaning here."""
@@ -132,7 +136,7 @@ class Driven:
                 raise PriorError(
                     "This pipeline changes the sample between two steps, which the driver does not support."
                 )
-            request = self._request
+            request, self.wasted = self._request, True
         self._number += 1
         self._injected = False
         if self._number < self.calls:
@@ -179,6 +183,13 @@ class Driven:
                 f"This pipeline passes time {float(timestep):g} to its scheduler in place of {expected:g}: it copies "
                 "all times before its first step, which the driver does not support."
             )
+
+
+def _spacing(sigmas: Any) -> str | None:
+    """Return the spacing of even levels from 1 down: to 1 / n, or to the end of the training clock."""
+    if sigmas is None:
+        return None
+    return "trailing" if abs(float(sigmas[-1]) * len(sigmas) - 1) < 1e-3 else "linspace"
 
 
 def driven(scheduler: Any, calls: int, latents: Tensor | None = None) -> Any:

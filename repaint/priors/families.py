@@ -97,7 +97,7 @@ REFUSALS = [
         "diffusers.",
     ),
     Refusal(
-        r"Img2Img|Depth2Img|Emb2Emb",
+        r"(?<!StableUnCLIP)Img2Img|Depth2Img|Emb2Emb",
         "starts from an image. Wrap the text-to-image pipeline of the same model: "
         "AutoPipelineForText2Image.from_pipe(pipe).",
     ),
@@ -114,6 +114,13 @@ REFUSALS = [
         r"SanaSprint",
         "is a consistency model on trigonometric noise levels, which are not supported. Wrap a SanaPipeline.",
     ),
+    Refusal(
+        r"GLIGEN|V22Controlnet",
+        "takes boxes or hints of the whole image, which a cropped image would misplace. Wrap the ordinary pipeline of "
+        "the model.",
+    ),
+    Refusal(r"Onnx", "runs on another runtime. Load the model with PyTorch."),
+    Refusal(r"LDM3D", "makes depth maps with its images. Wrap a StableDiffusionPipeline."),
     Refusal(r"KarrasVe", "uses a scheduler of its own, which is not supported. Wrap a ScoreSdeVePipeline."),
 ]
 
@@ -151,6 +158,11 @@ def family_of(kinds: Mapping[str, str], config: Mapping[str, Any] | None = None,
     extra = any(part in kinds for part in EXTRAS) or any(config.get(key) for key in CONDITIONED)
     if name in PLAIN and not extra and space in AUTOENCODERS:
         return PLAIN[name]
+    if name in PLAIN and re.search("Img2Img|Inpaint", name):
+        raise PriorError(
+            f"A {name} with an image encoder or an IP-Adapter is not supported. Wrap the text-to-image pipeline of the "
+            "same model: AutoPipelineForText2Image.from_pipe(pipe)."
+        )
     if pipeline is None and space in CODECS:
         raise PriorError(f"pipe must be given for a {denoiser} (it encodes the prompts).")
     if pipeline is None or not is_conditional(pipeline) or (space is not None and space not in CODECS):
@@ -180,9 +192,9 @@ def refuse(pipeline: type) -> None:
 
 
 def is_conditional(pipeline: type) -> bool:
-    """Return whether a pipeline takes a prompt, or embeddings in its place."""
+    """Return whether a pipeline takes a prompt, or embeddings or an image in its place."""
     taken = inspect.signature(pipeline.__call__).parameters
-    return "prompt" in taken or "image_embeds" in taken
+    return not taken.keys().isdisjoint({"prompt", "image_embeds", "image"})
 
 
 def space_of(kinds: Mapping[str, str]) -> str:

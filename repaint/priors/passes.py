@@ -32,7 +32,7 @@ class Passes:
     """
 
     def __init__(self, network: nn.Module, arguments: Mapping[str, Any]) -> None:
-        self._network, self._count = network, 0
+        self._network, self._count, self._channels = network, 0, 0
         self._scales = [float(arguments[name]) for name in SCALES if arguments.get(name) is not None]
         self._rescale = float(arguments.get("guidance_rescale") or 0.0)
         self._outputs: list[Tensor] = []
@@ -40,9 +40,9 @@ class Passes:
         self._looked = False
 
     @contextmanager
-    def watched(self, count: int) -> Iterator[None]:
-        """Record the network's outputs inside the block, for `count` images."""
-        self._count, self._outputs = count, []
+    def watched(self, x: Tensor) -> Iterator[None]:
+        """Record the network's outputs inside the block, for a batch x of cells."""
+        self._count, self._channels, self._outputs = *x.shape[:2], []
         compiled = self._network._compiled_call_impl is not None  # a hook would compile it anew
         if compiled or not self._scales or (self._looked and self._found is None):
             yield
@@ -53,18 +53,25 @@ class Passes:
         finally:
             hook.remove()
 
+    def forget_half(self) -> None:
+        """Forget the first half of the passes: those for the pipeline's own noise."""
+        self._outputs = self._outputs[len(self._outputs) // 2 :]
+
     def unguided(self, output: Output) -> Tensor | None:
         """Return (B, C, H, W), the output with the prompt alone, or None without guidance or where it is unknown."""
+        wanted = output.output
+        if wanted.ndim == 4 and wanted.shape[1] == 2 * self._channels:
+            wanted = wanted[:, : self._channels]  # without the learned variance, which is not guided
         rows = [row for one in self._outputs for row in self._rows(one)]
         self._outputs = []
         if len(rows) < 2:
             return None
         if not self._looked:
-            self._looked, self._found = True, self._order(rows, output.output)
+            self._looked, self._found = True, self._order(rows, wanted)
         if self._found is None or self._found[0] >= len(rows):
             return None
         place, sign = self._found
-        return output.layout.unpack(sign * _fitted(rows[place], output.output))
+        return output.layout.unpack(sign * _fitted(rows[place], wanted))
 
     def _rows(self, output: Any) -> list[Tensor]:
         """Return the parts of one pass that belong to the batch once."""
@@ -75,14 +82,24 @@ class Passes:
 
     def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float] | None:
         limit = TOLERANCE.get(wanted.dtype, 2e-2) * float(wanted.float().std())
-        for scale in self._scales:
-            for without, with_prompt in permutations(range(len(rows)), 2):
-                for sign in (1.0, -1.0):
-                    pair = [sign * _fitted(rows[place], wanted) for place in (without, with_prompt)]
-                    made = guide(pair[0], pair[1], scale, self._rescale)
-                    if made.shape == wanted.shape and float((made - wanted).abs().max()) <= limit:
+        for without, with_prompt in permutations(range(len(rows)), 2):
+            for sign in (1.0, -1.0):
+                pair = [sign * _fitted(rows[place], wanted) for place in (without, with_prompt)]
+                if any(part.shape != wanted.shape for part in pair):
+                    continue
+                for made in self._guided(*pair):
+                    if float((made - wanted).abs().max()) <= limit:
                         return with_prompt, sign
         return None
+
+    def _guided(self, without: Tensor, with_prompt: Tensor) -> Iterator[Tensor]:
+        """Yield the guided prediction in the forms that pipelines have."""
+        for scale in self._scales:
+            yield guide(without, with_prompt, scale, self._rescale)
+            yield guide(without, with_prompt, scale + 1)  # Z-Image counts from the prompt's prediction
+            plain = guide(without, with_prompt, scale)
+            norms = [torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (with_prompt, plain)]
+            yield plain * (norms[0] / norms[1])  # Qwen-Image, Lumina 2
 
 
 def _fitted(row: Tensor, wanted: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class Conditions:
     Attributes:
         class_labels: a class number or name for all images, or one for each.
         prompt, negative_prompt: a text for all images, or one for each.
-        prompt_embeds, negative_prompt_embeds: (B, tokens, width) embeddings in place of texts.
+        prompt_embeds, negative_prompt_embeds: (B, tokens, width) embeddings in place of texts, or for some
+            models a list of (tokens, width).
         pooled_prompt_embeds, negative_pooled_prompt_embeds: (B, width), for models that also take them.
         guidance_scale: weight of classifier-free guidance (arXiv 2207.12598), at least 0: 1 disables guidance, 0
             ignores the condition.
@@ -49,8 +50,8 @@ class Conditions:
     class_labels: int | str | Sequence[int | str] | None = None
     prompt: str | Sequence[str] | None = None
     negative_prompt: str | Sequence[str] | None = None
-    prompt_embeds: Tensor | None = None
-    negative_prompt_embeds: Tensor | None = None
+    prompt_embeds: Tensor | Sequence[Tensor] | None = None
+    negative_prompt_embeds: Tensor | Sequence[Tensor] | None = None
     pooled_prompt_embeds: Tensor | None = None
     negative_pooled_prompt_embeds: Tensor | None = None
     guidance_scale: float | None = None
@@ -127,7 +128,7 @@ class Conditions:
         for name in PER_IMAGE:
             values = [getattr(one, name) for one in each]
             if values[0] is not None:
-                joined[name] = torch.stack(values) if isinstance(values[0], Tensor) else values
+                joined[name] = _stacked(values)
         arguments = {name: joined_argument(name, [one.arguments[name] for one in each]) for name in each[0].arguments}
         return replace(each[0], **joined, arguments=arguments, size=size, calls=calls or each[0].calls)
 
@@ -191,11 +192,17 @@ def argument_rows(name: str, value: Any, count: int) -> list[Any]:
 def joined_argument(name: str, values: Sequence[Any]) -> Any:
     """Return the value of a pipeline's argument for a batch. The inverse of `argument_rows`."""
     if isinstance(values[0], Tensor) and name.endswith(ROWS):
-        return torch.stack(list(values))
+        return _stacked(list(values))
     if isinstance(values[0], str) and "prompt" in name:
         return list(values)
     same = all(value is values[0] for value in values)
     return values[0] if same else list(values)
+
+
+def _stacked(values: list[Any]) -> Any:
+    """Return tensors of one shape as one; others, and other values, as the list."""
+    same = isinstance(values[0], Tensor) and all(value.shape == values[0].shape for value in values)
+    return torch.stack(values) if same else values
 
 
 ROWS = ("embeds", "_mask")

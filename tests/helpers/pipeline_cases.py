@@ -1,0 +1,198 @@
+"""Small copies of diffusers' image pipelines, each with arguments for a run of its own."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, LCMScheduler
+from PIL import Image
+
+from helpers.tiny_latents import (
+    SD_BETAS,
+    CLIPTextModel,
+    clip,
+    seeded,
+    tiny_flux,
+    tiny_sd,
+    tiny_sd3,
+    tiny_sdxl,
+    tiny_unet,
+    tiny_vae,
+    tokenizer,
+)
+from helpers.tiny_pipelines import image_encoder, image_processor, sd_like, with_ip_adapter
+from helpers.tiny_transformers import TRANSFORMERS
+
+__all__ = ["CASES", "Case"]
+
+SIZE = 16, 24
+PROMPTS: dict[str, Any] = {"prompt": ["a red cat", "two dogs"], "guidance_scale": 5.0}
+
+
+class Case:
+    """A small pipeline, and a run of it.
+
+    Args:
+        build: makes the pipeline, or the pipeline with its arguments.
+        given: its arguments, by the names of its `__call__`.
+        size: (height, width) in pixels.
+    """
+
+    def __init__(
+        self, build: Callable[[], Any], given: dict[str, Any] | None = None, size: tuple[int, int] = SIZE
+    ) -> None:
+        self.build, self.size, self._given = build, size, given
+
+    def made(self) -> tuple[Any, dict[str, Any]]:
+        """Return the pipeline and its arguments."""
+        if self._given is not None:
+            pipe, given = self.build(), self._given
+        else:
+            pipe, given, _ = self.build()
+        pipe.set_progress_bar_config(disable=True)
+        return pipe, given
+
+
+def folder() -> Path:
+    return Path(tempfile.mkdtemp())
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+
+
+def two_pictures(name: str = "image") -> dict[str, Any]:
+    return PROMPTS | {name: [picture(1), picture(2)]}
+
+
+def random_zeros(net: Any, *names: str) -> Any:
+    """Give random values to the zero convolutions of a ControlNet."""
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if any(part in name for part in names):
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.2)
+    return net.eval()
+
+
+def lcm() -> Any:
+    scheduler = LCMScheduler(**SD_BETAS)
+    return sd_like(
+        folder(), "LatentConsistencyModelPipeline", unet=tiny_unet(8, time_cond_proj_dim=8), scheduler=scheduler
+    )
+
+
+def controlnet_xs(xl: bool) -> Any:
+    blocks = {"layers_per_block": 2}
+    if xl:
+        pipe = tiny_sdxl(folder())
+        pipe.unet = seeded(lambda: type(pipe.unet).from_config({**pipe.unet.config, **blocks}))
+    else:
+        pipe = tiny_sd(folder(), **blocks)
+    adapter = diffusers.ControlNetXSAdapter
+    net = seeded(lambda: adapter.from_unet(pipe.unet, size_ratio=1.0, conditioning_embedding_out_channels=(8, 8)))
+    cls = diffusers.StableDiffusionXLControlNetXSPipeline if xl else diffusers.StableDiffusionControlNetXSPipeline
+    takes = inspect.signature(cls.__init__).parameters
+    options = {"requires_safety_checker": False} if "requires_safety_checker" in takes else {}
+    parts = pipe.components | {"controlnet": random_zeros(net, "zero_conv", "conv_out")}
+    return cls(**{name: part for name, part in parts.items() if name in takes}, **options)
+
+
+def latent_diffusion() -> Any:
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    vae = tiny_vae("VQModel", block_out_channels=(8,) * 4, **blocks)
+    bert, words = clip(CLIPTextModel), tokenizer(folder())
+    scheduler = DDIMScheduler(clip_sample=False)
+    return diffusers.LDMTextToImagePipeline(vae, bert, words, tiny_unet(8), scheduler)
+
+
+def sd3_parts() -> dict[str, Any]:
+    absent = ("image_encoder", "feature_extractor")
+    return {name: part for name, part in tiny_sd3(folder()).components.items() if name not in absent}
+
+
+def sd3_controlnet() -> Any:
+    parts = sd3_parts()
+    takes = inspect.signature(diffusers.SD3ControlNetModel.__init__).parameters
+    config = {name: value for name, value in parts["transformer"].config.items() if name in takes}
+    net = seeded(lambda: diffusers.SD3ControlNetModel(**config))
+    return diffusers.StableDiffusion3ControlNetPipeline(
+        **parts, controlnet=random_zeros(net, "controlnet_blocks", "pos_embed_input")
+    )
+
+
+def flux_controlnet() -> Any:
+    pipe = tiny_flux(folder())
+    takes = inspect.signature(diffusers.FluxControlNetModel.__init__).parameters
+    config = {name: value for name, value in pipe.transformer.config.items() if name in takes}
+    net = seeded(lambda: diffusers.FluxControlNetModel(**config))
+    return diffusers.FluxControlNetPipeline(**pipe.components, controlnet=random_zeros(net, "controlnet"))
+
+
+def flux_control() -> Any:
+    pipe = tiny_flux(folder())
+    config = {name: value for name, value in pipe.transformer.config.items() if not name.startswith("_")}
+    config |= {"in_channels": 32, "out_channels": 16}
+    transformer = seeded(lambda: type(pipe.transformer).from_config(config))
+    absent = ("image_encoder", "feature_extractor")
+    parts = {name: part for name, part in pipe.components.items() if name not in absent}
+    return diffusers.FluxControlPipeline(**parts | {"transformer": transformer})
+
+
+def variation() -> Any:
+    pipe = tiny_sd(folder())
+    return diffusers.StableDiffusionImageVariationPipeline(
+        pipe.vae, image_encoder(), pipe.unet, pipe.scheduler, None, image_processor(), requires_safety_checker=False
+    )
+
+
+def sd(name: str, given: dict[str, Any] | None = None) -> Case:
+    return Case(lambda: sd_like(folder(), name), PROMPTS if given is None else given)
+
+
+CASES: dict[str, Case] = {
+    **{name: Case(build, size=(32, 64)) for name, build in TRANSFORMERS.items()},
+    "Kandinsky3Pipeline": Case(TRANSFORMERS["Kandinsky3Pipeline"], size=(64, 64)),
+    "IFPipeline": Case(TRANSFORMERS["IFPipeline"], size=(8, 16)),
+    "StableDiffusionPipeline": Case(
+        lambda: with_ip_adapter(tiny_sd(folder())), PROMPTS | {"ip_adapter_image": [picture(1)]}
+    ),
+    "StableDiffusionXLPipeline": Case(
+        lambda: with_ip_adapter(tiny_sdxl(folder())), PROMPTS | {"ip_adapter_image": [picture(1)]}
+    ),
+    "StableDiffusion3Pipeline": Case(lambda: tiny_sd3(folder()), PROMPTS),
+    "FluxPipeline": Case(lambda: tiny_flux(folder()), PROMPTS),
+    **{
+        name: sd(name, two_pictures())
+        for name in (
+            "StableDiffusionControlNetPipeline",
+            "StableDiffusionXLControlNetPipeline",
+            "StableDiffusionAdapterPipeline",
+            "StableDiffusionXLAdapterPipeline",
+            "StableDiffusionControlNetPAGPipeline",
+            "StableDiffusionXLControlNetPAGPipeline",
+        )
+    },
+    **{
+        name: sd(name)
+        for name in ("StableDiffusionPAGPipeline", "StableDiffusionXLPAGPipeline", "StableDiffusionPipelineSafe")
+        if hasattr(diffusers, name)
+    },
+    "StableDiffusionControlNetXSPipeline": Case(lambda: controlnet_xs(False), two_pictures()),
+    "StableDiffusionXLControlNetXSPipeline": Case(lambda: controlnet_xs(True), two_pictures()),
+    "LatentConsistencyModelPipeline": Case(lcm, PROMPTS),
+    "LDMTextToImagePipeline": Case(latent_diffusion, PROMPTS, size=(32, 64)),
+    "StableDiffusion3ControlNetPipeline": Case(sd3_controlnet, two_pictures("control_image")),
+    "StableDiffusion3PAGPipeline": Case(
+        lambda: diffusers.StableDiffusion3PAGPipeline(**sd3_parts(), pag_applied_layers=["0"]), PROMPTS
+    ),
+    "FluxControlNetPipeline": Case(flux_controlnet, two_pictures("control_image")),
+    "FluxControlPipeline": Case(flux_control, two_pictures("control_image")),
+    "StableDiffusionImageVariationPipeline": Case(variation, {"image": picture(1), "guidance_scale": 4.0}),
+}

@@ -1,0 +1,79 @@
+"""Every pipeline class of diffusers is taken or refused, and docs/pipelines.md says which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.pipeline_cases import CASES
+from helpers.pipeline_run import conditions_of, run
+from helpers.pipeline_table import pipelines, rows
+from helpers.tiny_transformers import TRANSFORMERS
+
+from repaint.priors.driven import DrivenPrior
+
+PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
+
+
+EVERY_TIME = {  # one of each kind; the others are slow together
+    "ZImagePipeline",
+    "QwenImagePipeline",
+    "Flux2Pipeline",
+    "SanaPipeline",
+    "HiDreamImagePipeline",
+    "CogView4Pipeline",
+    "PixArtAlphaPipeline",
+    "Kandinsky3Pipeline",
+    "IFPipeline",
+    "LatentConsistencyModelPipeline",
+    "StableDiffusion3ControlNetPipeline",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in EVERY_TIME else pytest.mark.slow) for name in CASES if name in pipelines()],
+)
+def test_driven_predictions_are_the_pipeline_s_own(name: str) -> None:
+    """If this fails, a driven pipeline predicts something else than in diffusers, or docs/pipelines.md is wrong."""
+    found = run(name)
+    assert found.difference == 0
+    assert ("guided merge" in written()[name]) == found.guided
+
+
+def written() -> dict[str, str]:
+    """Return the rows of the page, by class."""
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): line for line in lines}
+
+
+def test_the_page_has_a_row_for_each_class() -> None:
+    """If this fails, diffusers has a new pipeline, or a class is taken or refused otherwise than documented.
+
+    Write the page again: PYTHONPATH=tests python -m helpers.pipeline_table > docs/pipelines.md
+    """
+    page = written()
+    for name, line in rows().items():
+        assert page[name].replace(", guided merge", "") == line
+
+
+@pytest.mark.parametrize("name", ["QwenImagePipeline", "Flux2Pipeline", "SanaPipeline", "KandinskyV22Pipeline"])
+def test_nothing_under_the_hole_reaches_its_surroundings(name: str) -> None:
+    """If this fails, an autoencoder of a driven pipeline mixes unknown pixels into known cells, or cannot decode."""
+    assert name in TRANSFORMERS
+    pipe, given = CASES[name].made()
+    prior = DrivenPrior(pipe)
+    conditions_of(prior, given, CASES[name].size)
+    height, width = CASES[name].size
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.uniform(-1, 1, (1, 3, height, width)).astype(np.float32))
+    known = torch.ones(1, 1, height, width, dtype=torch.bool)
+    known[..., 8:20, 16:40] = False
+    other = torch.where(known, image, -image)
+    (x0, cells), (x0_other, _) = prior.encode(image, known), prior.encode(other, known)
+    assert torch.equal(x0, x0_other)
+    assert cells.shape == (1, 1, *x0.shape[-2:])
+    assert not cells.all()
+    assert prior.decode(x0).shape == image.shape
