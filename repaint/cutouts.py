@@ -25,7 +25,7 @@ from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
 from repaint.sampling.prior import Prior
 
-__all__ = ["Cutout", "cut", "cut_aligned", "encode", "read_aligned", "warn_of_large_holes", "window_seed"]
+__all__ = ["Cutout", "cut", "cut_aligned", "encode", "read_aligned", "strengths", "warn_of_large_holes", "window_seed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,14 @@ class Cutout:
         window: where it is.
         picture, keep: the picture and its mask inside the window.
         cover: side in pixels of the windows that cover the hole; None gives the prior everything at once.
+        strength: in [0, 1], how much each pixel of the hole may change; None: 1 everywhere.
     """
 
     window: Window
     picture: Picture
     keep: Float[Tensor, "1 h w"]
     cover: int | None = None
+    strength: Float[Tensor, "1 h w"] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,12 +72,42 @@ def encode(
     encoded: dict[Cutout, tuple[Tensor, Tensor]] = {}
     for cutout in dict.fromkeys(cutouts):
         mask = torch.ones_like(cutout.keep, dtype=torch.bool) if whole else known(cutout.keep)
-        image = cutout.picture.tensor(prior.channels)
-        image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
-        image, mask = pad(image, prior.multiple_of)[0], pad(mask, prior.multiple_of)[0]
-        encoded[cutout] = prior.encode(image[None].to(prior.device, prior.dtype), mask[None].to(prior.device))
+        if cutout.strength is None or whole:
+            encoded[cutout] = _encoded(prior, cutout, mask)
+        else:  # pixels that may only change in part are read
+            x0, _ = _encoded(prior, cutout, mask | (cutout.strength < 1))
+            encoded[cutout] = x0, _encoded(prior, cutout, mask)[1]
     x0, mask = (torch.cat(tensors) for tensors in zip(*(encoded[cutout] for cutout in cutouts), strict=True))
     return x0, widen(mask, margin) if margin else mask
+
+
+def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float[Tensor, "b 1 h w"] | None:
+    """How much each entry of the prior's space may change: in a latent cell, the most of its pixels.
+
+    Args:
+        margin: see `latent_margin` of `RePaintPipeline.__call__`.
+    Returns:
+        In [0, 1], of batches of one size; None without a map.
+    """
+    if any(cutout.strength is None for cutout in cutouts):
+        return None
+    maps = []
+    for cutout in cutouts:
+        assert cutout.strength is not None
+        share = torch.where(known(cutout.keep), 0, cutout.strength)
+        share = share.repeat_interleave(cutout.window.scale, dim=1).repeat_interleave(cutout.window.scale, dim=2)
+        maps.append(pad(share, prior.multiple_of)[0])
+    cells = F.max_pool2d(torch.stack(maps), prior.latent_factor)
+    cells = F.max_pool2d(cells, 2 * margin + 1, 1, margin) if margin else cells
+    return cells.to(prior.dtype).to(prior.device)
+
+
+def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"]) -> tuple[Tensor, Tensor]:
+    """A cutout in the prior's space, of which only the pixels of a mask are read."""
+    image = cutout.picture.tensor(prior.channels)
+    image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
+    image, mask = pad(image, prior.multiple_of)[0], pad(mask, prior.multiple_of)[0]
+    return prior.encode(image[None].to(prior.device, prior.dtype), mask[None].to(prior.device))
 
 
 def _enlarged(

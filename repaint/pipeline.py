@@ -201,7 +201,7 @@ class RePaintPipeline(Placed):
         solver: str | Solver | None = None,
         corrector: str | Corrector | None = None,
         guidance: Guidance | None = None,
-        strength: float = 1.0,
+        strength: float | MaskLike = 1.0,
         latent_margin: int = 0,
         blend_rim: float = 0.0,
         crop: CropLike = "auto",
@@ -225,7 +225,10 @@ class RePaintPipeline(Placed):
             schedule: preset name, YAML file, JumpSchedule or Method; None: the default preset of the prior.
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
-            strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels.
+            strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels. Or a map,
+                of the kinds of a mask: how much each pixel may change, from black (0, bit-equal) over grey to white (1,
+                never read), as in differential diffusion (arXiv 2306.00950). Without a mask, the hole is where the map
+                is above 0. A constant map equals the number.
             latent_margin: for latent priors, number of latent cells around the hole that are repainted too, because
                 they encode part of the smooth fill. Kept pixels stay bit-equal. 0 is usually best: a slightly wrong
                 cell helps the model more than none.

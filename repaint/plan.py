@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, SupportsFloat, get_args
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from repaint.cutouts import (
     cut_aligned,
     encode,
     read_aligned,
+    strengths,
     warn_of_large_holes,
     window_seed,
 )
@@ -33,7 +34,7 @@ from repaint.errors import InputError, NonFiniteError, StateError
 from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
-from repaint.pictures.masks import MaskLike, known, read_keep
+from repaint.pictures.masks import MaskLike, known, read_keep, read_map
 from repaint.pictures.rim import meet_rim
 from repaint.priors.windowed import Windowed
 from repaint.sampling.corrector import Corrector
@@ -117,7 +118,7 @@ class Plan:
         solver: str | Solver | None = None,
         corrector: str | Corrector | None = None,
         guidance: Guidance | None = None,
-        strength: float = 1.0,
+        strength: float | MaskLike = 1.0,
         latent_margin: int = 0,
         blend_rim: float = 0.0,
         crop: CropLike = "auto",
@@ -146,10 +147,15 @@ class Plan:
         _check_rim(prior, latent_margin, blend_rim, output_type)
         walk = prior.default_schedule if schedule is None else schedule
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector)
-        method = _weakened(method, strength)
         given = _conditions(named, prior)
         pictures, cropping = read_images(image), as_crop(crop)
-        keeps = read_keep(mask_image, keep_mask, sizes=[picture.size for picture in pictures])
+        sizes = [picture.size for picture in pictures]
+        if is_number(strength):
+            assert isinstance(strength, SupportsFloat)
+            keeps, maps, most = read_keep(mask_image, keep_mask, sizes=sizes), None, float(strength)
+        else:
+            keeps, maps, most = _graded(read_map("strength", strength, sizes=sizes), mask_image, keep_mask)
+        method = _weakened(method, most)
         aligned = {
             name: read_aligned(name, given.arguments[name], pictures)
             for name in prior.aligned
@@ -157,6 +163,11 @@ class Plan:
         }
         given = replace(given, arguments={name: v for name, v in given.arguments.items() if name not in aligned})
         cutouts = [cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
+        if maps is not None:
+            cutouts = [
+                [replace(cutout, strength=share[(slice(None), *cutout.window.place)]) for cutout in each]
+                for each, share in zip(cutouts, maps, strict=True)
+            ]
         if aligned:  # windows inside of a batch would each need their own part of these images
             cutouts = [[replace(cutout, cover=None) for cutout in each] for each in cutouts]
         warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
@@ -174,7 +185,7 @@ class Plan:
                 fillings.append(Filling(cutout, window_seed(seed, n), conditions))
             canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
-        plan = cls(prior, method, guidance, canvases, copies, keeps, cropping, strength, *rim, output_type)
+        plan = cls(prior, method, guidance, canvases, copies, keeps, cropping, most, *rim, output_type)
         if output_type == "latent":
             plan._check_latents()
         if saved is not None:
@@ -226,10 +237,11 @@ class Plan:
         cutouts = [filling.cutout for filling in batch]
         sampler = Sampler(prior, self.method, self.guidance)
         x0, mask = encode(self.prior, cutouts, self.latent_margin)
+        shares = strengths(self.prior, cutouts, self.latent_margin)
         if state is None:
             init = None if self.strength == 1 else encode(self.prior, cutouts, whole=True)[0]
-            state = sampler.start(x0, mask, [filling.seed for filling in batch], init)
-        elif not _same_problem(state, x0, mask):
+            state = sampler.start(x0, mask, [filling.seed for filling in batch], init, shares)
+        elif not _same_problem(state, sampler.start(x0, mask, state.seeds, strength=shares)):
             raise _foreign(state)
         del x0, mask  # the state has its own, and a large picture has no memory to spare
         if isinstance(prior, Windowed):
@@ -369,6 +381,33 @@ def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputT
         raise InputError(f"blend_rim={blend_rim} cannot be used with output_type='latent': only pixels are blended.")
 
 
+def _graded(
+    maps: Sequence[Float[Tensor, "1 h w"]], mask_image: MaskLike | None, keep_mask: MaskLike | None
+) -> tuple[list[Float[Tensor, "1 h w"]], list[Float[Tensor, "1 h w"]], float]:
+    """Masks, maps and strength from maps of how much each pixel may change. Without a mask, all that may is the hole.
+
+    The walk begins at the level of the largest value, where pixels of that value are free.
+
+    Returns:
+        (keep masks, maps in which the largest value is 1, the largest value).
+    Raises:
+        InputError: maps with different largest values, which would need different walks.
+    """
+    keeps = [(share == 0).float() for share in maps]
+    if mask_image is not None or keep_mask is not None:
+        given = read_keep(mask_image, keep_mask, sizes=[(share.shape[1], share.shape[2]) for share in maps])
+        keeps = [torch.maximum(keep, own) for keep, own in zip(given, keeps, strict=True)]
+    holes = [share[~known(keep)] for share, keep in zip(maps, keeps, strict=True)]
+    largest = {float(hole.max()) for hole in holes if hole.numel()} or {1.0}
+    if len(largest) > 1:
+        raise InputError(
+            f"The maps of strength have the largest values {', '.join(f'{most:g}' for most in sorted(largest))}: all "
+            "maps of a call must have the same one, because they share the schedule. Use one call for each."
+        )
+    (most,) = largest
+    return keeps, [torch.where(share >= most, 1, share) for share in maps], most
+
+
 def _weakened(method: Method, strength: float) -> Method:
     """The method started at a share of its levels: at the nearest level that its walk visits."""
     if not (is_number(strength) and 0 < strength <= 1):
@@ -380,12 +419,14 @@ def _weakened(method: Method, strength: float) -> Method:
     return replace(method, schedule=method.schedule.capped(level))
 
 
-def _same_problem(state: SamplerState, x0: Tensor, mask: Tensor) -> bool:
-    """Whether a state has the known part of a batch."""
-    if state.x0.shape != x0.shape:
+def _same_problem(state: SamplerState, begun: SamplerState) -> bool:
+    """Whether a state has the known part, and the strengths, of a state that has just begun."""
+    saved, expected = state.free_from, begun.free_from
+    if state.x0.shape != begun.x0.shape or (saved is None) != (expected is None):
         return False
-    mask = mask.expand(x0.shape)
-    return torch.equal(state.known, mask) and torch.equal(state.x0, torch.where(mask, x0, torch.zeros_like(x0)))
+    if saved is not None and expected is not None and not torch.equal(saved, expected):
+        return False
+    return torch.equal(state.known, begun.known) and torch.equal(state.x0, begun.x0)
 
 
 def _foreign(state: SamplerState) -> StateError:

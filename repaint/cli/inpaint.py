@@ -50,6 +50,12 @@ def inpaint(
     latent_margin: Annotated[
         int, typer.Option(help="Width in latent cells by which the hole grows, for latent priors.")
     ] = 0,
+    strength: Annotated[
+        str,
+        typer.Option(
+            metavar="S|MAP", help="How much may change: a number in (0, 1], or a grey image, black (nothing) to white."
+        ),
+    ] = "1",
     blend_rim: Annotated[
         float, typer.Option(help="Width in pixels of the rim of the hole that is blended into the kept pixels.")
     ] = 0.0,
@@ -113,6 +119,7 @@ def inpaint(
         "guidance_scale": guidance_scale,
         "latent_margin": latent_margin,
         "blend_rim": blend_rim,
+        "strength": _number_or_file(strength),
         "crop": "auto" if crop else "off",
     }
     load = _Loader(prior, model_type, device, threads, method)
@@ -131,6 +138,14 @@ def inpaint(
         raise InputError("--branch needs a single image, but there are several. Pass the image of the saved state.")
     settings = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
+
+
+def _number_or_file(text: str) -> float | str:
+    """What --strength says: a number, or the name of a file."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _place(device: str) -> str:

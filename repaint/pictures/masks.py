@@ -39,6 +39,7 @@ __all__ = [
     "invert",
     "known",
     "read_keep",
+    "read_map",
     "thickness",
 ]
 
@@ -81,6 +82,32 @@ def read_keep(mask_image: object = None, keep_mask: object = None, *, sizes: lis
             f"White is repainted in mask_image and kept in keep_mask."
         )
     name, given = ("keep_mask", keep_mask) if mask_image is None else ("mask_image", mask_image)
+    masks = _read_all(given, name, sizes)
+    _warn_of_jpeg(masks, name)
+    keeps = [torch.from_numpy(mask.astype(np.float32))[None] for mask in masks]
+    return keeps if name == "keep_mask" else [invert(keep) for keep in keeps]
+
+
+def read_map(name: str, value: object, *, sizes: list[Size]) -> list[Keep]:
+    """Read one value in [0, 1] per pixel, from any kind of mask image; nothing is inverted.
+
+    Args:
+        name: the argument, for errors.
+        value: see `read_keep`; white is 1.
+        sizes: (height, width) of each picture as displayed.
+    Returns:
+        One (1, H, W) float64 map per picture, in [0, 1].
+    Raises:
+        InputError: see `read_keep`.
+
+    >>> read_map("strength", np.array([[0.0, 0.5]]), sizes=[(1, 2)])
+    [tensor([[[0.0000, 0.5000]]], dtype=torch.float64)]
+    """
+    return [torch.from_numpy(plane)[None] for plane in _read_all(value, name, sizes)]
+
+
+def _read_all(given: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
+    """Read the masks of a list of pictures as (H, W) float64 in [0, 1], one for each."""
     items = list(given) if isinstance(given, (list, tuple)) else [given]
     masks = [mask for item in items for mask in _read(item, name, sizes)]
     if len(masks) not in (1, len(sizes)):
@@ -92,9 +119,7 @@ def read_keep(mask_image: object = None, keep_mask: object = None, *, sizes: lis
                 f"{name} is {mask.shape[0]} x {mask.shape[1]} and its image {size[0]} x {size[1]} (height x width): "
                 f"a mask is never resized. Give a mask of the same size."
             )
-    _warn_of_jpeg(masks, name)
-    keeps = [torch.from_numpy(mask.astype(np.float32))[None] for mask in masks]
-    return keeps if name == "keep_mask" else [invert(keep) for keep in keeps]
+    return masks
 
 
 def _read(item: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
