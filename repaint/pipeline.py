@@ -23,7 +23,7 @@ from repaint.plan import Filling, OutputType, Plan, ScheduleLike
 from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
 from repaint.sampling.corrector import Corrector
-from repaint.sampling.guidance import Guidance
+from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import Seedable
@@ -200,7 +200,7 @@ class RePaintPipeline(Placed):
         merge: str | Merge | None = None,
         solver: str | Solver | None = None,
         corrector: str | Corrector | None = None,
-        guidance: Guidance | None = None,
+        guidance: Guidance | str | GuidanceRule | None = None,
         strength: float | MaskLike = 1.0,
         latent_margin: int = 0,
         blend_rim: float = 0.0,
@@ -224,7 +224,9 @@ class RePaintPipeline(Placed):
             keep_mask: a mask of the opposite polarity, white (1) is kept. Pass exactly one of the two.
             schedule: preset name, YAML file, JumpSchedule or Method; None: the default preset of the prior.
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
-            guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier.
+            guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier; or a rule
+                that replaces that of the preset, as an object or as text ("dps(1)"), see
+                `repaint.sampling.reconstruction`.
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels. Or a map,
                 of the kinds of a mask: how much each pixel may change, from black (0, bit-equal) over grey to white (1,
                 never read), as in differential diffusion (arXiv 2306.00950). Without a mask, the hole is where the map
@@ -276,12 +278,16 @@ class RePaintPipeline(Placed):
             **conditions,
         )
 
-        def painted(batch: Sequence[Filling]) -> None:
-            self._paint(plan, batch, None, callback_on_step_end)
+        calls = 0
 
+        def painted(batch: Sequence[Filling]) -> None:
+            nonlocal calls
+            calls = self._paint(plan, batch, None, callback_on_step_end).model_calls
+
+        particles = 1 if plan.method.kernel is None else plan.method.kernel.particles
+        cure = None if particles == 1 else f"Each image has {particles} particles: use fewer, or a smaller batch_size."
         for batch in plan.batches():
-            in_batches(batch, batch_size, painted)
-        calls = plan.method.model_calls if plan.fillings else 0
+            in_batches(batch, batch_size, painted, cure=cure)
         return _output(plan, calls)
 
     def resume(
@@ -329,7 +335,7 @@ class RePaintPipeline(Placed):
         from tqdm.auto import tqdm
 
         position, calls = (0, 0) if state is None else (state.position, state.model_calls)
-        left = sum(move.kind != "renoise" for move in plan.method.moves[position:])
+        left = plan.method.calls_after(position)
         with tqdm(**{"total": left, "unit": "call", **self._progress}) as bar:
 
             def on_move(state: SamplerState) -> SamplerState | None:

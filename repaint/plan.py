@@ -38,9 +38,10 @@ from repaint.pictures.masks import MaskLike, known, read_keep, read_map
 from repaint.pictures.rim import meet_rim
 from repaint.priors.windowed import Windowed
 from repaint.sampling.corrector import Corrector
-from repaint.sampling.guidance import Guidance
+from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
 from repaint.sampling.method import Method, as_method
+from repaint.sampling.population import spread
 from repaint.sampling.prior import NAMES, Conditions, Prior
 from repaint.sampling.rng import Seedable, seeds_for
 from repaint.sampling.sampler import Sampler
@@ -117,7 +118,7 @@ class Plan:
         merge: str | Merge | None = None,
         solver: str | Solver | None = None,
         corrector: str | Corrector | None = None,
-        guidance: Guidance | None = None,
+        guidance: Guidance | str | GuidanceRule | None = None,
         strength: float | MaskLike = 1.0,
         latent_margin: int = 0,
         blend_rim: float = 0.0,
@@ -146,7 +147,8 @@ class Plan:
             )
         _check_rim(prior, latent_margin, blend_rim, output_type)
         walk = prior.default_schedule if schedule is None else schedule
-        method = as_method(walk, merge=merge, solver=solver, corrector=corrector)
+        rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
+        method = as_method(walk, merge=merge, solver=solver, corrector=corrector, guidance=rule)
         given = _conditions(named, prior)
         pictures, cropping = read_images(image), as_crop(crop)
         sizes = [picture.size for picture in pictures]
@@ -185,7 +187,8 @@ class Plan:
                 fillings.append(Filling(cutout, window_seed(seed, n), conditions))
             canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
-        plan = cls(prior, method, guidance, canvases, copies, keeps, cropping, most, *rim, output_type)
+        hook = None if isinstance(guidance, (str, GuidanceRule)) else guidance
+        plan = cls(prior, method, hook, canvases, copies, keeps, cropping, most, *rim, output_type)
         if output_type == "latent":
             plan._check_latents()
         if saved is not None:
@@ -245,7 +248,8 @@ class Plan:
             raise _foreign(state)
         del x0, mask  # the state has its own, and a large picture has no memory to spare
         if isinstance(prior, Windowed):
-            sampler.prior = prior.covering(state.x0, state.known)
+            parts = (spread(state.x0, self._particles), spread(state.known, self._particles))
+            sampler.prior = prior.covering(*parts)
         for moved in sampler.run(state, on_move):
             state = moved
         return state
@@ -287,10 +291,13 @@ class Plan:
         if size is not None:
             prior = Windowed(prior, size)
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
-        return prior.conditioned(
-            len(batch),
-            Conditions.join([filling.conditions for filling in batch], (height, width), self.method.model_calls),
-        )
+        # Particles of an image follow one another, under its conditions.
+        each = [filling.conditions for filling in batch for _ in range(self._particles)]
+        return prior.conditioned(len(each), Conditions.join(each, (height, width), self.method.model_calls))
+
+    @property
+    def _particles(self) -> int:
+        return 1 if self.method.kernel is None else self.method.kernel.particles
 
     def _finish(self, batch: Sequence[Filling], x: Float[Tensor, "b *shape"]) -> None:
         """Decode, remove the padding, blend at the rim, and restore the kept pixels bit for bit."""

@@ -16,7 +16,7 @@ from repaint.sampling.prediction import Prediction, weighted
 from repaint.sampling.rng import Draws
 from repaint.sampling.state import Carry
 
-__all__ = ["LONGEST_STEP", "Corrector", "Langevin"]
+__all__ = ["LONGEST_STEP", "Corrector", "Langevin", "PacedCorrector"]
 
 Batch = Float[Tensor, "b *shape"]
 LONGEST_STEP = 1000  # relaxation times; e^-h is then 0 in float64, and much longer steps overflow float32
@@ -48,6 +48,22 @@ class Corrector(Protocol):
         ...
 
 
+@runtime_checkable
+class PacedCorrector(Corrector, Protocol):
+    """A corrector whose number of iterations may depend on the level; `iterations` is then the largest.
+
+    Attributes:
+        paced: whether it depends on the level.
+    """
+
+    @property
+    def paced(self) -> bool: ...
+
+    def iterations_at(self, level: Level) -> int:
+        """Return how often the corrector is applied at a level."""
+        ...
+
+
 @dataclass(frozen=True)
 class Langevin:
     """Langevin dynamics at one level.
@@ -60,13 +76,17 @@ class Langevin:
                which loses variance where the data are resolved. "averaged" is the Leimkuhler-Matthews step,
                    x <- x - h sigma eps_hat + sigma sqrt(2h) (z_before + z) / 2,
                each draw used twice: exact for every Gaussian. Use two iterations or more with it.
+        pace: "even" is the same at every level. "noise" moves the work to the noisy levels: with v = sigma^2 / rho^2,
+            rho^2 = alpha^2 + sigma^2, the step size is h / v and the number of iterations is that times v, rounded.
     Source:
-        Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), in a level's own units.
+        Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), in a level's own units. The pace "noise"
+        is that of LanPaint 2.1.0 (after arXiv 2502.03491).
     """
 
     iterations: int = 1
     h: float = 0.6
     noise: Literal["exact", "averaged"] = "exact"
+    pace: Literal["even", "noise"] = "even"
 
     def __post_init__(self) -> None:
         if not (is_integer(self.iterations) and self.iterations >= 1):
@@ -78,12 +98,29 @@ class Langevin:
             raise InputError(f"langevin(h={self.h}) must be above 0 and at most {LONGEST_STEP} (0.6 is usual).")
         if self.noise not in ("exact", "averaged"):
             raise InputError(f"langevin(noise={self.noise}) must be exact or averaged.")
+        if self.pace not in ("even", "noise"):
+            raise InputError(f"langevin(pace={self.pace}) must be even or noise.")
+
+    @property
+    def paced(self) -> bool:
+        """Whether the number of iterations depends on the level."""
+        return self.pace != "even"
+
+    def iterations_at(self, level: Level) -> int:
+        """Return the number of iterations at a level."""
+        return self.iterations if self.pace == "even" else round(self.iterations * _share(level))
 
     def step(self, x: Batch, prediction: Prediction, level: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        h = self.h if self.pace == "even" else min(self.h / _share(level), LONGEST_STEP)
         if self.noise == "averaged":
             before = carry["z"] if "z" in carry else draws.another()
-            kick = level.sigma * math.sqrt(self.h / 2)
-            moved = weighted((1, x), (-self.h * level.sigma, prediction.eps_hat), (kick, before), (kick, draws.z))
+            kick = level.sigma * math.sqrt(h / 2)
+            moved = weighted((1, x), (-h * level.sigma, prediction.eps_hat), (kick, before), (kick, draws.z))
             return moved, {"z": draws.z}
-        pull, kick = -math.expm1(-self.h), math.sqrt(-math.expm1(-2 * self.h))
+        pull, kick = -math.expm1(-h), math.sqrt(-math.expm1(-2 * h))
         return weighted((1, x), (-pull * level.sigma, prediction.eps_hat), (kick * level.sigma, draws.z)), {}
+
+
+def _share(level: Level) -> float:
+    """The share of noise in the variance of x at a level, for data of unit variance."""
+    return level.sigma**2 / (level.alpha**2 + level.sigma**2)

@@ -1,4 +1,8 @@
-"""A method is a point: walk x level spacing x merge x solver x corrector. Presets name some of them.
+"""A method is a point: walk x level spacing x merge x solver x corrector x guidance. Presets name some of them.
+
+A few published methods are no such point, and have a kernel (`repaint.sampling.kernel`) for the step down instead.
+Kernels are found by name through the entry points "repaint.kernels" of installed packages, of which this one is the
+first.
 
 Parts are written as in the YAML files, see `repaint.sampling.parts`.
 """
@@ -7,20 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from repaint.checks import shown
 from repaint.errors import NoiseLevelError, ScheduleError
 from repaint.sampling import parts, presets
-from repaint.sampling.corrector import Corrector, Langevin
+from repaint.sampling.corrector import Corrector, Langevin, PacedCorrector
+from repaint.sampling.guidance import GuidanceRule
+from repaint.sampling.kernel import Kernel
 from repaint.sampling.merge import Carried, Fresh, Linear, Merge, Mixed, Predicted, Relaxed, Trajectory, Unmerged
+from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.parts import build
+from repaint.sampling.reconstruction import DPS, Covariance, FlowChef, FlowDPS, PiGDM
 from repaint.sampling.schedule import MAX_TRANSITIONS, JumpSchedule
-from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Renew, Solver
+from repaint.sampling.solvers import DDIM, DDPM, Heun, Multistep, Refresh, Renew, Solver, TwoStageSolver
 from repaint.sampling.spacing import Spacing, read_spacing
 
-__all__ = ["CORRECTORS", "MERGES", "SOLVERS", "Method", "Move", "as_method"]
+__all__ = ["CORRECTORS", "GUIDANCE", "MERGES", "SOLVERS", "Method", "Move", "as_method", "kernels"]
 
 MERGES: dict[str, Callable[..., Any]] = {
     "fresh": Fresh,
@@ -38,14 +49,32 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "multistep": Multistep,
     "refresh": Refresh,
     "renew": Renew,
+    "heun": Heun,
 }
 CORRECTORS: dict[str, Callable[..., Any]] = {"langevin": Langevin}
+GUIDANCE: dict[str, Callable[..., Any]] = {
+    "dps": DPS,
+    "pigdm": PiGDM,
+    "covariance": Covariance,
+    "flowdps": FlowDPS,
+    "flowchef": FlowChef,
+}
+
+
+@lru_cache(maxsize=1)
+def kernels() -> dict[str, EntryPoint]:
+    """Return the kernels of installed packages: name to entry point of the group "repaint.kernels"."""
+    return {entry.name: entry for entry in entry_points(group="repaint.kernels")}
 
 
 class Move(NamedTuple):
-    """One thing the sampler does: correct (stay, one call), denoise (down, one call) or renoise (up, one draw)."""
+    """One thing the sampler does.
 
-    kind: Literal["correct", "denoise", "renoise"]
+    "correct" stays at a level, "denoise" goes down, "refine" corrects the step just made; each is one model call, but
+    for a kernel. "renoise" goes up, in one draw.
+    """
+
+    kind: Literal["correct", "denoise", "refine", "renoise"]
     src: int
     dst: int
 
@@ -59,6 +88,9 @@ class Method:
         merge: how the known region enters.
         solver: how a level is left downwards.
         corrector: how the sample is improved at each level before the step down; None is no corrector.
+        guidance: how the known part guides the prediction or the step; None is no guidance.
+        kernel: what makes the whole step down, in place of solver, corrector, guidance and merge; None combines those.
+            The merge then only sets the start.
         spacing: where the levels lie, see `repaint.sampling.spacing`; None is the scheduler's own choice.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
@@ -75,12 +107,17 @@ class Method:
     name: str = "custom"
     about: str = ""
     source: str = ""
+    guidance: GuidanceRule | None = None
+    kernel: Kernel | None = None
 
     def __post_init__(self) -> None:
-        if self.model_calls > MAX_TRANSITIONS:
+        if self.kernel is not None and not (self.corrector is None and self.guidance is None):
+            raise ScheduleError(f"{spec(self.kernel)} takes the place of corrector and guidance. Leave them out.")
+        calls = self.model_calls // (self.kernel.particles if self.kernel else 1)
+        if calls > MAX_TRANSITIONS:
             raise ScheduleError(
-                f"{spec(self.corrector)} on this walk makes {self.model_calls} model calls; at most {MAX_TRANSITIONS} "
-                "are allowed. Lower its iterations."
+                f"{spec(self.kernel or self.corrector)} on this walk makes {calls} model calls; at most "
+                f"{MAX_TRANSITIONS} are allowed. Lower its iterations."
             )
 
     @classmethod
@@ -118,42 +155,87 @@ class Method:
             merge=build("merge", preset.merge, MERGES),
             solver=build("solver", preset.solver, SOLVERS),
             corrector=build("corrector", preset.corrector, CORRECTORS) if preset.corrector else None,
+            guidance=build("guidance", preset.guidance, GUIDANCE) if preset.guidance else None,
+            kernel=_kernel(preset.kernel) if preset.kernel else None,
             spacing=preset.spacing,
             name=name,
             about=" ".join(preset.about.split()),
             source=" ".join(preset.source.split()),
         )
-        if preset.counts is not None and preset.counts.model_dump() != method.counts:
-            raise ScheduleError(
-                f"{name}: the stated counts {preset.counts.model_dump()} are wrong. Write {method.counts}."
-            )
+        stated = None if preset.counts is None else preset.counts.model_dump(exclude_defaults=True)
+        if stated is not None and stated != method.counts:
+            raise ScheduleError(f"{name}: the stated counts {stated} are wrong. Write {method.counts}.")
         return method
 
-    @property
-    def moves(self) -> tuple[Move, ...]:
-        """What the sampler does, in order."""
+    def moves_on(self, grid: NoiseSchedule | None) -> tuple[Move, ...]:
+        """Return what the sampler does on a grid of noise levels, in order; None suits a method that needs none."""
         moves: list[Move] = []
+        two_stages = self.kernel is None and isinstance(self.solver, TwoStageSolver)
         for src, dst in self.schedule.moves:
             if src < dst:
                 moves.append(Move("renoise", src, dst))
                 continue
             if self.corrector is not None:
-                moves.extend([Move("correct", src, src)] * self.corrector.iterations)
+                moves.extend([Move("correct", src, src)] * self._corrections(src, grid))
             moves.append(Move("denoise", src, dst))
+            if two_stages and dst > 0:
+                moves.append(Move("refine", dst, dst))
         return tuple(moves)
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """What the sampler does, in order; where it depends on noise levels, on those of `reference`."""
+        return self.moves_on(self.reference)
+
+    @property
+    def reference(self) -> NoiseSchedule | None:
+        """The noise levels for which costs are stated, those of linear betas; None where costs need no levels."""
+        paced = isinstance(self.corrector, PacedCorrector) and self.corrector.paced
+        return _reference(self.schedule.steps, self.spacing) if paced or self.kernel is not None else None
+
+    def _corrections(self, level: int, grid: NoiseSchedule | None) -> int:
+        if isinstance(self.corrector, PacedCorrector) and self.corrector.paced and grid is not None:
+            return self.corrector.iterations_at(grid[level])
+        return 0 if self.corrector is None else self.corrector.iterations
 
     @property
     def model_calls(self) -> int:
         """Denoiser calls per image."""
-        return self.schedule.model_calls * (1 + (self.corrector.iterations if self.corrector else 0))
+        grid, down = self.reference, [(a, b) for a, b in pairwise(self.schedule.levels) if b < a]
+        if self.kernel is not None and grid is not None:
+            return sum(self.kernel.calls(grid[a], grid[b]) for a, b in down)
+        at_ends = sum(b > 0 for _, b in down) if isinstance(self.solver, TwoStageSolver) else 0
+        return len(down) + at_ends + sum(self._corrections(a, grid) for a, _ in down)
+
+    def calls_after(self, position: int) -> int:
+        """Return the denoiser calls per image that are left after so many moves."""
+        grid, moves = self.reference, self.moves[position:]
+        if self.kernel is not None and grid is not None:
+            return sum(self.kernel.calls(grid[m.src], grid[m.dst]) for m in moves if m.kind == "denoise")
+        return sum(move.kind != "renoise" for move in moves)
+
+    @property
+    def gradient_calls(self) -> int:
+        """Backward passes through the denoiser per image, at most."""
+        grid = self.reference
+        if self.kernel is not None and grid is not None:
+            return sum(self.kernel.gradients(grid[a], grid[b]) for a, b in pairwise(self.schedule.levels) if b < a)
+        return 0 if self.guidance is None else self.guidance.gradients * self.model_calls
+
+    @property
+    def cost(self) -> int:
+        """Model calls, of which one with its gradient counts as three: a backward pass costs about two forward ones."""
+        return self.model_calls + 2 * self.gradient_calls
 
     @property
     def counts(self) -> dict[str, int]:
-        """Transitions, renoises of one level and model calls, as presets state them."""
+        """Transitions, renoises of one level, model calls and, if there are any, gradients, as presets state them."""
+        gradients = self.gradient_calls
         return {
             "transitions": len(self.schedule),
             "renoises": self.schedule.renoises,
             "model_calls": self.model_calls,
+            **({"gradient_calls": gradients} if gradients else {}),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -165,6 +247,8 @@ class Method:
             "merge": spec(self.merge),
             "solver": spec(self.solver),
             "corrector": spec(self.corrector) if self.corrector else None,
+            **({"guidance": spec(self.guidance)} if self.guidance else {}),
+            **({"kernel": spec(self.kernel)} if self.kernel else {}),
             **self.counts,
         }
 
@@ -175,15 +259,18 @@ def as_method(
     merge: str | Merge | None = None,
     solver: str | Solver | None = None,
     corrector: str | Corrector | None = None,
+    guidance: str | GuidanceRule | None = None,
 ) -> Method:
     """Make a Method from what callers may pass as `schedule`, with parts replaced where given.
 
     Args:
         schedule: a preset's name, a YAML file's path, a JumpSchedule (then merge "fresh", solver "ddpm", levels even
             on the training clock) or a Method.
-        merge, solver, corrector: a part, or its text as in YAML; "none" removes the corrector. None keeps the part.
+        merge, solver, corrector, guidance: a part, or its text as in YAML; "none" removes corrector or guidance. None
+            keeps the part.
     Raises:
-        ScheduleError: no such preset, file, merge, solver or corrector, or a schedule of another type.
+        ScheduleError: no such preset, file or part, a schedule of another type, or a part that the method's kernel does
+            not use.
 
     >>> as_method("paper", merge="predicted(8)").merge
     Predicted(lam=8, relax=1.0)
@@ -206,6 +293,14 @@ def as_method(
     if corrector is not None:
         none = isinstance(corrector, str) and corrector == "none"
         changes["corrector"] = None if none else _part("corrector", corrector, CORRECTORS, Corrector)
+    if guidance is not None:
+        none = isinstance(guidance, str) and guidance == "none"
+        changes["guidance"] = None if none else _part("guidance", guidance, GUIDANCE, GuidanceRule)
+    if method.kernel is not None and changes:
+        raise ScheduleError(
+            f"{', '.join(changes)} cannot be changed: {method.name} has a kernel, {spec(method.kernel)}, that makes "
+            "the whole step. Use another method."
+        )
     return replace(method, **changes)
 
 
@@ -221,6 +316,26 @@ def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kin
     return given
 
 
+def _kernel(text: str) -> Kernel:
+    """The kernel that a text describes, from the package that declares it."""
+    known = {name: _loaded(entry) for name, entry in kernels().items()}
+    kernel: Kernel = build("kernel", text, known)
+    return kernel
+
+
+def _loaded(entry: EntryPoint) -> Callable[..., Any]:
+    """Make a kernel whose module is imported only now."""
+    return lambda *args, **kwargs: entry.load()(*args, **kwargs)
+
+
+@lru_cache(maxsize=64)
+def _reference(steps: int, spacing: Spacing | None) -> NoiseSchedule:
+    config = {"beta_schedule": "linear", "num_train_timesteps": max(1000, steps)}
+    return NoiseSchedule.from_scheduler(config, steps, spacing)
+
+
 def spec(part: object) -> str:
     """The text of a part; the class name for a part of a caller's own."""
-    return parts.spec(part, MERGES | SOLVERS | CORRECTORS)
+    known = MERGES | SOLVERS | CORRECTORS | GUIDANCE
+    place = f"{type(part).__module__}:{type(part).__qualname__}"
+    return parts.spec(part, known | {name: type(part) for name, entry in kernels().items() if entry.value == place})

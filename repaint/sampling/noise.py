@@ -61,9 +61,11 @@ class NoiseSchedule:
             steps: number of levels above clean, from 1 to the training count. Every count reaches the noisiest level,
                 except with "leading", which by definition stops one stride below it, and with a `top`.
             spacing: where the levels lie; None uses the scheduler's own spacing. On the training clock: "leading",
-                "trailing" and "linspace" (arXiv 2305.08891, Table 2), and "quadratic", denser near the clean end
-                (t proportional to i^2, arXiv 2010.02502, App. D). By noise alone, with clock times interpolated:
-                "karras(rho, top)" and "logsnr(top)", see `repaint.sampling.spacing`.
+                "trailing" and "linspace" (arXiv 2305.08891, Table 2), "quadratic", denser near the clean end
+                (t proportional to i^2, arXiv 2010.02502, App. D), and "root", DiffPIR's: one long step down from the
+                noisiest level, then steps that shrink slowly (999 - 1000 sqrt(i / (n - 1)), arXiv 2305.08995). By
+                noise alone, with clock times interpolated: "karras(rho, top)" and "logsnr(top)", see
+                `repaint.sampling.spacing`.
             shift: for flow schedulers with dynamic shifting, the shift at this image size (exp(mu)).
         Raises:
             NoiseLevelError: an unknown scheduler, spacing or beta schedule, a step count out of range, or a config
@@ -277,6 +279,8 @@ def _timesteps(count: int, steps: int, spacing: str, offset: int) -> NDArray[np.
         wanted = np.round(i * count / steps) - 1
     elif spacing == "linspace":
         wanted = _linspace(0, count - 1, steps)
+    elif spacing == "root":
+        wanted = np.maximum(count - 1 - np.floor(count * np.sqrt(1 - _linspace(0, 1, steps))), 0)
     else:
         wanted = count * (i / steps) ** 2 - 1  # quadratic
     return _strictly_rising(wanted, count)
@@ -311,6 +315,8 @@ def _flow_levels(
         s = shifted(_linspace(first, 1.0, steps))
     elif spacing == "quadratic":
         s = shifted((i / steps) ** 2)
+    elif spacing == "root":
+        s = shifted(_root(steps + 1)[1:])
     else:
         s = shifted(i / steps)
     return [Level(1.0 - float(sigma), float(sigma), count * float(sigma)) for sigma in s]
@@ -326,6 +332,8 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacin
         u = (i - 1) / steps
     elif spacing == "quadratic":
         u = (i / steps) ** 2
+    elif spacing == "root":
+        u = _root(steps)
     elif spacing == "trailing":
         u = i / steps
     else:
@@ -347,6 +355,11 @@ def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str | No
     sigmas = np.array([level.sigma for level in trained])
     wanted = np.interp(np.log(_ratios(spacing, sigmas, steps)), np.log(sigmas), np.arange(len(trained)))
     return [trained[t] for t in _strictly_rising(wanted, len(trained))]
+
+
+def _root(count: int) -> Array:
+    """Rising points in [0, 1] whose distance from 1 is the root of an even grid: one long step, then shorter ones."""
+    return np.asarray(1 - np.sqrt(1 - _linspace(0, 1, count)))
 
 
 def _linspace(first: float, last: float, count: int) -> Array:

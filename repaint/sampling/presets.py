@@ -15,7 +15,7 @@ from repaint import yaml_files
 from repaint.checks import nearest, shown
 from repaint.errors import ScheduleError
 
-__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "read", "read_yaml"]
+__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "published", "read", "read_yaml"]
 
 
 def _plain(value: object) -> object:
@@ -61,6 +61,7 @@ class Counts(BaseModel):
     transitions: int
     renoises: int
     model_calls: int
+    gradient_calls: int = 0
 
 
 class Preset(BaseModel):
@@ -70,13 +71,17 @@ class Preset(BaseModel):
 
     about: str = ""
     source: str = ""
+    unverified: str = ""
     steps: Integer = Field(ge=1)
     spacing: str | None = None
     jumps: tuple[JumpRule, ...] = ()
     levels: tuple[Integer, ...] | None = None
+    start: Integer | None = None
     merge: str = "fresh"
     solver: str = "ddpm"
     corrector: str | None = None
+    guidance: str | None = None
+    kernel: str | None = None
     counts: Counts | None = None
     measured: dict[str, Any] = Field(default_factory=dict)
 
@@ -97,8 +102,13 @@ def folder() -> Path:
 
 
 def available() -> list[str]:
-    """List the names of the bundled presets, sorted."""
+    """List the names of the bundled presets, sorted. Those of methods of others are in `published`."""
     return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def published() -> list[str]:
+    """List the names of the bundled presets of published methods, sorted. They are read by name as any other."""
+    return sorted(path.stem for path in (folder() / "published").glob("*.yaml"))
 
 
 def read(name_or_path: str | Path) -> tuple[str, Preset]:
@@ -109,12 +119,13 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
     """
     path = Path(name_or_path)
     if not yaml_files.is_yaml(path):
-        if str(name_or_path) not in available():
+        names, others = available(), published()
+        if str(name_or_path) not in (*names, *others):
             raise ScheduleError(
-                f"preset={shown(str(name_or_path))} must be one of {', '.join(available())}, or a path ending in .yaml."
-                f"{nearest(str(name_or_path), available())}"
+                f"preset={shown(str(name_or_path))} must be one of {', '.join(names)}, a published method (repaint "
+                f"schedule list --published), or a path ending in .yaml.{nearest(str(name_or_path), [*names, *others])}"
             )
-        path = folder() / f"{name_or_path}.yaml"
+        path = folder() / ("published" if str(name_or_path) in others else "") / f"{name_or_path}.yaml"
     return path.stem, parse(yaml_files.read_text(path, ScheduleError), str(path))
 
 

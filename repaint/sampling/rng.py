@@ -117,12 +117,13 @@ class Draws:
     Args:
         streams: the streams before this move.
         like: (B, ...) the sample that noise is added to; draws have its shape and device.
+        images: number of images in it, fewer than samples where each has several particles; None: as many.
     Attributes:
         streams: the streams after everything drawn so far.
     """
 
-    def __init__(self, streams: NoiseStreams, like: Float[Tensor, "b *shape"]) -> None:
-        self.streams, self._like = streams, like
+    def __init__(self, streams: NoiseStreams, like: Float[Tensor, "b *shape"], images: int | None = None) -> None:
+        self.streams, self._like, self._images = streams, like, len(like) if images is None else images
         self._shared: Tensor | None = None
 
     @property
@@ -138,6 +139,12 @@ class Draws:
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         noise, self.streams = self.streams.draw(like.shape, dtype, pinned=like.device.type == "cuda")
         return noise.to(like.device, non_blocking=True)
+
+    def uniform(self, count: int) -> Float[Tensor, "images count"]:
+        """New numbers, uniform in [0, 1), `count` for each image; float64 on the CPU."""
+        normal, self.streams = self.streams.draw(torch.Size((self._images, count)), torch.float64)
+        uniform: Tensor = torch.special.ndtr(normal)
+        return uniform.clamp(max=1 - 1e-16)
 
     def spent(self, *kept: Tensor) -> Tensor | None:
         """The memory of the shared draw, for the result of the move; None where it is still needed.

@@ -12,13 +12,17 @@ from torch import Tensor
 
 from repaint.errors import InputError, StateError
 from repaint.sampling.finite import PATIENCE, FiniteCheck
-from repaint.sampling.guidance import Guidance, guided
+from repaint.sampling.guidance import Guidance, GuidedStep, guided
+from repaint.sampling.kernel import KernelStep
 from repaint.sampling.levels import Level, renoise_scales
 from repaint.sampling.merge import KnownPart, merge_known
-from repaint.sampling.method import Method
+from repaint.sampling.method import Method, Move
+from repaint.sampling.model import Model, Pullback
+from repaint.sampling.population import check_memory, spread
 from repaint.sampling.prediction import Prediction, weighted
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import Draws, NoiseStreams
+from repaint.sampling.solvers import TwoStageSolver
 from repaint.sampling.state import Carry, SamplerState
 
 __all__ = ["Sampler"]
@@ -31,7 +35,7 @@ class Sampler:
 
     Args:
         prior: the model.
-        method: walk, merge, solver, corrector.
+        method: walk, merge, solver, corrector, guidance; or a kernel.
         guidance: (x, level) -> gradient of log p(y | x) with respect to x, same shape as x. It is called without
             autograd: use `torch.enable_grad()` inside. None for no guidance.
     """
@@ -39,7 +43,7 @@ class Sampler:
     def __init__(self, prior: Prior, method: Method, guidance: Guidance | None = None) -> None:
         self.prior, self.method, self.guidance = prior, method, guidance
         self.grid = prior.schedule(method.schedule.steps, method.spacing)
-        self.moves = method.moves
+        self.moves = method.moves_on(self.grid)
         self.patience = 1 if prior.device.type == "cpu" else PATIENCE
         self.scales = _digest([(level.alpha, level.sigma) for level in self.grid.levels])
         self.walk = _digest((self.moves, self.scales))
@@ -134,22 +138,27 @@ class Sampler:
     def advance(self, state: SamplerState) -> SamplerState:
         """Make one move: renoise up, correct in place, or denoise down; then merge the known part."""
         move = self.moves[state.position]
+        if move.kind == "denoise" and self.method.kernel is not None:
+            return self._by_kernel(state, move)
         src, dst = self.grid[move.src], self.grid[move.dst]
-        draws, prediction = Draws(state.streams, state.x), None
+        draws, prediction, model = Draws(state.streams, state.x), None, self._model(state)
         merge, solver, corrector = (state.carried(part) for part in ("merge", "solver", "corrector"))
         if move.kind == "renoise":
             gain, std = renoise_scales(src, dst)
             x, solver, corrector = weighted((gain, state.x), (std, draws.z)), {}, {}
             before = KnownPart(x, state.x0, dst)
         else:
-            prediction = self._predict(state.x, src)
+            prediction, shift = self._predict(model, state, move)
             before = KnownPart(state.x, state.x0, src, prediction)
             if move.kind == "correct":
                 assert self.method.corrector is not None
                 x, corrector = self.method.corrector.step(state.x, prediction, src, draws, corrector)
+            elif move.kind == "refine":
+                assert isinstance(self.method.solver, TwoStageSolver)
+                x, solver = self.method.solver.refine(state.x, prediction, src, solver)
             else:
                 x, solver = self.method.solver.step(state.x, prediction, src, dst, draws, solver)
-                corrector = {}
+                x, corrector = x if shift is None else x + shift, {}
         noise, spare = None, None
         if dst.sigma > 0 and (prediction is not None or self.method.merge.after_renoise):
             noise, merge = self.method.merge.noise(before, dst, draws, merge)
@@ -162,14 +171,54 @@ class Sampler:
             level=move.dst,
             position=state.position + 1,
             streams=draws.streams,
-            carry=_named(merge=merge, solver=solver, corrector=corrector),
+            carry=_named(merge=merge, solver=solver, corrector=corrector, kernel=state.carried("kernel")),
             x0_hat=state.x0_hat if prediction is None else prediction.x0_hat,
-            model_calls=state.model_calls + (prediction is not None),
+            model_calls=state.model_calls + model.calls,
+            gradient_calls=state.gradient_calls + model.gradients,
         )
 
-    def _predict(self, x: Batch, level: Level) -> Prediction:
-        prediction = self.prior.denoise(x, level)
-        return prediction if self.guidance is None else guided(prediction, x, level, self.guidance(x, level))
+    def _by_kernel(self, state: SamplerState, move: Move) -> SamplerState:
+        """Make a step down by the method's kernel."""
+        kernel, dst, model = self.method.kernel, self.grid[move.dst], self._model(state)
+        assert kernel is not None
+        check_memory(state.x, kernel.particles)
+        draws = Draws(state.streams, spread(state.x, kernel.particles), len(state.x))
+        known = state.known_at(move.src)
+        step = KernelStep(state.x, state.x0, known, self.grid[move.src], dst, model, draws, state.carried("kernel"))
+        x, carry = kernel.step(step)
+        return replace(
+            state,
+            x=merge_known(x, state.x0, None, state.known, dst) if dst.sigma == 0 else x,
+            level=move.dst,
+            position=state.position + 1,
+            streams=draws.streams,
+            carry=_named(merge=state.carried("merge"), kernel=carry),
+            x0_hat=x,
+            model_calls=state.model_calls + model.calls,
+            gradient_calls=state.gradient_calls + model.gradients,
+        )
+
+    def _model(self, state: SamplerState) -> Model:
+        return Model(self.prior, len(state.x), None if self.guidance is None else self._classified)
+
+    def _classified(self, prediction: Prediction, x: Batch, level: Level) -> Prediction:
+        """A prediction shifted by the caller's guidance."""
+        assert self.guidance is not None
+        return guided(prediction, x, level, self.guidance(x, level))
+
+    def _predict(self, model: Model, state: SamplerState, move: Move) -> tuple[Prediction, Batch | None]:
+        """The prediction for the sample, guided by the method's own rule, and a shift of the sample after a step."""
+        rule, src = self.method.guidance, self.grid[move.src]
+        if rule is None:
+            return model.predict(state.x, src), None
+        pullback: Pullback | None = None
+        if rule.gradients:
+            prediction, pullback = model.linearised(state.x, src)
+        else:
+            prediction = model.predict(state.x, src)
+        known = state.known_at(move.src)
+        step = GuidedStep(state.x, prediction, src, self.grid[move.dst], state.x0, known, pullback)
+        return rule.guide(step)
 
 
 def _free_from(strength: Batch, steps: int) -> Batch:

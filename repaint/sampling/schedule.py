@@ -172,8 +172,10 @@ class JumpSchedule:
         if preset.levels is not None and preset.jumps:
             raise ScheduleError("A preset must give 'jumps' or 'levels', not both. Remove one of them.")
         if preset.levels is not None:
-            return cls.from_levels(preset.levels, preset.steps)
-        return cls.from_rules(preset.steps, preset.jumps)
+            walk = cls.from_levels(preset.levels, preset.steps)
+        else:
+            walk = cls.from_rules(preset.steps, preset.jumps)
+        return walk if preset.start is None else walk.capped(preset.start)
 
     @property
     def transitions(self) -> tuple[tuple[int, int], ...]:

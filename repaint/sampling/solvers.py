@@ -17,7 +17,7 @@ from repaint.sampling.renewal import Zeta, checked_zeta, renewed
 from repaint.sampling.rng import Draws
 from repaint.sampling.state import Carry
 
-__all__ = ["DDIM", "DDPM", "Multistep", "Refresh", "Renew", "Solver"]
+__all__ = ["DDIM", "DDPM", "Heun", "Multistep", "Refresh", "Renew", "Solver", "TwoStageSolver"]
 
 Batch = Float[Tensor, "b *shape"]
 
@@ -40,6 +40,24 @@ class Solver(Protocol):
                 makes it invalid.
         Returns:
             (x, carry). Tensors in the carry are not changed afterwards.
+        """
+        ...
+
+
+@runtime_checkable
+class TwoStageSolver(Solver, Protocol):
+    """A solver that predicts once more at the end of a step, and corrects it. Not at the clean level."""
+
+    def refine(self, x: Batch, prediction: Prediction, level: Level, carry: Carry) -> tuple[Batch, Carry]:
+        """Correct the step that just reached a level.
+
+        Args:
+            x: (B, ...) the sample at `level` after `step` and the merge.
+            prediction: the model's prediction of it.
+            level: the level, `dst` of the step.
+            carry: what `step` returned.
+        Returns:
+            (x, carry), as of `step`.
         """
         ...
 
@@ -244,3 +262,32 @@ class Renew:
         if zeta > 0:
             terms.append((dst.sigma * math.sqrt(zeta), draws.z))
         return weighted(*terms), {}
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Second-order steps of the ODE d(x / alpha) / d(sigma / alpha) = eps: an Euler step, corrected by its end.
+
+    Two model calls a step, one for the last; so 2 N - 1 calls for N levels. The first step from pure noise (alpha = 0)
+    is not corrected.
+
+    Source:
+        Karras et al. 2022 (arXiv 2206.00364), Alg. 1, in x / alpha for any Gaussian path.
+    """
+
+    def step(
+        self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
+    ) -> tuple[Batch, Carry]:
+        if dst.sigma == 0:
+            return dst.alpha * prediction.x0_hat, {}
+        down = weighted((dst.alpha, prediction.x0_hat), (dst.sigma, prediction.eps_hat))
+        if src.alpha == 0:
+            return down, {}
+        half = 0.5 * dst.alpha * (dst.sigma / dst.alpha - src.sigma / src.alpha)
+        return down, {"eps_hat": prediction.eps_hat, "half": torch.tensor(half, dtype=torch.float64)}
+
+    def refine(self, x: Batch, prediction: Prediction, level: Level, carry: Carry) -> tuple[Batch, Carry]:
+        if "half" not in carry:
+            return x, {}
+        half = float(carry["half"])
+        return weighted((1, x), (half, prediction.eps_hat), (-half, carry["eps_hat"])), {}

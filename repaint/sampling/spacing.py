@@ -24,7 +24,7 @@ __all__ = ["CLOCK", "SPACINGS", "Karras", "LogSNR", "NoiseSpacing", "Spacing", "
 Spacing = str
 """The text of a spacing: one of `CLOCK`, "karras(rho, top)" or "logsnr(top)"."""
 
-CLOCK = ("leading", "trailing", "linspace", "quadratic")
+CLOCK = ("leading", "trailing", "linspace", "quadratic", "root")
 Array = NDArray[np.float64]
 
 
@@ -51,19 +51,24 @@ class Karras:
     Attributes:
         rho: at least 1; larger values put more levels at low noise.
         top: see `NoiseSpacing`.
+        bottom: least sigma / alpha used; 0 uses the least that the model has.
     Source:
         Karras et al. 2022 (arXiv 2206.00364), eq. 5, with sigma / alpha for their sigma.
     """
 
     rho: float = 4.0
     top: float = 80.0
+    bottom: float = 0.0
 
     def __post_init__(self) -> None:
         if not (is_number(self.rho) and 1 <= self.rho <= 1000):
             raise NoiseLevelError(f"karras(rho={shown(self.rho)}) must be from 1 to 1000 (4 and 7 are usual).")
         _check_top("karras", self.top)
+        if not (is_number(self.bottom) and 0 <= self.bottom < self.top):
+            raise NoiseLevelError(f"karras(bottom={shown(self.bottom)}) must be at least 0 and below top={self.top}.")
 
     def ratios(self, least: float, most: float, count: int) -> Array:
+        least = min(max(least, self.bottom), most)
         low, high = least ** (1 / self.rho), most ** (1 / self.rho)
         return np.asarray(_even(low, high, count) ** self.rho)
 
@@ -95,7 +100,7 @@ def read_spacing(text: Spacing) -> str | NoiseSpacing:
         NoiseLevelError: an unknown spacing, or an argument out of range.
 
     >>> read_spacing("karras(7)")
-    Karras(rho=7, top=80.0)
+    Karras(rho=7, top=80.0, bottom=0.0)
     """
     if text in CLOCK:
         return text

@@ -40,10 +40,11 @@ class SamplerState:
         seeds: one per image.
         streams: the rest of each image's randomness.
         x0_hat: (B, ...) the last prediction of the clean sample; None before the first.
-        carry: what the parts of the method remember, under "merge/...", "solver/..." and "corrector/...". Only the
-            part itself knows what is in it. Tensors are (B, ...), or 0-dimensional numbers.
+        carry: what the parts of the method remember, under "merge/...", "solver/...", "corrector/..." and
+            "kernel/...". Only the part itself knows what is in it. Tensors are (B, ...), or 0-dimensional numbers.
         walk: the digest of the moves and noise levels that this state belongs to; "" for a branch.
         scales: the digest of the noise levels alone, which a branch keeps.
+        gradient_calls: backward passes through the denoiser so far, per image.
     """
 
     x: Float[Tensor, "b *shape"]
@@ -59,6 +60,7 @@ class SamplerState:
     carry: Mapping[str, Tensor] = field(default_factory=dict)
     walk: str = ""
     scales: str = ""
+    gradient_calls: int = 0
 
     def known_at(self, level: int) -> Bool[Tensor, "b *shape"]:
         """Return the mask of the entries that are kept at a level: at the clean level those of `known` alone."""
@@ -67,7 +69,7 @@ class SamplerState:
         return self.known | (self.free_from < level)
 
     def carried(self, part: str) -> Carry:
-        """What "merge", "solver" or "corrector" remembers, without the prefix."""
+        """What "merge", "solver", "corrector" or "kernel" remembers, without the prefix."""
         prefix = f"{part}/"
         return {name.removeprefix(prefix): value for name, value in self.carry.items() if name.startswith(prefix)}
 
@@ -151,9 +153,9 @@ class SamplerState:
         Raises:
             ValueError: what is wrong.
         """
-        counts = (self.level, self.position, self.model_calls, *self.seeds)
+        counts = (self.level, self.position, self.model_calls, self.gradient_calls, *self.seeds)
         if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("level, position, model_calls and seeds must be counts")
+            raise ValueError("level, position, model_calls, gradient_calls and seeds must be counts")
         if not (isinstance(self.walk, str) and isinstance(self.scales, str)):
             raise ValueError("walk and scales must be digests")
         for name, tensor in self._tensors().items():
@@ -175,7 +177,7 @@ class SamplerState:
         return replace(self, **own, carry={name: tensor for name, tensor in tensors.items() if "/" in name})
 
 
-_FACTS = ("level", "position", "model_calls", "seeds", "walk", "scales")
+_FACTS = ("level", "position", "model_calls", "gradient_calls", "seeds", "walk", "scales")
 
 
 def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:

@@ -32,7 +32,7 @@ PARTS = [
     (Renew(0.7225), "renew(zeta=0.7225)"),
     (DDIM(0.5), "ddim(eta=0.5)"),
     (Multistep(), "multistep(eta=0.0)"),
-    (Langevin(2, 1.0, "averaged"), "langevin(iterations=2, h=1.0, noise=averaged)"),
+    (Langevin(2, 1.0, "averaged"), "langevin(iterations=2, h=1.0, noise=averaged, pace=even)"),
 ]
 
 
@@ -61,7 +61,11 @@ def test_short_forms(text: str, part: object) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("ddin(0.5)", ScheduleError, r"solver='ddin' must be one of ddpm, ddim, multistep, refresh, renew. Did you"),
+        (
+            "ddin(0.5)",
+            ScheduleError,
+            r"solver='ddin' must be one of ddpm, ddim, multistep, refresh, renew, heun. Did you",
+        ),
         ("ddim(0.5", ScheduleError, r"solver='ddim\(0.5' must be one of"),
         ("ddim(1, 2, 3)", ScheduleError, r"solver='ddim\(1, 2, 3\)' cannot be read"),
         ("ddim(gamma=1)", ScheduleError, r"cannot be read.*Write it like ddim\(0.5\)"),

@@ -174,6 +174,22 @@ def test_quadratic_matches_its_definition() -> None:
     assert quadratic == [9, 39, 89, 159, 249, 359, 489, 639, 809, 999]  # 1000 (i / 10)^2 - 1
 
 
+def test_root_is_diffpirs() -> None:
+    """If this fails, the preset diffpir runs on another grid: 999 - floor(1000 sqrt(i / 19)), and 0 at the end."""
+    root = [level.t for level in NoiseSchedule.from_scheduler(LINEAR, 20, "root").levels[:0:-1]]
+    assert root[:5] == [999, 770, 675, 602, 541]
+    assert root[-4:] == [82, 54, 26, 0]
+
+
+def test_karras_has_a_bottom() -> None:
+    """If this fails, DAPS walks on other levels: the least sigma / alpha is then that of the model."""
+    found = ratios(LINEAR, 5, "karras(7, 100, bottom=0.1)")
+    assert (found[0], found[-1]) == (pytest.approx(0.1), pytest.approx(100))
+    assert ratios(LINEAR, 5, "karras(7, 100, bottom=1e-9)") == ratios(LINEAR, 5, "karras(7, 100)")
+    with pytest.raises(NoiseLevelError, match=r"^karras\(bottom=100\) must be at least 0 and below top=100"):
+        NoiseSchedule.from_scheduler(LINEAR, 5, "karras(7, 100, bottom=100)")
+
+
 def ratios(config: dict[str, Any], steps: int, spacing: Spacing) -> list[float]:
     """sigma / alpha of all levels above clean."""
     levels = NoiseSchedule.from_scheduler(config, steps, spacing).levels[1:]
@@ -232,7 +248,7 @@ def test_clock_times_between_training_levels_are_interpolated() -> None:
         ("karras(4, 0)", r"^karras\(top=0\) must be above 0"),
         ("logsnr(-1)", r"^logsnr\(top=-1\) must be above 0"),
         ("karras(4, 0.001)", r"^top=0\.001 must be at least 0\.01 \(this model's least sigma / alpha\)\. Raise it\.$"),
-        ("karras(4, 80, 1)", r"^spacing='karras\(4, 80, 1\)' cannot be read"),
+        ("karras(4, 80, 1, 1)", r"^spacing='karras\(4, 80, 1, 1\)' cannot be read"),
         ("linspace(3)", r"^spacing='linspace\(3\)' cannot be read: .* take no arguments"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -23,9 +24,12 @@ from repaint.errors import InputError
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.corrector import Langevin
 from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.method import as_method
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance
 from repaint.sampling.renewal import renewed
+from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Renew, Solver
 from repaint.sampling.state import Carry
 
@@ -367,6 +371,51 @@ def test_arguments_out_of_range_are_refused(build: Callable[[], object], message
         build()
 
 
+def heun_error(steps: int, config: dict[str, Any]) -> float:
+    """The largest error at the end of a free walk of a pixel N(0, .25), whose ODE is known: x / std is constant."""
+    prior = GaussianMixturePrior([1.0], [[0.0]], [[[0.25]]], scheduler=config)
+    method = as_method(JumpSchedule.paper(steps, 1, 1), merge="none", solver="heun")
+    sampler = Sampler(prior, replace(method, spacing="karras(4, 20, 0.05)"))
+    state = sampler.start(torch.ones(1, 1).double(), torch.zeros(1, 1, dtype=torch.bool), [0])
+    top, low = sampler.grid[steps], sampler.grid[1]
+    *states, _ = sampler.run(state)
+    std = [math.hypot(0.5 * level.alpha, level.sigma) for level in (top, low)]
+    assert states[-1].level == 1
+    return abs(float(states[-1].x / std[1] - state.x / std[0]))
+
+
+@pytest.mark.parametrize("config", [{"beta_schedule": "linear"}, {"sigma_min": 0.01, "sigma_max": 50.0}])
+def test_heun_is_of_second_order(config: dict[str, Any]) -> None:
+    """If this fails, the second call of a step does not correct it: the error would halve, not fall to a quarter."""
+    errors = [heun_error(steps, config) for steps in (20, 40, 80)]
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.25)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
+
+
+def test_heun_costs_two_calls_but_for_the_last_step() -> None:
+    """If this fails, the cost of Restart is stated wrongly. EDM counts 2 N - 1."""
+    method = as_method(JumpSchedule.from_levels([3, 2, 3, 2, 1, 0]), solver="heun")
+    kinds = ["denoise", "refine", "renoise", "denoise", "refine", "denoise", "refine", "denoise"]
+    assert [move.kind for move in method.moves] == kinds
+    assert method.model_calls == method.calls_after(0) == 7
+    assert method.calls_after(3) == 5
+
+
+def test_paced_langevin_moves_work_to_noise(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, the step size or the number of iterations at a level is not that of LanPaint 2.1.0."""
+    part = Langevin(5, 0.2, pace="noise")
+    level = Level(0.6, 0.8, 0)
+    assert part.iterations_at(level) == 3  # 5 x .64
+    x, z, eps_hat = normal(0), normal(1), normal(2)
+    moved = part.step(x, Prediction(x, eps_hat), level, Given(z), {})[0]
+    same = Langevin(1, 0.2 / 0.64).step(x, Prediction(x, eps_hat), level, Given(z), {})[0]
+    torch.testing.assert_close(moved, same)
+    method = as_method(JumpSchedule.paper(20, 1, 1), corrector=part)
+    sampler = Sampler(two_pixels, method)
+    *_, last = sampler.run(sampler.start(torch.tensor([[1.5, 0.0]]).double(), torch.tensor([[True, False]]), [0]))
+    assert last.model_calls == method.model_calls == len(sampler.moves) < 20 * 6
+
+
 @pytest.mark.parametrize(
     ("zeta", "other"), [(0, DDIM(0.0)), (1, Refresh(0.0)), ("posterior", DDIM(1.0)), ("posterior", DDPM("small"))]
 )
@@ -414,7 +463,7 @@ def test_what_is_not_said_is_as_documented() -> None:
     assert DDPM() == DDPM("small")
     assert DDIM() == DDIM(0.0)
     assert Refresh() == Refresh(extrapolate=0.5, noise="fresh")
-    assert Langevin() == Langevin(iterations=1, h=0.6, noise="exact")
+    assert Langevin() == Langevin(iterations=1, h=0.6, noise="exact", pace="even")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Published methods that are not combinations of the sampler's parts, one kernel each, written from their papers."""

@@ -1,0 +1,83 @@
+"""The prior within one move: its predictions, counted, and gradients through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repaint.errors import PriorError
+from repaint.sampling.levels import Level
+from repaint.sampling.noise import NoiseSchedule
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import Prior
+from repaint.sampling.spacing import Spacing
+
+__all__ = ["Model", "Pullback"]
+
+Batch = Float[Tensor, "b *shape"]
+Pullback = Callable[[Tensor], Tensor]
+"""v -> J^T v, with J the Jacobian of x0_hat with respect to x; one backward pass."""
+
+
+class Model:
+    """Predict, and count what it costs.
+
+    Args:
+        prior: the model.
+        count: images of the batch; a call with more samples than images counts once for each sample of an image.
+        shifted: changes a prediction for x at a level, such as a classifier's guidance; None: not changed.
+    Attributes:
+        calls: denoiser calls so far, per image.
+        gradients: backward passes through the denoiser so far, per image.
+    """
+
+    def __init__(
+        self, prior: Prior, count: int, shifted: Callable[[Prediction, Batch, Level], Prediction] | None = None
+    ) -> None:
+        self._prior, self._count, self._shifted = prior, count, shifted
+        self.calls, self.gradients = 0, 0
+
+    def predict(self, x: Batch, level: Level) -> Prediction:
+        """Return the prediction for x at a level."""
+        self.calls += len(x) // self._count
+        prediction = self._prior.denoise(x, level)
+        return prediction if self._shifted is None else self._shifted(prediction, x, level)
+
+    def linearised(self, x: Batch, level: Level) -> tuple[Prediction, Pullback]:
+        """Return the prediction for x, and J^T of its x0_hat. The prediction itself carries no gradients.
+
+        Raises:
+            PriorError: the prior passes no gradients on.
+        """
+        with _gradients():
+            at = x.detach().clone().requires_grad_()
+            traced = self._prior.denoise(at, level)
+            x0_hat = traced.x0_hat
+        if not x0_hat.requires_grad:
+            raise PriorError(
+                f"{type(self._prior).__name__} passes no gradients on to x, which this method needs. Use a method "
+                "without gradients, or a prior whose denoise() is differentiable."
+            )
+        self.calls += len(x) // self._count
+
+        def pullback(v: Tensor) -> Tensor:
+            self.gradients += len(x) // self._count
+            return torch.autograd.grad(x0_hat, at, v.to(x0_hat), retain_graph=True)[0]
+
+        fields = (traced.x0_hat, traced.eps_hat, traced.variance, traced.unguided)
+        prediction = Prediction(*(None if value is None else value.detach() for value in fields))  # type: ignore[arg-type]
+        return prediction if self._shifted is None else self._shifted(prediction, x, level), pullback
+
+    def schedule(self, steps: int, spacing: Spacing) -> NoiseSchedule:
+        """Return levels of the prior, for a method that walks within a step."""
+        return self._prior.schedule(steps, spacing)
+
+
+@contextmanager
+def _gradients() -> Iterator[None]:
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
