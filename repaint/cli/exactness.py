@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["exactness"]
 
 PRESETS = ["none", "predicted", "corrected", "quick", "paper", "fast", "balanced", "best"]
+OTHERS = ["lanpaint-paper", "lanpaint-paper-10", "ding", "diffpir"]
 
 
 def exactness(
     schedule: Annotated[
-        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: eight presets.")
+        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: twelve presets.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="All presets of published methods, and eight of ours.")
+    ] = False,
     peer: Annotated[
         list[str] | None,
         typer.Option(help="Method of another library; may be repeated. Default without --schedule: all."),
@@ -50,8 +54,9 @@ def exactness(
     """Measure the error of samplers on Gaussian mixtures whose posterior is known.
 
     error: energy distance to exact samples, divided by the mean distance of two samples of the prior in the hole.
-    sliced: sliced Wasserstein distance, divided by the same. modes: total variation of the component weights. A star
-    marks the Pareto front of error and model calls.
+    interval: of the mean error over problems, 95 %. sliced: sliced Wasserstein distance, divided by the same. modes:
+    total variation of the component weights. cost: model calls, of which one with its gradient counts as three. A star
+    marks the Pareto front of error and cost.
 
     Example: repaint exactness --schedule balanced --schedule paper --family fields
     """
@@ -60,6 +65,7 @@ def exactness(
     from repaint.lab.exactness.measurement import FLOOR, PEERS, exact, measure, save_standings, standings, with_method
     from repaint.lab.exactness.problems import FAMILIES, USUAL, problems
     from repaint.measure.plots import check_plot, save_plot
+    from repaint.sampling import presets
     from repaint.sampling.method import as_method
 
     if report is not None:
@@ -68,7 +74,9 @@ def exactness(
         check_plot(plot)
     families = [chosen("--family", name, {name: name for name in FAMILIES}) for name in family or USUAL]
     everything = schedule is None and peer is None
-    methods = [as_method(name) for name in (PRESETS if everything else schedule or [])]
+    others = presets.published() if published else OTHERS
+    names = [*PRESETS, *others, *(schedule or [])] if everything or published else schedule or []
+    methods = [as_method(name) for name in dict.fromkeys(names)]
     peers: dict[str, Peer] = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
     kinds = [(f", {name}", torch_dtype(name)) for name in dtype or []] or [("", None)]
     ours = [(f"{method.name}{suffix}", with_method(method, kind)) for method in methods for suffix, kind in kinds]
@@ -100,12 +108,18 @@ def exactness(
 def _table(found: list[Standing]) -> Table:
     families = list(found[0].families)
     table = Table("", box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for column in ("calls", "error", *families, "sliced", "modes", "sec"):
+    for column in ("calls", "cost", "error", "interval", *families, "sliced", "modes", "sec"):
         table.add_column(column, no_wrap=True)
     for row in found:
-        errors = (f"{value:.4f}" for value in (row.error, *(row.families[name] for name in families)))
+        errors = (f"{row.error:.4f}", f"{row.low:.4f}–{row.high:.4f}", *(f"{row.families[f]:.4f}" for f in families))
         name = f"{row.way} *" if row.front else row.way
         table.add_row(
-            name, str(row.model_calls), *errors, f"{row.sliced:.4f}", f"{row.modes:.3f}", f"{row.seconds:.1f}"
+            name,
+            str(row.model_calls),
+            str(row.cost),
+            *errors,
+            f"{row.sliced:.4f}",
+            f"{row.modes:.3f}",
+            f"{row.seconds:.1f}",
         )
     return table

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich.table import Table
 
 from repaint.cli.console import out, print_json
@@ -12,17 +15,22 @@ from repaint.sampling.method import Method
 __all__ = ["schedule_list"]
 
 
-def schedule_list(as_json: AsJson = False) -> None:
+def schedule_list(
+    published: Annotated[bool, typer.Option("--published", help="List the presets of published methods.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the presets and their costs.
 
-    Example: repaint schedule list
+    Example: repaint schedule list --published
     """
-    methods = [Method.from_preset(name) for name in presets.available()]
+    methods = [Method.from_preset(name) for name in (presets.published() if published else presets.available())]
     if as_json:
         print_json([method.describe() for method in methods])
         return
-    table = Table("name", "steps", "transitions", "model calls", "about", box=None, header_style="bold")
-    for method in sorted(methods, key=lambda method: method.model_calls):
+    columns = ["name", "steps", "transitions", "model calls", *(["gradients"] if published else []), "about"]
+    table = Table(*columns, box=None, header_style="bold")
+    for method in sorted(methods, key=lambda method: method.cost):
         counts = str(method.schedule.steps), str(len(method.schedule)), str(method.model_calls)
-        table.add_row(method.name, *counts, method.about)
+        gradients = [str(method.gradient_calls or "")] if published else []
+        table.add_row(method.name, *counts, *gradients, method.about)
     out.print(table)

@@ -25,7 +25,9 @@ def schedule_show(
     method = as_method(name)
     lines = [method.name, method.about, f"source: {method.source}"]
     lines += [f"{key}: {value}" for key, value in method.describe().items() if key != "name" and value is not None]
-    measured = presets.read(name)[1].measured
+    content = presets.read(name)[1]
+    measured = content.measured
+    lines += [f"unverified: {' '.join(content.unverified.split())}"] if content.unverified else []
     lines += [f"measured, {key}: {value}" for key, value in measured.items()]
     tell(
         method.describe() | {"measured": measured, "levels": list(method.schedule.levels)},

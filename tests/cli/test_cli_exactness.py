@@ -17,18 +17,22 @@ QUICK = ("exactness", "--family", "overlapping", "--count", "64", "--schedule", 
 
 def test_a_table_a_report_and_a_plot(run: Run, folder: Path) -> None:
     """If this fails, the numbers of the command differ from those of the library, or a method is missing."""
-    done = run(*QUICK, "--peer", "ding 25", "--report", "rows.json", "--plot", "plot.png")
+    walk = "steps: 9\nmerge: none\nguidance: dps(1)\n"
+    Path("dps-9.yaml").write_text(walk)
+    done = run(*QUICK, "--schedule", "dps-9.yaml", "--report", "rows.json", "--plot", "plot.png")
     assert done.status == 0
     lines = [line.split() for line in done.out.splitlines()]
-    assert lines[0] == ["calls", "error", "overlapping", "sliced", "modes", "sec"]
-    assert [line[:-6] for line in lines[1:]] == [["exact", "samples"], ["fast", "*"], ["ding", "25"]]
+    assert lines[0] == ["calls", "cost", "error", "interval", "overlapping", "sliced", "modes", "sec"]
+    assert [line[:-8] for line in lines[1:]] == [["exact", "samples"], ["fast", "*"], ["dps-9"]]
+    assert lines[3][-8:-6] == ["9", "27"]
     data = json.loads(Path("rows.json").read_text())
     assert (data["problems_seed"], data["problem_sets"], data["count"], data["seed"]) == (0, 1, 64, 0)
     assert len(data["rows"]) == 3 * 3
     by_way = {row["way"]: row for row in data["standings"]}
     for line, row in zip(lines[1:], data["standings"], strict=True):
-        assert line[-6:-3] == [str(row["model_calls"]), f"{row['error']:.4f}", f"{row['families']['overlapping']:.4f}"]
-    assert by_way["fast"]["error"] < by_way["ding 25"]["error"]
+        interval = f"{row['low']:.4f}–{row['high']:.4f}"
+        assert line[-6:-3] == [f"{row['error']:.4f}", interval, f"{row['families']['overlapping']:.4f}"]
+    assert by_way["fast"]["error"] < by_way["dps-9"]["error"]
     assert Image.open("plot.png").format == "PNG"
 
 
@@ -47,7 +51,7 @@ def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--schedule", "balancd"], "Did you mean 'balanced'?"),
-        (["--peer", "lanpaint"], "--peer lanpaint must be one of lanpaint 20 x 5"),
+        (["--peer", "lanpaint"], "--peer lanpaint must be one of diffusers, T = 50"),
         (
             ["--family", "field"],
             "--family field must be one of separated, overlapping, fields, natural, learned, taught. Did you mean",

@@ -1,4 +1,4 @@
-"""Plot error over model calls."""
+"""Plot error over cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["exactness_plot"]
 
 
 def exactness_plot(standings: Sequence[Standing]) -> Figure:
-    """Plot error over model calls on logarithmic axes, with the Pareto front and the floor as lines.
+    """Plot error over cost on logarithmic axes, with the Pareto front and the floor as lines.
 
     Args:
         standings: result of `repaint.lab.exactness.measurement.standings`.
@@ -26,15 +26,15 @@ def exactness_plot(standings: Sequence[Standing]) -> Figure:
     least = 1e-4  # smaller errors, of either sign, are noise
     shown = [standing for standing in standings if standing.way != FLOOR]
     for standing in shown:
-        at = standing.model_calls, max(standing.error, least)
+        at = standing.cost, max(standing.error, least)
         axes.scatter(*at, color="C0" if standing.front else "0.6", zorder=3)
         axes.annotate(standing.way, at, xytext=(5, 4), textcoords="offset points", fontsize=8)
-    front = sorted((standing.model_calls, max(standing.error, least)) for standing in shown if standing.front)
+    front = sorted((standing.cost, max(standing.error, least)) for standing in shown if standing.front)
     axes.plot(*zip(*front, strict=True), color="C0", label="Pareto front")
     for standing in standings:
         if standing.way == FLOOR:
             axes.axhline(max(standing.error, least), color="0.6", linestyle=":", label="exact samples")
-    axes.set(xscale="log", yscale="log", xlabel="model calls", ylabel="error")
+    axes.set(xscale="log", yscale="log", xlabel="model calls (3 with a gradient)", ylabel="error")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure

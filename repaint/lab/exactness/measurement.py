@@ -19,9 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.files import atomic_path
-from repaint.lab.exactness.peers import diffusers_repaint, ding, lanpaint
+from repaint.lab.exactness.peers import diffusers_repaint
 from repaint.lab.exactness.problems import Problem
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
+from repaint.measure.intervals import paired_difference
 from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
 from repaint.sampling.method import Method
@@ -46,10 +47,11 @@ __all__ = [
     "with_method",
 ]
 
-# (problem, count, seed) -> (count, D) samples, and the model calls of each sample
-Way = Callable[[Problem, int, int], tuple[Float[Tensor, "n d"], int]]
+# (problem, count, seed) -> (count, D) samples, the model calls of each sample and, if there are any, its gradients
+Way = Callable[[Problem, int, int], tuple[Float[Tensor, "n d"], int] | tuple[Float[Tensor, "n d"], int, int]]
 FLOOR = "exact samples"
 REFERENCE = 4096  # number of exact samples in the reference set
+AT_ONCE = 8192  # particles in memory
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ErrorRow:
         modes: total variation, in [0, 1], between the shares of the components and their true weights.
         model_calls: per sample.
         seconds: for the whole population.
+        gradient_calls: backward passes per sample.
     """
 
     problem: str
@@ -74,6 +77,7 @@ class ErrorRow:
     modes: float
     model_calls: int
     seconds: float
+    gradient_calls: int = 0
 
 
 def with_method(method: Method, dtype: torch.dtype | None = None) -> Way:
@@ -88,13 +92,20 @@ def with_method(method: Method, dtype: torch.dtype | None = None) -> Way:
 
 def _sampled(
     method: Method, dtype: torch.dtype | None, problem: Problem, count: int, seed: int
-) -> tuple[Float[Tensor, "n d"], int]:
+) -> tuple[Float[Tensor, "n d"], int, int]:
     prior = problem.denoiser if dtype is None else Rounded(problem.denoiser, dtype)
     sampler = Sampler(prior, method)
-    last = sampler.start(problem.x0.to(prior.dtype).expand(count, -1), problem.known, [seed])
-    for state in sampler.run(last):
-        last = state
-    return last.x.to(problem.x0), last.model_calls
+    particles = 1 if method.kernel is None else method.kernel.particles
+    piece = count if particles == 1 else max(1, min(count, AT_ONCE // particles))
+    found: list[Tensor] = []
+    for first in range(0, count, piece):
+        size = min(piece, count - first)
+        own = seed if first == 0 else int(np.random.SeedSequence((seed, first)).generate_state(1)[0])
+        last = sampler.start(problem.x0.to(prior.dtype).expand(size, -1), problem.known, [own])
+        for state in sampler.run(last):
+            last = state
+        found.append(last.x.to(problem.x0))
+    return torch.cat(found), last.model_calls, last.gradient_calls
 
 
 @Prior.register  # from Python 3.12 on, isinstance ignores attributes from __getattr__
@@ -136,11 +147,6 @@ class Peer:
 
 
 PEERS = {
-    "lanpaint 20 x 5": Peer(partial(lanpaint, steps=20, inner=5), 120),
-    "lanpaint 20 x 10": Peer(partial(lanpaint, steps=20, inner=10), 220),
-    "lanpaint 50 x 10": Peer(partial(lanpaint, steps=50, inner=10), 550),
-    "ding 25": Peer(partial(ding, steps=25), 49),
-    "ding 50": Peer(partial(ding, steps=50), 99),
     "diffusers, T = 50": Peer(partial(diffusers_repaint, steps=50), 410),
 }
 
@@ -179,7 +185,7 @@ def measure(
         scale = mean_distance(marginal)
         for name, way in ways.items():
             started = time.perf_counter()
-            x, calls = way(problem, count, seed)
+            x, calls, *gradients = way(problem, count, seed)
             seconds = time.perf_counter() - started
             hole = x[:, ~problem.known]
             modes = problem.posterior.responsibilities(hole).mean(0) - problem.posterior.weights
@@ -193,6 +199,7 @@ def measure(
                     float(modes.abs().sum()) / 2,
                     calls,
                     seconds,
+                    gradients[0] if gradients else 0,
                 )
             )
             on_done(calls)
@@ -205,18 +212,24 @@ class Standing:
 
     Attributes:
         error, sliced, modes: means over problems.
+        low, high: 95 % bootstrap interval of the mean error over problems; both are the error with one problem.
         families: family to mean error.
-        model_calls: per sample.
+        model_calls, gradient_calls: per sample.
+        cost: model calls, of which one with its gradient counts as three.
         seconds: sum over problems.
-        front: whether the way is on the Pareto front: no other has a smaller error at the same or fewer calls.
+        front: whether the way is on the Pareto front: no other has a smaller error at the same or a lower cost.
     """
 
     way: str
     error: float
+    low: float
+    high: float
     sliced: float
     modes: float
     families: dict[str, float]
     model_calls: int
+    gradient_calls: int
+    cost: int
     seconds: float
     front: bool
 
@@ -226,12 +239,15 @@ def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
     by_way: dict[str, list[ErrorRow]] = {}
     for row in rows:
         by_way.setdefault(row.way, []).append(row)
-    points = {name: (group[0].model_calls, _mean(row.error for row in group)) for name, group in by_way.items()}
+    points = {name: (_cost(group[0]), _mean(row.error for row in group)) for name, group in by_way.items()}
+    intervals = {name: _interval([row.error for row in group]) for name, group in by_way.items()}
     best = pareto({name: point for name, point in points.items() if name != FLOOR})
     return [
         Standing(
             way=name,
             error=points[name][1],
+            low=intervals[name][0],
+            high=intervals[name][1],
             sliced=_mean(row.sliced for row in group),
             modes=_mean(row.modes for row in group),
             families={
@@ -239,6 +255,8 @@ def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
                 for family in dict.fromkeys(row.family for row in group)
             },
             model_calls=group[0].model_calls,
+            gradient_calls=group[0].gradient_calls,
+            cost=points[name][0],
             seconds=sum(row.seconds for row in group),
             front=name in best,
         )
@@ -263,7 +281,7 @@ def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:
     """Select the names of the Pareto front, cheapest first.
 
     Args:
-        points: name to (calls, error).
+        points: name to (cost, error).
 
     >>> pareto({"a": (10, 0.5), "b": (20, 0.6), "c": (20, 0.4)})
     ['a', 'c']
@@ -277,3 +295,13 @@ def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
+
+
+def _cost(row: ErrorRow) -> int:
+    return row.model_calls + 2 * row.gradient_calls
+
+
+def _interval(errors: list[float]) -> tuple[float, float]:
+    values = np.array(errors)
+    found = paired_difference(values, np.zeros_like(values))
+    return found.low, found.high

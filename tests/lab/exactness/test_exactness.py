@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from repaint.lab.exactness.measurement import (
 from repaint.lab.exactness.problems import USUAL, field_problem, mixture_problem, natural_problem, problems
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
 from repaint.sampling.method import Method, as_method
+from repaint.sampling.schedule import JumpSchedule
 
 REFRESH = Path(__file__).parents[3] / "examples" / "schedules" / "refresh-100.yaml"
 
@@ -133,7 +135,7 @@ def test_every_peer_runs_at_the_calls_that_it_states() -> None:
     """If this fails, a peer appears at the wrong cost in the plot."""
     problem = mixture_problem("overlapping", 2, 0.5, 0)
     for name, peer in PEERS.items():
-        x, calls = peer(problem, 64, 0)
+        x, calls = peer(problem, 64, 0)[:2]
         assert calls == peer.model_calls, name
         assert torch.equal(x[:, problem.known], problem.x0[problem.known].expand(64, -1)), name
 
@@ -160,16 +162,45 @@ def test_standings_are_saved_and_drawn(tmp_path: Path) -> None:
     assert data["standings"][1] == {
         "way": "cheap",
         "error": pytest.approx(0.4),
+        "low": pytest.approx(0.3),
+        "high": pytest.approx(0.5),
         "sliced": 0.6,
         "modes": pytest.approx(0.3),
         "families": {"fields": 0.5, "separated": 0.3},
         "model_calls": 10,
+        "gradient_calls": 0,
+        "cost": 10,
         "seconds": 0.4,
         "front": True,
     }
     axes = exactness_plot(standings(rows)).axes[0]
     assert [text.get_text() for text in axes.texts] == ["cheap", "dear"]
     assert list(axes.lines[0].get_xdata()) == [10]  # the front: the dearer one is worse
+
+
+def test_gradients_count_as_two_more_calls_on_the_front() -> None:
+    """If this fails, a gradient method of the same number of calls looks as cheap as one without."""
+    rows = [
+        ErrorRow("p", "fields", "plain", 0.5, 0.6, 0.2, 100, 0.2),
+        ErrorRow("p", "fields", "guided", 0.4, 0.6, 0.2, 50, 0.2, 50),
+    ]
+    assert [(each.cost, each.front) for each in standings(rows)] == [(100, True), (150, True)]
+    problem, method = (
+        mixture_problem("overlapping", 2, 0.5, 0),
+        as_method(JumpSchedule.paper(5, 1, 1), guidance="dps(1)"),
+    )
+    (row,) = measure([problem], {"guided": with_method(method)}, count=64)
+    assert (row.model_calls, row.gradient_calls) == (5, 5)
+
+
+def test_populations_are_measured_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a particle filter on the bench takes all memory, or its samples repeat from piece to piece."""
+    monkeypatch.setattr("repaint.lab.exactness.measurement.AT_ONCE", 64 * 20)
+    method = replace(as_method("mcgdiff"), schedule=JumpSchedule.paper(4, 1, 1))
+    problem = mixture_problem("overlapping", 2, 0.5, 0)
+    x, calls, gradients = with_method(method)(problem, 50, 0)  # type: ignore[misc]
+    assert (x.shape, calls, gradients) == ((50, 2), 4 * 64, 0)
+    assert len(x[:, ~problem.known].unique()) == 50
 
 
 def test_natural_problems_have_the_gradients_of_photographs() -> None:

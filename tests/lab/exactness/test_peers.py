@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from repaint.errors import InputError
-from repaint.lab.exactness.peers import _Oscillator, diffusers_repaint, ding, lanpaint
+from repaint.lab.exactness.peers import diffusers_repaint
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction
@@ -24,8 +24,6 @@ X0 = torch.tensor([1.5, math.nan], dtype=torch.float64)
 KNOWN = torch.tensor([True, False])
 CORRELATION = np.array([[1.0, 0.9], [0.9, 1.0]])
 SMALL: list[tuple[Method, dict[str, Any]]] = [
-    (lanpaint, {"steps": 4, "inner": 2}),
-    (ding, {"steps": 4, "sigma_y": 0.1}),
     (diffusers_repaint, {"steps": 6, "jump_length": 2, "jump_n_sample": 2, "eta": 1.0}),
 ]
 small = pytest.mark.parametrize(("method", "parameters"), SMALL, ids=lambda value: getattr(value, "__name__", ""))
@@ -44,12 +42,6 @@ class Counted(GaussianMixturePrior):
 @pytest.mark.parametrize(
     ("method", "parameters", "expected"),
     [
-        (lanpaint, {"steps": 20, "inner": 5}, 120),
-        (lanpaint, {"steps": 20, "inner": 10}, 220),
-        (lanpaint, {"steps": 50, "inner": 10}, 550),
-        (ding, {"steps": 12}, 23),
-        (ding, {"steps": 25}, 49),
-        (ding, {"steps": 50}, 99),
         (diffusers_repaint, {}, 2410),
     ],
 )
@@ -87,90 +79,6 @@ def test_randomness_is_the_seed(method: Method, parameters: dict[str, Any], two_
     assert torch.equal(first, again)
     assert not bool((first == other).any())
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_lanpaint_finds_the_posterior(two_pixels: GaussianMixturePrior) -> None:
-    """If this fails, the guided score or its dynamics do not converge to the posterior.
-
-    4,000 samples: four standard errors are 0.028 of the mean and 0.020 of the std; the finite lam and step add 0.01.
-    """
-    samples, _ = lanpaint(two_pixels, X0, KNOWN, count=4000, seed=0, steps=20, inner=20)
-    assert float(samples[:, 1].mean()) == pytest.approx(MEAN, abs=0.038)
-    assert float(samples[:, 1].std()) == pytest.approx(STD, abs=0.030)
-
-
-@pytest.mark.parametrize("k", [0.1, 9.0])
-def test_oscillator_is_exact(k: float) -> None:
-    """If this fails, the inner dynamics add an error that is attributed to LanPaint.
-
-    Drift and diffusion at a tiny step fix the equation; two steps that make one of their sum make its solution exact.
-    """
-    friction, tiny = 15.0, 1e-4
-
-    def moments(h: float) -> tuple[Tensor, Tensor]:
-        move = _Oscillator(k, friction, h)
-        return move.mean, move.noise @ move.noise.T
-
-    (m1, c1), (m2, c2) = moments(tiny), moments(2 * tiny)
-    drift = torch.tensor([[0.0, 1.0], [-friction * k, -friction]], dtype=torch.float64)
-    diffusion = torch.tensor([[0.0, 0.0], [0.0, 2 * friction**2]], dtype=torch.float64)
-    one = torch.eye(2, dtype=torch.float64)
-    # Derivatives at 0, to second order; the next terms are below tiny^2 x 1e6, the drift's largest entry cubed.
-    torch.testing.assert_close((4 * (m1 - one) - (m2 - one)) / (2 * tiny), drift, rtol=0, atol=1e-2)
-    torch.testing.assert_close((4 * c1 - c2) / (2 * tiny), diffusion, rtol=0, atol=1e-2)
-    (m1, c1), (m2, c2), (m3, c3) = moments(0.1), moments(0.25), moments(0.35)
-    torch.testing.assert_close(m2 @ m1, m3, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(m2 @ c1 @ m2.T + c2, c3, rtol=1e-10, atol=1e-10)
-
-    move = _Oscillator(k, friction, 0.1)
-    u, v = move(*(torch.tensor([[value]], dtype=torch.float64) for value in (2.0, -1.0, 0.5, 0.25)))
-    start, z = torch.tensor([[2.0], [-1.0]]).double(), torch.tensor([[0.5], [0.25]]).double()
-    torch.testing.assert_close(torch.cat([u, v]), move.mean @ start + move.noise @ z, rtol=1e-12, atol=1e-12)
-
-
-def ding_law(prior: GaussianMixturePrior, steps: int, eta: float, sigma_y: float) -> tuple[float, float]:
-    """Mean and std of the unknown pixel under DInG, by carrying both pixels as one Gaussian. Pixel 0 is known."""
-    grid, one = prior.schedule(steps, "trailing"), np.eye(2)
-    pick, rest = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
-    mean, covariance = np.zeros(2), grid[steps].sigma ** 2 * one
-
-    def noise(level: Level) -> Any:
-        return level.sigma * np.linalg.inv(level.alpha**2 * CORRELATION + level.sigma**2 * one)
-
-    for i in range(steps, 0, -1):
-        src, dst = grid[i], grid[i - 1]
-        gain = src.alpha / dst.alpha
-        s = eta * dst.sigma / src.sigma * math.sqrt(max(src.sigma**2 - gain**2 * dst.sigma**2, 0))
-        down = dst.alpha / src.alpha * (one - src.sigma * noise(src)) + math.sqrt(dst.sigma**2 - s**2) * noise(src)
-        if dst.sigma == 0:
-            mean, covariance = down @ mean, down @ covariance @ down.T
-            break
-        allowed = (dst.alpha * sigma_y) ** 2
-        g = s**2 / (s**2 + allowed) if allowed else 1.0
-        seen = dst.sigma * noise(dst)
-        linear = rest @ down + pick @ ((1 - g) * down + g * seen @ down)
-        fresh = s**2 * (rest + g**2 * pick @ seen @ seen.T @ pick) + g * allowed * pick
-        mean = linear @ mean + pick @ np.array([g * dst.alpha * 1.5, 0.0])
-        covariance = linear @ covariance @ linear.T + fresh
-    return float(mean[1]), math.sqrt(covariance[1, 1])
-
-
-@pytest.mark.parametrize(("steps", "eta", "sigma_y"), [(12, 0.0, 0.0), (12, 1.0, 0.0), (25, 0.5, 0.3)])
-def test_ding_follows_its_law(two_pixels: GaussianMixturePrior, steps: int, eta: float, sigma_y: float) -> None:
-    """If this fails, the code is not the transition that its docstring states."""
-    mean, std = ding_law(two_pixels, steps, eta, sigma_y)
-    samples, _ = ding(two_pixels, X0, KNOWN, count=20_000, seed=0, steps=steps, eta=eta, sigma_y=sigma_y)
-    # Four standard errors of 20,000 samples.
-    assert float(samples[:, 1].mean()) == pytest.approx(mean, abs=4 * std / 20_000**0.5)
-    assert float(samples[:, 1].std()) == pytest.approx(std, abs=4 * std / 40_000**0.5)
-
-
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_ding_nears_the_posterior_with_steps(two_pixels: GaussianMixturePrior, eta: float) -> None:
-    """If this fails, DInG's bias does not come from its step length, and our reading of it is no reasonable one."""
-    errors = [abs(ding_law(two_pixels, steps, eta, 0.0)[0] - MEAN) for steps in (12, 50, 250, 1000)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.05
 
 
 def test_diffusers_step_by_hand(two_pixels: GaussianMixturePrior) -> None:
@@ -212,17 +120,6 @@ def test_diffusers_jumps_help(two_pixels: GaussianMixturePrior) -> None:
 @pytest.mark.parametrize(
     ("method", "parameters", "message"),
     [
-        (lanpaint, {"count": 0}, r"count=0 must be finite and at least 1\."),
-        (lanpaint, {"steps": 0}, r"steps=0 must be .* at least 1"),
-        (lanpaint, {"inner": -1}, r"inner=-1 must be .* at least 0"),
-        (lanpaint, {"lam": math.nan}, r"lam=nan must be finite"),
-        (lanpaint, {"spread": -0.5}, r"spread=-0\.5 must be .* at least 0"),
-        (lanpaint, {"step_size": 0.0}, r"step_size=0\.0 must be finite and above 0\."),
-        (lanpaint, {"friction": -1.0}, r"friction=-1\.0 must be .* above 0"),
-        (lanpaint, {"step_size": 1e-9}, r"step_size=1e-09 must be larger at friction=15\.0 .* rounding\)\."),
-        (ding, {"eta": 1.5}, r"eta=1\.5 must lie in \[0, 1\]\."),
-        (ding, {"sigma_y": -1.0}, r"sigma_y=-1\.0 must be .* at least 0"),
-        (ding, {"steps": 0}, r"steps=0 must be .* at least 1"),
         (diffusers_repaint, {"eta": -0.1}, r"eta=-0\.1 must lie in"),
         (
             diffusers_repaint,
