@@ -71,7 +71,6 @@ class Preset(BaseModel):
 
     about: str = ""
     source: str = ""
-    unverified: str = ""
     steps: Integer = Field(ge=1)
     spacing: str | None = None
     jumps: tuple[JumpRule, ...] = ()
@@ -82,6 +81,7 @@ class Preset(BaseModel):
     corrector: str | None = None
     guidance: str | None = None
     kernel: str | None = None
+    unverified: str = ""
     counts: Counts | None = None
     measured: dict[str, Any] = Field(default_factory=dict)
 
