@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,13 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from repaint.checks import whole_number
 from repaint.errors import InputError
-from repaint.pictures.crop import CropLike
+from repaint.outpainting import outpaint_in_steps, step_width
+from repaint.pictures.crop import Crop, CropLike
 from repaint.pictures.fills import Fills
-from repaint.pictures.images import ImageLike, side_by_side
+from repaint.pictures.images import ImageLike, read_images, side_by_side
+from repaint.pictures.margins import as_margins, extended
 from repaint.pictures.masks import MaskLike
 from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
 from repaint.plan import Filling, OutputType, Plan, ScheduleLike
@@ -26,7 +30,7 @@ from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
 from repaint.sampling.prior import Prior
-from repaint.sampling.rng import Seedable
+from repaint.sampling.rng import Seedable, seeds_for
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
@@ -289,6 +293,65 @@ class RePaintPipeline(Placed):
         for batch in plan.batches():
             in_batches(batch, batch_size, painted, cure=cure)
         return _output(plan, calls)
+
+    def outpaint(
+        self,
+        image: ImageLike,
+        *,
+        left: int = 0,
+        right: int = 0,
+        top: int = 0,
+        bottom: int = 0,
+        aspect: str | float | None = None,
+        overlap: int | None = None,
+        num_images_per_prompt: int = 1,
+        generator: Seedable = None,
+        output_type: OutputType = "pil",
+        **options: Any,
+    ) -> RePaintOutput:
+        """Extend an image beyond its borders. Its own pixels are bit-equal in the result.
+
+        The new space is painted from the image outwards, in steps that the model is made for: each window holds new
+        pixels and some that are already there, and reads what the steps before have painted.
+
+        Args:
+            image: one image; see `__call__`.
+            left, right, top, bottom: pixels to add.
+            aspect: width over height of the result, such as "16:9" or 1.5; what is missing is added evenly on both
+                sides. Together with sides, these are added first.
+            overlap: number of pixels of the picture that each window of new ones holds at least. Smaller values need
+                fewer steps, and see less. None: half the training size of the model, or more for models of small holes.
+            num_images_per_prompt, generator, output_type: see `__call__`.
+            **options: other arguments of `__call__`, except masks.
+        Returns:
+            As `__call__`; `model_calls` is the sum over the steps.
+        Raises:
+            InputError: nothing to add, a ratio or overlap out of range, or several images.
+
+        >>> import numpy as np
+        >>> from repaint.testing import PixelByPixelPrior
+        >>> pipe = RePaintPipeline(PixelByPixelPrior(channels=1))
+        >>> pipe.set_progress_bar_config(disable=True)
+        >>> wide = pipe.outpaint(np.full((9, 8), 90, np.uint8), aspect="16:9", generator=0, output_type="np").images[0]
+        >>> wide.shape, bool((wide[:, 4:12] == 90).all())
+        ((9, 16), True)
+        """
+        for name in ("mask_image", "keep_mask"):
+            if name in options:
+                raise InputError(
+                    f"{name} must be left out: outpaint() makes the mask. Call the pipeline to fill holes."
+                )
+        pictures = read_images(image)
+        margins = as_margins(pictures[0].size, left, right, top, bottom, aspect)
+        steps = margins.steps(step_width(self.prior, overlap))
+        seeds = seeds_for(whole_number("num_images_per_prompt", num_images_per_prompt, 1), generator)
+        if self.prior.preferred_size is not None and overlap is not None:
+            options = {"crop": Crop(context=overlap / max(1, self.prior.preferred_size - overlap)), **options}
+        results = outpaint_in_steps(partial(self, **options), image, steps, seeds, output_type)
+        calls, images, fills = sum(result.model_calls for result in results), results[-1].images, []
+        if len(seeds) > 1 and output_type != "latent":
+            fills = [Fills.from_images(list(images), extended(image, margins)[1])]
+        return RePaintOutput(images, calls, list(seeds), output_type, fills)
 
     def resume(
         self,

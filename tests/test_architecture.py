@@ -24,7 +24,7 @@ STAIR = [
     ["priors", "measure"],
     ["placement"],
     ["cutouts"],
-    ["plan"],
+    ["outpainting", "plan"],
     ["pipeline"],
     ["folders", "restoring", "testing"],
     ["__init__"],

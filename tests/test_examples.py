@@ -40,7 +40,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return call
 
 
-@pytest.mark.parametrize("name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses", "restore", "graded"])
+@pytest.mark.parametrize(
+    "name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses", "restore", "graded", "outpaint"]
+)
 def test_it_writes_a_picture(run, name: str) -> None:
     """If this fails, an example ends in a traceback."""
     run(name, "--short", "--out", "out.png")

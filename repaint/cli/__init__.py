@@ -23,6 +23,7 @@ from repaint.cli.exactness import exactness
 from repaint.cli.inpaint import inpaint
 from repaint.cli.mask import mask
 from repaint.cli.options import group_with_default
+from repaint.cli.outpaint import outpaint
 from repaint.cli.priors_convert import priors_convert
 from repaint.cli.priors_list import priors_list
 from repaint.cli.restore import restore
@@ -42,7 +43,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
 )
-for command in (demo, inpaint, restore, mask, exactness, calibrate, sweep, doctor, studio):
+for command in (demo, inpaint, outpaint, restore, mask, exactness, calibrate, sweep, doctor, studio):
     app.command()(command)
 
 audit = typer.Typer(

@@ -1,0 +1,74 @@
+"""Outpainting: extend a picture step by step, from its border outwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from repaint.checks import whole_number
+from repaint.errors import InputError
+from repaint.pictures.images import ImageLike
+from repaint.pictures.margins import Margins, extended
+from repaint.sampling.prior import Prior
+
+__all__ = ["outpaint_in_steps", "step_seed", "step_width"]
+
+
+def step_width(prior: Prior, overlap: int | None) -> int | None:
+    """How far one step extends a picture, in pixels; None: as far as wanted.
+
+    A window of the size that the model was trained on holds the new pixels and at least `overlap` others. A model for
+    small holes takes steps of half its largest hole, because nothing is known beyond the border.
+
+    Args:
+        prior: the model.
+        overlap: see `RePaintPipeline.outpaint`.
+    Raises:
+        InputError: an overlap that leaves no new pixels.
+    """
+    size = prior.preferred_size
+    if overlap is not None:
+        whole_number("overlap", overlap, 0, hint="pixels")
+        if size is not None and overlap >= size:
+            raise InputError(f"overlap={overlap} must be below {size}, the size of the model's windows.")
+    if size is None:
+        return None if prior.largest_hole is None else max(1, prior.largest_hole // 2)
+    if overlap is not None:
+        return size - overlap
+    return max(1, size // 2 if prior.largest_hole is None else min(size // 2, prior.largest_hole // 2))
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a step: that of the result for the first, derived from it for the others."""
+    return seed if step == 0 else int(np.random.SeedSequence((seed, step, 1)).generate_state(1)[0])
+
+
+def outpaint_in_steps(
+    paint: Callable[..., Any], image: ImageLike, steps: Sequence[Margins], seeds: Sequence[int], output_type: str
+) -> list[Any]:
+    """Extend a picture in steps. Each step reads what the steps before have painted.
+
+    Args:
+        paint: (images, mask, generator=, output_type=) -> result with `images`; such as a pipeline.
+        image: one image.
+        steps: margins, from the picture outwards.
+        seeds: one per result.
+        output_type: of the last step.
+    Returns:
+        The result of `paint` in each step.
+    """
+    canvas, mask = extended(image, steps[0])
+    kind = "np" if isinstance(canvas, np.ndarray) else "pt" if isinstance(canvas, Tensor) else "pil"
+    canvases = [canvas] * len(seeds)
+    results: list[Any] = []
+    for number, margins in enumerate(steps):
+        if number:
+            pairs = [extended(each, margins) for each in results[-1].images]
+            canvases, mask = [canvas for canvas, _ in pairs], pairs[0][1]
+        last = number == len(steps) - 1
+        generator = [step_seed(seed, number) for seed in seeds]
+        results.append(paint(canvases, mask, generator=generator, output_type=output_type if last else kind))
+    return results
