@@ -58,7 +58,7 @@ def window_seed(seed: int, number: int) -> int:
 
 
 def encode(
-    prior: Prior, cutouts: Sequence[Cutout], margin: int = 0, *, whole: bool = False
+    prior: Prior, cutouts: Sequence[Cutout], margin: int = 0, *, whole: bool = False, smooth: bool = False
 ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
     """Encode cutouts of one size into the prior's space: (x0, known).
 
@@ -68,12 +68,13 @@ def encode(
     Args:
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
         whole: treat every pixel as known.
+        smooth: treat every pixel as known, after filling the hole from its rim; see `smooth_fill`.
     """
     encoded: dict[Cutout, tuple[Tensor, Tensor]] = {}
     for cutout in dict.fromkeys(cutouts):
         mask = torch.ones_like(cutout.keep, dtype=torch.bool) if whole else known(cutout.keep)
-        if cutout.strength is None or whole:
-            encoded[cutout] = _encoded(prior, cutout, mask)
+        if cutout.strength is None or whole or smooth:
+            encoded[cutout] = _encoded(prior, cutout, mask, smooth)
         else:  # pixels that may only change in part are read
             x0, _ = _encoded(prior, cutout, mask | (cutout.strength < 1))
             encoded[cutout] = x0, _encoded(prior, cutout, mask)[1]
@@ -85,6 +86,8 @@ def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float
     """How much each entry of the prior's space may change: in a latent cell, the most of its pixels.
 
     Args:
+        prior: whose space it is.
+        cutouts: of one size.
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
     Returns:
         In [0, 1], of batches of one size; None without a map.
@@ -102,9 +105,12 @@ def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float
     return cells.to(prior.dtype).to(prior.device)
 
 
-def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"]) -> tuple[Tensor, Tensor]:
-    """A cutout in the prior's space, of which only the pixels of a mask are read."""
+def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: bool = False) -> tuple[Tensor, Tensor]:
+    """A cutout in the prior's space, of which only the pixels of a mask are read; the others 0, or filled smoothly."""
     image = cutout.picture.tensor(prior.channels)
+    if smooth:
+        image = smooth_fill(torch.where(mask, image, torch.zeros_like(image))[None], mask[None])[0]
+        mask = torch.ones_like(mask)
     image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
     image, mask = pad(image, prior.multiple_of)[0], pad(mask, prior.multiple_of)[0]
     return prior.encode(image[None].to(prior.device, prior.dtype), mask[None].to(prior.device))

@@ -242,9 +242,9 @@ class Plan:
         x0, mask = encode(self.prior, cutouts, self.latent_margin)
         shares = strengths(self.prior, cutouts, self.latent_margin)
         if state is None:
-            init = None if self.strength == 1 else encode(self.prior, cutouts, whole=True)[0]
+            init = self._init(cutouts)
             state = sampler.start(x0, mask, [filling.seed for filling in batch], init, shares)
-        elif not _same_problem(state, sampler.start(x0, mask, state.seeds, strength=shares)):
+        elif not _same_problem(state, sampler.start(x0, mask, state.seeds, x0, shares)):
             raise _foreign(state)
         del x0, mask  # the state has its own, and a large picture has no memory to spare
         if isinstance(prior, Windowed):
@@ -253,6 +253,12 @@ class Plan:
         for moved in sampler.run(state, on_move):
             state = moved
         return state
+
+    def _init(self, cutouts: Sequence[Cutout]) -> Float[Tensor, "b *shape"] | None:
+        """What the holes begin as: the image itself for a strength below 1, a smooth fill, or None for pure noise."""
+        if self.strength < 1:
+            return encode(self.prior, cutouts, whole=True)[0]
+        return encode(self.prior, cutouts, smooth=True)[0] if self.method.init == "smooth" else None
 
     def images(self) -> Any:
         """Return the results as a list, or as one array or tensor if the output type and the sizes allow it.

@@ -52,7 +52,8 @@ def restore(
         sensitivity, max_width, tone, grow: see `repaint.pictures.detection.detect_damage`.
         samples: results that are averaged. The mean is nearer to the truth than one result, and smoother; 1 is the
             fastest.
-        **options: other arguments of `RePaintPipeline.__call__`, such as generator=0.
+        **options: other arguments of `RePaintPipeline.__call__`, such as generator=0. The default schedule
+            is "thin".
     Returns:
         The result, with the mask that was found; without damage, the image itself and an empty mask.
     Raises:
@@ -68,5 +69,5 @@ def restore(
     """
     mask = detect_damage(image, sensitivity=sensitivity, max_width=max_width, tone=tone, grow=grow)
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
-    output = pipe(image, mask, num_images_per_prompt=samples, **{"batch_size": WINDOWS, **options})
+    output = pipe(image, mask, num_images_per_prompt=samples, **{"batch_size": WINDOWS, "schedule": "thin", **options})
     return RestoredPhotograph(output.images[0] if samples == 1 else output.mean()[0], mask, output)

@@ -698,7 +698,9 @@ def test_overrides_as_text_and_object(pipe: RePaintPipeline) -> None:
     assert run(corrector="langevin(2, h=0.4)")[1] == 3 * plain[1]
     corrected = as_method(JUMPS, corrector="langevin")
     assert pipe(image, white, schedule=corrected, corrector="none", generator=0).model_calls == plain[1]
-    with pytest.raises(ScheduleError, match=r"merge='frsh' must be one of fresh, trajectory, predicted, .*\. Did you mean"):
+    with pytest.raises(
+        ScheduleError, match=r"merge='frsh' must be one of fresh, trajectory, predicted, .*\. Did you mean"
+    ):
         run(merge="frsh")
     with pytest.raises(InputError, match=r"ddim\(eta=2\) must be in \[0, 1\]"):
         run(solver="ddim(2)")
@@ -1064,3 +1066,21 @@ def test_no_schedule_is_the_priors_own() -> None:
     assert quiet(Limited())(image, white, generator=0, schedule="fast").model_calls == 25
     with pytest.raises(ScheduleError, match="preset='' must be one of"):
         quiet(Limited())(image, white, generator=0, schedule="")
+
+
+def test_thin_begins_at_a_smooth_fill_of_the_hole_alone() -> None:
+    """If this fails, what was under the hole reaches the result, the batch changes it, or kept pixels change."""
+    pipe = RePaintPipeline(PixelByPixelPrior())
+    pipe.set_progress_bar_config(disable=True)
+    image = np.linspace(0, 255, 24 * 24 * 3).reshape(24, 24, 3).astype(np.uint8)
+    hole = np.zeros((24, 24), bool)
+    hole[3:20, 10:13] = True
+    scratched = np.where(hole[..., None], np.uint8(255), image)
+    alone = pipe(image, hole, schedule="thin", generator=4, output_type="np")
+    assert alone.model_calls == 12
+    both = pipe([scratched, image[::-1]], [hole, hole[::-1]], schedule="thin", generator=[4, 5], output_type="np")
+    assert np.array_equal(both.images[0], alone.images[0])
+    assert np.array_equal(alone.images[0][~hole], image[~hole])
+    noise = replace(Method.from_preset("thin"), init="noise")
+    from_noise = pipe(image, hole, schedule=noise, generator=4, output_type="np")
+    assert not np.array_equal(from_noise.images[0], alone.images[0])

@@ -54,7 +54,6 @@ def restore(
     from repaint.pictures.detection import detect_damage
     from repaint.pictures.encoding import check_writable
     from repaint.pictures.images import save_image
-    from repaint.priors.load import default_schedule
     from repaint.restoring import WINDOWS
     from repaint.sampling.method import as_method
 
@@ -67,7 +66,7 @@ def restore(
         check_writable(mask_out, "L")
         if out_file is not None and mask_out.absolute() == out_file.absolute():
             raise InputError(f"--mask-out {mask_out} must be another file than --out.")
-    method = as_method(schedule or default_schedule(prior))
+    method = as_method(schedule or "thin")
     settings: dict[str, Any] = {"sensitivity": sensitivity, "max_width": max_width, "tone": tone, "grow": grow}
     mask = detect_damage(picture, **settings)
     if mask_out is not None:

@@ -92,6 +92,8 @@ class Method:
         kernel: what makes the whole step down, in place of solver, corrector, guidance and merge; None combines those.
             The merge then only sets the start.
         spacing: where the levels lie, see `repaint.sampling.spacing`; None is the scheduler's own choice.
+        init: what the hole begins as at the first level: pure noise, or noise around a smooth fill of the hole from its
+            rim, for walks that begin where the noise is no larger than what such a fill leaves uncertain.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
 
@@ -104,6 +106,7 @@ class Method:
     solver: Solver = field(default_factory=DDPM)
     corrector: Corrector | None = None
     spacing: Spacing | None = None
+    init: Literal["noise", "smooth"] = "noise"
     name: str = "custom"
     about: str = ""
     source: str = ""
@@ -158,6 +161,7 @@ class Method:
             guidance=build("guidance", preset.guidance, GUIDANCE) if preset.guidance else None,
             kernel=_kernel(preset.kernel) if preset.kernel else None,
             spacing=preset.spacing,
+            init=preset.init,
             name=name,
             about=" ".join(preset.about.split()),
             source=" ".join(preset.source.split()),
@@ -247,6 +251,7 @@ class Method:
             "merge": spec(self.merge),
             "solver": spec(self.solver),
             "corrector": spec(self.corrector) if self.corrector else None,
+            **({"init": self.init} if self.init != "noise" else {}),
             **({"guidance": spec(self.guidance)} if self.guidance else {}),
             **({"kernel": spec(self.kernel)} if self.kernel else {}),
             **self.counts,

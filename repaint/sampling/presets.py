@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -76,6 +76,7 @@ class Preset(BaseModel):
     jumps: tuple[JumpRule, ...] = ()
     levels: tuple[Integer, ...] | None = None
     start: Integer | None = None
+    init: Literal["noise", "smooth"] = "noise"
     merge: str = "fresh"
     solver: str = "ddpm"
     corrector: str | None = None

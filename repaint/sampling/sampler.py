@@ -67,12 +67,18 @@ class Sampler:
                 levels above strength times the number of levels, an entry is known, and x0 is read there. 1 is free at
                 every level; None: 1 everywhere.
         Raises:
-            InputError: seeds that do not fit the batch, or a strength outside [0, 1].
+            InputError: seeds that do not fit the batch, no init where the method needs one, or a strength that is not
+                in [0, 1].
         Source:
             strength: Levin & Fried 2023, "Differential Diffusion" (arXiv 2306.00950).
         """
         if not seeds or len(x0) % len(seeds):
             raise InputError(f"start() got {len(seeds)} seeds for {len(x0)} images. Pass one seed per image.")
+        if init is None and self.method.init == "smooth":
+            raise InputError(
+                f"init must be given for the method {self.method.name}, which begins at a smooth fill: pass "
+                "repaint.pictures.push_pull.smooth_fill(x0, known)."
+            )
         known = known.expand(x0.shape)
         free_from = None if strength is None else _free_from(strength.to(x0).expand(x0.shape), self.grid.steps)
         read = known if free_from is None else known | (free_from < self.grid.steps)

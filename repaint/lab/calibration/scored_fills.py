@@ -18,6 +18,7 @@ from repaint.lab.calibration.hole_kinds import draw_hole, smooth_projections
 from repaint.lab.calibration.proper_scores import score_hole
 from repaint.lab.calibration.truths import unconditional
 from repaint.lab.sweep.rows import CellRow, Rows, config_key
+from repaint.pictures.push_pull import smooth_fill
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Prior
 from repaint.sampling.sampler import Sampler
@@ -139,7 +140,8 @@ def score_batch(
     x0 = torch.stack([truths[cell.index] for cell in batch]).to(prior.device)
     known = ~torch.from_numpy(np.stack(holes))[:, None].to(prior.device)
     seeds = [_seed(config["seed"], cell.index, 1 + i) for cell in batch for i in range(samples)]
-    last = sampler.start(x0.repeat_interleave(samples, 0), known.repeat_interleave(samples, 0), seeds)
+    begun = smooth_fill(x0, known).repeat_interleave(samples, 0) if method.init == "smooth" else None
+    last = sampler.start(x0.repeat_interleave(samples, 0), known.repeat_interleave(samples, 0), seeds, begun)
     for state in sampler.run(last):
         on_call((state.model_calls - last.model_calls) * len(seeds))
         last = state
