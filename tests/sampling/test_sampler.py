@@ -719,7 +719,7 @@ def test_a_method_that_begins_at_a_smooth_fill_needs_one(two_pixels: GaussianMix
     """If this fails, a walk that begins at little noise begins at nothing, and the hole stays grey."""
     sampler = Sampler(two_pixels, Method.from_preset("thin"))
     x0, known = torch.tensor([[1.5, 0.0]]).double(), torch.tensor([True, False])
-    with pytest.raises(InputError, match=r"init must be given for the method thin.* smooth_fill\(x0, known\)"):
+    with pytest.raises(InputError, match="init must be given for the method thin"):
         sampler.start(x0, known, [0])
     state = sampler.start(x0, known, [0], init=torch.full_like(x0, 40.0))
     assert float(state.x[0, 1]) > 10  # 40 alpha, and noise of at most a few
