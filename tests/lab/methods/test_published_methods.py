@@ -8,6 +8,7 @@ and .436, that is the method.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -323,3 +324,15 @@ def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
     """If this fails, a typo in a kernel gives a meaningless result."""
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_the_documentation_states_the_true_costs() -> None:
+    """If this fails, a preset was added or changed, and its page was not."""
+    text = (Path(__file__).parents[3] / "docs" / "published-methods.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| (\d+) \| (\d*) \|$", text.split("## Checked")[0], flags=re.MULTILINE)
+    stated = {name: (int(calls), int(gradients or 0)) for name, calls, gradients in rows}
+    methods = {name: Method.from_preset(name) for name in NAMES}
+    assert stated == {name: (method.model_calls, method.gradient_calls) for name, method in methods.items()}
+    for name in NAMES:
+        content = presets.read(name)[1]
+        assert f"| `{name}` | {' '.join(content.unverified.split())} |" in text
