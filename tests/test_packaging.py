@@ -24,6 +24,7 @@ from repaint.sampling import presets
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
 PRESETS = sorted(path.stem for path in (ROOT / "schedules").glob("*.yaml"))
+PUBLISHED = sorted(path.stem for path in (ROOT / "schedules" / "published").glob("*.yaml"))
 
 # The dependencies that every install must declare.
 MISSION = {"torch", "diffusers", "transformers", "accelerate", "lpips", "numpy", "pillow", "scikit-image"}
@@ -88,6 +89,8 @@ def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert presets.folder() == ROOT / "schedules"
     assert presets.available() == PRESETS
+    assert presets.published() == PUBLISHED
+    assert {"dps", "lanpaint"} <= set(PUBLISHED)
     assert "paper" in PRESETS
 
 
@@ -172,8 +175,11 @@ def test_the_archives(built: tuple[Path, Path]) -> None:
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    assert {f"repaint/schedules/{name}.yaml" for name in PRESETS} <= in_wheel
-    assert {f"schedules/{name}.yaml" for name in PRESETS} <= in_sdist
+    files = {f"schedules/{name}.yaml" for name in (*PRESETS, *(f"published/{name}" for name in PUBLISHED))}
+    assert {f"repaint/{name}" for name in files} <= in_wheel
+    assert files <= in_sdist
+    (declared,) = (name for name in in_wheel if name.endswith(".dist-info/entry_points.txt"))
+    assert "[repaint.kernels]" in zipfile.ZipFile(wheel).read(declared).decode()
     for names in (in_wheel, in_sdist):
         textures = {name for name in names if name.startswith("repaint/priors/bundled/textures/")}
         assert any(name.endswith(".safetensors") for name in textures)

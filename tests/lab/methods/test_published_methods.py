@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.published_levels import evenly, flow, karras, leading, moments, result
 from torch import Tensor
 
+from repaint import RePaintPipeline
 from repaint.errors import InputError, OutOfMemory, ScheduleError
 from repaint.lab.methods.copaint import CoPaint
 from repaint.lab.methods.daps import DAPS
@@ -33,10 +35,12 @@ from repaint.sampling.levels import Level
 from repaint.sampling.merge import Unmerged
 from repaint.sampling.method import Method, as_method, kernels
 from repaint.sampling.population import ancestors
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.rng import Draws, NoiseStreams
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import SamplerState
+from repaint.testing import PixelByPixelPrior
 
 OVERDAMPED = {"friction": math.inf, "stop": 1, "path": "fixed"}
 DINGS = {"merge": "predicted(inf)", "solver": "renew((1-alpha)^2)"}
@@ -289,6 +293,38 @@ def test_impossible_populations_are_refused(kernel: Any, particles: Any) -> None
     """If this fails, a population of no or a million particles fails late, or takes all memory."""
     with pytest.raises(InputError, match=rf"particles={particles}\) must be an integer from 1 to 100000"):
         kernel(particles=particles)
+
+
+@dataclass
+class Small(PixelByPixelPrior):
+    """A device that holds 100 samples."""
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        if len(x) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return super().denoise(x, level)
+
+
+def test_a_population_larger_than_a_device_is_refused_by_its_particles() -> None:
+    """If this fails, the error advises a smaller batch of one image, and not fewer particles."""
+    image, hole = np.full((8, 8, 3), 90, np.uint8), np.eye(8, dtype=bool)
+    pipe = RePaintPipeline(Small())
+    pipe.set_progress_bar_config(disable=True)
+    method = replace(Method.from_preset("mcgdiff"), schedule=JumpSchedule.paper(3, 1, 1))
+    assert pipe([image] * 2, hole, schedule=method, generator=0, batch_size=1).model_calls == 3 * 64
+    with pytest.raises(OutOfMemory, match=r"Each image has 64 particles: use fewer, or a smaller batch_size"):
+        pipe([image] * 2, hole, schedule=method, generator=0)
+
+
+def test_differential_diffusion_takes_a_map() -> None:
+    """If this fails, the preset needs more than a map of strengths, or changes where the map is 0."""
+    image, map_ = np.full((8, 8, 3), 90, np.uint8), np.tile(np.linspace(0, 1, 8), (8, 1))
+    pipe = RePaintPipeline(PixelByPixelPrior())
+    pipe.set_progress_bar_config(disable=True)
+    out = pipe(image, schedule="differential", strength=map_, generator=0, output_type="np").images[0]
+    change = np.abs(out.astype(float) - 90).mean(axis=(0, 2))
+    assert change[0] == 0
+    assert change[2] < change[-1]
 
 
 def test_a_population_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
