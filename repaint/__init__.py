@@ -5,6 +5,7 @@ from repaint.pictures.crop import Crop
 from repaint.pictures.detection import detect_damage
 from repaint.pipeline import RePaintOutput, RePaintPipeline, inpaint
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.removal import remove
 from repaint.restoring import restore
 from repaint.sampling.method import Method
 from repaint.sampling.noise import NoiseSchedule
@@ -24,5 +25,6 @@ __all__ = [
     "RepaintError",
     "detect_damage",
     "inpaint",
+    "remove",
     "restore",
 ]

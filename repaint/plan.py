@@ -222,7 +222,7 @@ class Plan:
         Raises:
             StateError: a state of other images or masks, or of another walk.
         """
-        prior = self._bound(batch)
+        prior = self.bound(batch)
         try:
             state = self._sampled(prior, batch, state, on_move)
         finally:
@@ -291,7 +291,7 @@ class Plan:
                 into[number[window.place][window.own]] = one.unrounded
         return Fills(picture, hole, values, channels if channels == self.prior.channels else COLOURS[channels])
 
-    def _bound(self, batch: Sequence[Filling]) -> Prior:
+    def bound(self, batch: Sequence[Filling]) -> Prior:
         """The prior with the conditions of a batch, in windows where they cover the holes."""
         prior, multiple, size = self.prior, self.prior.multiple_of, batch[0].cutout.cover
         if size is not None:

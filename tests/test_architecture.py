@@ -26,7 +26,7 @@ STAIR = [
     ["cutouts"],
     ["outpainting", "plan"],
     ["pipeline"],
-    ["folders", "restoring", "testing"],
+    ["folders", "removal", "restoring", "testing"],
     ["__init__"],
     ["lab", "studio"],
     ["cli"],
@@ -174,6 +174,7 @@ def test_public_names_are_pinned() -> None:
         "RepaintError",
         "detect_damage",
         "inpaint",
+        "remove",
         "restore",
     ]
     assert all(getattr(repaint, name).__module__.startswith("repaint.") for name in repaint.__all__)

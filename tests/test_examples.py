@@ -41,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses", "restore", "graded", "outpaint"]
+    "name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses", "restore", "graded", "outpaint", "remove"]
 )
 def test_it_writes_a_picture(run, name: str) -> None:
     """If this fails, an example ends in a traceback."""

@@ -26,6 +26,7 @@ from repaint.cli.options import group_with_default
 from repaint.cli.outpaint import outpaint
 from repaint.cli.priors_convert import priors_convert
 from repaint.cli.priors_list import priors_list
+from repaint.cli.remove import remove
 from repaint.cli.restore import restore
 from repaint.cli.schedule_import import schedule_import
 from repaint.cli.schedule_list import schedule_list
@@ -43,7 +44,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
 )
-for command in (demo, inpaint, outpaint, restore, mask, exactness, calibrate, sweep, doctor, studio):
+for command in (demo, inpaint, outpaint, restore, remove, mask, exactness, calibrate, sweep, doctor, studio):
     app.command()(command)
 
 audit = typer.Typer(

@@ -1,0 +1,169 @@
+"""Remove an object, and add nothing: several fills of its place, the most ordinary one first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from repaint.checks import whole_number
+from repaint.cutouts import encode
+from repaint.errors import InputError
+from repaint.pictures.images import ImageLike, read_images
+from repaint.pictures.masks import MaskLike, grow, known, read_keep
+from repaint.pipeline import RePaintPipeline
+from repaint.plan import OutputType, Plan
+from repaint.priors.windowed import Windowed
+from repaint.sampling.levels import Level
+from repaint.sampling.prior import Prior
+from repaint.sampling.rng import NoiseStreams, Seedable
+
+__all__ = ["Removal", "remove", "rim_contrast"]
+
+RATIOS = (0.2, 0.5, 1.0)  # sigma / alpha of the levels at which a fill is judged
+NEAR = 8  # pixels around the hole in which it is judged
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One way to remove an object.
+
+    Attributes:
+        image: the result, in the output type of the call.
+        seed: that makes it alone.
+        loss: mean squared error of the noise that the prior predicts in and near the hole, at three levels. A fill
+            with an object that the prior does not expect there has a higher one.
+        rim_contrast: mean difference between neighbours across the rim of the hole, in [0, 1].
+    """
+
+    image: Any
+    seed: int
+    loss: float
+    rim_contrast: float
+
+
+def remove(
+    image: ImageLike,
+    mask_image: MaskLike | None = None,
+    *,
+    keep_mask: MaskLike | None = None,
+    prior: str | RePaintPipeline = "photos",
+    margin: float = 4,
+    candidates: int = 4,
+    generator: Seedable = None,
+    output_type: OutputType = "pil",
+    **options: Any,
+) -> list[Removal]:
+    """Remove what a mask covers: fill its place several times, and rank the results.
+
+    The mask grows first, because an object has soft edges, reflections and a shadow that lead the model to paint it
+    again. Results are ranked by the sum of two ranks: the prior's own denoising loss, and the contrast at the rim.
+
+    Args:
+        image: one image; see `RePaintPipeline.__call__`.
+        mask_image, keep_mask: the object; exactly one of the two.
+        prior: what `RePaintPipeline.from_pretrained` loads, or a pipeline.
+        margin: pixels by which the mask grows, at least 0.
+        candidates: number of results, at least 1.
+        generator: see `RePaintPipeline.__call__`.
+        output_type: "pil", "np" or "pt".
+        **options: other arguments of `RePaintPipeline.__call__`.
+    Returns:
+        The results, best first. Pixels outside the grown mask are bit-equal to the input.
+    Raises:
+        RepaintError: several images, an empty mask, or another invalid argument.
+    """
+    pictures = read_images(image)
+    if len(pictures) != 1:
+        raise InputError(f"remove() got {len(pictures)} images. Pass one image.")
+    if output_type == "latent":
+        raise InputError("output_type='latent' cannot be ranked. Pass 'pil', 'np' or 'pt'.")
+    (keep,) = read_keep(mask_image, keep_mask, sizes=[pictures[0].size])
+    keep = grow(keep, margin)
+    hole = ~known(keep)[0].numpy()
+    if not hole.any():
+        raise InputError("The mask is empty, so there is nothing to remove. White is removed in mask_image.")
+    pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
+    count = whole_number("candidates", candidates, 1)
+    given = {"keep_mask": keep[0], **options}
+    out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
+    given.pop("callback_on_step_end", None)
+    given.pop("batch_size", None)
+    losses = [denoising_loss(pipe.prior, each, **given) for each in out.images]
+    contrasts = [rim_contrast(read_images(each)[0].unit, hole) for each in out.images]
+    found = [Removal(*one) for one in zip(out.images, out.seeds, losses, contrasts, strict=True)]
+    ranks = _ranks(losses) + _ranks(contrasts)
+    return [found[i] for i in sorted(range(count), key=lambda i: (ranks[i], losses[i]))]
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.int64]:
+    """The rank of each value, 0 for the smallest."""
+    ranks: NDArray[np.int64] = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return ranks
+
+
+@torch.no_grad()
+def denoising_loss(prior: Prior, image: ImageLike, **options: Any) -> float:
+    """Mean squared error of the predicted noise in and near the hole of a finished picture.
+
+    All pictures with the same mask get the same noise, so that their losses can be compared.
+
+    Args:
+        prior: the model.
+        image: one picture, filled.
+        **options: mask, conditions and crop; see `RePaintPipeline.__call__`.
+    """
+    plan = Plan.of(prior, image, **options, generator=0)
+    total, count = 0.0, 0
+    for batch in plan.batches():
+        bound, cutouts = plan.bound(batch), [filling.cutout for filling in batch]
+        x0, mask = encode(prior, cutouts, whole=True)[0], encode(prior, cutouts)[1]
+        if isinstance(bound, Windowed):
+            bound = bound.covering(x0, mask)
+        reach = max(1, NEAR // prior.latent_factor)
+        near = F.max_pool2d((~mask).float(), 2 * reach + 1, 1, reach).bool().expand(x0.shape)
+        streams = NoiseStreams.from_seeds([filling.seed for filling in batch])
+        try:
+            for level in _judged(prior, plan.method.schedule.steps):
+                eps, streams = streams.draw(x0.shape, x0.dtype)
+                error = _error(bound, x0, eps.to(x0.device), level)[near]
+                total, count = total + float(error.double().square().sum()), count + error.numel()
+        finally:
+            bound.release()
+    return total / count
+
+
+def _error(prior: Prior, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+    return prior.denoise(level.alpha * x0 + level.sigma * eps, level).eps_hat - eps
+
+
+def _judged(prior: Prior, steps: int) -> list[Level]:
+    """The levels nearest to `RATIOS`."""
+    levels = [level for level in prior.schedule(max(steps, 20)).levels[1:] if level.alpha > 0]
+    return [min(levels, key=lambda level: abs(math.log(level.sigma / level.alpha / ratio))) for ratio in RATIOS]
+
+
+def rim_contrast(unit: NDArray[np.float64], hole: NDArray[np.bool_]) -> float:
+    """Compute the mean absolute difference between neighbours across the rim of a hole.
+
+    Args:
+        unit: (H, W, C) in [0, 1].
+        hole: (H, W), True in the hole.
+    Returns:
+        In [0, 1]; 0 if the hole has no rim.
+
+    >>> hole = np.array([[False, True]])
+    >>> rim_contrast(np.array([[[0.25], [1.0]]]), hole)
+    0.75
+    """
+    down = np.abs(np.diff(unit, axis=0))[hole[1:] != hole[:-1]]
+    along = np.abs(np.diff(unit, axis=1))[hole[:, 1:] != hole[:, :-1]]
+    steps = np.concatenate([down.ravel(), along.ravel()])
+    return float(steps.mean()) if steps.size else 0.0
