@@ -10,6 +10,7 @@ RepaintError (ValueError)
 └── NonFiniteError     the model or the sampler produced NaN or infinity
 
 LargeHoleWarning (UserWarning): a hole that is larger than the prior is made for
+MaskWarning (UserWarning): a mask that can be read, but probably means something else
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 __all__ = [
     "InputError",
     "LargeHoleWarning",
+    "MaskWarning",
     "NoiseLevelError",
     "NonFiniteError",
     "OutOfMemory",
@@ -61,3 +63,7 @@ class NonFiniteError(RepaintError):
 
 class LargeHoleWarning(UserWarning):
     """A hole that is larger than the prior is made for."""
+
+
+class MaskWarning(UserWarning):
+    """A mask that can be read, but probably means something else."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 
 from repaint.checks import shown
@@ -23,7 +24,7 @@ from repaint.errors import InputError
 from repaint.files import atomic_path
 from repaint.pictures.decoding import open_image, orientation
 from repaint.pictures.images import Picture, read_images, save_image
-from repaint.pictures.masks import known, read_keep
+from repaint.pictures.masks import ReadMask, known, read_masks
 from repaint.pictures.pairs import SUFFIXES, check_paired, picture_files, unique_stems
 from repaint.pipeline import RePaintPipeline
 from repaint.placement import Halving
@@ -99,7 +100,7 @@ class _Opened:
 
     task: Task
     image: Image.Image
-    keep: Any
+    keep: ReadMask
     out: Path
     found: bool
 
@@ -226,7 +227,7 @@ def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:
     """
     side = 8 * pipe.prior.multiple_of
     whole = np.zeros((side, side), np.uint8)  # without a hole, so nothing is computed
-    pipe(whole, keep_mask=np.ones((side, side), bool), generator=0, **options)
+    pipe(whole, keep_mask=ReadMask(torch.ones(1, side, side)), generator=0, **options)
     conditions = {name: value for name, value in options.items() if name in Conditions.__dataclass_fields__}
     pipe.prior.conditioned(1, Conditions.join(Conditions(**conditions).split(1), (side, side)))
 
@@ -238,6 +239,7 @@ def run(
     options: Mapping[str, Any],
     *,
     keep_mask: bool = False,
+    threshold: float | None = None,
     on_calls: Callable[[int], None] = lambda _more: None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Outcome]:
@@ -252,6 +254,7 @@ def run(
         method: the `schedule` of the pipeline.
         options: other keyword arguments of the pipeline, the same for all images.
         keep_mask: the white of the masks is kept instead of repainted.
+        threshold: see `read_keep`.
         on_calls: called with the number of model calls done or skipped since the last call; `method.model_calls` per
             image in total.
         say: called with one line when a batch does not fit into memory.
@@ -290,7 +293,7 @@ def run(
         opened: list[_Opened] = []
         for task in batch:
             try:
-                opened.append(_open(task, keep_mask))
+                opened.append(_open(task, keep_mask, threshold))
             except InputError as error:
                 yield _outcome(task, status="failed", reason=_line(error))
         ended += len(batch) - len(opened)
@@ -315,12 +318,13 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _open(task: Task, keep_mask: bool) -> _Opened:
+def _open(task: Task, keep_mask: bool, threshold: float | None) -> _Opened:
     image = open_image(task.image)
     picture = read_images(image)[0]
-    keep = read_keep(**{"keep_mask" if keep_mask else "mask_image": task.mask}, sizes=[picture.size])[0]
+    given = {"keep_mask" if keep_mask else "mask_image": task.mask}
+    keep = read_masks(**given, sizes=[picture.size], threshold=threshold)[0]
     out = task.stem.with_name(f"{task.stem.name}{'.png' if image.mode in PNG_MODES else '.tif'}")
-    return _Opened(task, image, keep, out, out.exists() and _is_result(out, picture, keep))
+    return _Opened(task, image, keep, out, out.exists() and _is_result(out, picture, keep.keep))
 
 
 def _is_result(out: Path, picture: Picture, keep: Any) -> bool:

@@ -6,6 +6,7 @@ Exit status: 0 on success, 2 on bad input with one clear line and nothing writte
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -95,6 +96,12 @@ def version(
 def main() -> None:
     """Entry point: errors of the command line and of the library become one line and exit status 2."""
     keep_freed_memory()
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        _run()
+
+
+def _run() -> None:
     try:
         sys.exit(app(prog_name="repaint", standalone_mode=False))
     except RepaintError as error:
@@ -108,6 +115,12 @@ def main() -> None:
         sys.exit(2)
     except typer.Abort:
         sys.exit(1)
+
+
+def _warn(message: Warning | str, *_source: object, **_more: object) -> None:
+    """Print a warning as one line, without the path and the line of code that Python adds."""
+    line = " ".join(str(message).split())
+    err.print(f"[yellow]repaint:[/yellow] warning: {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _fail(message: str) -> None:

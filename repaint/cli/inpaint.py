@@ -81,6 +81,10 @@ def inpaint(
     keep_mask: Annotated[
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
     ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Read masks without soft edges: at least this share of white, in (0, 1], is white. Try 0.5."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")] = "auto",
     dtype: DType = "auto",
     threads: Threads = "auto",
@@ -130,13 +134,15 @@ def inpaint(
             raise InputError(
                 f"{'--shard' if shard else '--overwrite'} needs many images, but one is given. Leave it out."
             )
-        _one(images[0], mask, out_path, load, options, seed, wanted, branch, keep_mask, as_json)
+        _one(
+            images[0], mask, out_path, load, options, seed, wanted, branch, _MaskOptions(keep_mask, threshold), as_json
+        )
         return
     if samples > 1:
         raise InputError("--samples needs a single image, but there are several. Pass one image, or omit --samples.")
     if branch is not None:
         raise InputError("--branch needs a single image, but there are several. Pass the image of the saved state.")
-    settings = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, **options}
+    settings = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, "threshold": threshold, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
 
 
@@ -181,6 +187,21 @@ class _Loader:
         pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type).to(str(device))
         pipe.set_progress_bar_config(disable=True)
         return pipe
+
+
+@dataclass(frozen=True)
+class _MaskOptions:
+    """How the mask of a single image is read: --keep-mask and --threshold."""
+
+    keep_mask: bool
+    threshold: float | None
+
+    def __call__(self, image: Any, mask: Path) -> list[Any]:
+        from repaint.pictures.images import read_images
+        from repaint.pictures.masks import read_masks
+
+        given = {"keep_mask" if self.keep_mask else "mask_image": mask}
+        return read_masks(**given, sizes=[read_images(image)[0].size], threshold=self.threshold)
 
 
 @dataclass(frozen=True)
@@ -253,7 +274,7 @@ def _one(
     seed: int,
     wanted: _Wanted,
     branch: Path | None,
-    keep_mask: bool,
+    read: _MaskOptions,
     as_json: bool,
 ) -> None:
     from repaint.cutouts import window_seed
@@ -263,12 +284,13 @@ def _one(
 
     picture = open_image(image)
     check_writable(out_file, picture.mode)
+    keep = read(picture, mask)
     state = None
     if branch is not None:
         state = SamplerState.load(branch)
         state = state.branch([window_seed(seed, n) for n in range(len(state.x))])
     pipe, method = load(), load.method
-    given = {"keep_mask" if keep_mask else "mask_image": mask, **options, "schedule": method}
+    given = {"keep_mask": keep, **options, "schedule": method}
     done = 0 if state is None else state.model_calls
     with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, done) as step:
         if state is None:
@@ -332,7 +354,14 @@ def _many(
     bar = progress_bar(f"filling {count} images with {method.name}", count * method.model_calls, "calls")
     with bar if state.is_main_process else nullcontext(_ignore) as advance:
         for outcome in run(
-            pipe, own_batches, method, options, keep_mask=settings["keep_mask"], on_calls=advance, say=_say_aside
+            pipe,
+            own_batches,
+            method,
+            options,
+            keep_mask=settings["keep_mask"],
+            threshold=settings["threshold"],
+            on_calls=advance,
+            say=_say_aside,
         ):
             outcomes.append(outcome)
             if outcome.status == "failed":

@@ -6,74 +6,87 @@ other one. `mask_shapes.py` draws benchmark masks.
 
 from __future__ import annotations
 
-import os
-import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from repaint.checks import is_number, shown
 from repaint.errors import InputError
-from repaint.pictures.decoding import (
-    NUMPY_WHITE,
-    PIL_WHITE,
-    ImageLike,
-    check_range,
-    load_image,
-    open_image,
-    plain,
-    to_numpy,
-    upright,
-)
+from repaint.pictures.decoding import ImageLike
+from repaint.pictures.mask_reading import Reading, ReadMask, read_all, read_planes
+from repaint.pictures.mask_values import warn_of_values
 
 __all__ = [
     "MaskLike",
+    "ReadMask",
     "binary",
     "feather",
     "grow",
+    "hard_mask",
     "invert",
     "known",
     "read_keep",
     "read_map",
+    "read_masks",
     "thickness",
 ]
 
-MaskLike = ImageLike
+MaskLike = ImageLike | ReadMask | Sequence[ReadMask]
 Keep = Float[Tensor, "1 h w"]
 Size = tuple[int, int]
 
-# JPEG changes exact black and white by a few grey values; more than this share of such pixels indicates a JPEG.
-_NEAR, _NEAR_SHARE = 16 / 255, 0.01
-_TENSOR_DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-
-def read_keep(mask_image: object = None, keep_mask: object = None, *, sizes: list[Size]) -> list[Keep]:
+def read_keep(
+    mask_image: object = None,
+    keep_mask: object = None,
+    *,
+    sizes: list[Size],
+    threshold: float | None = None,
+) -> list[Keep]:
     """Read the masks of a list of pictures as keep masks.
 
     A mask is a path, a PIL image, a numpy array (H, W), (H, W, 1), grey-valued (H, W, C), (B, H, W) or (B, H, W, 1), a
-    tensor (H, W), (1, H, W) or (B, 1, H, W), or a list of these: bool, uint8, uint16 (numpy) or float in [0, 1]. Alpha
-    is ignored and the EXIF orientation is applied. Values between 0 and 1 are soft edges and stay unchanged.
+    tensor (H, W), (1, H, W) or (B, 1, H, W), or a list of these: bool, uint8, uint16 (numpy) or float in [0, 1]. If
+    its alpha varies and what is painted has one colour, the alpha is the mask. The EXIF orientation is applied. Values
+    between 0 and 1 are soft edges and stay unchanged.
 
     Args:
         mask_image: white (1) is repainted, as in diffusers.
         keep_mask: white (1) is kept, as in RePaint. Give exactly one of the two.
         sizes: (height, width) of each picture as displayed. Give one mask for all pictures, or one for each.
+        threshold: in (0, 1]: values of at least this share of white become white, the others black.
     Returns:
         One (1, H, W) float32 keep mask per picture, in [0, 1]; 1 keeps the input pixel.
     Raises:
         InputError: both masks or neither are given, their number or size does not match, or a mask has colours, values
-            out of range or 0/1 labels in integers, or cannot be read.
+            out of range or labels in integers, or cannot be read.
     Warns:
-        UserWarning: more than 1 % of the pixels of a mask are almost but not exactly black or white.
+        MaskWarning: a mask is empty, mostly grey, or has the almost black and white pixels of a JPEG file.
 
     >>> (keep,) = read_keep(np.array([[True, False]]), sizes=[(1, 2)])
     >>> keep
     tensor([[[0., 1.]]])
+    """
+    return [mask.keep for mask in read_masks(mask_image, keep_mask, sizes=sizes, threshold=threshold)]
+
+
+def read_masks(
+    mask_image: object = None,
+    keep_mask: object = None,
+    *,
+    sizes: list[Size],
+    threshold: float | None = None,
+) -> list[ReadMask]:
+    """Read masks as `read_keep` does, in a form that is not checked again when it is passed on.
+
+    Args:
+        mask_image, keep_mask, sizes, threshold: see `read_keep`.
+    Raises:
+        InputError: see `read_keep`.
     """
     if (mask_image is None) == (keep_mask is None):
         found = "neither is" if mask_image is None else "both are"
@@ -81,11 +94,13 @@ def read_keep(mask_image: object = None, keep_mask: object = None, *, sizes: lis
             f"Give exactly one of mask_image and keep_mask ({found} given). "
             f"White is repainted in mask_image and kept in keep_mask."
         )
+    if threshold is not None and not (is_number(threshold) and 0 < threshold <= 1):
+        raise InputError(f"threshold={shown(threshold)} must be in (0, 1] (0.5 is halfway between black and white).")
     name, given = ("keep_mask", keep_mask) if mask_image is None else ("mask_image", mask_image)
-    masks = _read_all(given, name, sizes)
-    _warn_of_jpeg(masks, name)
-    keeps = [torch.from_numpy(mask.astype(np.float32))[None] for mask in masks]
-    return keeps if name == "keep_mask" else [invert(keep) for keep in keeps]
+    masks = read_all(Reading(name, sizes, threshold), given)
+    warn_of_values(masks, name == "mask_image")
+    keeps = [torch.from_numpy(mask.values.astype(np.float32))[None] for mask in masks]
+    return [ReadMask(keep if name == "keep_mask" else invert(keep)) for keep in keeps]
 
 
 def read_map(name: str, value: object, *, sizes: list[Size]) -> list[Keep]:
@@ -103,108 +118,33 @@ def read_map(name: str, value: object, *, sizes: list[Size]) -> list[Keep]:
     >>> read_map("strength", np.array([[0.0, 0.5]]), sizes=[(1, 2)])
     [tensor([[[0.0000, 0.5000]]], dtype=torch.float64)]
     """
-    return [torch.from_numpy(plane)[None] for plane in _read_all(value, name, sizes)]
+    masks = read_all(Reading(name, sizes, graded=True), value)
+    return [torch.from_numpy(mask.values)[None] for mask in masks]
 
 
-def _read_all(given: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
-    """Read the masks of a list of pictures as (H, W) float64 in [0, 1], one for each."""
-    items = list(given) if isinstance(given, (list, tuple)) else [given]
-    masks = [mask for item in items for mask in _read(item, name, sizes)]
-    if len(masks) not in (1, len(sizes)):
-        raise InputError(f"{name} has {len(masks)} masks for {len(sizes)} images. Give one for all or one for each.")
-    masks = masks if len(masks) == len(sizes) else masks * len(sizes)
-    for mask, size in zip(masks, sizes, strict=True):
-        if mask.shape != tuple(size):
-            raise InputError(
-                f"{name} is {mask.shape[0]} x {mask.shape[1]} and its image {size[0]} x {size[1]} (height x width): "
-                f"a mask is never resized. Give a mask of the same size."
-            )
-    return masks
+def hard_mask(mask: object, threshold: float = 0.5) -> NDArray[np.bool_]:
+    """Read one mask without soft edges: True where it is at least `threshold` of white.
 
+    This removes the artefacts of JPEG. A coloured mask on black is read by its brightest channel.
 
-def _read(item: object, name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
-    """Read one mask or batch as (H, W) float64 in [0, 1], without changing the polarity."""
-    if isinstance(item, (str, os.PathLike)):
-        return [_from_pil(open_image(item), name)]
-    if isinstance(item, Image.Image):
-        return [_from_pil(load_image(item, name), name)]
-    if isinstance(item, np.ndarray):
-        return _from_numpy(plain(item, name), name, sizes)
-    if isinstance(item, Tensor):
-        return _from_tensor(item, name)
-    raise InputError(
-        f"{name} is a {type(item).__name__}: allowed are paths, PIL images, numpy arrays, tensors, or a list of these."
-    )
+    Args:
+        mask: one mask; see `read_keep`.
+        threshold: in (0, 1].
+    Returns:
+        (H, W) bool, in the polarity of the mask.
+    Raises:
+        InputError: see `read_keep`; or several masks.
 
-
-def _from_pil(image: Image.Image, name: str) -> NDArray[np.float64]:
-    pixels = upright(image)
-    if image.mode in ("P", "CMYK"):
-        pixels = pixels.convert("RGB")
-    return _grey(np.asarray(pixels), PIL_WHITE[image.mode], name)
-
-
-def _from_numpy(array: NDArray[Any], name: str, sizes: list[Size]) -> list[NDArray[np.float64]]:
-    if array.dtype.name not in NUMPY_WHITE:
-        raise InputError(
-            f"{name} has dtype {array.dtype}: allowed are {', '.join(NUMPY_WHITE)}. "
-            f"Convert it, for example with x.astype(bool)."
-        )
-    if array.ndim not in (2, 3, 4) or 0 in array.shape[-3:]:
-        raise InputError(
-            f"{name} has shape {array.shape}: it must be (H, W), (H, W, C), (B, H, W) or (B, H, W, 1), not empty."
-        )
-    # (H, W, C) and (B, H, W) are ambiguous: up to 4 channels mean the first, unless only the second fits the pictures.
-    channels_last = array.shape[-1] <= 4 and (array.shape[:2] in sizes or array.shape[1:] not in sizes)
-    batch = list(array) if array.ndim == 4 or (array.ndim == 3 and not channels_last) else [array]
-    return [_grey(one, NUMPY_WHITE[array.dtype.name], name) for one in batch]
-
-
-def _from_tensor(tensor: Tensor, name: str) -> list[NDArray[np.float64]]:
-    if tensor.dtype not in _TENSOR_DTYPES:
-        raise InputError(
-            f"{name} has dtype {tensor.dtype}: allowed are bool, uint8 and float in [0, 1]. "
-            f"Convert it, for example with x.bool()."
-        )
-    if tensor.ndim not in (2, 3, 4) or 0 in tensor.shape[-2:] or (tensor.ndim > 2 and tensor.shape[-3] != 1):
-        raise InputError(
-            f"{name} has shape {tuple(tensor.shape)}: it must be (H, W), (1, H, W) or (B, 1, H, W), "
-            f"not empty. Reshape it, for example with x[:, None]."
-        )
-    planes = to_numpy(tensor).reshape(tensor.shape[0] if tensor.ndim == 4 else 1, *tensor.shape[-2:])
-    return [_grey(plane, NUMPY_WHITE[planes.dtype.name], name) for plane in planes]
-
-
-def _grey(pixels: NDArray[Any], white: int, name: str) -> NDArray[np.float64]:
-    """Convert (H, W) or (H, W, C) in [0, white] to (H, W) in [0, 1], once it is known to be grey and in range."""
-    channels = pixels.reshape(*pixels.shape[:2], -1)
-    if channels.shape[2] not in (1, 2, 3, 4):
-        raise InputError(f"{name} has shape {pixels.shape}: at most 4 channels are read. Pass (H, W) or (B, H, W).")
-    colours = channels[..., : {2: 1, 4: 3}.get(channels.shape[2])]
-    check_range(colours, white, name)
-    plane = colours[..., 0]
-    if (colours != plane[..., None]).any():
-        raise InputError(
-            f"{name} has colours: a mask is grey, black to white. Convert it, with PIL by image.convert('L')."
-        )
-    if white > 1 and plane.max() == 1:
-        raise InputError(
-            f"{name} has 1 as its largest value where white is {white}: it looks like 0/1 labels. "
-            f"Pass it as bool, or multiply it by {white}."
-        )
-    return plane.astype(np.float64) / white
-
-
-def _warn_of_jpeg(masks: list[NDArray[np.float64]], name: str) -> None:
-    distance = [np.minimum(mask, 1 - mask) for mask in masks]
-    share = max((((d > 0) & (d <= _NEAR)).mean() for d in distance), default=0.0)
-    if share > _NEAR_SHARE:
-        warnings.warn(
-            f"{share:.0%} of the pixels of {name} are almost but not exactly black or white, as in JPEG files, and are "
-            f"read as soft edges. For hard edges, threshold the mask with repaint.pictures.masks.binary and save it as "
-            f"PNG.",
-            stacklevel=3,
-        )
+    >>> hard_mask(np.array([[3, 128, 250]], np.uint8))
+    array([[False,  True,  True]])
+    """
+    if not (is_number(threshold) and 0 < threshold <= 1):
+        raise InputError(f"threshold={shown(threshold)} must be in (0, 1] (0.5 is halfway between black and white).")
+    planes = read_planes(Reading("mask", [], threshold), mask)
+    if len(planes) != 1:
+        raise InputError(f"mask holds {len(planes)} masks, but one is read at a time. Pass them one by one.")
+    hard: NDArray[np.bool_] = planes[0].values > 0
+    return hard
 
 
 def known(keep: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:

@@ -177,8 +177,9 @@ BAD = [
     ({"image": "cut.png"}, "Cannot decode cut.png: "),
     ({"image": "."}, "Cannot write out.png: many images need a folder for their results, not a file. Pass a folder."),
     ({"mask": "none.png"}, "No file none.png. Check the path"),
-    ({"mask": "small.png"}, "mask_image is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
-    ({"mask": "colours.png"}, "mask_image has colours: a mask is grey, black to white."),
+    ({"mask": "small.png"}, "mask_image small.png is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
+    ({"mask": "colours.png"}, "mask_image colours.png has colours ("),
+    ({"--threshold": "128"}, "threshold=128.0 must be in (0, 1]"),
     ({"--schedule": "papr"}, "preset='papr' must be one of "),
     ({"--schedule": "papr"}, "Did you mean 'paper'?"),
     ({"--schedule": "none.yaml"}, "Cannot read none.yaml: "),
@@ -215,6 +216,29 @@ def command(changes: dict[str, Any], prior: Path) -> list[Any]:
     parts = {**GOOD, "--prior": prior, **changes}
     options = [text for name, value in parts.items() if name.startswith("--") and value for text in (name, value)]
     return ["inpaint", parts["image"], parts["mask"], *options]
+
+
+def test_warnings_are_one_line_with_the_file(run: Run, folder: Path, prior: Path) -> None:
+    """A warning shows a path of the library's source and a line of its code, and not the file that it is about."""
+    Image.fromarray(np.where(WHITE, 128, 0).astype(np.uint8)).save(folder / "grey.png")
+    result = run(*command({"mask": "grey.png"}, prior))
+    assert result.status == 0
+    (line,) = [line for line in result.err.splitlines() if "warning" in line]
+    assert line.startswith("repaint: warning: mask_image grey.png is grey (0.50 of white) in 100% of the hole")
+    assert ".py" not in result.err
+    assert "warning" not in run(*command({"mask": "grey.png", "--threshold": "0.4"}, prior)).err
+    changed = (np.asarray(Image.open("out.png")) != PHOTO).any(-1)
+    assert not changed[~WHITE].any()
+
+
+def test_coloured_masks_are_cured_by_the_option_that_the_error_names(run: Run, folder: Path, prior: Path) -> None:
+    """The cure for a red mask is Python code, which a user of the shell cannot follow."""
+    Image.fromarray(np.dstack([WHITE * 255, 0 * WHITE, 0 * WHITE]).astype(np.uint8)).save(folder / "red.png")
+    refused = run(*command({"mask": "red.png"}, prior))
+    assert refused.status == 2
+    assert "use --threshold 0.5 in the shell" in refused.err
+    assert run(*command({"mask": "red.png", "--threshold": "0.5"}, prior)).status == 0
+    assert np.array_equal((np.asarray(Image.open("out.png")) != PHOTO).any(-1), WHITE)
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)

@@ -16,8 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import ExifTags, Image
 
-from repaint.errors import InputError
-from repaint.pictures.masks import binary, feather, grow, invert, known, read_keep, thickness
+from repaint.errors import InputError, MaskWarning
+from repaint.pictures.masks import (
+    binary,
+    feather,
+    grow,
+    hard_mask,
+    invert,
+    known,
+    read_keep,
+    read_map,
+    read_masks,
+    thickness,
+)
 
 HARD = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
 KEEP = torch.tensor([[[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]])
@@ -72,7 +83,7 @@ def test_exactly_one_mask(given: dict[str, Any], message: str) -> None:
         HARD,
         HARD[..., None],
         np.repeat(HARD[..., None], 3, 2),
-        np.concatenate([np.repeat(HARD[..., None], 3, 2), 255 - HARD[..., None]], 2),
+        np.concatenate([np.repeat(HARD[..., None], 3, 2), HARD[..., None]], 2),
         HARD[None],
         HARD[None, ..., None],
         HARD > 0,
@@ -152,12 +163,13 @@ def test_few_columns_do_not_look_like_channels() -> None:
         (5, r"mask_image is a int: allowed are paths"),
         (
             Image.fromarray(np.stack([HARD, HARD, 255 - HARD], 2)),
-            r"mask_image has colours: a mask is grey.*convert\('L'\)",
+            r"mask_image has colours \(2: \(0, 0, 255\), .*\), but a mask is black and white\. .*--threshold 0\.5",
         ),
         (np.full((2, 3), np.nan), r"mask_image has 6 NaN or infinite values"),
         (np.full((2, 3), -1.0), r"mask_image has values from -1\.0 to -1\.0: they must lie in \[0, 1\]"),
         (np.full((2, 3), 255.0), r"mask_image has values from 255\.0 to 255\.0: .*x / 255"),
         (np.ones((2, 3), np.int64), r"mask_image has dtype int64: .*x\.astype\(bool\)"),
+        (np.full((2, 3), 99, np.int64), r"mask_image has dtype int64: .*x\.astype\(numpy\.uint8\)"),
         (
             np.ones((2, 3), np.uint8),
             r"mask_image has 1 as its largest value where white is 255: it looks like 0/1 labels",
@@ -184,7 +196,8 @@ def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
     Image.fromarray(hole).save(tmp_path / "mask.jpg")
     Image.fromarray(hole).save(tmp_path / "mask.png")
     with pytest.warns(
-        UserWarning, match=r"% of the pixels of mask_image are almost but not exactly .*binary"
+        MaskWarning,
+        match=r"mask_image .*mask\.jpg has \d+ pixels that are almost but not exactly .*--threshold 0\.5.*hard_mask",
     ) as caught:
         (keep,) = read_keep([tmp_path / "mask.jpg"] * 3, sizes=[(64, 64)] * 3)[:1]
     assert len(caught) == 1
@@ -193,6 +206,203 @@ def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
         (exact,) = read_keep(tmp_path / "mask.png", sizes=[(64, 64)])
         read_keep(np.full((64, 64), 0.5), sizes=[(64, 64)])
     assert torch.equal(binary(keep), exact)
+
+
+# What values mean ----------------------------------------------------------------------------------------------------
+
+BLOB = np.zeros((32, 32), np.uint8)
+BLOB[10:20, 10:20] = 255
+
+
+def layer(mode: str, paint: int | tuple[int, int, int], ground: int, alpha: np.ndarray = BLOB) -> Image.Image:
+    """A layer of an editor: one colour where alpha is above 0, another under the transparent part."""
+    rgb = np.where(alpha[..., None] > 0, np.array(paint), ground).astype(np.uint8) * np.ones(3, np.uint8)
+    picture = Image.fromarray(np.dstack([rgb, alpha]))
+    return picture if mode == "RGBA" else Image.fromarray(np.dstack([rgb[..., 0], alpha]))
+
+
+def alone(mask: object, **options: Any) -> torch.Tensor:
+    """One mask for a picture of 32 x 32, without any warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return read_keep(mask, sizes=[(32, 32)], **options)[0]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize(("paint", "ground"), [(0, 0), (255, 255), (255, 0), (90, 0)])
+def test_paint_on_a_transparent_layer_is_the_mask(tmp_path: Path, mode: str, paint: int, ground: int) -> None:
+    """The layer of an editor is read as one flat colour: nothing is filled, or everything."""
+    expected = torch.from_numpy(BLOB == 0).float()[None]
+    mask = layer(mode, paint, ground)
+    mask.save(tmp_path / "layer.png")
+    assert torch.equal(alone(mask), expected)
+    assert torch.equal(alone(np.asarray(mask)), expected)
+    assert torch.equal(alone(tmp_path / "layer.png"), expected)
+    (kept,) = read_keep(keep_mask=mask, sizes=[(32, 32)])
+    assert torch.equal(kept, 1 - expected)
+
+
+def test_coloured_paint_and_soft_brushes_on_a_layer() -> None:
+    """Red paint on a transparent layer is refused for its colour, or the soft rim of a brush becomes hard."""
+    assert torch.equal(alone(layer("RGBA", (255, 0, 0), 0)), torch.from_numpy(BLOB == 0).float()[None])
+    soft = BLOB.copy()
+    soft[9, 10:20] = 100
+    premultiplied = np.dstack([soft, soft, soft, soft])
+    for mask in (layer("RGBA", 255, 0, soft), premultiplied):
+        assert alone(mask)[0, 9, 12] == pytest.approx(1 - 100 / 255)
+
+
+def test_transparent_palette_entries_and_colour_keys(tmp_path: Path) -> None:
+    """Transparency that a palette or a PNG's colour key holds is ignored."""
+    grey = Image.fromarray(np.where(BLOB > 0, 7, 0).astype(np.uint8))
+    palette = grey.convert("P")
+    palette.putpalette([40, 40, 40] * 256)
+    palette.save(tmp_path / "palette.png", transparency=0)
+    grey.save(tmp_path / "key.png", transparency=0)
+    Image.fromarray(np.full((32, 32, 3), 9, np.uint8) * (BLOB[..., None] > 0)).save(
+        tmp_path / "rgb.png", transparency=(0, 0, 0)
+    )
+    for name in ("palette.png", "key.png", "rgb.png"):
+        assert torch.equal(alone(tmp_path / name), torch.from_numpy(BLOB == 0).float()[None]), name
+
+
+def test_alpha_that_says_nothing_is_ignored() -> None:
+    """An opaque, or evenly translucent, mask is read from its alpha: everything is repainted."""
+    for alpha in (255, 128, 1):
+        rgba = np.dstack([BLOB, BLOB, BLOB, np.full_like(BLOB, alpha)])
+        assert torch.equal(alone(rgba), torch.from_numpy(BLOB == 0).float()[None])
+    nearly = np.full_like(BLOB, 255)
+    nearly[0] = 250
+    assert torch.equal(alone(np.dstack([BLOB, nearly])), torch.from_numpy(BLOB == 0).float()[None])
+
+
+def test_alpha_that_contradicts_the_colours_is_refused() -> None:
+    """Of two possible masks in one file, one is taken without a word."""
+    stripes = np.zeros_like(BLOB)
+    stripes[:, ::2] = 255
+    with pytest.raises(InputError, match=r"several colours, so that its alpha and its colours say different.*'A'"):
+        alone(np.dstack([stripes, BLOB]))
+    with pytest.raises(InputError, match=r"black paint on transparent white"):
+        alone(layer("LA", 0, 255))
+
+
+def test_an_erased_layer_is_named() -> None:
+    """Black with an erased hole, the mask of some editing services, repaints all but the hole without a word."""
+    with pytest.warns(MaskWarning, match=r"read from its alpha: the painted part, 90% of the picture, .*--keep-mask"):
+        read_keep(layer("RGBA", 0, 0, 255 - BLOB), sizes=[(32, 32)])
+
+
+def test_an_unpainted_layer_repaints_nothing() -> None:
+    """A layer without paint, whose hidden colour is white, repaints the whole picture."""
+    with pytest.warns(MaskWarning, match="is black everywhere: nothing is repainted"):
+        (keep,) = read_keep(Image.new("RGBA", (32, 32), (255, 255, 255, 0)), sizes=[(32, 32)])
+    assert (keep == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        ((0, 5), np.uint8, r"has 5 as its largest value where white is 255: it looks like labels\. Pass it as bool"),
+        ((0, 255), np.uint16, r"has 255 as its largest .* 65535: it looks like 8-bit values in 16 bits.*by 257"),
+        ((0, 255), np.int32, r"looks like 8-bit values in 16 bits"),
+        ((0, 1), np.uint16, r"0/1 labels"),
+        ((0, 4095), np.uint16, r"has 4095 as its largest"),
+    ],
+)
+def test_values_near_black_are_refused(values: tuple[int, int], dtype: type, message: str) -> None:
+    """Labels, or 8-bit values in a wider type, are nearly black: the hole is blended in by a few per cent, silently."""
+    mask = Image.fromarray(np.where(BLOB > 0, values[1], values[0]).astype(dtype))
+    with pytest.raises(InputError, match=message):
+        alone(mask)
+    assert torch.equal(alone(mask, threshold=1 / 65535), torch.from_numpy(BLOB == 0).float()[None])
+
+
+def test_maps_of_strength_may_be_dark() -> None:
+    """A dark map of strengths is refused as labels."""
+    (share,) = read_map("strength", np.where(BLOB > 0, 12, 0).astype(np.uint8), sizes=[(32, 32)])
+    assert share.max() == pytest.approx(12 / 255)
+
+
+@pytest.mark.parametrize(("dtype", "grey", "ground"), [(np.uint8, 128, 0), (np.uint16, 30000, 0), (np.uint8, 255, 60)])
+@pytest.mark.parametrize("argument", ["mask_image", "keep_mask"])
+def test_holes_that_are_mostly_grey_are_named(argument: str, dtype: type, grey: int, ground: int) -> None:
+    """A hole of value 128, or a picture of value 60, is blended instead of filled, without a word."""
+    white = np.iinfo(dtype).max
+    values = np.where(BLOB > 0, grey, ground).astype(dtype)
+    mask = Image.fromarray(values if argument == "mask_image" else (white - values).astype(dtype))
+    with pytest.warns(MaskWarning, match=r"is grey .* of the hole.*--threshold 0\.5.*hard_mask.*strength"):
+        read_keep(**{argument: mask}, sizes=[(32, 32)])
+    if not ground:
+        assert np.array_equal(
+            hard_mask(mask, 0.4 if argument == "mask_image" else 0.9), (BLOB > 0) ^ (argument != "mask_image")
+        )
+
+
+def test_empty_masks_are_named() -> None:
+    """A mask of the wrong polarity, or the wrong file, fills nothing, with exit status 0 and no word."""
+    with pytest.warns(MaskWarning, match=r"mask_image is black everywhere: nothing is repainted\..*--keep-mask"):
+        read_keep(np.zeros((32, 32), np.uint8), sizes=[(32, 32)])
+    with pytest.warns(MaskWarning, match=r"keep_mask is white everywhere.*mask_image"):
+        read_keep(keep_mask=np.ones((32, 32), bool), sizes=[(32, 32)])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_red_masks_and_palettes(mode: str) -> None:
+    """The advice for a red mask makes it dark grey, so that the hole is blended by a third."""
+    red = Image.fromarray(np.dstack([BLOB, 0 * BLOB, 0 * BLOB])).convert(mode)
+    with pytest.raises(InputError, match=r"has colours \(2: \(0, 0, 0\), \(255, 0, 0\)\).*--threshold") as refused:
+        alone(red)
+    assert "convert('L')" not in str(refused.value)
+    assert torch.equal(alone(red, threshold=0.5), torch.from_numpy(BLOB == 0).float()[None])
+    assert np.array_equal(hard_mask(red), BLOB > 0)
+    on_white = Image.fromarray(np.dstack([np.full_like(BLOB, 255), 255 - BLOB, 255 - BLOB]))
+    with pytest.raises(InputError, match=r"no black background"):
+        alone(on_white, threshold=0.5)
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_thin_jpeg_masks_in_large_pictures(tmp_path: Path, quality: int) -> None:
+    """The artefacts around a wire are 0.1 % of a large picture, and as many pixels as the wire: nobody is told."""
+    wire = np.zeros((600, 800), np.uint8)
+    rows = np.arange(800) * 599 // 799
+    for shift in range(3):
+        wire[np.minimum(rows + shift, 599), np.arange(800)] = 255
+    Image.fromarray(wire).save(tmp_path / "wire.jpg", quality=quality)
+    with pytest.warns(MaskWarning, match=r"wire\.jpg has \d+ pixels that are almost"):
+        read_keep(tmp_path / "wire.jpg", sizes=[wire.shape])
+    assert np.array_equal(hard_mask(tmp_path / "wire.jpg"), wire > 0)
+
+
+def test_soft_edges_are_not_taken_for_jpeg() -> None:
+    """Feathered and blurred masks cause a warning each time."""
+    from PIL import ImageFilter
+
+    large = np.zeros((128, 128), np.uint8)
+    large[32:96, 32:96] = 255
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for radius in (1, 4, 8):
+            read_keep(Image.fromarray(large).filter(ImageFilter.GaussianBlur(radius)), sizes=[large.shape])
+            feathered = 255 * (1 - feather(torch.from_numpy(large == 0).float(), radius))
+            read_keep(feathered.round().to(torch.uint8), sizes=[large.shape])
+
+
+def test_masks_that_were_read_are_not_checked_again() -> None:
+    """A mask that was read for a folder warns a second time in the pipeline, under another name."""
+    with pytest.warns(MaskWarning):
+        masks = read_masks(np.zeros((32, 32), np.uint8), sizes=[(32, 32)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(read_keep(keep_mask=masks, sizes=[(32, 32)])[0], masks[0].keep)
+
+
+@pytest.mark.parametrize("threshold", [0, 1.5, -1, float("nan")])
+def test_thresholds_out_of_range(threshold: Any) -> None:
+    """A threshold of 128 makes every mask black."""
+    with pytest.raises(InputError, match=r"threshold=.* must be in \(0, 1\]"):
+        read_keep(BLOB, sizes=[(32, 32)], threshold=threshold)
+    with pytest.raises(InputError, match=r"threshold=.* must be in \(0, 1\]"):
+        hard_mask(BLOB, threshold)
 
 
 # Edges ---------------------------------------------------------------------------------------------------------------
