@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
 from repaint.plan import Filling, OutputType, Plan, ScheduleLike
 from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
+from repaint.priors.lora import load_lora
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
@@ -156,14 +157,14 @@ class RePaintPipeline(Placed):
         cls,
         name: str | Path,
         *,
-        torch_dtype: torch.dtype | Literal["auto"] = torch.float32,
+        torch_dtype: torch.dtype | str = torch.float32,
         variant: str | None = None,
         **hub: Any,
     ) -> RePaintPipeline:
         """Load a prior by bundled name, folder in diffusers layout, or Hub id. See `repaint.priors.load.load`.
 
         Args:
-            name: a bundled name, a folder, or a Hub id.
+            name: a bundled name, a folder, a Hub id, or a checkpoint in one `.safetensors` file.
             torch_dtype: type of the model. "auto": float16 if CUDA is present, to be moved there; else bfloat16
                 if the processor has instructions for it; else float32.
             variant, hub: see `load`.
@@ -189,6 +190,17 @@ class RePaintPipeline(Placed):
                 "Prior to the constructor."
             )
         return cls(prior_from_pipe(pipe, class_names))
+
+    def load_lora_weights(self, path: str | Path, **options: Any) -> None:
+        """Load LoRA weights into the wrapped diffusers pipeline.
+
+        Args:
+            path: a file, a folder or a Hub id.
+            **options: passed to diffusers' `load_lora_weights`, such as weight_name and adapter_name.
+        Raises:
+            PriorError: weights of another model, or a prior that takes none.
+        """
+        load_lora(self.prior, path, **options)
 
     def set_progress_bar_config(self, **kwargs: Any) -> None:
         """Set keyword arguments of tqdm, such as disable=True or desc="filling"."""

@@ -149,7 +149,7 @@ class Plan:
         walk = prior.default_schedule if schedule is None else schedule
         rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector, guidance=rule)
-        given = _conditions(named, prior)
+        given = replace(_conditions(named, prior), guided=method.guided)
         pictures, cropping = read_images(image), as_crop(crop)
         sizes = [picture.size for picture in pictures]
         if is_number(strength):

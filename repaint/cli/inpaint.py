@@ -87,6 +87,13 @@ def inpaint(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")] = "auto",
     dtype: DType = "auto",
+    variant: Annotated[
+        str | None, typer.Option(help="Variant of the weight files, such as fp16. Default: the ordinary files.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Folder with the configs of a prior in a single .safetensors file.")
+    ] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="File, folder or Hub id of LoRA weights; repeatable.")] = None,
     threads: Threads = "auto",
     batch_size: Annotated[int, typer.Option(help="Many images: number of images of one size in a batch.", min=1)] = 8,
     shard: Annotated[
@@ -126,7 +133,8 @@ def inpaint(
         "strength": _number_or_file(strength),
         "crop": "auto" if crop else "off",
     }
-    load = _Loader(prior, model_type, device, threads, method)
+    files = {"variant": variant, "config": config}
+    load = _Loader(prior, model_type, device, threads, method, files, lora or [])
     wanted = _Wanted(samples, mean, uncertainty)
     wanted.check(out_path, branch)
     if is_one_file(images, mask):
@@ -142,7 +150,10 @@ def inpaint(
         raise InputError("--samples needs a single image, but there are several. Pass one image, or omit --samples.")
     if branch is not None:
         raise InputError("--branch needs a single image, but there are several. Pass the image of the saved state.")
-    settings = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, "threshold": threshold, **options}
+    own = {"variant": variant, "config": config and str(config), "lora": lora}
+    own = {name: value for name, value in own.items() if value}
+    shared = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, "threshold": threshold}
+    settings = {**own, **shared, **options}
     _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
 
 
@@ -166,8 +177,18 @@ def _place(device: str) -> str:
 class _Loader:
     """Loads the pipeline, after all other arguments were checked. A method of None is the prior's own default."""
 
-    def __init__(self, prior: str, model_type: Any, device: str, threads: str, method: Method | None) -> None:
+    def __init__(
+        self,
+        prior: str,
+        model_type: Any,
+        device: str,
+        threads: str,
+        method: Method | None,
+        files: dict[str, Any],
+        lora: list[str],
+    ) -> None:
         self.prior, self.model_type, self.device, self.threads = prior, model_type, device, threads
+        self.files, self.lora = files, lora
         self._method = method
 
     @property
@@ -184,7 +205,10 @@ class _Loader:
         if self.device != "auto" or device is None:
             device = _place(self.device)
         set_threads(self.threads)
-        pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type).to(str(device))
+        pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type, **self.files)
+        for weights in self.lora:
+            pipe.load_lora_weights(weights)
+        pipe.to(str(device))
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

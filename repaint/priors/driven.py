@@ -31,14 +31,14 @@ from repaint.priors.networks import side_of
 from repaint.priors.passes import Passes
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 from repaint.priors.sample_layout import pack
-from repaint.priors.text import texts_of
+from repaint.priors.text import texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
 from repaint.sampling.prior import Conditions, PriorDefaults
 from repaint.sampling.spacing import Spacing
 
-__all__ = ["DrivenPrior"]
+__all__ = ["DISTILLED", "DrivenPrior"]
 
 # Arguments of pipelines that the driver sets itself or that have no meaning here.
 OURS = {
@@ -47,6 +47,7 @@ OURS = {
     "callback_steps", "callback_on_step_end", "callback_on_step_end_tensor_inputs", "eta", "strength", "mask_image",
     "denoising_start", "denoising_end", "use_resolution_binning", "max_area", "_auto_resize",
 }  # fmt: skip
+DISTILLED = "LCMScheduler"  # a config that says so; other distilled models have ordinary schedulers
 ALIGNED = ("control_image", "control_mask")
 CALLS = 1000  # predictions in one run of a pipeline where the length of the walk is not known
 STARTS = 2
@@ -79,6 +80,8 @@ class DrivenPrior(PriorDefaults):
         self._names = {renamed.get(name, name): name for name in self._parameters if name not in OURS}
         self.serves = tuple(self._names)
         self.aligned = tuple(name for name in ALIGNED if name in self._names)
+        if any(kind.__name__ == DISTILLED for kind in type(pipeline.scheduler).__mro__):
+            self.default_schedule = "turbo"
         self._conditions, self._count = Conditions(), 0
         self._ready: Ready | None = None
         self._live: _Run | None = None
@@ -259,6 +262,10 @@ class DrivenPrior(PriorDefaults):
         if "generator" in self._parameters:  # never the global one
             arguments["generator"] = torch.Generator().manual_seed(0)
         given = self._conditions.given()
+        if not self._conditions.guided and "guidance_scale" in self._parameters and not self._takes_scale:
+            if "guidance_scale" in given:
+                warn_of_guidance(given["guidance_scale"])
+            given = {"guidance_scale": 0.0} | given  # below every pipeline's threshold
         if any(map(_describes, given)) and "prompt" not in given:  # embeddings, which a default text would contradict
             arguments |= dict.fromkeys({"prompt", "negative_prompt"} & set(self._parameters))
         for name, value in given.items():
@@ -269,6 +276,12 @@ class DrivenPrior(PriorDefaults):
                 value = list(value)
             arguments[own] = value
         return arguments
+
+    @property
+    def _takes_scale(self) -> bool:
+        """Whether the network takes the guidance scale as an input, which needs no second pass."""
+        config = self.network.config
+        return bool(config.get("guidance_embeds") or config.get("time_cond_proj_dim"))
 
     def _latents(self) -> Tensor | None:
         """Return memory for the latents of a pipeline that takes them: cells, or tokens if it packs them so itself."""

@@ -135,6 +135,11 @@ class FluxPrior(FlowPrior):
     def multiple_of(self) -> int:
         return 2 * self.codec.factor
 
+    def _scale(self, conditions: Conditions) -> float:
+        """Return the scale that the model takes as an input, which harms none."""
+        given = conditions.guidance_scale
+        return self.default_guidance_scale if given is None else float(given)
+
     @property
     def guides(self) -> bool:
         """False, because the scale is an input of the model and one forward pass suffices."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from importlib import import_module
@@ -13,14 +14,16 @@ from typing import Any
 import torch
 
 from repaint.checks import nearest, shown, whole_number
-from repaint.errors import PriorError
+from repaint.errors import InputError, PriorError
 from repaint.priors.dit import DiTPrior
+from repaint.priors.driven import DISTILLED
 from repaint.priors.families import BY_PARTS, family_of, space_of
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import LatentPrior
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.quiet_loading import LOADING, SILENCES, PrivateRandomness, quiet
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
+from repaint.priors.single_file import SUFFIXES, load_single_file
 from repaint.sampling import presets
 from repaint.sampling.prior import Prior, PriorDefaults
 
@@ -39,7 +42,12 @@ def bundled() -> list[str]:
 
 
 def load(
-    name: str | Path, *, torch_dtype: torch.dtype = torch.float32, variant: str | None = None, **hub: Any
+    name: str | Path,
+    *,
+    torch_dtype: Any = torch.float32,
+    variant: str | None = None,
+    config: str | Path | None = None,
+    **hub: Any,
 ) -> Prior:
     """Load a prior. Threads may call this at the same time; they load one after the other.
 
@@ -47,21 +55,73 @@ def load(
     'brick'
 
     Args:
-        name: a bundled name, a folder in diffusers layout, or a Hub id such as "google/ddpm-celebahq-256".
+        name: a bundled name, a folder in diffusers layout, a Hub id such as "google/ddpm-celebahq-256", or a checkpoint
+            in one `.safetensors` file.
         torch_dtype: floating type of the model; x and all noise arithmetic stay in float32.
-        variant: variant of the weight files, such as "fp16", as in diffusers.
+        variant: variant of the weight files, such as "fp16", as in diffusers. None: the ordinary files or, in a folder
+            without them, its only variant.
+        config: for a single file: a folder with the configs and tokenizers of its model, see `load_single_file`.
         **hub: passed to `DiffusionPipeline.download` for Hub ids (revision, token, cache_dir, local_files_only).
     Raises:
         PriorError: an unknown name, an unreachable Hub, an incomplete or unsafe folder, or an unsupported model.
+        InputError: an argument that this function does not have, or a torch_dtype that is no floating type.
     """
+    _check_arguments(torch_dtype, hub)
+    if Path(name).suffix in SUFFIXES and Path(name).is_file():
+        with LOADING, PrivateRandomness():
+            return prior_from_pipe(load_single_file(Path(name), torch_dtype, config))
+    if config is not None:
+        raise InputError(
+            f"config={str(config)!r} must be left out: only single files need it, and a folder has its own."
+        )
     folder = _find(name, variant, hub)
     declared = _declared(folder)
     with LOADING, PrivateRandomness():
-        prior: Any = _from_folder(folder, torch_dtype, variant)
+        prior: Any = _from_folder(folder, torch_dtype, variant or _only_variant(folder))
     for attribute, value in declared.items():
         setattr(prior, attribute, value)
     found: Prior = prior
     return found
+
+
+# The keyword arguments of `DiffusionPipeline.download` that have a meaning here.
+HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
+CURES = {
+    "dtype": "Pass torch_dtype=.",
+    "device_map": "Call .to(device) on the pipeline, or enable_model_cpu_offload().",
+    "device": "Call .to(device) on the pipeline.",
+    "scheduler": "Load the pipeline with diffusers, set its scheduler, and pass it to RePaintPipeline.from_pipe.",
+    "custom_pipeline": "Load the pipeline with diffusers and pass it to RePaintPipeline.from_pipe.",
+    "quantization_config": "Load the pipeline with diffusers and pass it to RePaintPipeline.from_pipe.",
+}
+
+
+def _check_arguments(torch_dtype: Any, hub: Mapping[str, Any]) -> None:
+    """Raise an error for a keyword argument that `load` does not have, or a torch_dtype that is not one."""
+    for name, value in hub.items():
+        if name not in HUB:
+            cure = CURES.get(name) or nearest(name, [*HUB, "torch_dtype", "variant", "config"]).strip()
+            raise InputError(f"{name}={shown(value)} is not an argument of from_pretrained. {cure}".strip())
+    if not isinstance(torch_dtype, torch.dtype) or not torch_dtype.is_floating_point:
+        named = getattr(torch, torch_dtype, None) if isinstance(torch_dtype, str) else None
+        meant = f" Did you mean {named}?" if isinstance(named, torch.dtype) else ""
+        raise InputError(
+            f"torch_dtype={shown(torch_dtype)} must be a floating type of PyTorch, such as torch.float16, or 'auto'."
+            f"{meant}"
+        )
+
+
+def _only_variant(folder: Path) -> str | None:
+    """Return the variant of a folder's weights if no part has ordinary ones and all have the same variant."""
+    found = {
+        match["variant"]
+        for path in (*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors"))
+        if (match := WEIGHTS.fullmatch(path.name))
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+?))?(?:-\d+-of-\d+)?\.safetensors")
 
 
 def default_schedule(name: str | Path) -> str:
@@ -75,6 +135,8 @@ def default_schedule(name: str | Path) -> str:
     Raises:
         PriorError: an unknown name, an unreachable Hub, or a wrong card.json.
     """
+    if Path(name).suffix in SUFFIXES and Path(name).is_file():
+        return PriorDefaults.default_schedule
     declared: str = _declared(_find(name, None, {})).get("default_schedule", PriorDefaults.default_schedule)
     return declared
 
@@ -101,7 +163,8 @@ def _declared(folder: Path) -> dict[str, Any]:
     """
     file = folder / "card.json"
     if not file.exists():
-        return {}
+        distilled = _config_file(folder, "scheduler").get("_class_name") == DISTILLED
+        return {"default_schedule": "turbo"} if distilled else {}
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -120,6 +183,12 @@ def _declared(folder: Path) -> dict[str, Any]:
         hint = "thickness of a hole in pixels"
         declared["largest_hole"] = whole_number(f"{file}: largest_hole", limit, 1, error=PriorError, hint=hint)
     return declared
+
+
+def _config_file(folder: Path, name: str) -> Mapping[str, Any]:
+    """Return the config of a scheduler, or an empty one where it cannot be read."""
+    config = read_json(folder / name / f"{name}_config.json")
+    return config if isinstance(config, dict) else {}
 
 
 def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior:

@@ -27,7 +27,7 @@ from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
 from repaint.sampling.prior import Conditions, PriorDefaults, each_of
 from repaint.sampling.spacing import Spacing
 
-__all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "warn_of_cut"]
+__all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "texts_of", "warn_of_cut", "warn_of_guidance"]
 
 PROMPTS = ("prompt", "prompt_embeds")
 NEGATIVES = ("negative_prompt", "negative_prompt_embeds")
@@ -124,7 +124,7 @@ class PromptPrior(PriorDefaults, ABC):
         """
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")
         self._check_embeds(conditions)
-        scale = self.default_guidance_scale if conditions.guidance_scale is None else float(conditions.guidance_scale)
+        scale = self._scale(conditions)
         if not 0 <= scale < math.inf:
             raise PriorError(f"guidance_scale={scale:g} must be finite and at least 0 (1 disables guidance).")
         rescale = conditions.guidance_rescale
@@ -141,6 +141,14 @@ class PromptPrior(PriorDefaults, ABC):
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)
         bound._alone = second_half(bound._embeds) if bound.guides else bound._embeds
         return bound
+
+    def _scale(self, conditions: Conditions) -> float:
+        """Return the guidance scale; 1 by default for a distilled model."""
+        if conditions.guidance_scale is None:
+            return self.default_guidance_scale if conditions.guided else 1.0
+        if not conditions.guided:
+            warn_of_guidance(conditions.guidance_scale)
+        return float(conditions.guidance_scale)
 
     def _check_embeds(self, conditions: Conditions) -> None:
         if (conditions.prompt is None) == (conditions.prompt_embeds is None):
@@ -219,6 +227,8 @@ class StableDiffusionPrior(PromptPrior):
                 "scheduler that it was trained with: one with betas (DDIM, Euler, DPM-Solver, ...) or EDM levels."
             )
         self._clip = Clip.from_config(pipeline.scheduler.config)
+        if type(pipeline.scheduler).__name__ == "LCMScheduler":
+            self.default_schedule = "turbo"
         self._is_xl = config.get("addition_embed_type") == "text_time"
         if not self._is_xl:
             self.serves = tuple(name for name in self.serves if name not in POOLED)
@@ -318,6 +328,16 @@ def check_count(embeds: Tensor, count: int) -> None:
     """Raise an error for prompt embeddings of another number than the images."""
     if len(embeds) != count:
         raise PriorError(f"prompt_embeds has {len(embeds)} rows for {count} images. Pass one row for each image.")
+
+
+def warn_of_guidance(scale: float) -> None:
+    """Warn if classifier-free guidance acts on a distilled model."""
+    if scale > 1:
+        warnings.warn(
+            f"guidance_scale={scale:g} harms models that are distilled to few steps. Leave it out, or use another "
+            "schedule.",
+            stacklevel=4,
+        )
 
 
 def warn_of_cut(tokenizer: Any, prompts: Sequence[str], limit: int | None = None) -> None:

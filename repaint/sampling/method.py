@@ -96,6 +96,7 @@ class Method:
             rim, for walks that begin where the noise is no larger than what such a fill leaves uncertain.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
+        guided: False for models distilled to few steps, which classifier-free guidance harms: no guidance unless asked.
 
     >>> Method.from_preset("quick").counts
     {'transitions': 770, 'renoises': 360, 'model_calls': 410}
@@ -112,6 +113,7 @@ class Method:
     source: str = ""
     guidance: GuidanceRule | None = None
     kernel: Kernel | None = None
+    guided: bool = True
 
     def __post_init__(self) -> None:
         if self.kernel is not None and not (self.corrector is None and self.guidance is None):
@@ -165,6 +167,7 @@ class Method:
             name=name,
             about=" ".join(preset.about.split()),
             source=" ".join(preset.source.split()),
+            guided=preset.guided,
         )
         stated = None if preset.counts is None else preset.counts.model_dump(exclude_defaults=True)
         if stated is not None and stated != method.counts:

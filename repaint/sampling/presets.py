@@ -73,6 +73,7 @@ class Preset(BaseModel):
     source: str = ""
     steps: Integer = Field(ge=1)
     spacing: str | None = None
+    guided: bool = True
     jumps: tuple[JumpRule, ...] = ()
     levels: tuple[Integer, ...] | None = None
     start: Integer | None = None

@@ -45,6 +45,7 @@ class Conditions:
         arguments: further arguments of a driven diffusers pipeline, by their names in `Prior.serves`.
         size: (height, width) of the padded images in pixels. The pipeline sets it.
         calls: predictions that each image takes, for models that depend on the progress. The pipeline sets it.
+        guided: False for distilled models, whose default is then no classifier-free guidance. The pipeline sets it.
     """
 
     class_labels: int | str | Sequence[int | str] | None = None
@@ -60,6 +61,7 @@ class Conditions:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     calls: int | None = None
+    guided: bool = True
 
     def given(self) -> dict[str, Any]:
         """Return the conditions that were given, those in `arguments` among them, by name."""
@@ -133,7 +135,7 @@ class Conditions:
         return replace(each[0], **joined, arguments=arguments, size=size, calls=calls or each[0].calls)
 
 
-NAMES = tuple(entry.name for entry in fields(Conditions) if entry.name not in ("arguments", "size", "calls"))
+NAMES = tuple(entry.name for entry in fields(Conditions) if entry.name not in ("arguments", "size", "calls", "guided"))
 PER_IMAGE = (
     "class_labels",
     "prompt",
