@@ -13,20 +13,19 @@ from repaint.sampling.levels import Level
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction, from_output
-from repaint.sampling.prior import PriorDefaults
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
+from repaint.testing import PixelByPixelPrior
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 COUNT = 20_000  # the standard error of the mean is 0.005
 
 
-class ConsistentPixels(PriorDefaults):
+class ConsistentPixels(PixelByPixelPrior):
     """Two correlated pixels and their exact consistency function: the clean end of the deterministic path through x."""
 
-    channels, multiple_of, device, dtype = 1, 1, torch.device("cpu"), torch.float64
-
     def __init__(self) -> None:
+        super().__init__(channels=1, dtype=torch.float64)
         self.variances, self.axes = torch.linalg.eigh(torch.tensor(CORRELATION.tolist(), dtype=torch.float64))
 
     def schedule(self, steps: int, spacing: str | None = None) -> NoiseSchedule:
@@ -42,7 +41,7 @@ def filled(method: Method, known: bool = True) -> Tensor:
     """Return the second pixel of many results; the first is known, or none is."""
     x0, mask = torch.zeros(COUNT, 2, 1, 1, dtype=torch.float64), torch.zeros(COUNT, 2, 1, 1, dtype=torch.bool)
     x0[:, 0], mask[:, 0] = VALUE, known
-    sampler: Any = Sampler(ConsistentPixels(), method)  # type: ignore[arg-type]
+    sampler: Any = Sampler(ConsistentPixels(), method)
     state = sampler.start(x0, mask, seeds=[0])
     for moved in sampler.run(state):
         state = moved
