@@ -372,3 +372,22 @@ def test_the_documentation_states_the_true_costs() -> None:
     for name in NAMES:
         content = presets.read(name)[1]
         assert f"| `{name}` | {' '.join(content.unverified.split())} |" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0},
+        {"_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0},
+        {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True},
+    ],
+    ids=["flow", "VE", "VP from pure noise"],
+)
+def test_methods_run_on_every_path(scheduler: dict[str, Any], name: str) -> None:
+    """If this fails, a method divides by alpha = 0 at pure noise, or assumes alpha^2 + sigma^2 = 1."""
+    prior, x0, known = problem(2)
+    other = GaussianMixturePrior(prior.weights, prior.means, prior.covariances, scheduler=scheduler)
+    last = filled(Sampler(other, short(name)), x0, known, [0, 1])[-1]
+    assert bool(last.x.isfinite().all())
+    assert float(last.x.abs().max()) < 20, "far outside of the prior"
