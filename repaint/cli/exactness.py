@@ -19,6 +19,7 @@ __all__ = ["exactness"]
 
 PRESETS = ["none", "predicted", "corrected", "quick", "paper", "fast", "balanced", "best"]
 OTHERS = ["lanpaint-paper", "lanpaint-paper-10", "ding", "diffpir"]
+WIDTH = 140  # columns of the table, which a narrower console wraps
 
 
 def exactness(
@@ -102,7 +103,7 @@ def exactness(
     if as_json:
         print_json([vars(standing) for standing in found])
     else:
-        out.print(_table(found))
+        out.print(_table(found), width=max(out.width, WIDTH))
 
 
 def _table(found: list[Standing]) -> Table:

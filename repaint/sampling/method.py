@@ -252,7 +252,7 @@ class Method:
             "steps": self.schedule.steps,
             "spacing": self.spacing,
             "merge": spec(self.merge),
-            "solver": spec(self.solver),
+            "solver": None if self.kernel else spec(self.solver),
             "corrector": spec(self.corrector) if self.corrector else None,
             **({"init": self.init} if self.init != "noise" else {}),
             **({"guidance": spec(self.guidance)} if self.guidance else {}),

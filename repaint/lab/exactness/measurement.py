@@ -214,7 +214,7 @@ class Standing:
         error, sliced, modes: means over problems.
         low, high: 95 % bootstrap interval of the mean error over problems; both are the error with one problem.
         families: family to mean error.
-        model_calls, gradient_calls: per sample.
+        model_calls, gradient_calls: per sample; the means over problems, rounded, where they differ.
         cost: model calls, of which one with its gradient counts as three.
         seconds: sum over problems.
         front: whether the way is on the Pareto front: no other has a smaller error at the same or a lower cost.
@@ -239,7 +239,10 @@ def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
     by_way: dict[str, list[ErrorRow]] = {}
     for row in rows:
         by_way.setdefault(row.way, []).append(row)
-    points = {name: (_cost(group[0]), _mean(row.error for row in group)) for name, group in by_way.items()}
+    calls = {name: round(_mean(row.model_calls for row in group)) for name, group in by_way.items()}
+    gradients = {name: round(_mean(row.gradient_calls for row in group)) for name, group in by_way.items()}
+    cost = {name: calls[name] + 2 * gradients[name] for name in by_way}
+    points = {name: (cost[name], _mean(row.error for row in group)) for name, group in by_way.items()}
     intervals = {name: _interval([row.error for row in group]) for name, group in by_way.items()}
     best = pareto({name: point for name, point in points.items() if name != FLOOR})
     return [
@@ -254,9 +257,9 @@ def standings(rows: Iterable[ErrorRow]) -> list[Standing]:
                 family: _mean(row.error for row in group if row.family == family)
                 for family in dict.fromkeys(row.family for row in group)
             },
-            model_calls=group[0].model_calls,
-            gradient_calls=group[0].gradient_calls,
-            cost=points[name][0],
+            model_calls=calls[name],
+            gradient_calls=gradients[name],
+            cost=cost[name],
             seconds=sum(row.seconds for row in group),
             front=name in best,
         )
@@ -295,10 +298,6 @@ def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
-
-
-def _cost(row: ErrorRow) -> int:
-    return row.model_calls + 2 * row.gradient_calls
 
 
 def _interval(errors: list[float]) -> tuple[float, float]:

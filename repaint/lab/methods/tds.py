@@ -33,17 +33,22 @@ class TDS:
     Attributes:
         particles: P, for each image.
         q: variance of the data that r assumes, > 0; .12 for MNIST, 1 is PiGDM's r.
+        clip: largest absolute value of the shifted x0_hat, > 0; 1 for models of pixels, as published. inf does not
+            clip, as samples of mixtures and of latent models need.
     Source:
-        Wu et al. 2023 (arXiv 2306.17775), Alg. 1. It clips the shifted x0_hat, which is left out here.
+        Wu et al. 2023 (arXiv 2306.17775), Alg. 1.
     """
 
     particles: int = 4
     q: float = 0.12
+    clip: float = math.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "particles", checked_particles("tds", self.particles))
         if not (is_number(self.q) and 0 < self.q < math.inf):
             raise InputError(f"tds(q={shown(self.q)}) must be finite and above 0.")
+        if not (is_number(self.clip) and self.clip > 0):
+            raise InputError(f"tds(clip={shown(self.clip)}) must be above 0 (inf does not clip).")
 
     def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
         """Return the model calls of a step: one for each particle."""
@@ -81,7 +86,10 @@ class TDS:
         if prediction.variance is not None:
             v = chosen_ancestors(prediction.variance.reshape(shape), index)
             std = torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std))
-        shift = q.x0_gain * src.sigma**2 / src.alpha * gradient if src.alpha > 0 else torch.zeros_like(x)
+        shift = torch.zeros_like(x)
+        if src.alpha > 0:
+            moved_x0 = (x0_hat + src.sigma**2 / src.alpha * gradient).clamp(-self.clip, self.clip)
+            shift = q.x0_gain * (moved_x0 - x0_hat)
         z = step.draws.another().reshape(shape)
         moved = q.x0_gain * x0_hat + q.x_gain * x + shift + std * z
         # log p - log proposal, with the same std: -(|moved - mean|^2 - |z std|^2) / 2 std^2.

@@ -241,6 +241,18 @@ def test_a_kernel_takes_no_other_parts() -> None:
         replace(Method.from_preset("ding"), corrector=as_method("corrected").corrector)
 
 
+def test_tds_clips_the_shifted_reconstruction() -> None:
+    """If this fails, TDS diverges on pixels, or clips where it should not: at a wide range, clip changes nothing."""
+    levels = evenly(30)
+    free, wide, tight = (
+        result(method_of(TDS(64, 0.12, clip), 30), levels, count=4).carried("kernel")["particles"]
+        for clip in (math.inf, 1e6, 0.5)
+    )
+    assert torch.equal(free, wide)
+    # At most the pull of 0.5 instead of 1.350: the filter then ends between.
+    assert float(tight[..., 1].mean()) < float(free[..., 1].mean())
+
+
 # --- Parts of kernels
 
 
@@ -351,6 +363,7 @@ def test_a_population_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPa
         (lambda: CoPaint(mu0=0.0), r"copaint\(mu0=0.0\) must be finite and above 0"),
         (lambda: PnPFlow(draws=0), r"pnp_flow\(draws=0\) must be an integer"),
         (lambda: TDS(q=0.0), r"tds\(q=0.0\) must be finite and above 0"),
+        (lambda: TDS(clip=0.0), r"tds\(clip=0.0\) must be above 0"),
         (lambda: FPSSMC(sigma_y=-1.0), r"fps_smc\(sigma_y=-1.0\) must be finite"),
         (lambda: MCGdiff(kappa=0.0), r"mcgdiff\(kappa=0.0\) must be finite and above 0"),
     ],
