@@ -177,7 +177,10 @@ BAD = [
     ({"image": "cut.png"}, "Cannot decode cut.png: "),
     ({"image": "."}, "Cannot write out.png: many images need a folder for their results, not a file. Pass a folder."),
     ({"mask": "none.png"}, "No file none.png. Check the path"),
-    ({"mask": "small.png"}, "mask_image small.png is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized."),
+    (
+        {"mask": "small.png"},
+        "mask_image small.png is 6 x 14 and its image 12 x 14 (height x width): a mask is never resized.",
+    ),
     ({"mask": "colours.png"}, "mask_image colours.png has colours ("),
     ({"--threshold": "128"}, "threshold=128.0 must be in (0, 1]"),
     ({"--schedule": "papr"}, "preset='papr' must be one of "),
