@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from repaint.errors import InputError
@@ -77,12 +77,23 @@ def atomic_folder(path: str | os.PathLike[str], *, replaces: str | None = None) 
 
 
 def check_place(target: Path) -> None:
-    """Refuse to write a file whose folder is missing, or whose path is a folder.
+    """Refuse to write a file whose folder is missing or cannot be written, or whose path is a folder.
 
     Raises:
-        InputError: one of the two.
+        InputError: one of these.
     """
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
     if target.is_dir():
         raise InputError(f"Cannot write {target}: it is a folder. Use a file name inside it.")
+    trial = target.with_name(f".{secrets.token_hex(8)}")
+    try:  # only a trial finds read-only disks, full disks and network folders of other users
+        with suppress(FileNotFoundError):
+            target.lstat()  # a name that is too long
+        trial.touch(exist_ok=False)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot write {target}: {reason}. Check permissions and free space.") from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)

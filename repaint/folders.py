@@ -10,7 +10,9 @@ import glob
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,11 +23,13 @@ from PIL import Image
 
 from repaint.checks import shown
 from repaint.errors import InputError
-from repaint.files import atomic_path
-from repaint.pictures.decoding import open_image, orientation
-from repaint.pictures.images import Picture, read_images, save_image
+from repaint.files import atomic_path, check_place
+from repaint.pictures.decoding import open_image
+from repaint.pictures.encoding import check_writable, keep_result
+from repaint.pictures.images import Picture, read_images
 from repaint.pictures.masks import ReadMask, known, read_masks
-from repaint.pictures.pairs import SUFFIXES, check_paired, picture_files, unique_stems
+from repaint.pictures.metadata import exif_orientation
+from repaint.pictures.pairs import check_paired, masks_of, picture_files, picture_suffixes, split_masks, unique_stems
 from repaint.pipeline import RePaintPipeline
 from repaint.placement import Halving
 from repaint.sampling.method import Method
@@ -110,27 +114,38 @@ def is_one_file(images: Sequence[Path], mask: Path) -> bool:
     return len(images) == 1 and not (images[0].is_dir() or mask.is_dir() or _matches(images[0]))
 
 
-def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int) -> list[Task]:
+def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int, *, recursive: bool = False) -> list[Task]:
     """List the tasks, sorted by name.
 
     The seed of a result depends only on `seed` and the name of its image, not on the other images or processes.
 
     Args:
         images: a folder, or files and patterns such as "photos/*.jpg". Names without suffix must differ.
-        masks: one mask for all images, or a folder with a mask of the same name for each image (suffixes may differ).
+        masks: one mask for all images, or a folder with masks: NAME, NAME_mask or NAME_mask001, of any suffix, for the
+            image NAME. It may be the folder of the images. An image with several masks has a result for each, of the
+            name of the mask.
         out: the folder of results.
         seed: in [0, 2**32).
+        recursive: a folder of images, and one of masks, is searched with its subfolders; results keep their places.
     Raises:
         InputError: no images, two images of one name, or an image without a mask.
     """
-    pictures = _pictures(images)
-    pairs = dict.fromkeys(pictures, masks)
-    if masks.is_dir():
-        pairs = picture_files(masks)
-        whole = len(images) == 1 and images[0].is_dir()  # a selection of images does not need all masks of a folder
-        holes = pairs if whole else {name: pairs[name] for name in pictures if name in pairs}
-        check_paired(pictures, holes, images[0], masks)
-    return [Task(path, pairs[name], out / name, _seed(seed, name)) for name, path in sorted(pictures.items())]
+    pictures = _pictures(images, recursive)
+    if not masks.is_dir():
+        return [Task(path, masks, out / name, _seed(seed, name)) for name, path in sorted(pictures.items())]
+    whole = len(images) == 1 and images[0].is_dir()  # a selection of images does not need all masks of a folder
+    if whole and images[0].resolve() == masks.resolve():
+        pictures, holes = split_masks(pictures)
+    else:
+        holes = masks_of(pictures, picture_files(masks, recursive=recursive))
+    if not whole:
+        holes = {name: found for name, found in holes.items() if name in pictures}
+    check_paired(pictures, {name: next(iter(found.values())) for name, found in holes.items()}, images[0], masks)
+    return [
+        Task(path, mask, out / (name if len(holes[name]) == 1 else own), _seed(seed, name))
+        for name, path in sorted(pictures.items())
+        for own, mask in sorted(holes[name].items())
+    ]
 
 
 def batches(todo: Sequence[Task], batch: int) -> list[list[Task]]:
@@ -181,7 +196,8 @@ def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = 
     """
     if not out.parent.is_dir():
         raise InputError(f"Cannot write {out}: no folder {out.parent}. Create it first.")
-    if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
+    check_place(out / SETTINGS if out.is_dir() else out)
+    if not out.is_dir() and (out.exists() or out.suffix.lower() in picture_suffixes()):
         raise InputError(f"Cannot write {out}: many images need a folder for their results, not a file. Pass a folder.")
     found = _read_settings(out)
     if found is None:
@@ -212,7 +228,7 @@ def write_settings(out: Path, settings: Mapping[str, Any]) -> None:
     if found == settings:
         return
     if found is not None:
-        for path in out.iterdir():
+        for path in out.rglob("*"):
             if path.suffix in (".png", ".tif"):
                 path.unlink()
     with atomic_path(out / SETTINGS) as draft:
@@ -274,17 +290,20 @@ def run(
 
     def fill(piece: Sequence[_Opened]) -> list[Outcome]:
         started = time.perf_counter()
-        result = pipe(
-            [item.image for item in piece],
-            keep_mask=[item.keep for item in piece],
-            generator=[item.task.seed for item in piece],
-            schedule=method,
-            callback_on_step_end=step,
-            **options,
-        )
+        more = f" and {len(piece) - 1} more" if len(piece) > 1 else ""
+        with _warnings_of(f"{piece[0].task.image}{more}"):
+            result = pipe(
+                [item.image for item in piece],
+                keep_mask=[item.keep for item in piece],
+                generator=[item.task.seed for item in piece],
+                schedule=method,
+                callback_on_step_end=step,
+                **options,
+            )
         for item, image in zip(piece, result.images, strict=True):
             if not item.found:
-                save_image(image, item.out)
+                item.out.parent.mkdir(parents=True, exist_ok=True)
+                item.out = keep_result(image, item.out)
         seconds = round((time.perf_counter() - started) / len(piece), 6)
         filled = {"status": "filled", "model_calls": result.model_calls, "seconds": seconds}
         return [_outcome(item.task, out=item.out, **({"status": "found"} if item.found else filled)) for item in piece]
@@ -293,7 +312,8 @@ def run(
         opened: list[_Opened] = []
         for task in batch:
             try:
-                opened.append(_open(task, keep_mask, threshold))
+                with _warnings_of(str(task.image)):
+                    opened.append(_open(task, keep_mask, threshold))
             except InputError as error:
                 yield _outcome(task, status="failed", reason=_line(error))
         ended += len(batch) - len(opened)
@@ -322,9 +342,22 @@ def _open(task: Task, keep_mask: bool, threshold: float | None) -> _Opened:
     image = open_image(task.image)
     picture = read_images(image)[0]
     given = {"keep_mask" if keep_mask else "mask_image": task.mask}
-    keep = read_masks(**given, sizes=[picture.size], threshold=threshold)[0]
+    keep = read_masks(**given, sizes=[picture.size], turns=[picture.orientation], threshold=threshold)[0]
     out = task.stem.with_name(f"{task.stem.name}{'.png' if image.mode in PNG_MODES else '.tif'}")
-    return _Opened(task, image, keep, out, out.exists() and _is_result(out, picture, keep.keep))
+    found = out.exists() and _is_result(out, picture, keep.keep)
+    if not found and out.parent.is_dir():
+        check_writable(out, picture.output("pil"))
+    return _Opened(task, image, keep, out, found)
+
+
+@contextmanager
+def _warnings_of(name: str) -> Iterator[None]:
+    """Give the warnings of a block once more, with the name of the file that they are about."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for each in caught:
+        text = str(each.message)
+        warnings.warn(text if name in text else f"{name}: {text}", each.category, stacklevel=3)
 
 
 def _is_result(out: Path, picture: Picture, keep: Any) -> bool:
@@ -345,10 +378,12 @@ def _is_result(out: Path, picture: Picture, keep: Any) -> bool:
     return True
 
 
-def _pictures(images: Sequence[Path]) -> dict[str, Path]:
-    """Map the stem of each image to its path."""
+def _pictures(images: Sequence[Path], recursive: bool) -> dict[str, Path]:
+    """Map the name of each image, without its suffix, to its path."""
     if len(images) == 1 and images[0].is_dir():
-        return picture_files(images[0])
+        return picture_files(images[0], recursive=recursive, name_others=True)
+    if recursive:
+        raise InputError("--recursive needs one folder of images. Pass a folder, or leave it out.")
     found: dict[Path, None] = {}
     for path in images:
         if path.is_dir():
@@ -371,7 +406,7 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            return (width, height) if orientation(image) > 4 else (height, width)
+            return (width, height) if exif_orientation(image) > 4 else (height, width)
     except Exception:  # PIL's decoders raise many types for a damaged header
         return 0, 0
 

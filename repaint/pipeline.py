@@ -208,7 +208,7 @@ class RePaintPipeline(Placed):
 
     def __call__(
         self,
-        image: ImageLike,
+        image: ImageLike | None = None,
         mask_image: MaskLike | None = None,
         *,
         keep_mask: MaskLike | None = None,

@@ -51,6 +51,33 @@ from repaint.sampling.state import SamplerState
 
 __all__ = ["Canvas", "Filling", "OutputType", "Plan", "ScheduleLike"]
 
+# Arguments of other libraries, and what they are called here.
+_STEPS = (
+    "The schedule sets the steps: schedule='fast' (25), 'balanced' (100) or 'best' (250), or another number with "
+    "schedule=repaint.sampling.budget.with_budget('fast', steps=50)."
+)
+_MASK = "Pass mask_image= (white is repainted) or keep_mask= (white is kept)."
+_JUMPS = "Pass schedule=repaint.JumpSchedule.paper(steps=250, jump_length=10, jump_n_sample=10)."
+HABITS = {
+    **dict.fromkeys(("num_inference_steps", "steps", "num_steps", "ddim_steps", "timesteps"), _STEPS),
+    **dict.fromkeys(("mask", "masks", "mask_img", "inpaint_mask", "mask_images"), _MASK),
+    **dict.fromkeys(("jump_length", "jump_n_sample", "num_resample_steps", "resampling_steps"), _JUMPS),
+    **dict.fromkeys(
+        ("init_image", "input_image", "images", "img", "original_image"), "Pass image=, the first argument."
+    ),
+    **dict.fromkeys(("seed", "seeds", "random_seed"), "Pass generator=, an int or a torch.Generator."),
+    **dict.fromkeys(
+        ("height", "width"), "A result has the size of its image: leave it out, or resize the image before."
+    ),
+    **dict.fromkeys(("num_images", "num_samples", "n_samples"), "Pass num_images_per_prompt=."),
+    "eta": "The solver sets it: pass solver='ddim(0.5)', with eta from 0 to 1.",
+    "padding_mask_crop": "Holes are cropped by themselves; pass crop= to change it.",
+    "cfg_scale": "Pass guidance_scale=.",
+    "scheduler": "The sampler has its own: pass schedule=, solver= or a prior with another noise schedule.",
+    "callback": "Pass callback_on_step_end=.",
+    "invert_mask": "Pass the mask as keep_mask= if white is kept.",
+}
+
 OutputType = Literal["pil", "np", "pt", "latent"]
 ScheduleLike = str | Path | JumpSchedule | Method
 
@@ -110,7 +137,7 @@ class Plan:
     def of(
         cls,
         prior: Prior,
-        image: ImageLike,
+        image: ImageLike | None,
         mask_image: MaskLike | None = None,
         *,
         keep_mask: MaskLike | None = None,
@@ -150,13 +177,18 @@ class Plan:
         rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector, guidance=rule)
         given = replace(_conditions(named, prior), guided=method.guided)
+        if image is None:
+            raise InputError("image is missing: pass an image and a mask, such as pipe('photo.png', 'mask.png').")
         pictures, cropping = read_images(image), as_crop(crop)
-        sizes = [picture.size for picture in pictures]
+        seen: dict[str, Any] = {
+            "sizes": [picture.size for picture in pictures],
+            "turns": [picture.orientation for picture in pictures],
+        }
         if is_number(strength):
             assert isinstance(strength, SupportsFloat)
-            keeps, maps, most = read_keep(mask_image, keep_mask, sizes=sizes), None, float(strength)
+            keeps, maps, most = read_keep(mask_image, keep_mask, **seen), None, float(strength)
         else:
-            keeps, maps, most = _graded(read_map("strength", strength, sizes=sizes), mask_image, keep_mask)
+            keeps, maps, most = _graded(read_map("strength", strength, **seen), mask_image, keep_mask, seen)
         method = _weakened(method, most)
         aligned = {
             name: read_aligned(name, given.arguments[name], pictures)
@@ -370,6 +402,8 @@ def _conditions(given: Mapping[str, Any], prior: Prior) -> Conditions:
     further = {name: value for name, value in given.items() if name not in NAMES and value is not None}
     for name, value in further.items():
         if name not in prior.serves:
+            if name in HABITS:
+                raise InputError(f"{name}={shown(value)} is not an argument of the pipeline. {HABITS[name]}")
             arguments = [*inspect.signature(Plan.of).parameters, "batch_size", "callback_on_step_end", *NAMES]
             raise InputError(
                 f"{name}={shown(value)} is not an argument of the pipeline.{nearest(name, [*arguments, *prior.serves])}"
@@ -395,7 +429,10 @@ def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputT
 
 
 def _graded(
-    maps: Sequence[Float[Tensor, "1 h w"]], mask_image: MaskLike | None, keep_mask: MaskLike | None
+    maps: Sequence[Float[Tensor, "1 h w"]],
+    mask_image: MaskLike | None,
+    keep_mask: MaskLike | None,
+    seen: Mapping[str, Any],
 ) -> tuple[list[Float[Tensor, "1 h w"]], list[Float[Tensor, "1 h w"]], float]:
     """Masks, maps and strength from maps of how much each pixel may change. Without a mask, all that may is the hole.
 
@@ -408,7 +445,7 @@ def _graded(
     """
     keeps = [(share == 0).float() for share in maps]
     if mask_image is not None or keep_mask is not None:
-        given = read_keep(mask_image, keep_mask, sizes=[(share.shape[1], share.shape[2]) for share in maps])
+        given = read_keep(mask_image, keep_mask, **seen)
         keeps = [torch.maximum(keep, own) for keep, own in zip(given, keeps, strict=True)]
     holes = [share[~known(keep)] for share, keep in zip(maps, keeps, strict=True)]
     largest = {float(hole.max()) for hole in holes if hole.numel()} or {1.0}

@@ -347,3 +347,43 @@ def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -
     assert (report["filled"], report["failed"]) == (8, 1), stderr
     assert "photos/bad.png: Cannot open photos/bad.png" in stderr
     assert results("two") == results("one")
+
+
+def test_every_format_and_subfolders(folder: Path, call: Call) -> None:
+    """If this fails, images of a folder are left out without a word, or those of subfolders overwrite each other."""
+    photo = Image.open("photos/p0.png")
+    Path("mixed/sub").mkdir(parents=True)
+    for name, form in (
+        ("a.avif", "avif"),
+        ("b.gif", "gif"),
+        ("c.jfif", "jpeg"),
+        ("d.tga", "tga"),
+        ("sub/a.png", "png"),
+    ):
+        photo.save(f"mixed/{name}", form)
+    Path("mixed/._a.png").write_bytes(b"\0\5\26\7")
+    Path("mixed/film.mp4").write_bytes(b"")
+    status, _, stderr = call("mixed", "masks/p0.png", "--out", "out", "--recursive")
+    assert status == 0
+    assert "mixed: 1 file left out, not an image that can be read: film.mp4" in stderr
+    found = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")}
+    assert found == {"a.png", "b.png", "c.png", "d.png", "sub/a.png"}
+    assert call("mixed", "masks/p0.png", "--out", "out", "--recursive")[1].startswith("5 already filled")
+
+
+def test_images_and_masks_in_one_folder(folder: Path, call: Call) -> None:
+    """If this fails, a folder as IOPaint or LaMa write it is refused, or its masks are filled."""
+    Path("both").mkdir()
+    for i, name in enumerate(("p0_mask", "p1_mask001", "p2_mask001")):
+        Image.open(f"photos/p{i}.png").save(f"both/p{i}.png")
+        Image.open(f"masks/p{i}.png").save(f"both/{name}.png")
+    Image.open("masks/p3.png").save("both/p2_mask002.png")
+    status, _, stderr = call("both", "both", "--out", "out")
+    assert status == 0, stderr
+    assert sorted(results("out")) == ["p0.png", "p1.png", "p2_mask001.png", "p2_mask002.png", SETTINGS]
+    call("photos/p0.png", "masks/p0.png", "--out", "one.png")
+    for i in (0, 1):
+        hole = np.asarray(Image.open(f"masks/p{i}.png"))
+        before, after = (np.asarray(Image.open(f"{place}/p{i}.png")) for place in ("photos", "out"))
+        assert np.array_equal(before[~hole], after[~hole])
+        assert (before[hole] != after[hole]).any()

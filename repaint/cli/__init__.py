@@ -1,6 +1,7 @@
 """The command `repaint`: thin. Each command reads its arguments, calls the library, and prints.
 
-Exit status: 0 on success, 2 on bad input with one clear line and nothing written.
+Exit status: 0 on success and for a command without arguments, which shows its help; 2 on bad input, with one clear
+line and nothing written.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from repaint.cli.audit_radius import radius
 from repaint.cli.audit_strength import strength
 from repaint.cli.bench import bench_app
 from repaint.cli.calibrate import calibrate
-from repaint.cli.console import err, say
+from repaint.cli.console import err, say, show_warning
 from repaint.cli.demo import demo
 from repaint.cli.doctor import doctor
 from repaint.cli.exactness import exactness
+from repaint.cli.habits import habit
 from repaint.cli.inpaint import inpaint
 from repaint.cli.mask import mask
 from repaint.cli.options import group_with_default
@@ -97,7 +99,7 @@ def main() -> None:
     """Entry point: errors of the command line and of the library become one line and exit status 2."""
     keep_freed_memory()
     with warnings.catch_warnings():
-        warnings.showwarning = _warn
+        warnings.showwarning = show_warning
         _run()
 
 
@@ -111,16 +113,12 @@ def _run() -> None:
     except UsageError as error:
         if text := error.format_message().strip():  # empty where the help was printed instead
             command = error.ctx.command_path if error.ctx else "repaint"
-            _fail(f"{text.rstrip('.')}. See {command} --help.")
-        sys.exit(2)
+            hint = habit(getattr(error, "option_name", ""))
+            text = f"No such option: {error.option_name}" if hint else text
+            _fail(f"{text.rstrip('.')}.{hint} See {command} --help.")
+        sys.exit(0)
     except typer.Abort:
         sys.exit(1)
-
-
-def _warn(message: Warning | str, *_source: object, **_more: object) -> None:
-    """Print a warning as one line, without the path and the line of code that Python adds."""
-    line = " ".join(str(message).split())
-    err.print(f"[yellow]repaint:[/yellow] warning: {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _fail(message: str) -> None:

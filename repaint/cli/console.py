@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from repaint.errors import RepaintError
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
     from repaint.pipeline import StepCallback
     from repaint.sampling.state import SamplerState
 
-__all__ = ["calls_bar", "err", "out", "print_json", "progress_bar", "say", "tell", "together"]
+__all__ = [
+    "about",
+    "calls_bar",
+    "err",
+    "out",
+    "print_json",
+    "progress_bar",
+    "say",
+    "show_warning",
+    "tell",
+    "together",
+]
 
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
@@ -36,6 +48,27 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], 
         bar.live.stop()
         raise
     bar.stop()
+
+
+_about: list[tuple[str, ...]] = []
+
+
+@contextmanager
+def about(*names: str) -> Iterator[None]:
+    """Name the files that warnings may be about; the first is put before those that name none of them."""
+    _about.append(names)
+    try:
+        yield
+    finally:
+        _about.pop()
+
+
+def show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    """Print a warning on one line, without the place in the source. Replaces `warnings.showwarning`."""
+    text = " ".join(str(message).split())
+    if _about and not any(name in text for name in _about[-1]):
+        text = f"{_about[-1][0]}: {text}"
+    err.print(f"[yellow]repaint:[/yellow] warning: {escape(text)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

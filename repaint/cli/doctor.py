@@ -19,10 +19,11 @@ from repaint.cli.console import out, print_json, say
 from repaint.cli.options import AsJson
 from repaint.errors import RepaintError
 from repaint.threads import trial_seconds
+from repaint.version import DISTRIBUTION
 
 __all__ = ["Finding", "doctor", "findings"]
 
-EXTRAS = ("app", "notebooks")
+EXTRAS = ("app", "heif", "notebooks")
 SLOW = 2  # report threads that take this many times as long as one thread
 SIGNS = {
     "ok": "[green]ok[/green]",
@@ -93,13 +94,15 @@ def _healthy(found: list[Finding]) -> bool:
 def _packages() -> Iterator[Finding]:
     """Compare each dependency with the bounds of the installed package. Extras may be missing."""
     for extra in ("", *EXTRAS):
-        for text in metadata.requires("repaint") or []:
+        for text in _requirements():
             need = Requirement(text)
             if need.marker is not None and not need.marker.evaluate({"extra": extra}):
                 continue
             if extra and (need.marker is None or need.marker.evaluate({"extra": ""})):
                 continue  # a required package
-            part, install = ("extras", f"repaint[{extra}]") if extra else ("packages", f"{need.name}{need.specifier}")
+            part, install = (
+                ("extras", f"{DISTRIBUTION}[{extra}]") if extra else ("packages", f"{need.name}{need.specifier}")
+            )
             cure = f"pip install '{install}'"
             try:
                 version = metadata.version(need.name)
@@ -110,6 +113,16 @@ def _packages() -> Iterator[Finding]:
                 yield Finding(part, need.name, "ok", version)
             else:
                 yield Finding(part, need.name, "broken", f"{version}, but {need.specifier} is required", cure)
+
+
+def _requirements() -> list[str]:
+    """The requirements of the installed package, which older checkouts installed as "repaint"."""
+    for name in (DISTRIBUTION, "repaint"):
+        try:
+            return metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+    return []
 
 
 def _devices() -> Iterator[Finding]:
@@ -154,14 +167,16 @@ def _priors() -> Iterator[Finding]:
         try:
             json.loads((BUNDLED / name / "card.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            yield Finding("priors", name, "broken", str(error), "Reinstall repaint")
+            yield Finding("priors", name, "broken", str(error), f"Reinstall {DISTRIBUTION}")
             continue
         if size < 0.1:  # a checkout without Git LFS has pointers of a few hundred bytes
-            yield Finding("priors", name, "broken", "weights are missing", "Reinstall repaint, or run git lfs pull")
+            yield Finding(
+                "priors", name, "broken", "weights are missing", f"Reinstall {DISTRIBUTION}, or run git lfs pull"
+            )
         else:
             yield Finding("priors", name, "ok", f"{size:.1f} MiB")
     if not bundled():
-        yield Finding("priors", "bundled", "broken", "no prior found", "Reinstall repaint")
+        yield Finding("priors", "bundled", "broken", "no prior found", f"Reinstall {DISTRIBUTION}")
 
 
 def _weights() -> Iterator[Finding]:
@@ -191,7 +206,9 @@ def _self_test() -> Finding:
         pipe.set_progress_bar_config(disable=True)
         result: Any = pipe(image, hole, schedule=walk, generator=0, output_type="np").images[0]
     except (RepaintError, RuntimeError, OSError) as error:
-        return Finding("self-test", "photos", "broken", " ".join(str(error).split()), "Reinstall torch and repaint")
+        return Finding(
+            "self-test", "photos", "broken", " ".join(str(error).split()), f"Reinstall torch and {DISTRIBUTION}"
+        )
     if not np.array_equal(result[~hole], image[~hole]):
         return Finding("self-test", "photos", "broken", "kept pixels changed", "Please report this")
     if np.array_equal(result[hole], image[hole]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from repaint.cli.console import calls_bar, err, print_json, progress_bar, say, tell, together
+from repaint.cli.console import about, calls_bar, err, print_json, progress_bar, say, tell, together
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, torch_dtype
+from repaint.cli.sample_files import SampleFiles
 from repaint.errors import InputError
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.folders import Outcome
-    from repaint.pipeline import RePaintOutput, RePaintPipeline
+    from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import Method
 
 __all__ = ["inpaint"]
@@ -40,6 +40,10 @@ def inpaint(
     prior: PriorName = "photos",
     schedule: Annotated[
         str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps of the schedule, instead of its own.")] = None,
+    calls: Annotated[
+        int | None, typer.Option(help="The most model calls: the schedule gets as many steps as fit.")
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="Text prompt, for text-conditioned priors.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Text to avoid, for text-conditioned priors.")] = None,
@@ -99,6 +103,9 @@ def inpaint(
     shard: Annotated[
         str | None, typer.Option(help="Many images: i/n fills the i-th of n parts, for job arrays.")
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Many images: also those in subfolders, into subfolders of --out.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Many images: remove the results of other settings from --out.")
     ] = False,
@@ -106,9 +113,10 @@ def inpaint(
 ) -> None:
     """Fill the holes of one or many images. Kept pixels stay bit-equal.
 
-    Masks in a folder are matched to images by name without suffix. An interrupted run resumes when the same command is
-    given again. A file that cannot be used is reported, the others are filled, and the exit status is 2. To use several
-    processes or GPUs: accelerate launch -m repaint inpaint FOLDER ...
+    Masks in a folder are matched to images by name without suffix: NAME, NAME_mask or NAME_mask001. Images and masks
+    may lie in one folder: pass it twice. An interrupted run resumes when the same command is given again. A
+    file that cannot be used is reported, the others are filled, and the exit status is 2. To use several processes or
+    GPUs: accelerate launch -m repaint inpaint FOLDER ...
 
     Example: repaint inpaint photo.png mask.png --out filled.png --schedule fast
 
@@ -119,9 +127,13 @@ def inpaint(
     Example: repaint inpaint photos/*.jpg mask.png --out filled/ --prior FOLDER --prompt "a cat"
     """
     from repaint.folders import is_one_file
+    from repaint.priors.load import default_schedule
+    from repaint.sampling.budget import with_budget
     from repaint.sampling.method import as_method
 
     model_type, method = torch_dtype(dtype, _place(device)), None if schedule is None else as_method(schedule)
+    if steps is not None or calls is not None:
+        method = with_budget(schedule or default_schedule(prior), steps=steps, calls=calls)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
     options: dict[str, Any] = {
         "prompt": prompt,
@@ -135,16 +147,15 @@ def inpaint(
     }
     files = {"variant": variant, "config": config}
     load = _Loader(prior, model_type, device, threads, method, files, lora or [])
-    wanted = _Wanted(samples, mean, uncertainty)
+    wanted = SampleFiles(samples, mean, uncertainty)
     wanted.check(out_path, branch)
     if is_one_file(images, mask):
-        if shard or overwrite:
-            raise InputError(
-                f"{'--shard' if shard else '--overwrite'} needs many images, but one is given. Leave it out."
-            )
-        _one(
-            images[0], mask, out_path, load, options, seed, wanted, branch, _MaskOptions(keep_mask, threshold), as_json
-        )
+        if shard or overwrite or recursive:
+            option = "--shard" if shard else "--overwrite" if overwrite else "--recursive"
+            raise InputError(f"{option} needs many images, but one is given. Leave it out.")
+        read = _MaskOptions(keep_mask, threshold)
+        with about(str(images[0]), str(mask)):
+            _one(images[0], mask, out_path, load, options, seed, wanted, branch, read, as_json)
         return
     if samples > 1:
         raise InputError("--samples needs a single image, but there are several. Pass one image, or omit --samples.")
@@ -154,7 +165,7 @@ def inpaint(
     own = {name: value for name, value in own.items() if value}
     shared = {"dtype": str(model_type)[6:], "seed": seed, "keep_mask": keep_mask, "threshold": threshold}
     settings = {**own, **shared, **options}
-    _many(images, mask, out_path, load, settings, options, batch_size, shard, overwrite, as_json)
+    _many(images, mask, out_path, load, settings, options, batch_size, shard, recursive, overwrite, as_json)
 
 
 def _number_or_file(text: str) -> float | str:
@@ -220,73 +231,12 @@ class _MaskOptions:
     keep_mask: bool
     threshold: float | None
 
-    def __call__(self, image: Any, mask: Path) -> list[Any]:
-        from repaint.pictures.images import read_images
+    def __call__(self, picture: Picture, mask: Path) -> list[Any]:
         from repaint.pictures.masks import read_masks
 
         given = {"keep_mask" if self.keep_mask else "mask_image": mask}
-        return read_masks(**given, sizes=[read_images(image)[0].size], threshold=self.threshold)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What to write of a single image: samples, or their mean, and a map of their uncertainty."""
-
-    samples: int
-    mean: bool
-    uncertainty: Path | None
-
-    def check(self, out_file: Path, branch: Path | None) -> None:
-        if self.samples == 1 and (self.mean or self.uncertainty):
-            option = "--mean" if self.mean else "--uncertainty"
-            raise InputError(f"{option} needs several samples, but --samples is 1. Add --samples 8.")
-        if self.samples > 1 and branch is not None:
-            raise InputError(f"--samples {self.samples} cannot be used with --branch: a state continues to one result.")
-        if self.uncertainty is not None:
-            from repaint.pictures.encoding import check_writable
-
-            check_writable(self.uncertainty, "RGB")
-            if self.uncertainty.absolute() == out_file.absolute():
-                raise InputError(f"--uncertainty {self.uncertainty} must be another file than --out.")
-
-    def save(self, result: RePaintOutput, out_file: Path) -> list[Path]:
-        """Write the files and return their paths, without the map."""
-        from repaint.measure.plots import heat_map
-        from repaint.pictures.images import save_image
-
-        named = [out_file.with_name(f"{out_file.stem}-{seed}{out_file.suffix}") for seed in result.seeds]
-        files, images = (named, result.images) if self.samples > 1 else ([out_file], result.images)
-        if self.mean:
-            files, images = [out_file], result.mean()
-        for file, picture in zip(files, images, strict=False):  # a branch of several samples: only the first
-            save_image(picture, file)
-        if self.uncertainty is not None:
-            save_image(heat_map(result.uncertainty()[0]), self.uncertainty)
-        return files
-
-    def report(self, result: RePaintOutput, files: list[Path]) -> dict[str, Any]:
-        """The entries of --json that a single result does not have."""
-        if self.samples == 1:
-            return {}
-        entries: dict[str, Any] = {"samples": self.samples, "mean": self.mean, "files": [str(file) for file in files]}
-        if self.uncertainty is not None:
-            fills = result.fills[0]
-            mean, largest = fills.in_hole("pil")
-            scale = {"mean": mean, "largest": largest, "white": fills.picture.white_of("pil")}
-            entries["uncertainty"] = {"out": str(self.uncertainty), **scale}
-        return entries
-
-    def text(self, result: RePaintOutput, files: list[Path], method: Method) -> str:
-        """What is printed without --json."""
-        seeds = f"seed{'' if self.samples == 1 else 's'} {result.seeds[0]}"
-        if self.samples > 1:
-            seeds += f" to {result.seeds[-1]}"
-        what = "Mean" if self.mean else "Result" if self.samples == 1 else "Results"
-        where = f"{files[0]}{'' if len(files) == 1 else f' to {files[-1]}'}"
-        line = f"{result.model_calls} model calls with schedule {method.name}, {seeds}. {what}: {where}"
-        if self.uncertainty is not None:
-            line += f". Map: {self.uncertainty}\nuncertainty: {result.fills[0].summary('pil')}"
-        return line
+        sizes, turns = [picture.size], [picture.orientation]
+        return read_masks(**given, sizes=sizes, turns=turns, threshold=self.threshold)
 
 
 def _one(
@@ -296,7 +246,7 @@ def _one(
     load: _Loader,
     options: dict[str, Any],
     seed: int,
-    wanted: _Wanted,
+    wanted: SampleFiles,
     branch: Path | None,
     read: _MaskOptions,
     as_json: bool,
@@ -304,11 +254,14 @@ def _one(
     from repaint.cutouts import window_seed
     from repaint.pictures.decoding import open_image
     from repaint.pictures.encoding import check_writable
+    from repaint.pictures.images import read_images
     from repaint.sampling.state import SamplerState
 
     picture = open_image(image)
-    check_writable(out_file, picture.mode)
-    keep = read(picture, mask)
+    shown = read_images(picture)[0]
+    check_writable(out_file, shown.output("pil"))
+    wanted.check_map(shown.size)
+    keep = read(shown, mask)
     state = None
     if branch is not None:
         state = SamplerState.load(branch)
@@ -348,6 +301,7 @@ def _many(
     options: dict[str, Any],
     batch_size: int,
     shard: str | None,
+    recursive: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -362,7 +316,7 @@ def _many(
     seeds_for(1, settings["seed"])
     described = method.describe() | {"levels": hashlib.sha256(str(method.schedule.levels).encode()).hexdigest()[:16]}
     settings = {"repaint": __version__, "prior": load.prior, "method": described, **settings}
-    todo = tasks(images, masks, out, settings["seed"])
+    todo = tasks(images, masks, out, settings["seed"], recursive=recursive)
     check_settings(out, settings, overwrite=overwrite)
     # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
     state = PartialState(cpu=load.device == "cpu", timeout=timedelta(days=30))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repaint.cli.console import calls_bar, tell
+from repaint.cli.console import about, calls_bar, tell
 from repaint.cli.loading import Device, Schedule, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
 
@@ -49,15 +49,16 @@ def outpaint(
     """
     from repaint.outpainting import step_width
     from repaint.pictures.decoding import open_image
-    from repaint.pictures.encoding import check_writable
-    from repaint.pictures.images import read_images, save_image
-    from repaint.pictures.margins import as_margins
+    from repaint.pictures.encoding import check_writable, keep_result
+    from repaint.pictures.images import read_images
+    from repaint.pictures.margins import as_margins, extended
     from repaint.priors.load import default_schedule
     from repaint.sampling.method import as_method
 
     picture = open_image(image)
-    check_writable(out_file, picture.mode)
     margins = as_margins(read_images(picture)[0].size, left, right, top, bottom, aspect)
+    with about(str(image)):
+        check_writable(out_file, extended(picture, margins)[0])
     method = as_method(schedule or default_schedule(prior))
     pipe = load_pipe(prior, device, dtype, threads)
     steps = margins.steps(step_width(pipe.prior, overlap))
@@ -72,7 +73,7 @@ def outpaint(
             callback_on_step_end=step,
             **given,
         )
-    save_image(result.images[0], out_file)
+    out_file = keep_result(result.images[0], out_file)
     width, height = result.images[0].size
     report = {
         "image": str(image),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repaint.cli.console import calls_bar, tell
+from repaint.cli.console import about, calls_bar, tell
 from repaint.cli.loading import Device, Schedule, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
 from repaint.errors import InputError
@@ -52,8 +52,8 @@ def restore(
 
     from repaint.pictures.decoding import open_image
     from repaint.pictures.detection import detect_damage
-    from repaint.pictures.encoding import check_writable
-    from repaint.pictures.images import save_image
+    from repaint.pictures.encoding import check_writable, keep_result
+    from repaint.pictures.images import read_images, save_image
     from repaint.restoring import WINDOWS
     from repaint.sampling.method import as_method
 
@@ -61,7 +61,8 @@ def restore(
         raise InputError("repaint restore needs --out RESULT, or --mask-out MASK to write only the mask.")
     picture = open_image(image)
     if out_file is not None:
-        check_writable(out_file, picture.mode)
+        with about(str(image)):
+            check_writable(out_file, read_images(picture)[0].output("pil"))
     if mask_out is not None:
         check_writable(mask_out, "L")
         if out_file is not None and mask_out.absolute() == out_file.absolute():
@@ -96,6 +97,7 @@ def restore(
     else:
         result = picture
         text += " The result is a copy."
-    save_image(result, out_file)
+    with about(str(image)):
+        out_file = keep_result(result, out_file)
     report |= {"out": str(out_file), "prior": prior, "seed": seed, "samples": samples, "method": method.describe()}
     tell(report, as_json, f"{text} Result: {out_file}{written and '.'}{written}")

@@ -10,6 +10,7 @@ from repaint.cli.console import say
 from repaint.cli.options import DType, Threads, torch_dtype
 from repaint.errors import InputError
 from repaint.threads import set_threads
+from repaint.version import DISTRIBUTION
 
 __all__ = ["studio"]
 
@@ -36,7 +37,10 @@ def studio(
     from importlib.util import find_spec
 
     if find_spec("gradio") is None:
-        raise InputError("The studio needs gradio, which is not installed: pip install 'repaint[app]'.")
+        raise InputError(
+            "The studio needs gradio, which is not installed: in a clone of the repository, pip install -e '.[app]'; "
+            f"else pip install '{DISTRIBUTION}[app]'."
+        )
     from repaint.pipeline import RePaintPipeline
     from repaint.studio.server import serve
 

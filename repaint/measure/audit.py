@@ -18,6 +18,7 @@ from repaint.errors import InputError
 from repaint.measure.metrics import mse
 from repaint.pictures.decoding import open_image, upright
 from repaint.pictures.masks import known, read_keep
+from repaint.pictures.metadata import exif_orientation
 
 __all__ = ["Audit", "audit", "audit_files"]
 
@@ -104,7 +105,7 @@ def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = Fals
             "exactly. Save the result in the mode of the image, or convert both."
         )
     masks: dict[str, File] = {"keep_mask" if keep_mask else "mask_image": mask}
-    keep = read_keep(**masks, sizes=[before.shape[:2]])[0]
+    keep = read_keep(**masks, sizes=[before.shape[:2]], turns=[exif_orientation(open_image(image))])[0]
     return audit(after, before, ~known(keep)[0].numpy())
 
 

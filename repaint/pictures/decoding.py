@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from repaint.errors import InputError
+from repaint.pictures.metadata import collected, exif_orientation
 
 __all__ = [
+    "HEIF_SUFFIXES",
     "NUMPY_WHITE",
     "PIL_WHITE",
     "TURNS",
@@ -28,9 +30,9 @@ __all__ = [
     "check_range",
     "load_image",
     "open_image",
-    "orientation",
     "plain",
     "to_numpy",
+    "turned_pixels",
     "upright",
 ]
 
@@ -63,6 +65,8 @@ TURNS: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+
 # PIL keeps 8 bits of 16-bit colour; only the raw mode of the decoder still shows the 16 bits.
 _SIXTEEN_BIT = re.compile(r";16[BLN]")
 
@@ -81,6 +85,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         UserWarning: a 16-bit colour file, of which PIL reads the upper 8 bits.
     """
     limit = Image.MAX_IMAGE_PIXELS
+    if Path(path).suffix.lower() in HEIF_SUFFIXES:
+        _register_heif(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -102,7 +108,26 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
                 f"{path} has 16-bit colour, of which PIL reads 8 bits. Pass a uint16 array to keep all 16.",
                 stacklevel=2,
             )
-        return load_image(image, str(path)).copy()
+        loaded = load_image(image, str(path))
+        copy = loaded.copy()
+        copy.info = collected(loaded)
+        return copy
+
+
+def _register_heif(path: str | os.PathLike[str]) -> None:
+    """Let PIL read HEIC files, the photographs of many phones, with pillow-heif, which turns them upright.
+
+    Raises:
+        InputError: pillow-heif is not installed.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise InputError(
+            f"Cannot open {path}: HEIC needs pillow-heif, which is not installed: pip install pillow-heif. Or save the "
+            "photograph as JPEG or PNG."
+        ) from error
+    register_heif_opener()
 
 
 def load_image(image: Image.Image, name: str) -> Image.Image:
@@ -119,7 +144,7 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
     try:
         # An MPO file of a phone is one photograph; the other frames are depth or gain maps.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        image.load()
+        _load(image)
     except Exception as error:  # see open_image
         raise InputError(f"Cannot decode {name}: {error}. The file is damaged or cut short; get it again.") from error
     if frames > 1:
@@ -128,9 +153,10 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
             f"Choose one with image.seek(index) and pass image.copy()."
         )
     if image.mode not in PIL_WHITE:
+        mode = "I" if image.mode.startswith("I;16") else "RGBA" if image.mode[-1] in "aA" else "RGB"
         raise InputError(
             f"{name} has PIL mode {image.mode}: allowed are {', '.join(PIL_WHITE)}. "
-            f"Convert it, for example with image.convert('RGB')."
+            f"Convert it, for example with image.convert('{mode}')."
         )
     if 0 in image.size:
         raise InputError(
@@ -139,21 +165,42 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
-def orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; 1 (upright) if it is missing or the EXIF block is damaged."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = image.getexif().get(ExifTags.Base.Orientation, 1)
-        except Exception:  # PIL raises many types for a damaged EXIF block; viewers show the pixels as stored
-            return 1
-    return found if found in TURNS else 1
+def _load(image: Image.Image) -> None:
+    """Decode the pixels. PIL turns a TIFF file upright here: as EXIF says, and not as XMP alone says."""
+    hidden = {}
+    if hasattr(image, "tag_v2") and ExifTags.Base.Orientation not in image.tag_v2 and "xmp" in image.info:
+        hidden["xmp"] = image.info.pop("xmp")
+    try:
+        image.load()
+    finally:
+        image.info.update(hidden)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn the pixels as the EXIF orientation says, as viewers display them. The tag in `info` stays unchanged."""
-    turn = TURNS.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+    """Turn the pixels as the EXIF orientation says, as viewers display them.
+
+    The result of a turn has orientation 1 in its `info`, so that it is upright wherever it is saved.
+    """
+    turn = TURNS.get(exif_orientation(image))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.info = collected(image, turned=True)
+    return turned
+
+
+def turned_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn stored pixels (H, W) as an EXIF orientation, 1 to 8, says."""
+    turns: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+        2: lambda x: x[:, ::-1],
+        3: lambda x: x[::-1, ::-1],
+        4: lambda x: x[::-1],
+        5: lambda x: x.T,
+        6: lambda x: x.T[:, ::-1],
+        7: lambda x: x[::-1, ::-1].T,
+        8: lambda x: x.T[::-1],
+    }
+    return np.ascontiguousarray(turns[orientation](pixels)) if orientation in turns else pixels
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,9 @@ from PIL import Image
 
 from repaint.errors import InputError
 from repaint.files import atomic_path, check_place
+from repaint.pictures.metadata import save_options
 
-__all__ = ["check_writable", "write_image"]
+__all__ = ["check_writable", "keep_result", "write_image"]
 
 # The PIL modes that each file format stores without changing a pixel; PIL would convert others silently.
 _FORMATS: dict[str, tuple[str, ...]] = {
@@ -40,32 +45,53 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def check_writable(path: str | os.PathLike[str], mode: str) -> None:
+# The largest width and height in pixels.
+_LIMITS = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535, "PNG": 2**31 - 1}
+_TIFF_BYTES = 2**32 - 2**20  # of a classic TIFF file, with space for its tags
+
+
+def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> None:
     """Refuse a file that `write_image` cannot write, before any work is done.
 
     Args:
         path: the suffix determines the format.
-        mode: PIL mode of the image.
+        image: the image, or one with the size, mode and metadata of the later result; or only its PIL mode.
     Raises:
-        InputError: the suffix is unknown, the format does not support the mode, the folder is missing, or the path is
-            a folder.
+        InputError: the suffix is unknown; the format does not hold the mode, the size or the metadata; the folder is
+            missing or cannot be written; or the path is a folder.
+    Warns:
+        UserWarning: metadata that the format cannot hold, and JPEG, which changes all pixels. Only for an image.
     """
-    target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"Cannot write {path}: the suffix must be one of {', '.join(_SUFFIXES)}. Rename it.")
-    form = _SUFFIXES[suffix]
+    form, mode = _format(path), image if isinstance(image, str) else image.mode
     if mode not in _FORMATS[form]:
         usable = [known for known, other in _SUFFIXES.items() if mode in _FORMATS[other]]
         raise InputError(
             f"Cannot write {path}: {form} does not hold mode {mode}, only {', '.join(_FORMATS[form])}. "
             f"{f'Use {usable[0]}, or convert' if usable else 'Convert'} the image first."
         )
-    check_place(target)
+    check_place(Path(path))
+    if isinstance(image, str):
+        return
+    _check_size(path, form, image)
+    options, lost = save_options(image.info, form)
+    try:  # with one pixel, only the metadata can fail
+        _bare(image, (1, 1)).save(io.BytesIO(), format=form, **options, **_OPTIONS.get(form, {}))
+    except Exception as error:  # PIL's encoders raise many types
+        raise InputError(
+            f"Cannot write {path}: the metadata of the image does not fit into {form} ({error}). "
+            f"Use {'.png' if form != 'PNG' and mode in _FORMATS['PNG'] else '.tif'}."
+        ) from error
+    if lost:
+        better = "" if form in ("PNG", "TIFF") else f" Use {'.png' if mode in _FORMATS['PNG'] else '.tif'} to keep it."
+        warnings.warn(
+            f"{path}: {form} cannot hold {', '.join(lost)} of the image, so it is left out.{better}", stacklevel=2
+        )
+    if form == "JPEG":
+        warnings.warn(f"{path}: JPEG changes the kept pixels slightly. Use .png to keep them bit-equal.", stacklevel=2)
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a PIL image atomically with its EXIF, ICC profile, XMP and resolution. All formats but JPEG are lossless.
+    """Write a PIL image atomically with the metadata that the format holds. All formats but JPEG are lossless.
 
     Args:
         image: of a mode that the format supports.
@@ -73,11 +99,76 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: see `check_writable`; or the file cannot be written.
     """
+    form = _format(path)
     check_writable(path, image.mode)
-    form = _SUFFIXES[Path(path).suffix.lower()]
-    info = {key: image.info[key] for key in ("exif", "icc_profile", "xmp", "dpi") if key in image.info}
+    options, _ = save_options(image.info, form)
     with atomic_path(path) as draft:
         try:
-            image.save(draft, format=form, **info, **_OPTIONS.get(form, {}))
-        except (ValueError, SyntaxError) as error:
+            # Without the metadata of the image, of which PIL would add some to some formats.
+            _bare(image).save(draft, format=form, **options, **_OPTIONS.get(form, {}))
+        except (ValueError, SyntaxError, struct.error) as error:
             raise InputError(f"Cannot write {path}: {error}. Change the image or the format.") from error
+
+
+def keep_result(image: Image.Image, path: str | os.PathLike[str]) -> Path:
+    """Write a finished result; if its place fails after all, write it beside, so that no work is lost.
+
+    Args:
+        image: the result.
+        path: where it belongs. If this fails: a .png or .tif of this name, in its folder, then in the current folder,
+            then in the folder for temporary files.
+    Returns:
+        The file that was written.
+    Raises:
+        InputError: no place can be written.
+    Warns:
+        UserWarning: the file is not at `path`; the message says why.
+    """
+    target = Path(path)
+    try:
+        write_image(image, target)
+        return target
+    except InputError as error:
+        reason = error
+    name = f"{target.stem}{'.png' if image.mode in _FORMATS['PNG'] else '.tif'}"
+    for folder in (target.parent, Path(), Path(tempfile.gettempdir())):
+        beside = folder / name
+        for tried in (image, _bare(image)):  # metadata may be the reason
+            if beside != target and not beside.exists():
+                try:
+                    write_image(tried, beside)
+                except InputError:
+                    continue
+                warnings.warn(f"{reason} The result is in {beside}.", stacklevel=2)
+                return beside
+    raise reason
+
+
+def _format(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"Cannot write {path}: the suffix must be one of {', '.join(_SUFFIXES)}. Rename it.")
+    return _SUFFIXES[suffix]
+
+
+def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> None:
+    limit = _LIMITS.get(form)
+    if limit is not None and max(image.size) > limit:
+        raise InputError(
+            f"Cannot write {path}: the image has {image.width} x {image.height} pixels, and {form} at most {limit} on "
+            f"a side. Use {'.png' if image.mode in _FORMATS['PNG'] else '.tif'}."
+        )
+    if form == "TIFF" and image.width * image.height * _bytes(image.mode) > _TIFF_BYTES:
+        raise InputError(f"Cannot write {path}: the image needs more than 4 GiB, the limit of TIFF. Use .png.")
+
+
+def _bytes(mode: str) -> float:
+    """Bytes of a pixel; at most, for mode 1."""
+    return {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "I;16": 2, "I": 4, "F": 4}.get(mode, 1)
+
+
+def _bare(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
+    """The pixels, palette and transparency of an image, without its metadata; of its upper left corner with `size`."""
+    copy = image.copy() if size is None else image.crop((0, 0, *size))
+    copy.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return copy

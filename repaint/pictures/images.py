@@ -24,17 +24,16 @@ from repaint.errors import InputError, NonFiniteError
 from repaint.pictures.decoding import (
     NUMPY_WHITE,
     PIL_WHITE,
-    TURNS,
     ImageLike,
     check_range,
     load_image,
     open_image,
-    orientation,
     plain,
     to_numpy,
     upright,
 )
-from repaint.pictures.encoding import write_image
+from repaint.pictures.encoding import check_writable, write_image
+from repaint.pictures.metadata import collected, exif_orientation
 
 __all__ = ["COLOURS", "ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
 
@@ -56,7 +55,7 @@ class Picture:
         kind: type of the input; a path is "pil".
         like: an empty example of the input: for PIL a 1 x 1 image with its mode, palette and info (EXIF, ICC,
             transparency), for a tensor an empty one with its dtype and device.
-        orientation: EXIF orientation of the stored pixels, 1 to 8; 1 is upright.
+        orientation: EXIF orientation of the stored pixels of the input, 1 to 8; 1 is upright. `raw` is upright.
     """
 
     raw: NDArray[Any]
@@ -183,10 +182,10 @@ class Picture:
 
         Args:
             output_type:
-                "pil": a PIL image. A PIL input keeps its mode, palette, transparency, EXIF and ICC, and its stored
-                    orientation, so that the EXIF tag stays correct. Arrays and tensors become L, LA, RGB or RGBA,
-                    grey uint16 becomes I;16, grey bool becomes 1. PIL has no float or 16-bit colour images, so these
-                    are rounded to 8 bits.
+                "pil": a PIL image, upright: an EXIF orientation is applied to the pixels and set to 1. A PIL input
+                    keeps its mode, palette, transparency, and metadata in `info` (EXIF, XMP, ICC, text). Arrays and
+                    tensors become L, LA, RGB or RGBA, grey uint16 becomes I;16, grey bool becomes 1. PIL has no float
+                    or 16-bit colour images, so these are rounded to 8 bits.
                 "np": a copy of `raw`: upright, in the dtype of the input, channels last.
                 "pt": (C, H, W) in [0, 1], upright, on the device of the input. Floats keep their dtype and values;
                     others are value / white in float32, with P and CMYK as RGB.
@@ -279,9 +278,7 @@ class Picture:
 
     def _to_pil(self) -> Image.Image:
         if self.kind == "pil":
-            undo = {6: 8, 8: 6}.get(self.orientation, self.orientation)
-            canvas = self._canvas(self.raw)
-            return canvas.transpose(TURNS[undo]) if undo in TURNS else canvas
+            return self._canvas(self.raw)
         channels = self.unit.shape[2]
         if channels not in COLOURS:
             raise InputError(
@@ -359,9 +356,12 @@ def _read(item: object) -> list[Picture]:
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
-    raw = np.asarray(upright(image))
+    shown_image = upright(image)
+    raw = np.asarray(shown_image)
     check_range(raw, PIL_WHITE[image.mode], name)
-    return Picture(raw, "pil", image.crop((0, 0, 1, 1)), orientation(image))
+    like = shown_image.crop((0, 0, 1, 1))
+    like.info = collected(shown_image)
+    return Picture(raw, "pil", like, exif_orientation(image))
 
 
 def _from_numpy(array: NDArray[Any]) -> list[Picture]:
@@ -415,7 +415,7 @@ def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
 
 
 def save_image(picture: Picture | Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write an image file atomically, with its EXIF, ICC profile, XMP and resolution.
+    """Write an image file atomically, with the metadata that the format holds: EXIF, XMP, ICC profile, text.
 
     PNG, TIFF, BMP and WebP are lossless and keep every pixel; JPEG (quality 95, full chroma) is not.
 
@@ -425,5 +425,9 @@ def save_image(picture: Picture | Image.Image, path: str | os.PathLike[str]) -> 
     Raises:
         InputError: the suffix is unknown, the format does not support the mode (nothing is converted silently), or
             the folder is missing or cannot be written.
+    Warns:
+        UserWarning: see `repaint.pictures.encoding.check_writable`.
     """
-    write_image(picture.output("pil") if isinstance(picture, Picture) else picture, path)
+    image = picture.output("pil") if isinstance(picture, Picture) else picture
+    check_writable(path, image)
+    write_image(image, path)

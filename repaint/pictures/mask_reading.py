@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,18 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from repaint.errors import InputError
+from repaint.errors import InputError, MaskWarning
 from repaint.pictures.decoding import (
     NUMPY_WHITE,
     PIL_WHITE,
+    TURNS,
     load_image,
     open_image,
-    orientation,
     plain,
     to_numpy,
+    turned_pixels,
     upright,
 )
 from repaint.pictures.mask_values import Plane, plane_of
+from repaint.pictures.metadata import exif_orientation
 
 __all__ = ["ReadMask", "Reading", "read_all", "read_planes"]
 
@@ -45,12 +49,13 @@ class ReadMask:
 
 @dataclass(frozen=True)
 class Reading:
-    """How masks are read: the name of the argument, the sizes of the pictures, and see `plane_of`."""
+    """How masks are read: the name of the argument, the sizes and EXIF orientations of the pictures, see `plane_of`."""
 
     name: str
     sizes: list[Size]
     threshold: float | None = None
     graded: bool = False
+    turns: Sequence[int] | None = None
 
     def plane(self, pixels: NDArray[Any], white: float, label: str = "", **source: bool) -> Plane:
         """One plane; `source` is what is known of its file, see `Plane`."""
@@ -67,14 +72,31 @@ def read_all(reading: Reading, given: object) -> list[Plane]:
     if len(masks) not in (1, len(sizes)):
         raise InputError(f"{name} has {len(masks)} masks for {len(sizes)} images. Give one for all or one for each.")
     masks = masks if len(masks) == len(sizes) else masks * len(sizes)
-    for mask, size in zip(masks, sizes, strict=True):
-        if mask.values.shape != tuple(size):
-            rows, columns = mask.values.shape
-            raise InputError(
-                f"{mask.name} is {rows} x {columns} and its image {size[0]} x {size[1]} (height x width): "
-                f"a mask is never resized. Give a mask of the same size."
-            )
-    return masks
+    turns = [1] * len(sizes) if reading.turns is None else reading.turns
+    return [_fitted(*each) for each in zip(masks, sizes, turns, strict=True)]
+
+
+def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
+    """Check the size of a mask. If it was drawn on the stored pixels of a turned picture, turn it as the picture."""
+    free = turn in TURNS and not (mask.tagged or mask.checked)  # its orientation is not known
+    if mask.values.shape != tuple(size):
+        if free and turn > 4 and mask.values.shape == tuple(size)[::-1]:
+            return replace(mask, values=turned_pixels(mask.values, turn))
+        rows, columns = mask.values.shape
+        stored = f", stored as {size[1]} x {size[0]} with EXIF orientation {turn}" if turn > 4 else ""
+        raise InputError(
+            f"{mask.name} is {rows} x {columns} and its image {size[0]} x {size[1]} (height x width{stored}): "
+            f"a mask is never resized. Give a mask of the same size."
+        )
+    if free and (turn < 5 or size[0] == size[1]) and (mask.values != turned_pixels(mask.values, turn)).any():
+        warnings.warn(
+            f"The image has EXIF orientation {turn}, and {mask.name} has none: it is read as drawn on the upright "
+            "image, as viewers show it. If it was drawn on the stored pixels, turn both: pass "
+            "PIL.ImageOps.exif_transpose(image), and the mask turned in the same way.",
+            MaskWarning,
+            stacklevel=4,
+        )
+    return mask
 
 
 def read_planes(reading: Reading, item: object) -> list[Plane]:
@@ -104,7 +126,7 @@ def _from_pil(reading: Reading, image: Image.Image, label: str = "") -> Plane:
         pixels = pixels.convert("RGB")
     white = 255 if pixels.mode in ("RGB", "RGBA") else PIL_WHITE[mode]
     jpeg = image.format == "JPEG" or "jfif" in image.info
-    return reading.plane(np.asarray(pixels), white, label, jpeg=jpeg, tagged=orientation(image) != 1)
+    return reading.plane(np.asarray(pixels), white, label, jpeg=jpeg, tagged=exif_orientation(image) != 1)
 
 
 def _from_numpy(reading: Reading, array: NDArray[Any]) -> list[Plane]:

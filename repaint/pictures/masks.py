@@ -45,6 +45,7 @@ def read_keep(
     keep_mask: object = None,
     *,
     sizes: list[Size],
+    turns: Sequence[int] | None = None,
     threshold: float | None = None,
 ) -> list[Keep]:
     """Read the masks of a list of pictures as keep masks.
@@ -58,6 +59,8 @@ def read_keep(
         mask_image: white (1) is repainted, as in diffusers.
         keep_mask: white (1) is kept, as in RePaint. Give exactly one of the two.
         sizes: (height, width) of each picture as displayed. Give one mask for all pictures, or one for each.
+        turns: EXIF orientation of each picture; None: all are upright. A mask of the stored size is turned as its
+            picture.
         threshold: in (0, 1]: values of at least this share of white become white, the others black.
     Returns:
         One (1, H, W) float32 keep mask per picture, in [0, 1]; 1 keeps the input pixel.
@@ -65,13 +68,14 @@ def read_keep(
         InputError: both masks or neither are given, their number or size does not match, or a mask has colours, values
             out of range or labels in integers, or cannot be read.
     Warns:
-        MaskWarning: a mask is empty, mostly grey, or has the almost black and white pixels of a JPEG file.
+        MaskWarning: a mask is empty, mostly grey, has the almost black and white pixels of a JPEG file, or may be drawn
+            on the stored pixels of a turned picture.
 
     >>> (keep,) = read_keep(np.array([[True, False]]), sizes=[(1, 2)])
     >>> keep
     tensor([[[0., 1.]]])
     """
-    return [mask.keep for mask in read_masks(mask_image, keep_mask, sizes=sizes, threshold=threshold)]
+    return [mask.keep for mask in read_masks(mask_image, keep_mask, sizes=sizes, turns=turns, threshold=threshold)]
 
 
 def read_masks(
@@ -79,12 +83,13 @@ def read_masks(
     keep_mask: object = None,
     *,
     sizes: list[Size],
+    turns: Sequence[int] | None = None,
     threshold: float | None = None,
 ) -> list[ReadMask]:
     """Read masks as `read_keep` does, in a form that is not checked again when it is passed on.
 
     Args:
-        mask_image, keep_mask, sizes, threshold: see `read_keep`.
+        mask_image, keep_mask, sizes, turns, threshold: see `read_keep`.
     Raises:
         InputError: see `read_keep`.
     """
@@ -97,19 +102,19 @@ def read_masks(
     if threshold is not None and not (is_number(threshold) and 0 < threshold <= 1):
         raise InputError(f"threshold={shown(threshold)} must be in (0, 1] (0.5 is halfway between black and white).")
     name, given = ("keep_mask", keep_mask) if mask_image is None else ("mask_image", mask_image)
-    masks = read_all(Reading(name, sizes, threshold), given)
+    masks = read_all(Reading(name, sizes, threshold, turns=turns), given)
     warn_of_values(masks, name == "mask_image")
     keeps = [torch.from_numpy(mask.values.astype(np.float32))[None] for mask in masks]
     return [ReadMask(keep if name == "keep_mask" else invert(keep)) for keep in keeps]
 
 
-def read_map(name: str, value: object, *, sizes: list[Size]) -> list[Keep]:
+def read_map(name: str, value: object, *, sizes: list[Size], turns: Sequence[int] | None = None) -> list[Keep]:
     """Read one value in [0, 1] per pixel, from any kind of mask image; nothing is inverted.
 
     Args:
         name: the argument, for errors.
         value: see `read_keep`; white is 1.
-        sizes: (height, width) of each picture as displayed.
+        sizes, turns: see `read_keep`.
     Returns:
         One (1, H, W) float64 map per picture, in [0, 1].
     Raises:
@@ -118,7 +123,7 @@ def read_map(name: str, value: object, *, sizes: list[Size]) -> list[Keep]:
     >>> read_map("strength", np.array([[0.0, 0.5]]), sizes=[(1, 2)])
     [tensor([[[0.0000, 0.5000]]], dtype=torch.float64)]
     """
-    masks = read_all(Reading(name, sizes, graded=True), value)
+    masks = read_all(Reading(name, sizes, graded=True, turns=turns), value)
     return [torch.from_numpy(mask.values)[None] for mask in masks]
 
 

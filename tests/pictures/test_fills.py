@@ -98,7 +98,7 @@ def test_turned_photographs_are_upright() -> None:
         image.info["exif"] = exif.tobytes()
     fills = Fills.from_images(images, HOLE)
     assert np.allclose(fills.deviation("pil"), Fills.from_images(list(upright), HOLE).deviation("np"))
-    assert fills.mean().output("pil").size == images[0].size
+    assert fills.mean().output("pil").size == images[0].size[::-1]
 
 
 def test_no_hole() -> None:

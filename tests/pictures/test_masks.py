@@ -14,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from repaint.errors import InputError, MaskWarning
+from repaint.pictures.images import read_images
 from repaint.pictures.masks import (
     binary,
     feather,
@@ -492,3 +493,38 @@ def test_thickness_against_every_pair_of_pixels(hole: Any) -> None:
         return
     far = np.sqrt(((inside[:, None] - outside[None]) ** 2).sum(-1)).min(axis=1).max()
     assert found == pytest.approx(2 * far - 1)
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+def test_masks_on_stored_and_on_upright_pixels(turn: int) -> None:
+    """If this fails, a hole that was drawn on the stored pixels of a photograph lands elsewhere, without a word."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    image.info["exif"] = exif.tobytes()
+    stored = np.zeros((6, 9), bool)
+    stored[1:3, 2:7] = True
+    (picture,) = read_images(image)
+    given = {"sizes": [picture.size], "turns": [picture.orientation]}
+    right = np.asarray(ImageOps.exif_transpose(image))[np.asarray(upright_like(stored, exif))]
+    if turn > 4:
+        (keep,) = read_keep(stored, **given)
+        assert np.array_equal(picture.raw[(keep[0] == 0).numpy()], right)
+    else:
+        with pytest.warns(MaskWarning, match=rf"EXIF orientation {turn}, and mask_image has none: it is read as drawn"):
+            read_keep(stored, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tagged = Image.fromarray(stored)
+        tagged.info["exif"] = exif.tobytes()
+        (keep,) = read_keep(tagged, **given)
+    assert np.array_equal(picture.raw[(keep[0] == 0).numpy()], right)
+
+
+def upright_like(mask: np.ndarray, exif: Image.Exif) -> Image.Image:
+    tagged = Image.fromarray(mask)
+    tagged.info["exif"] = exif.tobytes()
+    return ImageOps.exif_transpose(tagged)

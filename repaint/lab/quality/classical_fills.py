@@ -20,7 +20,7 @@ def _opencv(method: str) -> Callable[[Image, Region], Image]:
         try:
             import cv2
         except ImportError as error:
-            raise InputError('OpenCV is not installed: pip install "repaint[bench]".') from error
+            raise InputError("OpenCV is not installed: pip install opencv-python-headless.") from error
         flag = {"telea": cv2.INPAINT_TELEA, "navier-stokes": cv2.INPAINT_NS}[method]
         return np.asarray(cv2.inpaint(image, hole.astype(np.uint8), 3, flag), dtype=np.uint8)
 

@@ -1,0 +1,85 @@
+"""The files that `repaint inpaint` writes for a single image."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repaint.errors import InputError
+
+if TYPE_CHECKING:
+    from repaint.pipeline import RePaintOutput
+    from repaint.sampling.method import Method
+
+__all__ = ["SampleFiles"]
+
+
+@dataclass(frozen=True)
+class SampleFiles:
+    """What to write of a single image: samples, or their mean, and a map of their uncertainty."""
+
+    samples: int
+    mean: bool
+    uncertainty: Path | None
+
+    def check(self, out_file: Path, branch: Path | None) -> None:
+        """Refuse options that do not fit together."""
+        if self.samples == 1 and (self.mean or self.uncertainty):
+            option = "--mean" if self.mean else "--uncertainty"
+            raise InputError(f"{option} needs several samples, but --samples is 1. Add --samples 8.")
+        if self.samples > 1 and branch is not None:
+            raise InputError(f"--samples {self.samples} cannot be used with --branch: a state continues to one result.")
+        if self.uncertainty is not None and self.uncertainty.absolute() == out_file.absolute():
+            raise InputError(f"--uncertainty {self.uncertainty} must be another file than --out.")
+
+    def check_map(self, size: tuple[int, int]) -> None:
+        """Refuse a map of this (height, width) that cannot be written."""
+        if self.uncertainty is not None:
+            from PIL import Image
+
+            from repaint.pictures.encoding import check_writable
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that JPEG changes pixels; a map has none to keep
+                check_writable(self.uncertainty, Image.new("RGB", size[::-1]))
+
+    def save(self, result: RePaintOutput, out_file: Path) -> list[Path]:
+        """Write the files and return their paths, without the map."""
+        from repaint.measure.plots import heat_map
+        from repaint.pictures.encoding import keep_result
+
+        named = [out_file.with_name(f"{out_file.stem}-{seed}{out_file.suffix}") for seed in result.seeds]
+        files, images = (named, result.images) if self.samples > 1 else ([out_file], result.images)
+        if self.mean:
+            files, images = [out_file], result.mean()
+        # A branch of several samples has only the first.
+        files = [keep_result(picture, file) for file, picture in zip(files, images, strict=False)]
+        if self.uncertainty is not None:
+            keep_result(heat_map(result.uncertainty()[0]), self.uncertainty)
+        return files
+
+    def report(self, result: RePaintOutput, files: list[Path]) -> dict[str, Any]:
+        """The entries of --json that a single result does not have."""
+        if self.samples == 1:
+            return {}
+        entries: dict[str, Any] = {"samples": self.samples, "mean": self.mean, "files": [str(file) for file in files]}
+        if self.uncertainty is not None:
+            fills = result.fills[0]
+            mean, largest = fills.in_hole("pil")
+            scale = {"mean": mean, "largest": largest, "white": fills.picture.white_of("pil")}
+            entries["uncertainty"] = {"out": str(self.uncertainty), **scale}
+        return entries
+
+    def text(self, result: RePaintOutput, files: list[Path], method: Method) -> str:
+        """What is printed without --json."""
+        seeds = f"seed{'' if self.samples == 1 else 's'} {result.seeds[0]}"
+        if self.samples > 1:
+            seeds += f" to {result.seeds[-1]}"
+        what = "Mean" if self.mean else "Result" if self.samples == 1 else "Results"
+        where = f"{files[0]}{'' if len(files) == 1 else f' to {files[-1]}'}"
+        line = f"{result.model_calls} model calls with schedule {method.name}, {seeds}. {what}: {where}"
+        if self.uncertainty is not None:
+            line += f". Map: {self.uncertainty}\nuncertainty: {result.fills[0].summary('pil')}"
+        return line

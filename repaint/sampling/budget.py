@@ -1,0 +1,51 @@
+"""A preset with another number of steps, or the most steps that a number of model calls allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repaint.checks import whole_number
+from repaint.errors import ScheduleError
+from repaint.sampling import presets
+from repaint.sampling.method import Method
+
+__all__ = ["with_budget"]
+
+_MOST_STEPS = 10_000
+
+
+def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | None = None) -> Method:
+    """Read a preset, and change its number of steps. All else stays: jumps, level spacing, merge, solver.
+
+    Args:
+        schedule: the name of a preset, or a YAML file.
+        steps: number of noise levels, 1 to 10000.
+        calls: instead of `steps`: the most model calls; as many steps as fit.
+    Raises:
+        ScheduleError: both or neither are given, no number of steps fits, or the file lists its levels one by one.
+
+    >>> with_budget("fast", steps=10).model_calls, with_budget("quick", calls=100).model_calls <= 100
+    (10, True)
+    """
+    if (steps is None) == (calls is None):
+        raise ScheduleError("steps and calls cannot be used together: pass one of them.")
+    name, preset = presets.read(schedule)
+    if preset.levels is not None:
+        raise ScheduleError(
+            f"{name} lists its levels one by one, so that its steps cannot be changed. Use another schedule."
+        )
+
+    def of(count: int) -> Method:
+        changed = preset.model_copy(update={"steps": count, "counts": None, "start": None})
+        return Method.from_content(f"{name} ({count} steps)", changed)
+
+    if steps is not None:
+        return of(whole_number("steps", steps, 1, _MOST_STEPS, error=ScheduleError))
+    budget = whole_number("calls", calls, 1, error=ScheduleError)
+    low, high = 0, min(budget, _MOST_STEPS)  # a step is at least one call
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if of(middle).model_calls <= budget else (low, middle - 1)
+    if low == 0:
+        raise ScheduleError(f"calls={budget} must be at least {of(1).model_calls}, one step of {name}.")
+    return of(low)

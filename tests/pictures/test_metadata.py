@@ -1,0 +1,174 @@
+"""Metadata survives in the formats that hold it, and what is left out is said."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+
+from repaint.errors import InputError
+from repaint.pictures import encoding
+from repaint.pictures.images import read_images, save_image
+from repaint.pictures.metadata import exif_orientation
+
+PIXELS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8))
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}" dc:rights="mine"/></x:xmpmeta>'
+
+
+def exif_of(**more: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription], exif[ExifTags.Base.Artist] = "what it shows", "who took it"
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: "2020:01:01 00:00:00"}
+    exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (52.0, 30.0, 0.0)}
+    for name, value in more.items():
+        exif[ExifTags.Base[name]] = value
+    return exif
+
+
+def described(path: Path) -> tuple[object, ...]:
+    with Image.open(path) as image:
+        image.load()
+        exif = image.getexif()
+        date = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
+        place = exif.get_ifd(ExifTags.IFD.GPSInfo).get(1)
+        return exif.get(ExifTags.Base.ImageDescription), exif.get(ExifTags.Base.Artist), date, place
+
+
+@pytest.mark.parametrize("source", ["in.tif", "in.png", "in.jpg", "in.webp"])
+@pytest.mark.parametrize("target", ["out.tif", "out.png", "out.jpg", "out.webp"])
+@pytest.mark.filterwarnings("ignore:.*(JPEG changes|resolution)")
+def test_exif_and_xmp_from_any_format_to_any(tmp_path: Path, source: str, target: str) -> None:
+    """If this fails, date, place, author or rights of a photograph are lost by filling a hole."""
+    exif = exif_of()
+    if source == "in.tif":
+        exif[700] = XMP.format(1).encode()
+    block = exif.tobytes()
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", XMP.format(1))
+    more = {"in.png": {"pnginfo": chunks}, "in.tif": {}}.get(source, {"xmp": XMP.format(1).encode()})
+    PIXELS.save(tmp_path / source, exif=block, **more)
+    save_image(read_images(tmp_path / source)[0], tmp_path / target)
+    assert described(tmp_path / target) == ("what it shows", "who took it", "2020:01:01 00:00:00", "N")
+    with Image.open(tmp_path / target) as image:
+        image.load()
+        assert b"mine" in image.info["xmp"]
+
+
+def test_private_tags_of_a_tiff_file(tmp_path: Path) -> None:
+    """If this fails, a georeferenced image loses its position."""
+    tags = Image.Exif()
+    tags[33550], tags[33922], tags[34737] = (0.5, 0.5, 0.0), (0.0, 0.0, 0.0, 13.4, 52.5, 0.0), "WGS 84|"
+    PIXELS.save(tmp_path / "in.tif", exif=tags.tobytes(), compression="tiff_lzw")
+    save_image(read_images(tmp_path / "in.tif")[0], tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as image:
+        found = image.tag_v2
+        assert tuple(found[33550]) == (0.5, 0.5, 0.0)
+        assert tuple(found[33922])[3:5] == (13.4, 52.5)
+        assert found[34737] == "WGS 84|"
+        assert np.array_equal(np.asarray(image), np.asarray(PIXELS))
+
+
+def test_text_and_gamma_of_a_png_file(tmp_path: Path) -> None:
+    """If this fails, the prompt or workflow that made an image, or its brightness on screens, is lost."""
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", (50_000).to_bytes(4, "big"))
+    chunks.add_text("parameters", "a cat, Steps: 20, Seed: 5")
+    chunks.add_itxt("workflow", '{"näme": 1}', "de", "Ablauf")
+    PIXELS.save(tmp_path / "in.png", pnginfo=chunks)
+    picture = read_images(tmp_path / "in.png")[0]
+    save_image(picture, tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        image.load()
+        assert image.text == {"parameters": "a cat, Steps: 20, Seed: 5", "workflow": '{"näme": 1}'}
+        assert image.text["workflow"].lang == "de"
+        assert image.info["gamma"] == pytest.approx(0.5)
+    with pytest.warns(
+        UserWarning, match=r"out\.tif: TIFF cannot hold gamma \(gAMA\), the text 'parameters', 'workflow'"
+    ):
+        save_image(picture, tmp_path / "out.tif")
+
+
+def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
+    """If this fails, the colour profile is dropped without a word, and the colours change."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    PIXELS.save(tmp_path / "in.png", icc_profile=profile, exif=exif_of(Orientation=6))
+    picture = read_images(tmp_path / "in.png")[0]
+    with pytest.warns(UserWarning, match=r"out\.bmp: BMP cannot hold EXIF, the ICC colour profile of the image.*\.png"):
+        save_image(picture, tmp_path / "out.bmp")
+    with pytest.warns(UserWarning, match=r"out\.jpg: JPEG changes the kept pixels slightly\. Use \.png"):
+        save_image(picture, tmp_path / "out.jpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_image(picture, tmp_path / "out.png")
+        save_image(picture, tmp_path / "out.tif")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_orientation_of_xmp_alone_is_ignored(tmp_path: Path, suffix: str) -> None:
+    """If this fails, a photograph is turned that browsers show as it is stored."""
+    xmp, path = XMP.format(6).encode(), tmp_path / f"in{suffix}"
+    tags = Image.Exif()
+    tags[700] = xmp
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    PIXELS.save(path, **{".png": {"pnginfo": chunks}, ".tif": {"exif": tags}}.get(suffix, {"xmp": xmp}))
+    assert read_images(path)[0].size == (4, 6)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_upright_results_say_so_everywhere(big_endian: bool) -> None:
+    """If this fails, a program turns an upright result a second time, by its EXIF or XMP."""
+    exif = exif_of(Orientation=6)
+    exif.endian = ">" if big_endian else "<"
+    image = PIXELS.copy()
+    image.info |= {"exif": exif.tobytes(), "xmp": XMP.format(6).encode()}
+    assert exif_orientation(image) == 6
+    result = read_images(image)[0].output("pil")
+    assert result.size == (4, 6)
+    assert ImageOps.exif_transpose(result).size == (4, 6)
+    assert result.getexif()[ExifTags.Base.Orientation] == 1
+    assert result.getexif()[ExifTags.Base.Artist] == "who took it"
+    assert b'tiff:Orientation="1"' in result.info["xmp"]
+    assert image.info["xmp"] == XMP.format(6).encode()
+
+
+def test_metadata_that_does_not_fit_is_refused_before_the_work(tmp_path: Path) -> None:
+    """If this fails, the work is done and cannot be written."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70000
+    PIXELS.save(tmp_path / "in.png", exif=exif)
+    image = read_images(tmp_path / "in.png")[0].output("pil")
+    with pytest.raises(InputError, match=r"metadata of the image does not fit into JPEG \(EXIF data is too long\)"):
+        encoding.check_writable(tmp_path / "out.jpg", image)
+    encoding.check_writable(tmp_path / "out.tif", image)
+
+
+@pytest.mark.parametrize(("name", "side"), [("o.webp", 16384), ("o.jpg", 65501), ("o.gif", 65536)])
+def test_sizes_that_do_not_fit_are_refused_before_the_work(tmp_path: Path, name: str, side: int) -> None:
+    """If this fails, a panorama is filled and cannot be written."""
+    image = Image.new("L" if name == "o.gif" else "RGB", (side, 1))
+    with pytest.raises(InputError, match=rf"the image has {side} x 1 pixels, and \w+ at most {side - 1} on a side"):
+        encoding.check_writable(tmp_path / name, image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoding.check_writable(tmp_path / name, image.crop((0, 0, side - 1, 1)))
+    encoding.write_image(image.crop((0, 0, side - 1, 1)), tmp_path / name)  # the limit is not too high
+
+
+def test_a_finished_result_is_written_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a finished result is thrown away because its place is gone or its metadata does not fit."""
+    monkeypatch.chdir(tmp_path)
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70000
+    image = PIXELS.copy()
+    image.info["exif"] = exif.tobytes()
+    with pytest.warns(UserWarning, match=r"EXIF data is too long.* The result is in .*out\.png"):
+        kept = encoding.keep_result(image, tmp_path / "out.jpg")
+    with Image.open(kept) as again:
+        assert np.array_equal(np.asarray(again), np.asarray(PIXELS))
+    with pytest.warns(UserWarning, match=r"no folder .*gone.* The result is in other\.png"):
+        assert encoding.keep_result(PIXELS, tmp_path / "gone" / "other.png") == Path("other.png")
+    assert encoding.keep_result(PIXELS, tmp_path / "fine.png") == tmp_path / "fine.png"
