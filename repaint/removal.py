@@ -17,7 +17,7 @@ from repaint.checks import whole_number
 from repaint.cutouts import encode
 from repaint.errors import InputError
 from repaint.pictures.images import ImageLike, read_images
-from repaint.pictures.masks import MaskLike, grow, known, read_keep
+from repaint.pictures.masks import MaskLike, ReadMask, grow, known, read_keep
 from repaint.pipeline import RePaintPipeline
 from repaint.plan import OutputType, Plan
 from repaint.priors.windowed import Windowed
@@ -85,14 +85,14 @@ def remove(
         raise InputError(f"remove() got {len(pictures)} images. Pass one image.")
     if output_type == "latent":
         raise InputError("output_type='latent' cannot be ranked. Pass 'pil', 'np' or 'pt'.")
-    (keep,) = read_keep(mask_image, keep_mask, sizes=[pictures[0].size])
+    (keep,) = read_keep(mask_image, keep_mask, sizes=[pictures[0].size], turns=[pictures[0].orientation])
     keep = grow(keep, margin)
     hole = ~known(keep)[0].numpy()
     if not hole.any():
         raise InputError("The mask is empty, so there is nothing to remove. White is removed in mask_image.")
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
     count = whole_number("candidates", candidates, 1)
-    given = {"keep_mask": keep[0], **options}
+    given = {"keep_mask": ReadMask(keep), **options}
     out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
     given.pop("callback_on_step_end", None)
     given.pop("batch_size", None)

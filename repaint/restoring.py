@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.images import ImageLike
+from repaint.pictures.masks import ReadMask
 from repaint.pipeline import RePaintOutput, RePaintPipeline
 
 __all__ = ["RestoredPhotograph", "restore"]
@@ -69,5 +71,8 @@ def restore(
     """
     mask = detect_damage(image, sensitivity=sensitivity, max_width=max_width, tone=tone, grow=grow)
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
-    output = pipe(image, mask, num_images_per_prompt=samples, **{"batch_size": WINDOWS, "schedule": "thin", **options})
+    keep = ReadMask(torch.from_numpy(~mask).float()[None])
+    output = pipe(
+        image, keep_mask=keep, num_images_per_prompt=samples, **{"batch_size": WINDOWS, "schedule": "thin", **options}
+    )
     return RestoredPhotograph(output.images[0] if samples == 1 else output.mean()[0], mask, output)

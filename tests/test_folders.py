@@ -118,8 +118,8 @@ def test_one_mask_for_all(folder: Path, call: Call) -> None:
     report = json.loads(stdout)
     assert (status, report["filled"], report["failed"]) == (2, 5, 3)
     assert sorted(results("out")) == [*(f"p{i}.png" for i in range(5)), SETTINGS]
-    reason = "mask_image is 12 x 14 and its image 16 x 10 (height x width): a mask is never resized."
-    assert all(f"photos/p{i}.png: {reason}" in stderr for i in (5, 6, 7))
+    reason = "is 12 x 14 and its image 16 x 10 (height x width): a mask is never resized."
+    assert all(f"photos/p{i}.png: mask_image masks/p0.png {reason}" in stderr for i in (5, 6, 7))
     assert [reason in entry.get("reason", "") for entry in report["images"]] == [False] * 5 + [True] * 3
 
 

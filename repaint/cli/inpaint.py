@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.folders import Outcome
+    from repaint.pictures.images import Picture
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import Method
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repaint.cli.console import calls_bar, tell
+from repaint.cli.console import about, calls_bar, tell
 from repaint.cli.loading import Device, Schedule, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
 
@@ -45,14 +45,15 @@ def remove(
     Example: repaint remove photo.png mask.png --out without.png
     """
     from repaint.pictures.decoding import open_image
-    from repaint.pictures.encoding import check_writable
-    from repaint.pictures.images import save_image
+    from repaint.pictures.encoding import check_writable, keep_result
+    from repaint.pictures.images import read_images
     from repaint.priors.load import default_schedule
     from repaint.removal import remove as removed
     from repaint.sampling.method import as_method
 
     picture = open_image(image)
-    check_writable(out_file, picture.mode)
+    with about(str(image)):
+        check_writable(out_file, read_images(picture)[0].output("pil"))
     method = as_method(schedule or default_schedule(prior))
     pipe = load_pipe(prior, device, dtype, threads)
     given: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask, "schedule": method}
@@ -71,8 +72,7 @@ def remove(
         )
     named = [out_file.with_stem(f"{out_file.stem}-{number + 1}") for number in range(candidates)]
     files = [out_file, *named[1:]] if keep_all else [out_file]
-    for file, one in zip(files, found, strict=False):
-        save_image(one.image, file)
+    files = [keep_result(one.image, file) for file, one in zip(files, found, strict=False)]
     ranked = [{"seed": one.seed, "loss": one.loss, "rim_contrast": one.rim_contrast} for one in found]
     report = {
         "image": str(image),
@@ -84,4 +84,4 @@ def remove(
         "ranked": ranked,
     }
     lines = [f"seed {one.seed}: loss {one.loss:.4f}, rim contrast {one.rim_contrast:.4f}" for one in found]
-    tell(report, as_json, "\n".join([*lines, f"Best of {candidates}: seed {found[0].seed}. Result: {out_file}"]))
+    tell(report, as_json, "\n".join([*lines, f"Best of {candidates}: seed {found[0].seed}. Result: {files[0]}"]))

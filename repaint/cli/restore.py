@@ -50,19 +50,19 @@ def restore(
     import numpy as np
     from PIL import Image
 
-    from repaint.pictures.decoding import open_image
+    from repaint.pictures.decoding import open_image, upright
     from repaint.pictures.detection import detect_damage
     from repaint.pictures.encoding import check_writable, keep_result
-    from repaint.pictures.images import read_images, save_image
+    from repaint.pictures.images import save_image
     from repaint.restoring import WINDOWS
     from repaint.sampling.method import as_method
 
     if out_file is None and mask_out is None:
         raise InputError("repaint restore needs --out RESULT, or --mask-out MASK to write only the mask.")
-    picture = open_image(image)
+    picture = upright(open_image(image))
     if out_file is not None:
         with about(str(image)):
-            check_writable(out_file, read_images(picture)[0].output("pil"))
+            check_writable(out_file, picture)
     if mask_out is not None:
         check_writable(mask_out, "L")
         if out_file is not None and mask_out.absolute() == out_file.absolute():

@@ -104,7 +104,7 @@ def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = Fals
             f"{result} has PIL mode {after_mode} and {image} {before_mode}: values of two modes cannot be compared "
             "exactly. Save the result in the mode of the image, or convert both."
         )
-    masks: dict[str, File] = {"keep_mask" if keep_mask else "mask_image": mask}
+    masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
     keep = read_keep(**masks, sizes=[before.shape[:2]], turns=[exif_orientation(open_image(image))])[0]
     return audit(after, before, ~known(keep)[0].numpy())
 

@@ -360,7 +360,8 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
     raw = np.asarray(shown_image)
     check_range(raw, PIL_WHITE[image.mode], name)
     like = shown_image.crop((0, 0, 1, 1))
-    like.info = collected(shown_image)
+    like.info.clear()
+    like.info.update(collected(shown_image))
     return Picture(raw, "pil", like, exif_orientation(image))
 
 

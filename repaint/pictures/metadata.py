@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo, iTXt
 
 __all__ = ["collected", "exif_orientation", "save_options"]
 
-Info = dict[str, Any]
+Info = dict[Any, Any]  # as PIL types it
 
 # TIFF tags that describe how the pixels are stored, or that have an entry of their own (dpi, ICC, XMP, orientation).
 _STRUCTURE = {
@@ -133,7 +133,7 @@ def _upright_exif(exif: bytes) -> bytes:
     return bytes(changed)
 
 
-def save_options(info: Mapping[str, Any], form: str) -> tuple[Info, list[str]]:
+def save_options(info: Mapping[Any, Any], form: str) -> tuple[Info, list[str]]:
     """Convert metadata to arguments of `PIL.Image.save`.
 
     Args:
@@ -170,7 +170,7 @@ def _common(name: str, value: Any) -> bool:
     return name == "dpi" and {round(float(side)) for side in value if side == side} <= _COMMON_DPI
 
 
-def _text(info: Mapping[str, Any]) -> dict[str, str]:
+def _text(info: Mapping[Any, Any]) -> dict[str, str]:
     """The text chunks of a PNG file, which PIL puts into `info` by keyword."""
     pairs = {key: value for key, value in info.items() if isinstance(value, str) and key not in _NOT_TEXT}
     return {key: value for key, value in pairs.items() if 0 < len(key) < 80 and not key.startswith("Raw profile")}

@@ -20,6 +20,7 @@ from PIL import Image
 
 from repaint.cutouts import window_seed
 from repaint.errors import InputError, RepaintError
+from repaint.pictures.decoding import upright
 from repaint.pipeline import RePaintPipeline
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Prior
@@ -323,11 +324,11 @@ class Runner:
             schedule=job.method, blend_rim=job.blend_rim, callback_on_step_end=follow, **job.conditions
         )
         if job.origin is None:
-            out = pipe(job.photo.image, job.mask, generator=seed, **given)
+            out = pipe(upright(job.photo.image), job.mask, generator=seed, **given)
         else:
             state = job.origin.state
             branch = state.branch([window_seed(seed, n) for n in range(len(state.x))])
-            out = pipe.resume(branch, job.photo.image, job.mask, **given)
+            out = pipe.resume(branch, upright(job.photo.image), job.mask, **given)
         run.results.append(Result(seed, out.images[0], out.model_calls, tuple(follow.kept)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -294,6 +295,8 @@ def test_a_full_disk(run: Run, folder: Path, prior: Path, monkeypatch: pytest.Mo
     """If this fails, a disk that becomes full leaves half a file, or gives a traceback."""
 
     def full(_image: object, path: Path, **_options: object) -> None:
+        if isinstance(path, io.BytesIO):  # a trial of the metadata
+            return
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

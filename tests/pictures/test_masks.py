@@ -506,7 +506,7 @@ def test_masks_on_stored_and_on_upright_pixels(turn: int) -> None:
     exif[ExifTags.Base.Orientation] = turn
     image.info["exif"] = exif.tobytes()
     stored = np.zeros((6, 9), bool)
-    stored[1:3, 2:7] = True
+    stored[1:3, 1:7] = True
     (picture,) = read_images(image)
     given = {"sizes": [picture.size], "turns": [picture.orientation]}
     right = np.asarray(ImageOps.exif_transpose(image))[np.asarray(upright_like(stored, exif))]

@@ -146,7 +146,7 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = 
     holes = []
     for name, image_file, mask_file in pairs:
         image = np.asarray(open_image(image_file).convert("RGB"))
-        given = {"keep_mask" if keep_masks else "mask_image": mask_file}
+        given: dict[str, Any] = {"keep_mask" if keep_masks else "mask_image": mask_file}
         keep = read_keep(**given, sizes=[image.shape[:2]])[0]
         mask = ~known(keep)[0].numpy()
         if mask.any():

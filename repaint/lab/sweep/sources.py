@@ -215,7 +215,7 @@ def _generated(entry: _Mask, cache: dict[tuple[int, int], Source], image: Source
 def _mask_file(name: str, path: Path, keep_mask: bool, image: Source) -> Source:
     def read() -> Float[Tensor, "1 h w"]:
         try:
-            return read_keep(**{"keep_mask" if keep_mask else "mask_image": path}, sizes=[image.size])[0]
+            return read_keep(*((None, path) if keep_mask else (path, None)), sizes=[image.size])[0]
         except InputError as error:
             raise InputError(f"{name} on {image.name}: {error}") from error
 
