@@ -33,7 +33,10 @@ class Model:
     Attributes:
         calls: denoiser calls so far, per image.
         gradients: backward passes through the denoiser so far, per image.
+        x0_hat: (B, ...) of the last prediction; that of the first particle of each image in a population.
     """
+
+    x0_hat: Batch
 
     def __init__(
         self, prior: Prior, count: int, shifted: Callable[[Prediction, Batch, Level], Prediction] | None = None
@@ -43,9 +46,7 @@ class Model:
 
     def predict(self, x: Batch, level: Level) -> Prediction:
         """Return the prediction for x at a level."""
-        self.calls += len(x) // self._count
-        prediction = self._prior.denoise(x, level)
-        return prediction if self._shifted is None else self._shifted(prediction, x, level)
+        return self._counted(self._prior.denoise(x, level), x, level)
 
     def linearised(self, x: Batch, level: Level) -> tuple[Prediction, Pullback]:
         """Return the prediction for x, and J^T of its x0_hat. The prediction itself carries no gradients.
@@ -62,7 +63,6 @@ class Model:
                 f"{type(self._prior).__name__} passes no gradients on to x, which this method needs. Use a method "
                 "without gradients, or a prior whose denoise() is differentiable."
             )
-        self.calls += len(x) // self._count
 
         def pullback(v: Tensor) -> Tensor:
             self.gradients += len(x) // self._count
@@ -70,7 +70,14 @@ class Model:
 
         fields = (traced.x0_hat, traced.eps_hat, traced.variance, traced.unguided)
         prediction = Prediction(*(None if value is None else value.detach() for value in fields))  # type: ignore[arg-type]
-        return prediction if self._shifted is None else self._shifted(prediction, x, level), pullback
+        return self._counted(prediction, x, level), pullback
+
+    def _counted(self, prediction: Prediction, x: Batch, level: Level) -> Prediction:
+        self.calls += len(x) // self._count
+        if self._shifted is not None:
+            prediction = self._shifted(prediction, x, level)
+        self.x0_hat = prediction.x0_hat.reshape(self._count, -1, *x.shape[1:])[:, 0]
+        return prediction
 
     def schedule(self, steps: int, spacing: Spacing) -> NoiseSchedule:
         """Return levels of the prior, for a method that walks within a step."""

@@ -199,7 +199,7 @@ class Sampler:
             position=state.position + 1,
             streams=draws.streams,
             carry=_named(merge=state.carried("merge"), kernel=carry),
-            x0_hat=x,
+            x0_hat=model.x0_hat,
             model_calls=state.model_calls + model.calls,
             gradient_calls=state.gradient_calls + model.gradients,
         )
