@@ -24,6 +24,7 @@ import repaint
 from repaint.errors import (
     InputError,
     LargeHoleWarning,
+    MaskWarning,
     NoiseLevelError,
     NonFiniteError,
     PriorError,
@@ -1030,7 +1031,8 @@ def test_a_hole_that_is_too_large_warns_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipe(image, white, schedule=TWO, generator=0)  # 4 pixels thick
-        pipe(image, np.zeros((24, 24), bool), schedule=TWO, generator=0)
+        with pytest.warns(MaskWarning, match="nothing is repainted"):
+            pipe(image, np.zeros((24, 24), bool), schedule=TWO, generator=0)
         quiet(PixelByPixelPrior())(image, ~white, schedule=TWO, generator=0)  # no limit
     white[10:19, 2:20] = True
     message = (
