@@ -29,7 +29,7 @@ from repaint.priors.driven_scheduler import Output, Ready, Request, driven
 from repaint.priors.handover import Finished, Handover
 from repaint.priors.networks import side_of
 from repaint.priors.passes import Passes
-from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
+from repaint.priors.preconditioning import EDM, Plain, Preconditioning, preconditioning_of
 from repaint.priors.sample_layout import pack
 from repaint.priors.text import texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
@@ -69,12 +69,7 @@ class DrivenPrior(PriorDefaults):
         self.pipeline = pipeline
         self.codec = codec_of(pipeline)
         self.autoencoder, self.latent_factor = self.codec.vae, self.codec.factor
-        self.preconditioning = preconditioning_of(pipeline.scheduler)
-        if not isinstance(self.preconditioning, (Plain, EDM)):
-            raise PriorError(
-                f"A {type(pipeline).__name__} with a {type(pipeline.scheduler).__name__} is not supported. Use the "
-                "scheduler that its model was trained with."
-            )
+        self.preconditioning = self._preconditioning()
         self._parameters = inspect.signature(pipeline.__call__).parameters
         renamed = {"image": "control_image" if self._has("controlnet", "adapter") else "reference_image"}
         self._names = {renamed.get(name, name): name for name in self._parameters if name not in OURS}
@@ -88,6 +83,16 @@ class DrivenPrior(PriorDefaults):
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):
                 part.eval()
+
+    def _preconditioning(self) -> Preconditioning:
+        """Read the preconditioning of the pipeline's present scheduler."""
+        found = preconditioning_of(self.pipeline.scheduler)
+        if not isinstance(found, (Plain, EDM)):
+            raise PriorError(
+                f"A {type(self.pipeline).__name__} with a {type(self.pipeline.scheduler).__name__} is not supported. "
+                "Use the scheduler that its model was trained with."
+            )
+        return found
 
     def _has(self, *parts: str) -> bool:
         return any(getattr(self.pipeline, part, None) is not None for part in parts)
@@ -183,6 +188,7 @@ class DrivenPrior(PriorDefaults):
         bound = copy.copy(self)
         bound._count, bound._conditions = count, conditions
         bound._live, bound._ready = None, None
+        bound.preconditioning = self._preconditioning()  # users may replace the scheduler
         bound._start()
         return bound
 

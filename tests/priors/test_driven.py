@@ -252,6 +252,16 @@ def test_the_live_pipeline_is_not_changed(tmp_path: Path) -> None:
         prior.release()
 
 
+def test_a_scheduler_that_is_replaced(tmp_path: Path) -> None:
+    """If this fails, a scheduler that is set after wrapping changes the noise levels but not the kind of prediction."""
+    pipe = tiny_sd(tmp_path)
+    prior = DrivenPrior(pipe)
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, prediction_type="v_prediction")
+    calls = calls_of(pipe, SIZE, **GIVEN)
+    bound = prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
+    assert largest_difference(bound, bound.schedule(5), calls, "v_prediction", CELLS) == 0
+
+
 def test_two_runs_at_once(tmp_path: Path) -> None:
     """If this fails, two runs on one pipeline mix their times, prompts or attention."""
     pipe = sd_like(tmp_path, "StableDiffusionPAGPipeline")

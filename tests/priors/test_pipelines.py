@@ -12,7 +12,9 @@ from helpers.pipeline_run import conditions_of, run
 from helpers.pipeline_table import pipelines, rows
 from helpers.tiny_transformers import TRANSFORMERS
 
+from repaint.errors import PriorError
 from repaint.priors.driven import DrivenPrior
+from repaint.priors.families import family_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
 
@@ -57,6 +59,31 @@ def test_the_page_has_a_row_for_each_class() -> None:
     page = written()
     for name, line in rows().items():
         assert page[name].replace(", guided merge", "") == line
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("UnCLIPPipeline", "several stages, each with its own diffusion model"),
+        ("StableCascadeCombinedPipeline", "several stages, each with its own diffusion model"),
+        ("WuerstchenCombinedPipeline", "several stages, each with its own diffusion model"),
+        ("VersatileDiffusionTextToImagePipeline", "Use StableDiffusionPipeline"),
+        ("KandinskyV22CombinedPipeline", "Wrap the decoder, KandinskyV22Pipeline, and pass image_embeds"),
+        ("KandinskyV22PriorPipeline", "makes embeddings and no image"),
+        ("FluxFillPipeline", "a model for inpainting itself"),
+        ("ChromaImg2ImgPipeline", "AutoPipelineForText2Image.from_pipe"),
+        ("AmusedPipeline", "discrete tokens"),
+        ("WanPipeline", "makes videos"),
+        ("StableDiffusionPanoramaPipeline", "Wrap the ordinary pipeline of the model"),
+    ],
+)
+def test_refusals_say_what_to_use_instead(name: str, said: str) -> None:
+    """If this fails, a pipeline is refused with advice that does not help, or is taken."""
+    if name not in pipelines():
+        pytest.skip(f"diffusers has no {name}")
+    with pytest.raises(PriorError, match=said) as raised:
+        family_of({}, None, pipelines()[name])
+    assert str(raised.value).startswith(f"A {name} is not supported: it ")
 
 
 @pytest.mark.parametrize("name", ["QwenImagePipeline", "Flux2Pipeline", "SanaPipeline", "KandinskyV22Pipeline"])
