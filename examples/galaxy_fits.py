@@ -146,9 +146,8 @@ def report(source: Path, out: Path, truth: NDArray[np.float32] | None, plot: Pat
     uncertainty, bad = fits.getdata(out, "UNCERT"), fits.getdata(out, "FILLED") == 1
     if truth is not None:
         error = np.abs(filled - truth)[bad]
-        print(
-            f"error {np.sqrt(np.square(error).mean()):.4g} rms; {(error < 2 * uncertainty[bad]).mean():.0%} within 2 sigma"
-        )
+        inside = (error < 2 * uncertainty[bad]).mean()
+        print(f"error {np.sqrt(np.square(error).mean()):.4g} rms; {inside:.0%} within 2 sigma")
     if plot is not None:
         from matplotlib.figure import Figure
 

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from repaint.sampling import presets
+from repaint.studio.endpoint import wire_endpoint
 from repaint.studio.handlers import NOTHING_RUN, PINK, Handlers
 from repaint.studio.inputs import samples
 from repaint.studio.tree import KINDS
@@ -55,6 +56,7 @@ def build(does: Handlers) -> Any:
         _wire_runs(page, does, app)
         _wire_explore(page, does)
         _wire_spread(page, does)
+        wire_endpoint(does)
     return app
 
 

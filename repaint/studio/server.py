@@ -16,6 +16,7 @@ from repaint.studio.run import Runner
 __all__ = ["FIRST_PORT", "free_port", "serve"]
 
 FIRST_PORT = 7860
+MOST_QUEUED = 256  # requests; more get an error
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -81,7 +82,7 @@ def serve(
     does = Handlers(runner)
     os.environ["GRADIO_TEMP_DIR"] = str(does.cache)
     app = build(does)
-    app.queue(max_size=64, api_open=False, default_concurrency_limit=8)
+    app.queue(max_size=MOST_QUEUED, api_open=False, default_concurrency_limit=8)
     app.launch(
         server_name=host,
         server_port=port,

@@ -1,0 +1,107 @@
+"""The named endpoint for other programs: a picture and a mask in, the filled picture and its recipe out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+import gradio as gr
+
+from repaint.errors import InputError, RepaintError
+from repaint.sampling.method import as_method
+from repaint.sampling.rng import seeds_for
+from repaint.studio.handlers import Handlers, errors_on_page
+from repaint.studio.inputs import read_mask, read_photo
+from repaint.studio.recipe import bundle
+from repaint.studio.run import Job, takes
+
+__all__ = ["CONCURRENT", "wire_endpoint"]
+
+CONCURRENT = 8  # requests that wait for their run at once; others wait in gradio's queue
+
+
+def wire_endpoint(does: Handlers) -> None:
+    """Add the endpoint `/fill` to the app under construction. Its components are not shown on the page."""
+    hidden: dict[str, Any] = {"visible": False}
+    inputs = [
+        gr.File(label="image", type="filepath", **hidden),
+        gr.File(label="mask, white is repainted", type="filepath", **hidden),
+        gr.Textbox(label="prior", value=does.runner.names[0], **hidden),
+        gr.Textbox(label="schedule: a preset; empty: the prior's own", value="", **hidden),
+        gr.Textbox(label="prompt", value="", **hidden),
+        gr.Textbox(label="class_label", value="", **hidden),
+        gr.Number(label="guidance_scale, 0: the prior's own", value=0, **hidden),
+        gr.Number(label="seed", value=0, precision=0, **hidden),
+        gr.Number(label="blend_rim in pixels", value=0, **hidden),
+    ]
+    outputs = [gr.File(label="result, a PNG", **hidden), gr.JSON(label="recipe", **hidden)]
+
+    @errors_on_page
+    def fill(
+        image: str | None,
+        mask: str | None,
+        prior: str,
+        schedule: str,
+        prompt: str,
+        class_label: str,
+        guidance_scale: float,
+        seed: float,
+        blend_rim: float,
+    ) -> tuple[str, dict[str, Any]]:
+        return _filled(does, image, mask, prior, schedule, prompt, class_label, guidance_scale, seed, blend_rim)
+
+    gr.Button(**hidden).click(
+        fill,
+        inputs,
+        outputs,
+        api_name="fill",
+        api_description="Fill the white part of a mask. Kept pixels are bit-equal to the image.",
+        concurrency_limit=CONCURRENT,
+        show_progress="hidden",
+    )
+
+
+def _filled(
+    does: Handlers,
+    image: str | None,
+    mask: str | None,
+    prior: str,
+    schedule: str,
+    prompt: str,
+    class_label: str,
+    guidance_scale: float,
+    seed: float,
+    blend_rim: float,
+) -> tuple[str, dict[str, Any]]:
+    """Queue a run, wait for it, and write its files.
+
+    Returns:
+        (path of the result, recipe).
+    Raises:
+        RepaintError: a wrong argument, a full queue, or a failed run.
+    """
+    if not (image and mask):
+        raise InputError("image and mask must be files.")
+    if seed is None or seed != int(seed):
+        raise InputError(f"seed={seed} must be a whole number.")
+    photo = read_photo(image)
+    hole, _ = read_mask(mask, photo.size)
+    supported = takes(does.runner.pipe(prior).prior)
+    conditions: dict[str, Any] = {"prompt": prompt or ""} if supported["prompt"] or prompt else {}
+    if class_label:
+        conditions["class_labels"] = int(class_label) if class_label.isdecimal() else class_label
+    if guidance_scale:
+        conditions["guidance_scale"] = float(guidance_scale)
+    preset = schedule or does.runner.pipe(prior).prior.default_schedule
+    seeds = tuple(seeds_for(1, int(seed)))
+    job = Job(photo, hole, prior, as_method(preset), seeds, preset, conditions, float(blend_rim or 0))
+    run = does.runner.submit(job)
+    run.ended.wait()
+    if run.status != "done":
+        raise RepaintError(run.message or f"The run was {run.status}.")
+    folder = does.cache / "endpoint" / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    files = bundle(run, 0, folder, does.runner.device, does.runner.dtype)
+    recipe: dict[str, Any] = json.loads(files["recipe"].read_text(encoding="utf-8"))
+    return str(files["result"]), recipe
