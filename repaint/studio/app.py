@@ -135,7 +135,7 @@ def _picture(page: SimpleNamespace) -> None:
         layers=False,
         brush=gr.Brush(default_size=60, colors=[f"rgb{PINK}"], color_mode="fixed"),
         eraser=gr.Eraser(default_size=60),
-        canvas_size=(448, 448),
+        canvas_size=(16, 16),  # grows with the picture; on a larger one, layers would be shown beside it
         buttons=[],
         height=560,
         elem_id="canvas",
@@ -144,6 +144,13 @@ def _picture(page: SimpleNamespace) -> None:
         page.invert = gr.Button("Invert mask", size="sm")
         page.clear = gr.Button("Clear mask", size="sm")
         page.mask = gr.UploadButton("Upload mask", file_types=["image"], type="filepath", size="sm")
+    with gr.Accordion("Extend the picture", open=False, elem_id="extend"):
+        with gr.Row():
+            page.sides = [
+                gr.Number(label=side, value=0, precision=0, minimum=0, maximum=1024, min_width=70)
+                for side in ("Left", "Right", "Top", "Bottom")
+            ]
+        page.extend = gr.Button("Add space, in pixels", size="sm", elem_id="extend-button")
 
 
 def _settings(page: SimpleNamespace, does: Handlers) -> None:
@@ -232,6 +239,7 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     page.invert.click(does.invert, [page.photo, page.canvas], page.canvas, **quiet)
     page.clear.click(does.clear, page.photo, page.canvas, **quiet)
     page.mask.upload(does.take_mask, [page.photo, page.mask], page.canvas, **quiet)
+    page.extend.click(does.extend, [page.photo, page.canvas, *page.sides], taken, **quiet).success(**plan)
     conditions = [page.prompt, page.class_label, page.guidance]
     page.prior.change(does.abilities, page.prior, conditions, **quiet).success(**plan)
     gr.on([field.change for field in (page.seeds, *schedule)], **plan)

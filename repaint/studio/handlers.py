@@ -19,14 +19,13 @@ from repaint.errors import InputError, RepaintError
 from repaint.measure.audit import Audit, audit, audit_files
 from repaint.measure.plots import changes_plot, heat_map
 from repaint.pictures.fills import Fills
-from repaint.sampling.method import Method, as_method
-from repaint.sampling.presets import JumpRule
-from repaint.sampling.rng import seeds_for
-from repaint.sampling.schedule import JumpSchedule
+from repaint.pictures.margins import Margins
+from repaint.sampling.method import Method
 from repaint.sampling.state import SamplerState
-from repaint.studio.inputs import Photo, paint, painted, read_mask, read_photo, sample, shown
+from repaint.studio.inputs import Photo, extended_photo, paint, painted, read_mask, read_photo, sample, shown
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Job, Origin, Run, Runner, show, takes
+from repaint.studio.settings import chosen_method, chosen_seeds
 from repaint.studio.tree import continuation, small_and_large
 from repaint.studio.views import audit_html, cost, enlarged, label, progress_html, tree_html, walk_html
 
@@ -117,6 +116,20 @@ class Handlers:
         return self._canvas(photo, hole)
 
     @errors_on_page
+    def extend(self, photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[str, Any], str]:
+        """The picture and the pixels to add left, right, above and below -> (larger photo, canvas, description)."""
+        photo = self._photo(photo)
+        margins = Margins(*(int(side or 0) for side in sides))
+        if margins.largest == 0:
+            raise InputError("There is nothing to add. Set the pixels to add on one side.")
+        larger, hole = extended_photo(photo, margins)
+        height, width = photo.size
+        inner = hole[margins.top : margins.top + height, margins.left : margins.left + width]
+        inner |= painted(value["layers"] if value else [], photo)
+        _, _, about = self._taken(larger)
+        return larger, self._canvas(larger, hole), about
+
+    @errors_on_page
     def abilities(self, prior: str) -> tuple[Any, Any, Any]:
         """A prior -> updates that show the prompt, class and guidance fields it supports."""
         supported = takes(self.runner.pipe(prior).prior)
@@ -158,7 +171,7 @@ class Handlers:
             painted(canvas["layers"] if canvas else [], photo),
             prior,
             method,
-            _seeds(seed, seeds),
+            chosen_seeds(seed, seeds),
             preset,
             conditions,
             float(blend_rim or 0),
@@ -166,8 +179,8 @@ class Handlers:
         return self._listed(self.runner.submit(job))
 
     def _method(self, prior: str, preset: str, *editor: Any) -> tuple[Method, str | None]:
-        """See `_method`; an empty preset is the prior's own default."""
-        return _method(preset or self.runner.pipe(prior).prior.default_schedule, *editor)
+        """See `chosen_method`; an empty preset is the prior's own default."""
+        return chosen_method(preset or self.runner.pipe(prior).prior.default_schedule, *editor)
 
     def _listed(self, run: Run) -> tuple[Any, str]:
         return gr.update(choices=self.choices(), value=run.id), run.id
@@ -292,7 +305,7 @@ class Handlers:
         method = continuation(run.job.method, state.position, kind, int(length or 0), int(times or 0))
         job = run.job
         origin = Origin(run.id, index, state.position, state)
-        return replace(job, method=method, seeds=_seeds(seed, seeds), preset=None, origin=origin, kind=kind)
+        return replace(job, method=method, seeds=chosen_seeds(seed, seeds), preset=None, origin=origin, kind=kind)
 
     @errors_on_page
     def branch_cost(self, *values: Any) -> str:
@@ -352,40 +365,3 @@ def _ended(run: Run) -> tuple[Any, ...]:
 
 def _audited(found: Audit) -> tuple[str, Any]:
     return audit_html(found), changes_plot(found)
-
-
-def _seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
-    if seed is None or seed != int(seed) or seeds is None:
-        raise InputError(f"seed={seed} and images={seeds} must be whole numbers.")
-    return tuple(seeds_for(int(seeds), int(seed)))
-
-
-def _method(
-    preset: str, own: bool, steps: Any, length: Any, samples: Any, start: Any, stop: Any
-) -> tuple[Method, str | None]:
-    """The schedule settings -> (method, name of the preset or None). A custom walk keeps the other parts of the preset.
-
-    Raises:
-        RepaintError: an invalid walk.
-    """
-    method = as_method(preset)
-    if not own:
-        return method, preset
-    if any(value is None or value != int(value) for value in (steps, length, samples)):
-        raise InputError("steps, jump_length and jump_n_sample in the schedule editor must be whole numbers.")
-    walk = JumpSchedule.from_rules(int(steps), [])
-    if int(samples) != 1:
-        try:
-            rule = JumpRule(
-                jump_length=int(length),
-                jump_n_sample=int(samples),
-                start_resampling=None if start is None else int(start),
-                stop_resampling=int(stop or 0),
-            )
-        except ValueError as error:
-            raise InputError(
-                f"jump_length={length} and jump_n_sample={samples} must be at least 1, and the levels of the window "
-                f"({start} to {stop}) at least 0."
-            ) from error
-        walk = JumpSchedule.from_rules(int(steps), [rule])
-    return Method(walk, method.merge, method.solver, method.corrector, method.spacing, name="own walk"), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from repaint.checks import nearest
 from repaint.errors import InputError
 from repaint.pictures.decoding import open_image, upright
 from repaint.pictures.encoding import check_writable
+from repaint.pictures.images import save_image
+from repaint.pictures.margins import Margins, extended
 from repaint.pictures.masks import read_keep
 from repaint.pictures.samples import PHOTOGRAPHS, UNSEEN, glyphs, held_out_crops, unseen
 
@@ -23,6 +26,7 @@ __all__ = [
     "MAX_PIXELS",
     "Photo",
     "check_hole",
+    "extended_photo",
     "magnify",
     "paint",
     "painted",
@@ -113,6 +117,19 @@ def read_photo(path: str | Path, name: str | None = None) -> Photo:
     except InputError as error:
         raise InputError(str(error).replace(str(path), name)) from error
     return Photo(data, suffix, image, name)
+
+
+def extended_photo(photo: Photo, margins: Margins) -> tuple[Photo, NDArray[np.bool_]]:
+    """A picture with new space around it, and the mask of that space, as displayed.
+
+    Raises:
+        InputError: a result that is too large.
+    """
+    canvas, mask = extended(photo.image, margins)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        save_image(canvas, path)  # with the orientation and colours of the picture
+        return read_photo(path, f"{photo.name}, extended"), mask
 
 
 def samples() -> list[str]:

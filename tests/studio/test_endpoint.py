@@ -111,7 +111,8 @@ def test_two_hundred_requests_at_once(tmp_path: Path) -> None:
             oversized.append(rejected(url, "/gradio_api/queue/join", b" " * 2**21, "application/json"))
 
         threads = [threading.Thread(target=overload) for _ in range(5)]
-        clients = [Client(url, verbose=False, download_files=str(tmp_path / f"files-{i}")) for i in range(5)]
+        patient: dict[str, Any] = {"verbose": False, "httpx_kwargs": {"timeout": 300}}
+        clients = [Client(url, download_files=str(tmp_path / f"files-{i}"), **patient) for i in range(5)]
         jobs = {}
         for seed in range(200):
             image = handle_file(str(tmp_path / f"{seed % 4}.png"))

@@ -739,3 +739,28 @@ def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
         assert apart[seed] <= 1
         assert min(apart[:seed] + apart[seed + 1 :]) > 20
         assert np.array_equal(results[seed][~hole], np.asarray(brick.image)[~hole])
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_picture_is_extended_on_the_canvas(runner: Runner, tmp_path: Path, orientation: int) -> None:
+    """If this fails, the new space is on another side, the painted mask moves, or the picture itself changes."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.asarray(photo().image)).save(tmp_path / "photo.png", exif=exif)
+    does, before = Handlers(runner), read_photo(tmp_path / "photo.png")
+    hole = np.zeros(before.size, dtype=bool)
+    hole[2:5, 1:4] = True
+    layers = {"layers": [np.asarray(paint(hole, before, (228, 0, 127)))]}
+    larger, canvas, about = does.extend(before, layers, 5, 0, 3, None)
+    height, width = before.size
+    assert larger.size == (height + 3, width + 5)
+    assert about.startswith(f"photo.png, extended: {width + 5} x {height + 3} pixels")
+    found = painted(canvas["layers"], larger)
+    expected = np.ones(larger.size, dtype=bool)
+    expected[3:, 5:] = hole
+    assert np.array_equal(found, expected)
+    assert np.array_equal(np.asarray(inputs.shown(larger.image))[3:, 5:], np.asarray(inputs.shown(before.image)))
+    with pytest.raises(gr.Error, match="nothing to add"):
+        does.extend(before, layers, 0, 0, 0, 0)
+    with pytest.raises(gr.Error, match="more than 2097152 pixels"):
+        does.extend(before, layers, 4000, 4000, 4000, 4000)

@@ -260,3 +260,38 @@ def test_the_keyboard_reaches_run(page: Page) -> None:
         pytest.fail("Tab never reached Run")
     page.keyboard.press("Enter")
     expect(page.get_by_text("There is no picture to fill")).to_be_visible(timeout=PATIENCE)
+
+
+def test_extend_and_fill(page: Page) -> None:
+    """If this fails, a picture cannot be extended on the page, or the space is filled wrongly."""
+    take(page, "photos:coffee")
+    page.locator("#extend button").first.click()
+    page.get_by_label("Left", exact=True).fill("24")
+    page.locator("#extend-button").click()
+    expect(page.get_by_text("photos:coffee, extended: ")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(1000)
+    photographed(page, "studio-extend.png")
+    run(page, "fast", "done")
+    after = np.asarray(Image.open(io.BytesIO(download(page, "result.png"))))
+    before = np.asarray(sample("photos:coffee").image)
+    assert after.shape[1] == before.shape[1] + 24
+    assert np.array_equal(after[:, 24:], before)
+    assert after[:, :24].std() > 1
+    photographed(page, "studio-extended.png")
+
+
+def test_a_phone_shows_the_whole_page(chromium: Browser, address: str) -> None:
+    """If this fails, a phone must scroll sideways, or a field is cut off."""
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    expect(page.locator("#cost")).to_contain_text("model calls", timeout=PATIENCE)
+    take(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for box in (page.locator(name).bounding_box() for name in ("#canvas", "#run", "#cancel", "#prior", "#sample")):
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    photographed(page, "studio-phone.png")
+    context.close()

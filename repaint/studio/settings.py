@@ -1,0 +1,55 @@
+"""What the fields of the page say: seeds, and the schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from repaint.errors import InputError
+from repaint.sampling.method import Method, as_method
+from repaint.sampling.presets import JumpRule
+from repaint.sampling.rng import seeds_for
+from repaint.sampling.schedule import JumpSchedule
+
+__all__ = ["chosen_method", "chosen_seeds"]
+
+
+def chosen_seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
+    """The first seed and the number of images -> one seed each.
+
+    Raises:
+        InputError: not whole numbers.
+    """
+    if seed is None or seed != int(seed) or seeds is None:
+        raise InputError(f"seed={seed} and images={seeds} must be whole numbers.")
+    return tuple(seeds_for(int(seeds), int(seed)))
+
+
+def chosen_method(
+    preset: str, own: bool, steps: Any, length: Any, samples: Any, start: Any, stop: Any
+) -> tuple[Method, str | None]:
+    """The schedule settings -> (method, name of the preset or None). A custom walk keeps the other parts of the preset.
+
+    Raises:
+        RepaintError: an invalid walk.
+    """
+    method = as_method(preset)
+    if not own:
+        return method, preset
+    if any(value is None or value != int(value) for value in (steps, length, samples)):
+        raise InputError("steps, jump_length and jump_n_sample in the schedule editor must be whole numbers.")
+    walk = JumpSchedule.from_rules(int(steps), [])
+    if int(samples) != 1:
+        try:
+            rule = JumpRule(
+                jump_length=int(length),
+                jump_n_sample=int(samples),
+                start_resampling=None if start is None else int(start),
+                stop_resampling=int(stop or 0),
+            )
+        except ValueError as error:
+            raise InputError(
+                f"jump_length={length} and jump_n_sample={samples} must be at least 1, and the levels of the window "
+                f"({start} to {stop}) at least 0."
+            ) from error
+        walk = JumpSchedule.from_rules(int(steps), [rule])
+    return Method(walk, method.merge, method.solver, method.corrector, method.spacing, name="own walk"), None
