@@ -100,7 +100,7 @@ def test_two_hundred_requests_at_once(tmp_path: Path) -> None:
         Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
     mask = handle_file(str(tmp_path / "mask.png"))
     found: dict[int, np.ndarray] = {}
-    with studio("--prior", tmp_path / "tiny") as url:
+    with studio("--prior", tmp_path / "tiny", "--dtype", "float32") as url:
         host, port = url.removeprefix("http://").split(":")
         slow = [socket.create_connection((host, int(port))) for _ in range(20)]
         for client in slow:  # they never finish their request
