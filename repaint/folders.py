@@ -29,7 +29,15 @@ from repaint.pictures.encoding import check_writable, keep_result
 from repaint.pictures.images import Picture, read_images
 from repaint.pictures.masks import ReadMask, known, read_masks
 from repaint.pictures.metadata import exif_orientation
-from repaint.pictures.pairs import check_paired, masks_of, picture_files, picture_suffixes, split_masks, unique_stems
+from repaint.pictures.pairs import (
+    RESULTS,
+    check_paired,
+    masks_of,
+    picture_files,
+    picture_suffixes,
+    split_masks,
+    unique_stems,
+)
 from repaint.pipeline import RePaintPipeline
 from repaint.placement import Halving
 from repaint.sampling.method import Method
@@ -51,7 +59,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-SETTINGS = "repaint.json"
+SETTINGS = RESULTS
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # other modes are written as TIFF
 
 

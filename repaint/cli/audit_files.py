@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from repaint.cli.console import tell
-from repaint.cli.options import AsJson
+from repaint.cli.options import AsJson, Threshold
 
 __all__ = ["file"]
 
@@ -20,6 +20,7 @@ def file(
     keep_mask: Annotated[
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
     ] = False,
+    threshold: Threshold = None,
     heatmap: Annotated[Path | None, typer.Option(help="Also draw where pixels changed: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +33,7 @@ def file(
 
     if heatmap is not None:
         check_plot(heatmap)
-    found = audit_files(result, image, mask, keep_mask=keep_mask)
+    found = audit_files(result, image, mask, keep_mask=keep_mask, threshold=threshold)
     if heatmap is not None:
         save_plot(heatmaps({result.name: found}), heatmap)
     lines = [f"{result}: none of {found.kept} kept pixels changed."]

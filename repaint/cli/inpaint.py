@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +13,14 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import about, calls_bar, err, print_json, progress_bar, say, tell, together
-from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, torch_dtype
+from repaint.cli.loading import mask_of
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold, torch_dtype
 from repaint.cli.sample_files import SampleFiles
 from repaint.errors import InputError
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.folders import Outcome
-    from repaint.pictures.images import Picture
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import Method
 
@@ -87,10 +86,7 @@ def inpaint(
     keep_mask: Annotated[
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
     ] = False,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Read masks without soft edges: at least this share of white, in (0, 1], is white. Try 0.5."),
-    ] = None,
+    threshold: Threshold = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")] = "auto",
     dtype: DType = "auto",
     variant: Annotated[
@@ -155,9 +151,8 @@ def inpaint(
         if shard or overwrite or recursive:
             option = "--shard" if shard else "--overwrite" if overwrite else "--recursive"
             raise InputError(f"{option} needs many images, but one is given. Leave it out.")
-        read = _MaskOptions(keep_mask, threshold)
         with about(str(images[0]), str(mask)):
-            _one(images[0], mask, out_path, load, options, seed, wanted, branch, read, as_json)
+            _one(images[0], mask, out_path, load, options, seed, wanted, branch, (keep_mask, threshold), as_json)
         return
     if samples > 1:
         raise InputError("--samples needs a single image, but there are several. Pass one image, or omit --samples.")
@@ -226,21 +221,6 @@ class _Loader:
         return pipe
 
 
-@dataclass(frozen=True)
-class _MaskOptions:
-    """How the mask of a single image is read: --keep-mask and --threshold."""
-
-    keep_mask: bool
-    threshold: float | None
-
-    def __call__(self, picture: Picture, mask: Path) -> list[Any]:
-        from repaint.pictures.masks import read_masks
-
-        given = {"keep_mask" if self.keep_mask else "mask_image": mask}
-        sizes, turns = [picture.size], [picture.orientation]
-        return read_masks(**given, sizes=sizes, turns=turns, threshold=self.threshold)
-
-
 def _one(
     image: Path,
     mask: Path,
@@ -250,7 +230,7 @@ def _one(
     seed: int,
     wanted: SampleFiles,
     branch: Path | None,
-    read: _MaskOptions,
+    mask_options: tuple[bool, float | None],
     as_json: bool,
 ) -> None:
     from repaint.cutouts import window_seed
@@ -263,7 +243,7 @@ def _one(
     shown = read_images(picture)[0]
     check_writable(out_file, shown.output("pil"))
     wanted.check_map(shown.size)
-    keep = read(shown, mask)
+    keep = mask_of(shown, mask, *mask_options)
     state = None
     if branch is not None:
         state = SamplerState.load(branch)

@@ -1,8 +1,9 @@
-"""Loading of a pipeline by the commands that fill one image."""
+"""Loading of a pipeline and a mask by the commands that fill one image."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,9 +11,10 @@ from repaint.cli.options import torch_dtype
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
+    from repaint.pictures.images import Picture
     from repaint.pipeline import RePaintPipeline
 
-__all__ = ["Device", "Schedule", "load_pipe"]
+__all__ = ["Device", "Schedule", "load_pipe", "mask_of"]
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")]
 Schedule = Annotated[str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")]
@@ -29,3 +31,11 @@ def load_pipe(prior: str, device: str, dtype: str, threads: str) -> RePaintPipel
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype, place)).to(place)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def mask_of(picture: Picture, mask: Path, keep_mask: bool, threshold: float | None) -> list[Any]:
+    """The mask of one picture, for `keep_mask=`. It is checked here, and not again where it is used."""
+    from repaint.pictures.masks import read_masks
+
+    given = {"keep_mask" if keep_mask else "mask_image": mask}
+    return read_masks(**given, sizes=[picture.size], turns=[picture.orientation], threshold=threshold)

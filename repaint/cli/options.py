@@ -19,6 +19,7 @@ __all__ = [
     "ScheduleName",
     "Seed",
     "Threads",
+    "Threshold",
     "chosen",
     "group_with_default",
     "torch_dtype",
@@ -38,6 +39,10 @@ PriorName = Annotated[str, typer.Option(help="Bundled name, folder or Hub id.")]
 ScheduleName = Annotated[str, typer.Option(help="Preset name or YAML file.")]
 DType = Annotated[str, typer.Option(help="Data type of the model: float32, bfloat16, float16, or auto.")]
 Seed = Annotated[int, typer.Option(help="Seed of the first image, at least 0.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Read masks without soft edges: at least this share of white, in (0, 1], is white. Try 0.5."),
+]
 Threads = Annotated[
     str,
     typer.Option(

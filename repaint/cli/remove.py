@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from repaint.cli.console import about, calls_bar, tell
-from repaint.cli.loading import Device, Schedule, load_pipe
-from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
+from repaint.cli.loading import Device, Schedule, load_pipe, mask_of
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold
 
 __all__ = ["remove"]
 
@@ -26,6 +26,7 @@ def remove(
     keep_mask: Annotated[
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of removed.")
     ] = False,
+    threshold: Threshold = None,
     prompt: Annotated[
         str | None, typer.Option(help="Text prompt of what is left, for text-conditioned priors.")
     ] = None,
@@ -52,11 +53,16 @@ def remove(
     from repaint.sampling.method import as_method
 
     picture = open_image(image)
-    with about(str(image)):
-        check_writable(out_file, read_images(picture)[0].output("pil"))
+    (shown,) = read_images(picture)
+    named = [out_file.with_stem(f"{out_file.stem}-{number + 1}") for number in range(candidates)]
+    files = [out_file, *named[1:]] if keep_all else [out_file]
+    with about(str(image), str(mask)):
+        for file in files:
+            check_writable(file, shown.output("pil"))
+        keep = mask_of(shown, mask, keep_mask, threshold)
     method = as_method(schedule or default_schedule(prior))
     pipe = load_pipe(prior, device, dtype, threads)
-    given: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask, "schedule": method}
+    given: dict[str, Any] = {"keep_mask": keep, "schedule": method}
     if prompt is not None:
         given["prompt"] = prompt
     with calls_bar(f"filling {image.name} {candidates} times with {method.name}", method.model_calls) as step:
@@ -70,8 +76,6 @@ def remove(
             callback_on_step_end=step,
             **given,
         )
-    named = [out_file.with_stem(f"{out_file.stem}-{number + 1}") for number in range(candidates)]
-    files = [out_file, *named[1:]] if keep_all else [out_file]
     files = [keep_result(one.image, file) for file, one in zip(files, found, strict=False)]
     ranked = [{"seed": one.seed, "loss": one.loss, "rim_contrast": one.rim_contrast} for one in found]
     report = {

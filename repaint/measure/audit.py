@@ -87,7 +87,9 @@ def audit(result: NDArray[Any], image: NDArray[Any], hole: NDArray[np.bool_]) ->
     )
 
 
-def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = False) -> Audit:
+def audit_files(
+    result: File, image: File, mask: File, *, keep_mask: bool = False, threshold: float | None = None
+) -> Audit:
     """Compare a saved result with its picture outside the hole.
 
     Args:
@@ -95,6 +97,7 @@ def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = Fals
             pictures as RGBA. In a JPEG result every pixel counts as changed by the compression.
         mask: white is repainted. Soft pixels, neither black nor white, may change and are not counted.
         keep_mask: white is kept instead.
+        threshold: see `repaint.pictures.masks.read_keep`.
     Raises:
         InputError: see `audit`; or a file that cannot be read, has another size or mode, or has 16-bit colour.
     """
@@ -105,7 +108,8 @@ def audit_files(result: File, image: File, mask: File, *, keep_mask: bool = Fals
             "exactly. Save the result in the mode of the image, or convert both."
         )
     masks: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask}
-    keep = read_keep(**masks, sizes=[before.shape[:2]], turns=[exif_orientation(open_image(image))])[0]
+    turns = [exif_orientation(open_image(image))]
+    keep = read_keep(**masks, sizes=[before.shape[:2]], turns=turns, threshold=threshold)[0]
     return audit(after, before, ~known(keep)[0].numpy())
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from repaint.errors import InputError
 from repaint.files import atomic_path, check_place
+from repaint.pictures.decoding import upright
 from repaint.pictures.metadata import save_options
 
 __all__ = ["check_writable", "keep_result", "write_image"]
@@ -101,6 +102,8 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     form = _format(path)
     check_writable(path, image.mode)
+    if form not in ("PNG", "JPEG", "WEBP"):  # BMP and GIF have no EXIF, and a TIFF is written upright
+        image = upright(image)
     options, _ = save_options(image.info, form)
     with atomic_path(path) as draft:
         try:

@@ -33,7 +33,7 @@ from repaint.pictures.decoding import (
     upright,
 )
 from repaint.pictures.encoding import check_writable, write_image
-from repaint.pictures.metadata import collected, exif_orientation
+from repaint.pictures.metadata import collected, exif_orientation, without_thumbnail
 
 __all__ = ["COLOURS", "ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
 
@@ -362,6 +362,8 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
     like = shown_image.crop((0, 0, 1, 1))
     like.info.clear()
     like.info.update(collected(shown_image))
+    if exif := like.info.get("exif"):
+        like.info["exif"] = without_thumbnail(exif)
     return Picture(raw, "pil", like, exif_orientation(image))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo, iTXt
 
-__all__ = ["collected", "exif_orientation", "save_options"]
+__all__ = ["collected", "exif_orientation", "save_options", "without_thumbnail"]
 
 Info = dict[Any, Any]  # as PIL types it
 
@@ -129,6 +129,33 @@ def _upright_exif(exif: bytes) -> bytes:
             if struct.unpack_from(f"{order}H", exif, entry)[0] == ExifTags.Base.Orientation:
                 struct.pack_into(f"{order}HHIHxx", changed, entry, ExifTags.Base.Orientation, 3, 1, 1)
     except struct.error:  # a damaged block: viewers find no orientation in it either
+        return exif
+    return bytes(changed)
+
+
+def without_thumbnail(exif: bytes) -> bytes:
+    """Remove the thumbnail of an EXIF block in place: it shows what was repainted. All other offsets stay valid.
+
+    Args:
+        exif: see `collected`; a damaged block is returned as it is.
+    """
+    start = 6 if exif.startswith(b"Exif\0\0") else 0
+    order = ">" if exif[start : start + 2] == b"MM" else "<"
+    changed = bytearray(exif)
+    try:
+        end = start + struct.unpack_from(f"{order}I", exif, start + 4)[0]
+        end += 2 + 12 * struct.unpack_from(f"{order}H", exif, end)[0]
+        (second,) = struct.unpack_from(f"{order}I", exif, end)
+        if not second:
+            return exif
+        (count,) = struct.unpack_from(f"{order}H", exif, start + second)
+        places = range(start + second + 2, start + second + 2 + 12 * count, 12)
+        entries = {struct.unpack_from(f"{order}H", exif, place)[0]: place for place in places}
+        offset, length = (struct.unpack_from(f"{order}I", exif, entries[tag] + 8)[0] for tag in (0x0201, 0x0202))
+        thumbnail = slice(start + offset, min(start + offset + length, len(exif)))
+        changed[thumbnail] = bytes(len(changed[thumbnail]))
+        struct.pack_into(f"{order}I", changed, end, 0)
+    except (struct.error, KeyError):  # damaged, or without a JPEG thumbnail
         return exif
     return bytes(changed)
 

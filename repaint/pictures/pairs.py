@@ -14,7 +14,9 @@ from PIL import Image
 from repaint.errors import InputError
 from repaint.pictures.decoding import HEIF_SUFFIXES
 
-__all__ = ["check_paired", "masks_of", "picture_files", "picture_suffixes", "split_masks", "unique_stems"]
+__all__ = ["RESULTS", "check_paired", "masks_of", "picture_files", "picture_suffixes", "split_masks", "unique_stems"]
+
+RESULTS = "repaint.json"  # the file that marks a folder of results
 
 # Formats that PIL lists, but that are documents, films or data, or that are not opened (PostScript is a program).
 _NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "PDF", "WAL"}
@@ -40,8 +42,9 @@ def picture_files(folder: Path, *, recursive: bool = False, name_others: bool = 
 
     Args:
         folder: the folder.
-        recursive: search subfolders too; then a name is the path within the folder, without its suffix.
-        name_others: warn of files that are left out because they are not images.
+        recursive: search subfolders too; then a name is the path within the folder, without its suffix. Folders of
+            results, which have a `repaint.json`, are left out.
+        name_others: warn of files that are left out because they are not images, and of subfolders.
     Raises:
         InputError: the folder is missing, has no image, or has two images of one name.
     Warns:
@@ -51,6 +54,7 @@ def picture_files(folder: Path, *, recursive: bool = False, name_others: bool = 
         raise InputError(f"{folder}: no such folder. Give the folder with the images.")
     files = sorted(path for path in (folder.rglob("*") if recursive else folder.iterdir()) if path.is_file())
     visible = [path for path in files if not any(_is_hidden(part) for part in path.relative_to(folder).parts)]
+    visible = [path for path in visible if not _is_result(path, folder)]
     found = [path for path in visible if path.suffix.lower() in picture_suffixes()]
     others = [path for path in visible if path.suffix.lower() not in picture_suffixes() | _COMPANIONS]
     if others and name_others:
@@ -60,14 +64,27 @@ def picture_files(folder: Path, *, recursive: bool = False, name_others: bool = 
             f"{named}{', ...' if len(others) > 5 else ''}{_heif_hint(others)}",
             stacklevel=2,
         )
+    inside = [] if recursive else sorted(p for p in folder.iterdir() if p.is_dir() and not _is_hidden(p.name))
+    if inside and found and name_others:
+        named = ", ".join(path.name for path in inside[:5])
+        warnings.warn(
+            f"{folder}: its subfolders are not searched ({named}{', ...' if len(inside) > 5 else ''}). To search them, "
+            "add --recursive.",
+            stacklevel=2,
+        )
     if not found:
-        inside = any(path.is_dir() and not _is_hidden(path.name) for path in folder.iterdir())
-        deeper = " To search its subfolders, add --recursive." if inside and not recursive else ""
+        deeper = " To search its subfolders, add --recursive." if inside else ""
         raise InputError(
             f"{folder}: the folder has no image (.png, .jpg, .tif, .webp, and other formats of PIL). "
             f"Give another folder.{deeper}{_heif_hint(others)}"
         )
     return unique_stems(found, folder if recursive else None)
+
+
+def _is_result(path: Path, folder: Path) -> bool:
+    """Test whether a file lies in a folder of results within `folder`."""
+    depth = len(path.relative_to(folder).parts) - 1
+    return any((parent / RESULTS).exists() for parent in path.parents[:depth])
 
 
 def _is_hidden(part: str) -> bool:

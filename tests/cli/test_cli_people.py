@@ -121,6 +121,21 @@ def test_warnings_are_one_line_with_the_file(run: Run, folder: Path, common: lis
     assert "warning" not in run("inpaint", "large.png", "mask.jpg", "--threshold", 0.5, "--out", "o.png", *common).err
 
 
+def test_the_cure_of_a_mask_exists_in_every_command(run: Run, folder: Path, common: list[object]) -> None:
+    """If this fails, the error of a red mask names an option that the command does not have."""
+    Image.fromarray(np.dstack([WHITE * 255, 0 * WHITE, 0 * WHITE]).astype(np.uint8)).save(folder / "red.png")
+    Image.fromarray(PHOTO).save(folder / "square.png")
+    filled = ("remove", "square.png", "red.png", "--out", "o.png", "--candidates", 1, "--margin", 0, *common)
+    audited = ("audit", "o.png", "square.png", "red.png")
+    refused = run(*filled)
+    assert refused.status == 2
+    assert "--threshold 0.5" in refused.err
+    assert run(*filled, "--threshold", 0.5).status == 0
+    assert np.array_equal((np.asarray(Image.open("o.png")) != PHOTO).any(-1), WHITE)
+    assert run(*audited).status == 2
+    assert run(*audited, "--threshold", 0.5).out.startswith("o.png: none of ")
+
+
 def test_warnings_of_many_images_name_theirs(run: Run, folder: Path, common: list[object]) -> None:
     """If this fails, a warning in a run of a folder does not say which file it is about."""
     Path("photos").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 from repaint.errors import InputError
 from repaint.pictures import encoding
 from repaint.pictures.images import read_images, save_image
-from repaint.pictures.metadata import exif_orientation
+from repaint.pictures.metadata import exif_orientation, without_thumbnail
 
 PIXELS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8))
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}" dc:rights="mine"/></x:xmpmeta>'
@@ -172,3 +173,50 @@ def test_a_finished_result_is_written_beside(tmp_path: Path, monkeypatch: pytest
     with pytest.warns(UserWarning, match=r"no folder .*gone.* The result is in other\.png"):
         assert encoding.keep_result(PIXELS, tmp_path / "gone" / "other.png") == Path("other.png")
     assert encoding.keep_result(PIXELS, tmp_path / "fine.png") == tmp_path / "fine.png"
+
+
+def with_thumbnail(picture: bytes, orientation: int) -> bytes:
+    """An EXIF block with an orientation and a thumbnail."""
+    order = "<"
+    block = b"II*\0" + struct.pack(f"{order}I", 8)
+    block += struct.pack(f"{order}HHHIHxxI", 1, 0x0112, 3, 1, orientation, 26)
+    entries = struct.pack(f"{order}HHII", 0x0201, 4, 1, 56) + struct.pack(f"{order}HHII", 0x0202, 4, 1, len(picture))
+    return b"Exif\0\0" + block + struct.pack(f"{order}H", 2) + entries + bytes(4) + picture
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_thumbnails_do_not_show_what_was_repainted(orientation: int) -> None:
+    """If this fails, the EXIF thumbnail of a result still shows the person who was removed from it."""
+    image = Image.new("RGB", (4, 6))
+    image.info["exif"] = with_thumbnail(b"SECRET", orientation)
+    before = Image.Exif()
+    before.load(image.info["exif"])
+    assert before.get_ifd(ExifTags.IFD.IFD1)
+    result = read_images(image)[0].output("pil")
+    assert b"SECRET" not in result.info["exif"]
+    assert len(result.info["exif"]) == len(image.info["exif"])
+    after = Image.Exif()
+    after.load(result.info["exif"])
+    assert after[ExifTags.Base.Orientation] == 1
+    assert not after.get_ifd(ExifTags.IFD.IFD1)
+    assert b"SECRET" in image.info["exif"], "the caller's image changed"
+
+
+@pytest.mark.parametrize("block", [b"Exif\0\0II*\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0garbage", b""])
+def test_thumbnails_of_damaged_blocks(block: bytes) -> None:
+    """If this fails, a damaged EXIF block ends in a traceback."""
+    assert without_thumbnail(block) == block
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "tif", "png"])
+def test_turned_photographs_are_written_upright(tmp_path: Path, suffix: str) -> None:
+    """If this fails, a photograph that is written as it was read lies on its side in formats without EXIF."""
+    stored = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
+    with Image.open(tmp_path / "photo.png") as photo:
+        photo.load()
+        save_image(photo, tmp_path / f"copy.{suffix}")
+    with Image.open(tmp_path / f"copy.{suffix}") as copy:
+        assert np.array_equal(np.asarray(ImageOps.exif_transpose(copy).convert("L")), np.rot90(stored, -1))

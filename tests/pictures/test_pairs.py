@@ -93,6 +93,23 @@ def test_subfolders(tmp_path: Path) -> None:
         picture_files(tmp_path / "y")
 
 
+def test_results_in_a_subfolder_are_no_images(tmp_path: Path) -> None:
+    """If this fails, a second run with --recursive fills the results of the first."""
+    (tmp_path / "out" / "deep").mkdir(parents=True)
+    touch(tmp_path, "a.png", "out/repaint.json", "out/a.png", "out/deep/b.png")
+    assert list(picture_files(tmp_path, recursive=True)) == ["a"]
+    assert list(picture_files(tmp_path / "out")) == ["a"]
+
+
+def test_subfolders_that_are_not_searched_are_named(tmp_path: Path) -> None:
+    """If this fails, the images of subfolders are skipped without a word."""
+    for name in ("x", "y", ".hidden"):
+        (tmp_path / name).mkdir()
+    touch(tmp_path, "a.png", "x/a.jpg")
+    with pytest.warns(UserWarning, match=r"its subfolders are not searched \(x, y\)\. To search them, add --recursive"):
+        assert list(picture_files(tmp_path, name_others=True)) == ["a"]
+
+
 def test_masks_by_the_names_of_other_programs() -> None:
     """If this fails, masks that IOPaint (NAME_mask) or LaMa (NAME_mask001) wrote find no image."""
     names = ["a", "a_mask", "b", "b_mask001", "b_mask002", "c", "c_mask", "lone_mask"]
