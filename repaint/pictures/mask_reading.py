@@ -65,7 +65,11 @@ class Reading:
 
 
 def read_all(reading: Reading, given: object) -> list[Plane]:
-    """Read the masks of a list of pictures, one for each."""
+    """Read the masks of a list of pictures, one for each.
+
+    Raises:
+        InputError: see `repaint.pictures.masks.read_keep`.
+    """
     name, sizes = reading.name, reading.sizes
     items = list(given) if isinstance(given, (list, tuple)) else [given]
     masks = [mask for item in items for mask in read_planes(reading, item)]
@@ -100,7 +104,11 @@ def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
 
 
 def read_planes(reading: Reading, item: object) -> list[Plane]:
-    """Read one mask or batch, without changing the polarity."""
+    """Read one mask or batch, without changing the polarity.
+
+    Raises:
+        InputError: see `repaint.pictures.masks.read_keep`.
+    """
     name = reading.name
     if isinstance(item, ReadMask):
         kept = item.keep[0].numpy().astype(np.float64)

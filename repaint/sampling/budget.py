@@ -24,7 +24,7 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
     Raises:
         ScheduleError: both or neither are given, no number of steps fits, or the file lists its levels one by one.
 
-    >>> with_budget("fast", steps=10).model_calls, with_budget("quick", calls=100).model_calls <= 100
+    >>> with_budget("fast", steps=10).model_calls, with_budget("quick", calls=300).model_calls <= 300
     (10, True)
     """
     if (steps is None) == (calls is None):
@@ -42,10 +42,19 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
     if steps is not None:
         return of(whole_number("steps", steps, 1, _MOST_STEPS, error=ScheduleError))
     budget = whole_number("calls", calls, 1, error=ScheduleError)
+
+    def cost(count: int) -> int:
+        """Model calls; 0 for too few steps for the jumps."""
+        try:
+            return of(count).model_calls
+        except ScheduleError:
+            return 0
+
     low, high = 0, min(budget, _MOST_STEPS)  # a step is at least one call
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if of(middle).model_calls <= budget else (low, middle - 1)
-    if low == 0:
-        raise ScheduleError(f"calls={budget} must be at least {of(1).model_calls}, one step of {name}.")
+        low, high = (middle, high) if cost(middle) <= budget else (low, middle - 1)
+    if low == 0 or cost(low) == 0:
+        least = next((cost(count) for count in range(1, preset.steps) if cost(count)), preset.steps)
+        raise ScheduleError(f"calls={budget} must be at least {least}, the shortest walk of {name}.")
     return of(low)

@@ -1,0 +1,45 @@
+"""Presets with another number of steps, or within a number of model calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from repaint.errors import ScheduleError
+from repaint.sampling import presets
+from repaint.sampling.budget import with_budget
+from repaint.sampling.method import Method
+
+
+@pytest.mark.parametrize("name", ["fast", "balanced", "best", "quick"])
+def test_as_many_steps_as_the_calls_allow(name: str) -> None:
+    """If this fails, --calls spends more than it was given, or much less."""
+    method = with_budget(name, calls=300)
+    assert method.model_calls <= 300
+    more = with_budget(name, steps=method.schedule.steps + 1)
+    assert more.model_calls > 300
+    assert (method.solver, method.merge, method.spacing) == (
+        Method.from_preset(name).solver,
+        Method.from_preset(name).merge,
+        Method.from_preset(name).spacing,
+    )
+
+
+def test_budgets_that_no_walk_fits() -> None:
+    """If this fails, a budget below the shortest walk ends in an error about levels, or in a longer walk."""
+    with pytest.raises(ScheduleError, match=r"^calls=3 must be at least \d+, the shortest walk of quick\."):
+        with_budget("quick", calls=3)
+    with pytest.raises(ScheduleError, match=r"steps=0 must be an integer from 1 to 10000"):
+        with_budget("fast", steps=0)
+    with pytest.raises(ScheduleError, match=r"steps and calls cannot be used together"):
+        with_budget("fast", steps=5, calls=5)
+
+
+def test_every_preset_takes_its_own_steps() -> None:
+    """If this fails, a preset with its own number of steps is another method."""
+    for name in presets.available():
+        preset = presets.read(name)[1]
+        if preset.levels is not None:
+            with pytest.raises(ScheduleError, match="lists its levels one by one"):
+                with_budget(name, steps=preset.steps)
+            continue
+        assert with_budget(name, steps=preset.steps).model_calls == Method.from_preset(name).model_calls
