@@ -163,7 +163,7 @@ def test_promises_are_held_by_tests_that_exist() -> None:
     """If this fails, the documentation promises something that no test checks."""
     text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("|") and "tests/" in line]
-    assert len(rows) == 15 + 24  # promises, and what people bring
+    assert len(rows) >= 39  # promises, and what people bring
     for row in rows:
         file = ""
         for path, name in re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)`", row):
