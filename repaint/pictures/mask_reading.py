@@ -165,9 +165,10 @@ def _conversion(array: NDArray[Any]) -> str:
 def _from_tensor(reading: Reading, tensor: Tensor) -> list[Plane]:
     name = reading.name
     if tensor.dtype not in _TENSOR_DTYPES:
+        labels = tensor.is_complex() or tensor.numel() == 0 or bool(tensor.max() <= 1)
         raise InputError(
             f"{name} has dtype {tensor.dtype}: allowed are bool, uint8 and float in [0, 1]. "
-            f"Convert it, for example with x.bool()."
+            f"Convert it, for example with {'x.bool()' if labels else 'x.to(torch.uint8)'}."
         )
     if tensor.ndim not in (2, 3, 4) or 0 in tensor.shape[-2:] or (tensor.ndim > 2 and tensor.shape[-3] != 1):
         raise InputError(

@@ -28,6 +28,7 @@ _NEAR, _NEAR_SHARE = 16 / 255, 0.01
 _NEAR_TO_MIDDLE = 3
 _GREY_SHARE = 0.75
 _OPAQUE = 0.9
+_BLACK_SHARE = 0.05  # less is no black background, but a photograph with dark parts, or paint on white
 _CURE = "For hard edges, use --threshold 0.5 in the shell, or repaint.pictures.masks.hard_mask in Python."
 
 
@@ -81,7 +82,7 @@ def plane_of(
     check_range(colours, white, name)
     plane = _alpha(colours, channels[..., -1], white, name) if count in (2, 4) else None
     if plane is None:
-        plane = _grey(colours, name, threshold)
+        plane = _grey(colours, white, name, threshold)
         if threshold is None:
             _refuse_labels(plane, white, name, graded)
     values = plane.astype(np.float64) / white
@@ -113,27 +114,32 @@ def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) 
     return alpha
 
 
-def _grey(colours: NDArray[Any], name: str, threshold: float | None) -> NDArray[Any]:
+def _grey(colours: NDArray[Any], white: float, name: str, threshold: float | None) -> NDArray[Any]:
     """The grey values of a picture without colours; with a threshold, the brightest channel of one with colours."""
     plane = colours[..., 0]
     if not (colours != plane[..., None]).any():
         return plane
     brightest: NDArray[Any] = colours.max(axis=2)
-    if threshold is None:
-        kinds = np.unique(colours.reshape(-1, colours.shape[2]), axis=0)
-        found = ", ".join(str(tuple(kind.tolist())) for kind in kinds[:3])
+    if (brightest <= _NEAR * white).mean() < _BLACK_SHARE:
         raise InputError(
-            f"{name} has colours ({len(kinds)}: {found}{', ...' if len(kinds) > 3 else ''}), but a mask is black and "
-            "white. If black is the background, use --threshold 0.5 in the shell, or in Python "
-            "repaint.pictures.masks.hard_mask. Otherwise compare with the colour of the hole: "
-            "(numpy.asarray(image.convert('RGB')) == colour).all(-1)."
+            f"{name} has colours ({_listed(colours)}) and no black background, so that --threshold cannot separate "
+            "them. Save the mask alone, in white on black."
         )
-    if brightest.min() > 0:
+    if threshold is None:
+        least = float(brightest[brightest > _NEAR * white].min(initial=white)) / white
+        cut = 0.5 if least >= 0.5 else np.floor(50 * least) / 100
         raise InputError(
-            f"{name} has colours and no black background, so that --threshold cannot separate them. Save the mask in "
-            "black and white."
+            f"{name} has colours ({_listed(colours)}), but a mask is black and white. To repaint all that is not "
+            f"black, use --threshold {cut:g} in the shell, or repaint.pictures.masks.hard_mask(mask, {cut:g}) in "
+            "Python. For one colour: (numpy.asarray(image.convert('RGB')) == colour).all(-1)."
         )
     return brightest
+
+
+def _listed(colours: NDArray[Any]) -> str:
+    """The number of colours, and the first of them."""
+    kinds = np.unique(colours.reshape(-1, colours.shape[2]), axis=0)
+    return f"{len(kinds)}: {', '.join(str(tuple(kind.tolist())) for kind in kinds[:3])}{', ...' * (len(kinds) > 3)}"
 
 
 def _refuse_labels(plane: NDArray[Any], white: float, name: str, graded: bool) -> None:

@@ -163,8 +163,8 @@ def test_few_columns_do_not_look_like_channels() -> None:
         ([], r"mask_image has 0 masks for 1 images"),
         (5, r"mask_image is a int: allowed are paths"),
         (
-            Image.fromarray(np.stack([HARD, HARD, 255 - HARD], 2)),
-            r"mask_image has colours \(2: \(0, 0, 255\), .*\), but a mask is black and white\. .*--threshold 0\.5",
+            Image.fromarray(np.stack([HARD, HARD, 0 * HARD], 2)),
+            r"mask_image has colours \(2: \(0, 0, 0\), .*\), but a mask is black and white\. .*--threshold 0\.5",
         ),
         (np.full((2, 3), np.nan), r"mask_image has 6 NaN or infinite values"),
         (np.full((2, 3), -1.0), r"mask_image has values from -1\.0 to -1\.0: they must lie in \[0, 1\]"),
@@ -179,7 +179,8 @@ def test_few_columns_do_not_look_like_channels() -> None:
         (np.zeros(3), r"mask_image has shape \(3,\): it must be \(H, W\)"),
         (np.zeros((1, 2, 3, 7)), r"mask_image has shape \(2, 3, 7\): at most 4 channels are read"),
         (torch.zeros(3, 2, 3), r"mask_image has shape \(3, 2, 3\): it must be \(H, W\), \(1, H, W\) or \(B, 1, H, W\)"),
-        (torch.zeros(2, 3, dtype=torch.int64), r"mask_image has dtype torch\.int64: allowed are bool, uint8 and float"),
+        (torch.zeros(2, 3, dtype=torch.int64), r"mask_image has dtype torch\.int64: allowed are bool, .*x\.bool\(\)"),
+        (torch.full((2, 3), 255, dtype=torch.int64), r"mask_image has dtype torch\.int64: .*x\.to\(torch\.uint8\)"),
         (Path("no-such-mask.png"), r"No file no-such-mask\.png"),
         (Image.new("HSV", (3, 2)), r"mask_image has PIL mode HSV"),
     ],
@@ -359,6 +360,20 @@ def test_red_masks_and_palettes(mode: str) -> None:
     on_white = Image.fromarray(np.dstack([np.full_like(BLOB, 255), 255 - BLOB, 255 - BLOB]))
     with pytest.raises(InputError, match=r"no black background"):
         alone(on_white, threshold=0.5)
+
+
+def test_dark_colours_and_painted_photographs() -> None:
+    """The threshold that the error names fills nothing of a dark palette mask, or bright parts of a photograph."""
+    dark = Image.fromarray(np.dstack([np.where(BLOB > 0, 64, 0).astype(np.uint8), 0 * BLOB, 0 * BLOB]))
+    with pytest.raises(InputError, match=r"use --threshold 0\.12 in the shell"):
+        alone(dark)
+    assert torch.equal(alone(dark, threshold=0.12), torch.from_numpy(BLOB == 0).float()[None])
+    photograph = np.random.default_rng(0).integers(30, 256, (32, 32, 3), dtype=np.uint8)
+    photograph[BLOB > 0] = (255, 0, 0)
+    photograph[0, 0] = 0
+    for options in ({}, {"threshold": 0.5}):
+        with pytest.raises(InputError, match=r"no black background, .*Save the mask alone, in white on black"):
+            alone(photograph, **options)
 
 
 @pytest.mark.parametrize("quality", [50, 75, 95])
