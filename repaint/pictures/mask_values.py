@@ -181,7 +181,8 @@ def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
         black = "black" if repaints_white else "white"
         other = "keep_mask (--keep-mask)" if repaints_white else "mask_image (without --keep-mask)"
         return "empty", f"is {black} everywhere: nothing is repainted. If it has the other polarity, pass {other}."
-    near, middle = np.count_nonzero((share > 0) & (share <= _NEAR)), np.count_nonzero(share > _NEAR)
+    near = int(np.count_nonzero((share > 0) & (share <= _NEAR)))
+    middle = int(np.count_nonzero(share > _NEAR))
     if mask.exact and middle > _GREY_SHARE * count:
         values = np.unique(mask.values[share > _NEAR])
         shown = f"{values[0]:.2f}" if len(values) == 1 else f"{values[0]:.2f} to {values[-1]:.2f}"
@@ -189,7 +190,7 @@ def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
             f"is grey ({shown} of white) in {middle / count:.0%} of the hole: such pixels are blended with the input. "
             f"{_CURE} For how much each pixel may change, pass it as strength (--strength)."
         )
-    share_of_hole = near / max(1, np.count_nonzero(hole > 0.5))
+    share_of_hole = near / max(1, int(np.count_nonzero(hole > 0.5)))
     if share_of_hole > _NEAR_SHARE and (mask.jpeg or near > _NEAR_TO_MIDDLE * middle):
         return "jpeg", (
             f"has {near} pixels that are almost but not exactly black or white, as in JPEG files ({share_of_hole:.0%} "

@@ -311,7 +311,15 @@ def second_half(embeds: dict[str, Any]) -> dict[str, Any]:
 
 
 def texts_of(name: str, value: str | Sequence[str], count: int) -> list[str]:
-    """Return one text per image, from one text for all or a list with one for each."""
+    """Return one text per image, from one text for all or a list with one for each.
+
+    Args:
+        name: the argument, for errors.
+        value: one text, or `count` of them.
+        count: number of images.
+    Raises:
+        PriorError: something else than texts.
+    """
     each = each_of(name, value, count)
     for text in each:
         if not isinstance(text, str):
@@ -325,7 +333,11 @@ def given(conditions: Conditions, *names: str) -> dict[str, Any]:
 
 
 def check_count(embeds: Tensor, count: int) -> None:
-    """Raise an error for prompt embeddings of another number than the images."""
+    """Check the number of prompt embeddings.
+
+    Raises:
+        PriorError: not one row for each image.
+    """
     if len(embeds) != count:
         raise PriorError(f"prompt_embeds has {len(embeds)} rows for {count} images. Pass one row for each image.")
 
