@@ -10,7 +10,7 @@ import os
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from repaint.checks import is_integer, shown
@@ -55,7 +55,7 @@ def check_memory(x: Float[Tensor, "b *shape"], particles: int) -> None:
         )
 
 
-def spread(x: Float[Tensor, "b *shape"], particles: int) -> Float[Tensor, "bp *shape"]:
+def spread(x: Shaped[Tensor, "b *shape"], particles: int) -> Shaped[Tensor, "bp *shape"]:
     """Repeat each image for its particles, which follow one another."""
     return x.repeat_interleave(particles, dim=0)
 
