@@ -112,7 +112,8 @@ def test_every_import_is_declared() -> None:
     declared = dependencies()
     distributions = importlib.metadata.packages_distributions()
     # Folders and files that need an extra.
-    optional = {"studio": declared["app"], "lab": declared["bench"], "pictures/decoding.py": declared["heif"]}
+    lab = declared["bench"] | declared["metrics"]
+    optional = {"studio": declared["app"], "lab": lab, "pictures/decoding.py": declared["heif"]}
     for package, files in imports().items():
         if package in sys.stdlib_module_names or package == "repaint":
             continue

@@ -11,6 +11,7 @@ from rich.table import Table
 from repaint.cli.bench_detection import detection
 from repaint.cli.bench_photographs import photographs
 from repaint.cli.bench_prompts import prompts
+from repaint.cli.bench_protocols import protocol
 from repaint.cli.bench_speed import speed
 from repaint.cli.console import calls_bar, out, print_json, say
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, group_with_default, torch_dtype
@@ -101,7 +102,8 @@ def holes(
 
 
 bench_app = typer.Typer(
-    cls=group_with_default("holes"), help="Measure the quality and speed of methods. The default subcommand is holes."
+    cls=group_with_default("holes", {"--protocol": "protocol"}),
+    help="Measure the quality and speed of methods. The default subcommand is holes; with --protocol NAME, protocol.",
 )
-for command in (holes, photographs, detection, prompts, speed):
+for command in (holes, protocol, photographs, detection, prompts, speed):
     bench_app.command()(command)

@@ -54,14 +54,18 @@ Threads = Annotated[
 ]
 
 
-def group_with_default(name: str) -> type[typer.core.TyperGroup]:
-    """A group of commands with a default: without a subcommand, the arguments go to `name`."""
+def group_with_default(name: str, instead: Mapping[str, str] | None = None) -> type[typer.core.TyperGroup]:
+    """A group of commands with a default: without a subcommand, the arguments go to `name`.
+
+    With one of the options in `instead`, they go to the subcommand of that option.
+    """
 
     class Group(typer.core.TyperGroup):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             bare = not args and self.no_args_is_help
             if not bare and (not args or args[0] not in {*self.commands, "--help"}):
-                args = [name, *args]
+                given = {arg.partition("=")[0] for arg in args}
+                args = [next((other for option, other in (instead or {}).items() if option in given), name), *args]
             return super().parse_args(ctx, args)
 
     return Group

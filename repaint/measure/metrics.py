@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from repaint.checks import is_number, nearest, shown
 from repaint.errors import InputError
+from repaint.measure.backbones import read_backbone
 from repaint.pictures.decoding import NUMPY_WHITE, check_range
 
 __all__ = [
@@ -116,7 +117,14 @@ def ssim(image: Picture, reference: Picture, region: Region | None = None, *, da
     return float(values[counted].mean())
 
 
-def lpips(image: Picture, reference: Picture, region: Region | None = None, *, net: str = "alex") -> float:
+def lpips(
+    image: Picture,
+    reference: Picture,
+    region: Region | None = None,
+    *,
+    net: str = "alex",
+    backbone: Path | None = None,
+) -> float:
     """Compute the learned perceptual distance LPIPS; 0 for equal pictures, lower is closer.
 
     Args:
@@ -124,9 +132,11 @@ def lpips(image: Picture, reference: Picture, region: Region | None = None, *, n
         region: averages the distance map over these pixels. None is the published number, the mean over the features
             of each layer, which is close but not equal to the mean of the map.
         net: "alex" (as papers report), "vgg" or "squeeze".
+        backbone: file with the ImageNet weights of the net, whose SHA-256 is checked; None: that of the cache of torch
+            hub.
     Raises:
-        InputError: see `psnr`; or a picture is not RGB, the net is unknown, or its weights are not on this computer.
-            They are never downloaded here.
+        InputError: see `psnr`; or a picture is not RGB, the net is unknown, its weights are not on this computer, or
+            `backbone` is another file. Weights are never downloaded here.
     Source:
         Zhang et al. 2018 (arXiv 1801.03924), version 0.1 of the weights.
     """
@@ -139,7 +149,7 @@ def lpips(image: Picture, reference: Picture, region: Region | None = None, *, n
     where = _checked(region, a)
     if a.shape[2] != 3:
         raise InputError(f"LPIPS needs RGB, but the picture has {a.shape[2]} channels. Convert it to RGB.")
-    model = _lpips_model(net, spatial=region is not None)
+    model = _lpips_model(net, spatial=region is not None, backbone=backbone)
     x, y = (torch.from_numpy(picture.transpose(2, 0, 1)[None] / peak * 2 - 1).float() for picture in (a, b))
     try:
         with torch.no_grad():
@@ -169,16 +179,22 @@ def lpips_backbone(net: str) -> tuple[Path, str]:
 
 
 @lru_cache
-def _lpips_model(net: str, spatial: bool) -> Any:
-    """Load the network with its ImageNet backbone, from the cache of torch hub only."""
+def _lpips_model(net: str, spatial: bool, backbone: Path | None) -> Any:
+    """Load the network with its ImageNet backbone, from a file or from the cache of torch hub only."""
+    import torch
     from lpips import LPIPS
 
     file, command = lpips_backbone(net)
-    if not file.is_file():
+    if backbone is None and not file.is_file():
         raise InputError(f"LPIPS with net {net!r} needs the backbone {file}, which is missing. {command}")
-    with warnings.catch_warnings():
+    tensors = None if backbone is None else read_backbone(backbone, file.name)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # LPIPS uses a deprecated argument of torchvision
-        return LPIPS(net=net, spatial=spatial, verbose=False)
+        model = LPIPS(net=net, spatial=spatial, verbose=False, pnet_rand=tensors is not None)
+    if tensors is not None:  # LPIPS groups the layers, and keeps their numbers: slice2.3.weight is features.3.weight
+        own = model.net.state_dict()
+        model.net.load_state_dict({name: tensors["features." + name.partition(".")[2]] for name in own})
+    return model
 
 
 def diversity(images: Sequence[Picture] | Picture, region: Region | None = None) -> float:

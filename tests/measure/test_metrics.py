@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from numpy.typing import NDArray
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
@@ -160,6 +163,24 @@ def test_lpips_never_uses_a_random_backbone(hub: Path, net: str, monkeypatch: py
     ):
         lpips(noise(64, 64, 3), noise(64, 64, 3), net=net)
     assert list(hub.iterdir()) == []
+
+
+def test_lpips_with_a_backbone_from_a_file(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, LPIPS computes something else with a file than with the same file in the cache of torch hub."""
+    net, layers, file = "squeeze", "squeezenet1_1", tmp_path / "weights.pth"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(getattr(torchvision.models, layers)(weights=None).state_dict(), file)
+    a, b = noise(64, 64, 3), noise(64, 64, 3, seed=1)
+    with pytest.raises(InputError, match=r"weights\.pth: SHA-256 begins with [0-9a-f]{8}, but that of squeezenet1_1-"):
+        lpips(a, b, net=net, backbone=file)
+    published = hub / f"{layers}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}.pth"
+    with monkeypatch.context() as patched:
+        patched.setattr("repaint.measure.metrics.lpips_backbone", lambda _: (published, ""))
+        found = lpips(a, b, net=net, backbone=file)
+    name = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    shutil.copy(file, hub / name)
+    assert found == lpips(a, b, net=net) > 0
 
 
 def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:

@@ -1,0 +1,105 @@
+"""repaint bench --protocol NAME: tests of the literature, with their published figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from repaint.cli.console import calls_bar, out, print_json, say
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
+from repaint.threads import set_threads
+
+__all__ = ["protocol"]
+
+
+def protocol(
+    name: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="repaint-table1, repaint-table2, lanpaint-bench, copaint, daps-box or diffpir-box.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder with exactly the pictures of the protocol, at its size.")],
+    prior: PriorName,
+    limit: Annotated[int | None, typer.Option(help="Use only the first N pictures, for a trial.", min=1)] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder with a folder of published masks for each mask: MASK/NAME.png, white is kept."),
+    ] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Only this mask; may be repeated.")] = None,
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Preset or YAML file instead of the published methods; may be repeated.")
+    ] = None,
+    lpips_backbone: Annotated[
+        Path | None, typer.Option(help="File with the ImageNet weights of the LPIPS network; its SHA-256 is checked.")
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="File with torch-fidelity's Inception weights; its SHA-256 is checked.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Pictures in a batch.", min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture, at least 0.", min=0)] = 0,
+    dtype: DType = "float32",
+    threads: Threads = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run a test of the literature as published, and print its published figures beside the measured ones.
+
+    Pictures and weights are yours; docs/protocols.md says what each protocol needs.
+
+    Example: repaint bench --protocol repaint-table1 --data celeba-hq-100 --prior celeba-hq-256
+    """
+    from repaint.lab.quality.protocol_run import Backbones, protocol_pictures, run_protocol
+    from repaint.lab.quality.protocols import PROTOCOLS
+    from repaint.pipeline import RePaintPipeline
+    from repaint.sampling.method import as_method
+
+    wanted = chosen("--protocol", name, PROTOCOLS)
+    given = {method.name: method for method in map(as_method, schedule)} if schedule else None
+    methods = given or {key: as_method(value) for key, value in wanted.methods.items()}
+    backbones = Backbones(lpips_backbone, inception)
+    missing = backbones.missing(wanted)
+    pictures = protocol_pictures(wanted, data, limit=limit)
+    set_threads(threads)
+    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
+    pipe.set_progress_bar_config(disable=True)
+    rounds = len(mask or wanted.masks) * -(-len(pictures) // batch)
+    total = sum(method.model_calls for method in methods.values()) * rounds
+    with calls_bar(f"{name}: {len(pictures)} pictures", total) as step:
+        found = list(
+            run_protocol(
+                pipe,
+                wanted,
+                pictures,
+                methods=methods,
+                only=mask,
+                masks=masks,
+                backbones=backbones,
+                seed=seed,
+                batch=batch,
+                on_call=step,
+            )
+        )
+    if as_json:
+        about = {"protocol": name, "source": wanted.source, "assumed": wanted.assumed, "missing": missing}
+        print_json({**about, "rows": [asdict(row) for row in found]})
+        return
+    table = Table("mask", "method", "metric", "measured", "95 % interval", "pictures", "published")
+    for row in found:
+        value = "n/a" if row.value is None else f"{row.value:.4g}"
+        interval = "" if row.low is None else f"{row.low:.4g} to {row.high:.4g}"
+        published = ", ".join(f"{each.value:g} ({each.data})" for each in row.published) or "not known here"
+        table.add_row(row.mask, row.method, row.metric, value, interval, str(row.pictures), published)
+    out.print(table)
+    say(f"Source: {wanted.source}.")
+    say(f"Assumed: {wanted.assumed}")
+    for left in [each for each in mask or wanted.masks if each not in {row.mask for row in found}]:
+        say(f"mask {left}: left out, it exists only as files; pass --masks.")
+    for metric, reason in missing.items():
+        say(f"{metric} n/a: {reason}")
+    if wanted.pictures is not None and len(pictures) != wanted.pictures:
+        say(f"A trial: {len(pictures)} of {wanted.pictures} pictures are not comparable with published figures.")
