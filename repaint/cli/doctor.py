@@ -100,10 +100,7 @@ def _packages() -> Iterator[Finding]:
                 continue
             if extra and (need.marker is None or need.marker.evaluate({"extra": ""})):
                 continue  # a required package
-            part, install = (
-                ("extras", f"{DISTRIBUTION}[{extra}]") if extra else ("packages", f"{need.name}{need.specifier}")
-            )
-            cure = f"pip install '{install}'"
+            part, cure = "extras" if extra else "packages", f"pip install '{need.name}{need.specifier}'"
             try:
                 version = metadata.version(need.name)
             except metadata.PackageNotFoundError:

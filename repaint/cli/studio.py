@@ -10,7 +10,6 @@ from repaint.cli.console import say
 from repaint.cli.options import DType, Threads, torch_dtype
 from repaint.errors import InputError
 from repaint.threads import set_threads
-from repaint.version import DISTRIBUTION
 
 __all__ = ["studio"]
 
@@ -38,8 +37,8 @@ def studio(
 
     if find_spec("gradio") is None:
         raise InputError(
-            "The studio needs gradio, which is not installed: in a clone of the repository, pip install -e '.[app]'; "
-            f"else pip install '{DISTRIBUTION}[app]'."
+            "The studio needs gradio, which is not installed: pip install gradio or, in a clone of the repository, "
+            "pip install -e '.[app]'."
         )
     from repaint.pipeline import RePaintPipeline
     from repaint.studio.server import serve

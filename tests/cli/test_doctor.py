@@ -74,7 +74,7 @@ def test_what_is_broken(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     assert found["packages torch"]["cure"] == "pip install 'torch>=99'"
     assert found["packages no-such-package"]["state"] == "broken"
     assert (found["extras no-such-extra"]["state"], found["packages lpips"]["state"]) == ("missing", "ok")
-    assert found["extras no-such-extra"]["cure"] == "pip install 'repaint-diffusers[app]'"
+    assert found["extras no-such-extra"]["cure"] == "pip install 'no-such-extra>=1'"
     assert found["priors photos"]["state"] == found["self-test photos"]["state"] == "broken"
 
 
