@@ -53,7 +53,7 @@ def protocol(
 
     Example: repaint bench --protocol repaint-table1 --data celeba-hq-100 --prior celeba-hq-256
     """
-    from repaint.lab.quality.protocol_run import Backbones, protocol_pictures, run_protocol
+    from repaint.lab.quality.protocol_run import Backbones, chosen_masks, protocol_pictures, run_protocol
     from repaint.lab.quality.protocols import PROTOCOLS
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
@@ -63,11 +63,12 @@ def protocol(
     methods = given or {key: as_method(value) for key, value in wanted.methods.items()}
     backbones = Backbones(lpips_backbone, inception)
     missing = backbones.missing(wanted)
+    makeable = chosen_masks(wanted, mask, masks)
     pictures = protocol_pictures(wanted, data, limit=limit)
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
-    rounds = len(mask or wanted.masks) * -(-len(pictures) // batch)
+    rounds = len(makeable) * -(-len(pictures) // batch)
     total = sum(method.model_calls for method in methods.values()) * rounds
     with calls_bar(f"{name}: {len(pictures)} pictures", total) as step:
         found = list(
@@ -76,7 +77,7 @@ def protocol(
                 wanted,
                 pictures,
                 methods=methods,
-                only=mask,
+                only=makeable,
                 masks=masks,
                 backbones=backbones,
                 seed=seed,
@@ -97,7 +98,7 @@ def protocol(
     out.print(table)
     say(f"Source: {wanted.source}.")
     say(f"Assumed: {wanted.assumed}")
-    for left in [each for each in mask or wanted.masks if each not in {row.mask for row in found}]:
+    for left in [each for each in mask or wanted.masks if each not in makeable]:
         say(f"mask {left}: left out, it exists only as files; pass --masks.")
     for metric, reason in missing.items():
         say(f"{metric} n/a: {reason}")

@@ -25,7 +25,15 @@ from repaint.pictures.pairs import picture_files
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.plan import ScheduleLike
 
-__all__ = ["METRICS", "Backbones", "Measured", "protocol_holes", "protocol_pictures", "run_protocol"]
+__all__ = [
+    "METRICS",
+    "Backbones",
+    "Measured",
+    "chosen_masks",
+    "protocol_holes",
+    "protocol_pictures",
+    "run_protocol",
+]
 
 Image = NDArray[np.uint8]
 METRICS = ("psnr", "ssim", "psnr_hole", "lpips_alex", "lpips_vgg", "fid", "kid")
@@ -121,9 +129,35 @@ def protocol_pictures(protocol: TestProtocol, folder: Path, *, limit: int | None
     return pictures
 
 
+def chosen_masks(protocol: TestProtocol, only: Sequence[str] | None = None, masks: Path | None = None) -> list[str]:
+    """List the masks that can be made: those with a generator, or with a folder in `masks`.
+
+    Args:
+        protocol: of the masks.
+        only: names of masks; None: all.
+        masks: see `protocol_holes`.
+    Raises:
+        InputError: an unknown mask, no such folder, or no mask is left.
+    """
+    for mask in only or ():
+        if mask not in protocol.masks:
+            allowed = ", ".join(protocol.masks)
+            raise InputError(f"mask={mask} must be one of {allowed} ({protocol.name}).{nearest(mask, protocol.masks)}")
+    if masks is not None and not masks.is_dir():
+        raise InputError(f"{masks}: no such folder. Pass the folder that holds a folder for each mask.")
+    names = [
+        mask
+        for mask in only or protocol.masks
+        if protocol.masks[mask].generator or (masks is not None and (masks / mask).is_dir())
+    ]
+    if not names:
+        raise InputError(f"mask={', '.join(only or ())} exists only as files. Pass its folder with --masks.")
+    return names
+
+
 def protocol_holes(
     protocol: TestProtocol, pictures: Mapping[str, Image], mask: str, masks: Path | None = None
-) -> list[Hole] | None:
+) -> list[Hole]:
     """Make the holes of one mask of a protocol.
 
     Args:
@@ -133,14 +167,12 @@ def protocol_holes(
         masks: folder of folders of published masks, MASK/NAME.png with the names of pictures, in which white is kept,
             as in RePaint's data. Masks without such a folder are drawn.
     Returns:
-        One hole a picture; None if the mask exists only as files and there are none.
+        One hole a picture.
     Raises:
         InputError: a picture without its mask, or a mask of another size or without a hole.
     """
     shape, holes = protocol.masks[mask], []
     folder = None if masks is None or not (masks / mask).is_dir() else masks / mask
-    if folder is None and not shape.generator:
-        return None
     files = {} if folder is None else picture_files(folder)
     for i, (name, picture) in enumerate(pictures.items()):
         if folder is None:
@@ -184,20 +216,12 @@ def run_protocol(
         batch: pictures at once.
         on_call: the `callback_on_step_end` of the pipeline.
     Raises:
-        InputError: an unknown mask, or see `protocol_holes` and `Backbones.missing`.
+        InputError: see `chosen_masks`, `protocol_holes` and `Backbones.missing`.
     """
     backbones = backbones or Backbones()
     missing = backbones.missing(protocol)
-    for mask in only or ():
-        if mask not in protocol.masks:
-            allowed = ", ".join(protocol.masks)
-            raise InputError(
-                f"mask {mask} must be one of {allowed} for {protocol.name}.{nearest(mask, protocol.masks)}"
-            )
-    every = {mask: protocol_holes(protocol, pictures, mask, masks) for mask in only or protocol.masks}
+    every = {mask: protocol_holes(protocol, pictures, mask, masks) for mask in chosen_masks(protocol, only, masks)}
     for mask, holes in every.items():
-        if holes is None:
-            continue
         seen = [replace(hole, image=_noisy(hole, protocol.noise, i)) for i, hole in enumerate(holes)]
         for method, schedule in (methods or protocol.methods).items():
             filled = fill(pipe, seen, schedule, first_seed=seed, batch=batch, on_call=on_call, crop=None)

@@ -175,8 +175,8 @@ def _protocols() -> tuple[TestProtocol, ...]:
             methods={"daps": "daps"},
             metrics=("psnr", "ssim", "lpips_vgg", "psnr_hole"),
             assumed="The place of its box, its LPIPS network and its figures are not known here; the box is centred. "
-            "Known pixels keep their noise, clipped and rounded to 8 bits, which DAPS removes: psnr_hole is not "
-            "affected.",
+            "Known pixels keep their noise, clipped and rounded to 8 bits, which DAPS removes; psnr_hole "
+            "counts the hole alone.",
             noise=0.05,
         ),
         TestProtocol(

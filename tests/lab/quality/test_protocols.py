@@ -16,7 +16,14 @@ from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from PIL import Image
 
 from repaint.errors import InputError
-from repaint.lab.quality.protocol_run import METRICS, Backbones, protocol_holes, protocol_pictures, run_protocol
+from repaint.lab.quality.protocol_run import (
+    METRICS,
+    Backbones,
+    chosen_masks,
+    protocol_holes,
+    protocol_pictures,
+    run_protocol,
+)
 from repaint.lab.quality.protocols import PROTOCOLS
 from repaint.measure.metrics import psnr
 from repaint.pictures.mask_shapes import generate
@@ -116,14 +123,14 @@ def test_published_masks_come_from_files(tmp_path: Path) -> None:
     """If this fails, files of masks are ignored, inverted or exchanged."""
     protocol = PROTOCOLS["copaint"]
     pictures = {name: np.zeros((16, 16, 3), np.uint8) for name in "ab"}
-    assert protocol_holes(protocol, pictures, "text") is None
+    assert "text" not in chosen_masks(protocol)
     (tmp_path / "text").mkdir()
     for name, column in (("a", 2), ("b", 5)):
         keep = np.full((16, 16), 255, np.uint8)
         keep[:, column] = 0
         Image.fromarray(keep).save(tmp_path / "text" / f"{name}.png")
     holes = protocol_holes(protocol, pictures, "text", tmp_path)
-    assert holes is not None
+    assert "text" in chosen_masks(protocol, masks=tmp_path)
     assert [np.flatnonzero(hole.mask[0]).tolist() for hole in holes] == [[2], [5]]
     with pytest.raises(InputError, match=r"text: no mask c\.\* for the picture c\."):
         protocol_holes(protocol, {"c": pictures["a"]}, "text", tmp_path)
@@ -169,6 +176,9 @@ def test_a_trial_is_called_one(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
         (["repaint-table1"], "data: 1 pictures, but repaint-table1 needs exactly 100. For a trial with fewer, pass"),
         (["diffpir-box"], "000.png: 32 x 32 pixels, but diffpir-box needs 256 x 256."),
         (["repaint-table1", "--limit", "2"], "limit=2 must be an integer from 1 to 1 (pictures in data)"),
+        (["repaint-table1", "--limit", "1", "--mask", "hafl"], "mask=hafl must be one of wide,"),
+        (["copaint", "--mask", "text"], "mask=text exists only as files. Pass its folder with --masks."),
+        (["repaint-table1", "--masks", "nowhere"], "nowhere: no such folder."),
         (["repaint-tabel1"], "--protocol repaint-tabel1 must be one of repaint-table1,"),
         (["repaint-table1", "--lpips-backbone", "data/000.png"], "000.png: SHA-256 begins with "),
         (["diffpir-box", "--inception", "data/000.png"], "000.png: SHA-256 begins with "),
