@@ -144,6 +144,10 @@ def train(
     elif before is not None:
         progress = Facts({name: before[name] for name in ("step", "images", "seconds")})
         first = before["step"]  # a new optimizer warms up again
+        if first >= args.steps:
+            raise SystemExit(
+                f"--steps {args.steps} must be above {first}: it counts the steps before --start-from, too."
+            )
     started = time.monotonic() - progress["seconds"]
 
     losses: list[float] = []

@@ -29,6 +29,23 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load
 
 
+def test_steps_that_are_already_made_are_refused(tmp_path: Path, script: Any) -> None:
+    """If this fails, a run that starts from a model ends at once, without a word."""
+    training = script("training")
+    args = training.options("", out=str(tmp_path), steps=6, learning_rate=0.1).parse_args([])
+    with pytest.raises(
+        SystemExit, match=r"^--steps 6 must be above 7: it counts the steps before --start-from, too\.$"
+    ):
+        training.train(
+            torch.nn.Linear(3, 2),
+            lambda _model, _draw: pytest.fail("a step was made"),
+            report=lambda _model: {},
+            export=lambda _model, _facts: None,
+            args=args,
+            before={"step": 7, "images": 70, "seconds": 1.0},
+        )
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, script: Any) -> None:
     """If this fails, resuming skips or repeats batches, or loses the optimizer, the average or the schedule."""
     training = script("training")
