@@ -89,13 +89,15 @@ def protocol(
         about = {"protocol": name, "source": wanted.source, "assumed": wanted.assumed, "missing": missing}
         print_json({**about, "rows": [asdict(row) for row in found]})
         return
-    table = Table("mask", "method", "metric", "measured", "95 % interval", "pictures", "published")
+    table = Table("mask", "method", "metric", "measured", "95 % interval", "pictures", box=None, header_style="bold")
     for row in found:
         value = "n/a" if row.value is None else f"{row.value:.4g}"
         interval = "" if row.low is None else f"{row.low:.4g} to {row.high:.4g}"
-        published = ", ".join(f"{each.value:g} ({each.data})" for each in row.published) or "not known here"
-        table.add_row(row.mask, row.method, row.metric, value, interval, str(row.pictures), published)
+        table.add_row(row.mask, row.method, row.metric, value, interval, str(row.pictures))
     out.print(table)
+    for row in found:
+        published = ", ".join(f"{each.value:g} ({each.data})" for each in row.published) or "not known here"
+        say(f"Published, {row.mask}, {row.method}, {row.metric}: {published}")
     say(f"Source: {wanted.source}.")
     say(f"Assumed: {wanted.assumed}")
     for left in [each for each in mask or wanted.masks if each not in makeable]:

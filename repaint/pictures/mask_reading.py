@@ -162,13 +162,20 @@ def _conversion(array: NDArray[Any]) -> str:
     return "x.astype(bool)" if values.max() <= 1 else f"x.astype(numpy.uint{8 if values.max() <= 255 else 16})"
 
 
+def _tensor_conversion(tensor: Tensor) -> str:
+    """The conversion of a tensor of another dtype that keeps what its values say."""
+    if tensor.is_floating_point():
+        return "x.float()"
+    # Several integer types have no max of their own.
+    return "x.bool()" if tensor.is_complex() or bool((tensor.double() <= 1).all()) else "x.to(torch.uint8)"
+
+
 def _from_tensor(reading: Reading, tensor: Tensor) -> list[Plane]:
     name = reading.name
     if tensor.dtype not in _TENSOR_DTYPES:
-        labels = tensor.is_complex() or tensor.numel() == 0 or bool(tensor.max() <= 1)
         raise InputError(
             f"{name} has dtype {tensor.dtype}: allowed are bool, uint8 and float in [0, 1]. "
-            f"Convert it, for example with {'x.bool()' if labels else 'x.to(torch.uint8)'}."
+            f"Convert it, for example with {_tensor_conversion(tensor)}."
         )
     if tensor.ndim not in (2, 3, 4) or 0 in tensor.shape[-2:] or (tensor.ndim > 2 and tensor.shape[-3] != 1):
         raise InputError(
