@@ -123,6 +123,12 @@ def train(
     Args:
         before: facts of the training that the model's weights come from, where there is no checkpoint to resume.
     """
+    checkpoint = args.out / "checkpoint"
+    resumes = (checkpoint / "progress.json").exists()
+    if before is not None and not resumes and before["step"] >= args.steps:
+        raise SystemExit(
+            f"--steps {args.steps} must be above {before['step']}: it counts the steps before --start-from, too."
+        )
     model = model.to(memory_format=torch.channels_last)
     precision = faster_precision(model, loss) if args.precision == "auto" else args.precision
     accelerator = Accelerator(mixed_precision=precision, project_dir=args.out)
@@ -137,17 +143,13 @@ def train(
 
     args.out.mkdir(parents=True, exist_ok=True)
     first = 0
-    checkpoint, progress = args.out / "checkpoint", Facts(step=0, images=0, seconds=0.0)
-    if (checkpoint / "progress.json").exists():
+    progress = Facts(step=0, images=0, seconds=0.0)
+    if resumes:
         accelerator.load_state(checkpoint)
         progress = json.loads((checkpoint / "progress.json").read_text())
     elif before is not None:
         progress = Facts({name: before[name] for name in ("step", "images", "seconds")})
         first = before["step"]  # a new optimizer warms up again
-        if first >= args.steps:
-            raise SystemExit(
-                f"--steps {args.steps} must be above {first}: it counts the steps before --start-from, too."
-            )
     started = time.monotonic() - progress["seconds"]
 
     losses: list[float] = []

@@ -14,7 +14,7 @@ from repaint.pictures.images import ImageLike
 from repaint.pictures.masks import ReadMask
 from repaint.pipeline import RePaintOutput, RePaintPipeline
 
-__all__ = ["RestoredPhotograph", "restore"]
+__all__ = ["WINDOWS", "RestoredPhotograph", "fill_damage", "restore"]
 
 WINDOWS = 8  # of a large scan at once, to bound the memory
 
@@ -71,6 +71,22 @@ def restore(
     """
     mask = detect_damage(image, sensitivity=sensitivity, max_width=max_width, tone=tone, grow=grow)
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
+    return fill_damage(pipe, image, mask, samples=samples, **options)
+
+
+def fill_damage(
+    pipe: RePaintPipeline, image: ImageLike, mask: Bool[np.ndarray, "h w"], *, samples: int = 4, **options: Any
+) -> RestoredPhotograph:
+    """Fill damage that was found. A large scan is filled in batches of windows.
+
+    Args:
+        pipe: what fills it.
+        image: one image; see `RePaintPipeline.__call__`.
+        mask: (H, W) as displayed, True at damaged pixels; see `repaint.pictures.detection.detect_damage`.
+        samples, **options: see `restore`.
+    Raises:
+        RepaintError: invalid arguments.
+    """
     keep = ReadMask(torch.from_numpy(~mask).float()[None])
     output = pipe(
         image, keep_mask=keep, num_images_per_prompt=samples, **{"batch_size": WINDOWS, "schedule": "thin", **options}

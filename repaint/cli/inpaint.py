@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import about, calls_bar, err, print_json, progress_bar, say, tell, together
-from repaint.cli.loading import mask_of
+from repaint.cli.loading import mask_of, place_of
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold, torch_dtype
 from repaint.cli.sample_files import SampleFiles
 from repaint.errors import InputError
@@ -129,7 +129,7 @@ def inpaint(
     from repaint.sampling.budget import with_budget
     from repaint.sampling.method import as_method
 
-    model_type, method = torch_dtype(dtype, _place(device)), None if schedule is None else as_method(schedule)
+    model_type, method = torch_dtype(dtype, place_of(device)), None if schedule is None else as_method(schedule)
     if steps is not None or calls is not None:
         method = with_budget(schedule or default_schedule(prior), steps=steps, calls=calls)
     labels = int(class_label) if class_label is not None and class_label.isdecimal() else class_label
@@ -173,15 +173,6 @@ def _number_or_file(text: str) -> float | str:
         return text
 
 
-def _place(device: str) -> str:
-    """The device that --device names; "auto" is where accelerate puts the process."""
-    if device != "auto":
-        return device
-    from accelerate import PartialState
-
-    return str(PartialState().device)
-
-
 class _Loader:
     """Loads the pipeline, after all other arguments were checked. A method of None is the prior's own default."""
 
@@ -211,7 +202,7 @@ class _Loader:
         from repaint.pipeline import RePaintPipeline
 
         if self.device != "auto" or device is None:
-            device = _place(self.device)
+            device = place_of(self.device)
         set_threads(self.threads)
         pipe = RePaintPipeline.from_pretrained(self.prior, torch_dtype=self.model_type, **self.files)
         for weights in self.lora:

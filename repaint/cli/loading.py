@@ -14,19 +14,26 @@ if TYPE_CHECKING:
     from repaint.pictures.images import Picture
     from repaint.pipeline import RePaintPipeline
 
-__all__ = ["Device", "Schedule", "load_pipe", "mask_of"]
+__all__ = ["Device", "Schedule", "load_pipe", "mask_of", "place_of"]
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")]
 Schedule = Annotated[str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")]
 
 
-def load_pipe(prior: str, device: str, dtype: str, threads: str) -> RePaintPipeline:
-    """The pipeline of --prior on --device, without its own progress bar."""
+def place_of(device: str) -> str:
+    """The device that --device names; "auto" is where accelerate puts the process."""
+    if device != "auto":
+        return device
     from accelerate import PartialState
 
+    return str(PartialState().device)
+
+
+def load_pipe(prior: str, device: str, dtype: str, threads: str) -> RePaintPipeline:
+    """The pipeline of --prior on --device, without its own progress bar."""
     from repaint.pipeline import RePaintPipeline
 
-    place = str(PartialState().device) if device == "auto" else device
+    place = place_of(device)
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype, place)).to(place)
     pipe.set_progress_bar_config(disable=True)

@@ -54,7 +54,7 @@ def restore(
     from repaint.pictures.detection import detect_damage
     from repaint.pictures.encoding import check_writable, keep_result
     from repaint.pictures.images import save_image
-    from repaint.restoring import WINDOWS
+    from repaint.restoring import WINDOWS, fill_damage
     from repaint.sampling.method import as_method
 
     if out_file is None and mask_out is None:
@@ -84,16 +84,10 @@ def restore(
     if mask.any():
         runs = -(-samples // WINDOWS)
         with calls_bar(f"filling {image.name} with {method.name}", method.model_calls * runs) as step:
-            done = pipe(
-                picture,
-                mask,
-                schedule=method,
-                generator=seed,
-                num_images_per_prompt=samples,
-                batch_size=WINDOWS,
-                callback_on_step_end=step,
+            filled = fill_damage(
+                pipe, picture, mask, samples=samples, schedule=method, generator=seed, callback_on_step_end=step
             )
-        result = done.images[0] if samples == 1 else done.mean()[0]
+        result = filled.image
     else:
         result = picture
         text += " The result is a copy."

@@ -29,13 +29,14 @@ from repaint.priors.driven_scheduler import Output, Ready, Request, driven
 from repaint.priors.handover import Finished, Handover
 from repaint.priors.networks import side_of
 from repaint.priors.passes import Passes
+from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, Preconditioning, preconditioning_of
 from repaint.priors.sample_layout import pack
 from repaint.priors.text import texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
-from repaint.sampling.prior import Conditions, PriorDefaults
+from repaint.sampling.prior import Conditions
 from repaint.sampling.spacing import Spacing
 
 __all__ = ["DISTILLED", "DrivenPrior"]
@@ -53,7 +54,7 @@ CALLS = 1000  # predictions in one run of a pipeline where the length of the wal
 STARTS = 2
 
 
-class DrivenPrior(PriorDefaults):
+class DrivenPrior(PipelinePrior):
     """Wrap a diffusers pipeline that generates images, by driving it through its scheduler.
 
     Its arguments (`serves`) are those of the pipeline's `__call__`, by their names there. What it calls `image` is
@@ -123,22 +124,6 @@ class DrivenPrior(PriorDefaults):
         side = getattr(self.pipeline, "default_sample_size", None)
         side = int(side) if isinstance(side, int) else side_of(self.network.config)
         return None if side is None else side * self.codec.factor
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.pipeline._execution_device)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.float32
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DrivenPrior:
-        """Move the whole pipeline in place. Returns this prior."""
-        if device is not None:
-            self.pipeline.to(device)
-        if dtype is not None:
-            self.pipeline.to(dtype)
-        return self
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
         """Return the noise levels of the pipeline: its scheduler's, shifted as the pipeline shifts them for a size.

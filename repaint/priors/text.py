@@ -20,11 +20,12 @@ from repaint.checks import shown
 from repaint.errors import PriorError
 from repaint.priors.latent import LatentCodec
 from repaint.priors.networks import floating_type, side_of
+from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
-from repaint.sampling.prior import Conditions, PriorDefaults, each_of
+from repaint.sampling.prior import Conditions, each_of
 from repaint.sampling.spacing import Spacing
 
 __all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "texts_of", "warn_of_cut", "warn_of_guidance"]
@@ -34,7 +35,7 @@ NEGATIVES = ("negative_prompt", "negative_prompt_embeds")
 POOLED = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 
 
-class PromptPrior(PriorDefaults, ABC):
+class PromptPrior(PipelinePrior, ABC):
     """The base of all text-conditioned priors: a pipeline, its autoencoder, and prompts per image.
 
     Args:
@@ -92,25 +93,9 @@ class PromptPrior(PriorDefaults, ABC):
         return self.codec.factor
 
     @property
-    def device(self) -> torch.device:
-        return torch.device(self.pipeline._execution_device)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.float32
-
-    @property
     def guides(self) -> bool:
         """Whether each call runs both with and without the prompt."""
         return self._guidance_scale != 1
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PromptPrior:
-        """Move the whole pipeline in place. Returns this prior."""
-        if device is not None:
-            self.pipeline.to(device)
-        if dtype is not None:
-            self.pipeline.to(dtype)
-        return self
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
         """Return the scheduler's noise levels; see `Prior.schedule`."""

@@ -18,7 +18,7 @@ from repaint.sampling.model import Model
 from repaint.sampling.rng import Draws
 from repaint.sampling.state import Carry
 
-__all__ = ["Kernel", "KernelStep"]
+__all__ = ["Kernel", "KernelDefaults", "KernelStep"]
 
 Batch = Float[Tensor, "b *shape"]
 
@@ -79,3 +79,18 @@ class Kernel(Protocol):
             Tensors in the carry are (B, ...) or numbers, and are not changed afterwards.
         """
         ...
+
+
+class KernelDefaults:
+    """Costs for a kernel that calls the model once for each particle, and draws no gradients; to be inherited."""
+
+    particles: int = 1
+
+    # The protocol's arguments, which kernels whose cost depends on the levels read.
+    def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
+        """Return one call for each particle."""
+        return self.particles
+
+    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
+        """Return 0."""
+        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,7 @@ from repaint.studio.handlers import Handlers, errors_on_page
 from repaint.studio.inputs import read_mask, read_photo
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Job, takes
+from repaint.studio.settings import chosen_conditions
 
 __all__ = ["CONCURRENT", "wire_endpoint"]
 
@@ -37,22 +39,8 @@ def wire_endpoint(does: Handlers) -> None:
     ]
     outputs = [gr.File(label="result, a PNG", **hidden), gr.JSON(label="recipe", **hidden)]
 
-    @errors_on_page
-    def fill(
-        image: str | None,
-        mask: str | None,
-        prior: str,
-        schedule: str,
-        prompt: str,
-        class_label: str,
-        guidance_scale: float,
-        seed: float,
-        blend_rim: float,
-    ) -> tuple[str, dict[str, Any]]:
-        return _filled(does, image, mask, prior, schedule, prompt, class_label, guidance_scale, seed, blend_rim)
-
     gr.Button(**hidden).click(
-        fill,
+        errors_on_page(partial(_filled, does)),
         inputs,
         outputs,
         api_name="fill",
@@ -87,13 +75,10 @@ def _filled(
         raise InputError(f"seed={seed} must be a whole number.")
     photo = read_photo(image)
     hole, _ = read_mask(mask, photo.size)
-    supported = takes(does.runner.pipe(prior).prior)
-    conditions: dict[str, Any] = {"prompt": prompt or ""} if supported["prompt"] or prompt else {}
-    if class_label:
-        conditions["class_labels"] = int(class_label) if class_label.isdecimal() else class_label
-    if guidance_scale:
-        conditions["guidance_scale"] = float(guidance_scale)
-    preset = schedule or does.runner.pipe(prior).prior.default_schedule
+    model = does.runner.pipe(prior).prior
+    supported = takes(model)
+    conditions = chosen_conditions(supported["prompt"], prompt, class_label, guidance_scale)
+    preset = schedule or model.default_schedule
     seeds = tuple(seeds_for(1, int(seed)))
     job = Job(photo, hole, prior, as_method(preset), seeds, preset, conditions, float(blend_rim or 0))
     run = does.runner.submit(job)

@@ -25,7 +25,7 @@ from repaint.sampling.state import SamplerState
 from repaint.studio.inputs import Photo, extended_photo, paint, painted, read_mask, read_photo, sample, shown
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Job, Origin, Run, Runner, show, takes
-from repaint.studio.settings import chosen_method, chosen_seeds
+from repaint.studio.settings import chosen_conditions, chosen_method, chosen_seeds
 from repaint.studio.tree import continuation, small_and_large
 from repaint.studio.views import audit_html, cost, enlarged, label, progress_html, tree_html, walk_html
 
@@ -159,13 +159,7 @@ class Handlers:
         photo = self._photo(photo)
         method, preset = self._method(prior, *settings)
         supported = takes(self.runner.pipe(prior).prior)
-        conditions: dict[str, Any] = {}
-        if supported["prompt"] or prompt:  # `submit` rejects a prompt that the prior does not support
-            conditions["prompt"] = prompt or ""
-        if class_label:
-            conditions["class_labels"] = int(class_label) if class_label.isdecimal() else class_label
-        if guidance:
-            conditions["guidance_scale"] = float(guidance)
+        conditions = chosen_conditions(supported["prompt"], prompt, class_label, guidance)
         job = Job(
             photo,
             painted(canvas["layers"] if canvas else [], photo),

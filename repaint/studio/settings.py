@@ -10,7 +10,7 @@ from repaint.sampling.presets import JumpRule
 from repaint.sampling.rng import seeds_for
 from repaint.sampling.schedule import JumpSchedule
 
-__all__ = ["chosen_method", "chosen_seeds"]
+__all__ = ["chosen_conditions", "chosen_method", "chosen_seeds"]
 
 
 def chosen_seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
@@ -22,6 +22,23 @@ def chosen_seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
     if seed is None or seed != int(seed) or seeds is None:
         raise InputError(f"seed={seed} and images={seeds} must be whole numbers.")
     return tuple(seeds_for(int(seeds), int(seed)))
+
+
+def chosen_conditions(takes_prompt: bool, prompt: str | None, class_label: str | None, guidance: Any) -> dict[str, Any]:
+    """The condition fields -> arguments of the pipeline; empty fields are left out.
+
+    Args:
+        takes_prompt: whether the prior does; it then gets an empty prompt where none is written.
+        prompt: kept even if the prior takes none, so that `Runner.submit` rejects it.
+        class_label: a number or a name.
+        guidance: a number; 0 or None is the prior's own.
+    """
+    conditions: dict[str, Any] = {"prompt": prompt or ""} if takes_prompt or prompt else {}
+    if class_label:
+        conditions["class_labels"] = int(class_label) if class_label.isdecimal() else class_label
+    if guidance:
+        conditions["guidance_scale"] = float(guidance)
+    return conditions
 
 
 def chosen_method(

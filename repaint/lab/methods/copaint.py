@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repaint.checks import is_integer, is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import weighted
 from repaint.sampling.state import Carry
@@ -24,7 +24,7 @@ NOISE = 1e-5  # a growth of L by less than this share of |x0|^2 is rounding, whi
 
 
 @dataclass(frozen=True)
-class CoPaint:
+class CoPaint(KernelDefaults):
     """Descend L = |R|^2 + c |x - x_start|^2 with R = m (x0 - x0_hat(x)), then `ddim(0)` from where that ends.
 
     The step size is mu = mu0 growth^j alpha / alpha_1 after j steps down; the weight c is c0 c_growth^j. While L grows,
@@ -44,7 +44,6 @@ class CoPaint:
     growth: float = 1.012
     c0: float = 1e-4
     c_growth: float = 1.01
-    particles = 1
 
     def __post_init__(self) -> None:
         if not (is_integer(self.steps) and self.steps >= 1):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repaint.checks import is_integer, is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import weighted
 from repaint.sampling.state import Carry
@@ -22,7 +22,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 @dataclass(frozen=True)
-class DAPS:
+class DAPS(KernelDefaults):
     """Solve the unconditional ODE to almost clean, move towards the known part, and draw the noise of the next level.
 
     With S = sigma / alpha of the level: `euler` steps of `ddim(0)` on levels even in the 7th root of sigma / alpha,
@@ -48,7 +48,6 @@ class DAPS:
     tau: float = 0.01
     floor: float = 0.01
     bottom: float = 0.01
-    particles = 1
 
     def __post_init__(self) -> None:
         for name, count, least in (("levels", self.levels, 1), ("euler", self.euler, 1), ("inner", self.inner, 0)):
@@ -68,10 +67,6 @@ class DAPS:
     def _walks(src: Level, bottom: float) -> bool:
         """Whether the ODE has a way to go from a level."""
         return src.alpha > 0 and src.sigma / src.alpha > 2 * bottom
-
-    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return 0: the dynamics does not go through the network."""
-        return 0
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Go down by the ODE, move, and draw new noise."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repaint.checks import is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import weighted
 from repaint.sampling.renewal import Zeta, checked_zeta, renewed
@@ -22,7 +22,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 @dataclass(frozen=True)
-class DInG:
+class DInG(KernelDefaults):
     """Predict at a proxy of the next level, and step with the known part's noise as predicted there.
 
     With s^2 = zeta sigma_dst^2, mean = alpha_dst x0_hat + sqrt(sigma_dst^2 - s^2) eps_hat, the proxy mean + s z and its
@@ -44,7 +44,6 @@ class DInG:
 
     zeta: Zeta = "(1-alpha)^2"
     sigma_y: float = 0.01
-    particles = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zeta", checked_zeta("ding", self.zeta))
@@ -54,10 +53,6 @@ class DInG:
     def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
         """Return the model calls of a step: 2, or 1 onto the clean level."""
         return 2 if dst.sigma > 0 else 1
-
-    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return 0."""
-        return 0
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Draw the proxy, predict there, and step down."""

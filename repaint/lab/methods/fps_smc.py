@@ -11,8 +11,7 @@ from torch import Tensor
 
 from repaint.checks import is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
-from repaint.sampling.levels import Level
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.population import ancestors, checked_particles, chosen_ancestors, flat, log_normal
 from repaint.sampling.prediction import weighted
 from repaint.sampling.renewal import Zeta, checked_zeta, renewed
@@ -24,7 +23,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 @dataclass(frozen=True)
-class FPSSMC:
+class FPSSMC(KernelDefaults):
     """One path y_b = alpha x0 + sigma n_b, shared by all particles; steps of `renew(zeta)`, weighed by the path.
 
     n_b = sqrt(1 - zeta) n_a + sqrt(zeta) z, from new noise at the start. With mean = alpha x0_hat + sigma sqrt(1 -
@@ -49,14 +48,6 @@ class FPSSMC:
         object.__setattr__(self, "zeta", checked_zeta("fps_smc", self.zeta))
         if not (is_number(self.sigma_y) and 0 <= self.sigma_y < math.inf):
             raise InputError(f"fps_smc(sigma_y={shown(self.sigma_y)}) must be finite and at least 0.")
-
-    def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return the model calls of a step: one for each particle."""
-        return self.particles
-
-    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return 0."""
-        return 0
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Predict, weigh, resample and draw."""

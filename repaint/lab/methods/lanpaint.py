@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repaint.checks import is_integer, is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction, weighted
 from repaint.sampling.renewal import renewed
@@ -62,7 +62,7 @@ class Oscillator:
 
 
 @dataclass(frozen=True)
-class LanPaint:
+class LanPaint(KernelDefaults):
     """Inner iterations of Langevin dynamics of all entries, in units u = x / sigma, then `ddim(0)`.
 
     With x0_hat and eps_hat of the model frozen, an entry is drawn to w with stiffness k:
@@ -97,7 +97,6 @@ class LanPaint:
     floor: float = 0.0
     stop: int = 0
     path: Literal["markov", "fixed"] = "markov"
-    particles = 1
 
     def __post_init__(self) -> None:
         if not (is_integer(self.inner) and self.inner >= 0):
@@ -123,10 +122,6 @@ class LanPaint:
     def calls(self, src: Level, dst: Level) -> int:
         """Return the model calls of a step: one more than its inner iterations."""
         return self.iterations(src, dst) + 1
-
-    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return 0."""
-        return 0
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Set the known part to its path, iterate, and step down."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repaint.checks import is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level, posterior
 from repaint.sampling.population import ancestors, checked_particles, chosen_ancestors, flat, log_normal
 from repaint.sampling.prediction import weighted
@@ -23,7 +23,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 @dataclass(frozen=True)
-class MCGdiff:
+class MCGdiff(KernelDefaults):
     """Weigh the particles, draw their ancestors, and draw the known part from N(mean, s^2) times N(alpha x0, v).
 
     With v = sigma^2 + kappa alpha^2, and mean and s those of `ddim(1)`: the log weight is that of
@@ -48,14 +48,6 @@ class MCGdiff:
         object.__setattr__(self, "particles", checked_particles("mcgdiff", self.particles))
         if not (is_number(self.kappa) and 0 < self.kappa < math.inf):
             raise InputError(f"mcgdiff(kappa={shown(self.kappa)}) must be finite and above 0.")
-
-    def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return the model calls of a step: one for each particle."""
-        return self.particles
-
-    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return 0."""
-        return 0
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Predict, weigh, resample and draw."""

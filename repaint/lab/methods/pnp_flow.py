@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repaint.checks import is_integer, is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import weighted
 from repaint.sampling.state import Carry
@@ -22,7 +22,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 @dataclass(frozen=True)
-class PnPFlow:
+class PnPFlow(KernelDefaults):
     """Move the estimate by s^power of its error on the known part, then take the mean of x0_hat over draws of its
     noise.
 
@@ -37,7 +37,6 @@ class PnPFlow:
 
     power: float = 0.5
     draws: int = 5
-    particles = 1
 
     def __post_init__(self) -> None:
         if not (is_number(self.power) and 0 < self.power < math.inf):
@@ -48,10 +47,6 @@ class PnPFlow:
     def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
         """Return the model calls of a step."""
         return self.draws
-
-    def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return 0."""
-        return 0
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Move and average."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repaint.checks import is_number, shown
 from repaint.errors import InputError
-from repaint.sampling.kernel import KernelStep
+from repaint.sampling.kernel import KernelDefaults, KernelStep
 from repaint.sampling.levels import Level, posterior
 from repaint.sampling.population import ancestors, checked_particles, chosen_ancestors, flat, log_normal
 from repaint.sampling.state import Carry
@@ -22,7 +22,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 @dataclass(frozen=True)
-class TDS:
+class TDS(KernelDefaults):
     """Propose by DDPM from an x0_hat shifted along the gradient, and weigh by the twisting function psi.
 
     log psi = -|R|^2 / (2 r^2) with R = m (x0 - x0_hat) and r^2 = q sigma^2 / (sigma^2 + q alpha^2). The proposal is
@@ -49,10 +49,6 @@ class TDS:
             raise InputError(f"tds(q={shown(self.q)}) must be finite and above 0.")
         if not (is_number(self.clip) and self.clip > 0):
             raise InputError(f"tds(clip={shown(self.clip)}) must be above 0 (inf does not clip).")
-
-    def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
-        """Return the model calls of a step: one for each particle."""
-        return self.particles
 
     def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
         """Return the backward passes of a step: one for each particle."""
