@@ -28,6 +28,9 @@ from repaint.sampling.prior import Prior
 __all__ = ["Cutout", "cut", "cut_aligned", "encode", "read_aligned", "strengths", "warn_of_large_holes", "window_seed"]
 
 
+NEEDED = 6  # side of a window over the thickness of a hole in it
+
+
 @dataclass(frozen=True, eq=False)
 class Cutout:
     """A window of a picture that has to be painted, or all of it.
@@ -36,6 +39,7 @@ class Cutout:
         window: where it is.
         picture, keep: the picture and its mask inside the window.
         cover: side in pixels of the windows that cover the hole; None gives the prior everything at once.
+        thickness: of the picture's thickest hole, in pixels at the scale of the prior.
         strength: in [0, 1], how much each pixel of the hole may change; None: 1 everywhere.
     """
 
@@ -43,6 +47,7 @@ class Cutout:
     picture: Picture
     keep: Float[Tensor, "1 h w"]
     cover: int | None = None
+    thickness: float = 0.0
     strength: Float[Tensor, "1 h w"] | None = None
 
     @property
@@ -181,15 +186,16 @@ def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
 
 def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:
     """The cutouts of a picture that have to be painted."""
-    hole, size = ~known(keep)[0].numpy(), _window_size(crop, prior)
+    hole, thick = ~known(keep)[0].numpy(), thickness(keep)
     if not hole.any():
         return []
+    size = None if crop is None else crop.size or _window_size(prior, thick)
     if crop is None or size is None:
         windows, side = [Window(0, 0, hole)], None
     else:
         windows = windows_around(hole, crop, size, prior.multiple_of)
         side = _cover([hole[window.place] for window in windows], crop, size, prior)
-    return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)], side) for w in windows]
+    return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)], side, thick * w.scale) for w in windows]
 
 
 def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior) -> int | None:
@@ -205,7 +211,7 @@ def warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
     if prior.largest_hole is None:
         return
     limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
-    most = max((thickness(cutout.keep) * cutout.window.scale for cutout in cutouts), default=0.0)
+    most = max((cutout.thickness for cutout in cutouts), default=0.0)
     if most > limit:
         size = "covers the whole image" if math.isinf(most) else f"is {most:.0f} pixels thick"
         warnings.warn(
@@ -216,6 +222,13 @@ def warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
         )
 
 
-def _window_size(crop: Crop | None, prior: Prior) -> int | None:
-    """Side of the windows in pixels, unless a hole needs more; None without cropping."""
-    return None if crop is None else crop.size or prior.preferred_size
+def _window_size(prior: Prior, thick: float) -> int | None:
+    """Side of the windows in pixels, unless a hole needs more; None if the prior has no preferred size.
+
+    Thin holes need less around them: `NEEDED` times their thickness, within the sizes that the prior is made for.
+    """
+    most, least = prior.preferred_size, prior.smallest_size
+    if most is None or least is None:
+        return most
+    least = whole_number("smallest_size", least, 1, error=PriorError, hint="pixels; None is the preferred size")
+    return int(min(most, max(least, NEEDED * thick)))

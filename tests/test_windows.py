@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from repaint.errors import InputError, StateError
+from repaint.errors import InputError, PriorError, StateError
 from repaint.pictures.crop import Crop, Window, windows_around
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.gaussian import GaussianMixturePrior
@@ -495,6 +495,44 @@ def test_resume_and_branch(pipe: RePaintPipeline) -> None:
 
 
 # --- Priors without a size, and misuse
+
+
+class Sides(PixelByPixelPrior):
+    """Records the sides of what it is given; made for sizes of 16 to 64 pixels."""
+
+    smallest_size = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preferred_size = 64
+        self.seen: set[tuple[int, int]] = set()
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        self.seen.add((x.shape[-2], x.shape[-1]))
+        return super().denoise(x, level)
+
+
+@pytest.mark.parametrize(("thick", "side"), [(1, 16), (3, 18), (7, 42), (31, 64)])
+def test_windows_of_thin_holes_are_small(thick: int, side: int) -> None:
+    """If this fails, a speck costs as much as a large hole, or a thick hole gets too little around it."""
+    prior = Sides()
+    speck, line = holes(200, 200, (90, 90, thick, thick)), holes(200, 200, (90, 0, thick, 200))
+    fill(quiet(prior), noise(200, 200, 3), speck)
+    assert prior.seen == {(side, side)}
+    prior.seen.clear()
+    fill(quiet(prior), noise(200, 200, 3), line, crop=Crop(windows=True))
+    assert prior.seen == {(side, side)}
+    prior.seen.clear()
+    fill(quiet(prior), noise(200, 200, 3), speck, crop=Crop(size=32))  # an explicit size is taken
+    assert prior.seen == {(max(32, 2 * thick), max(32, 2 * thick))}
+
+
+def test_a_smallest_size_that_is_no_size(unchecked: None) -> None:
+    """If this fails, a prior with a wrong size ends in a TypeError deep in the pipeline."""
+    prior = Sides()
+    prior.smallest_size = 0
+    with pytest.raises(PriorError, match="smallest_size=0 must be an integer of at least 1"):
+        fill(quiet(prior), noise(80, 80, 3), holes(80, 80, (4, 4, 2, 2)))
 
 
 def test_a_prior_without_a_size_is_never_cropped() -> None:

@@ -179,9 +179,10 @@ def _declared(folder: Path) -> dict[str, Any]:
                 f"{nearest(preset, presets.available())}"
             )
         declared["default_schedule"] = preset
-    if (limit := card.get("largest_hole")) is not None:
-        hint = "thickness of a hole in pixels"
-        declared["largest_hole"] = whole_number(f"{file}: largest_hole", limit, 1, error=PriorError, hint=hint)
+    hints = {"largest_hole": "thickness of a hole in pixels", "smallest_size": "side of an image in pixels"}
+    for name, hint in hints.items():
+        if (number := card.get(name)) is not None:
+            declared[name] = whole_number(f"{file}: {name}", number, 1, error=PriorError, hint=hint)
     return declared
 
 

@@ -88,6 +88,10 @@ class PriorWrapper:
         return self.prior.default_schedule
 
     @property
+    def smallest_size(self) -> int | None:
+        return self.prior.smallest_size
+
+    @property
     def largest_hole(self) -> int | None:
         return self.prior.largest_hole
 

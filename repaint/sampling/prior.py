@@ -234,6 +234,8 @@ class Prior(Protocol):
         class_names: class number to name. Default {}.
         num_classes: number of classes that the model embeds, including a null class. Default 0: unconditional.
         default_schedule: name of the preset that is used where the caller gives none. Default "fast".
+        smallest_size: side in pixels of the smallest images that the model is good at. Thin holes then get windows
+            smaller than `preferred_size`, which cost less. Default None: always `preferred_size`.
         largest_hole: largest thickness in pixels of a hole that the model fills well; see
             `repaint.pictures.masks.thickness`. A thicker hole is filled with a warning. Default None: no limit.
     """
@@ -279,6 +281,9 @@ class Prior(Protocol):
 
     @property
     def default_schedule(self) -> str: ...
+
+    @property
+    def smallest_size(self) -> int | None: ...
 
     @property
     def largest_hole(self) -> int | None: ...
@@ -340,6 +345,7 @@ class PriorDefaults:
     class_names: Mapping[int, str] = MappingProxyType({})
     num_classes: int = 0
     default_schedule: str = "fast"
+    smallest_size: int | None = None
     largest_hole: int | None = None
 
     def release(self) -> None:

@@ -265,15 +265,17 @@ def test_log_levels_survive_overlapping_loads() -> None:
 # --- The card
 
 
-def test_a_card_sets_schedule_and_limit(folder: Path, saved: Path) -> None:
-    """If this fails, a prior that declares its own schedule or largest hole is run with the library's."""
-    (folder / "card.json").write_text('{"about": "tiny", "schedule": "quick", "largest_hole": 24}')
+def test_a_card_sets_schedule_and_limits(folder: Path, saved: Path) -> None:
+    """If this fails, a prior that declares its own schedule, sizes or largest hole is run with the library's."""
+    (folder / "card.json").write_text('{"about": "x", "schedule": "quick", "largest_hole": 24, "smallest_size": 8}')
     prior = load(folder)
-    assert (prior.default_schedule, prior.largest_hole, default_schedule(folder)) == ("quick", 24, "quick")
-    (folder / "card.json").write_text('{"schedule": null, "largest_hole": null}')
+    assert (prior.default_schedule, prior.largest_hole, prior.smallest_size) == ("quick", 24, 8)
+    assert default_schedule(folder) == "quick"
+    (folder / "card.json").write_text('{"schedule": null, "largest_hole": null, "smallest_size": null}')
     for where in (folder, saved, "textures"):
         prior = load(where)
-        assert (prior.default_schedule, prior.largest_hole, default_schedule(where)) == ("fast", None, "fast")
+        assert (prior.default_schedule, prior.largest_hole, prior.smallest_size) == ("fast", None, None)
+        assert default_schedule(where) == "fast"
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,10 @@ def test_a_card_sets_schedule_and_limit(folder: Path, saved: Path) -> None:
         (
             '{"largest_hole": 0}',
             r": largest_hole=0 must be an integer of at least 1 \(thickness of a hole in pixels\)\.",
+        ),
+        (
+            '{"smallest_size": 0}',
+            r": smallest_size=0 must be an integer of at least 1 \(side of an image in pixels\)\.",
         ),
         ('{"largest_hole": 24.5}', r": largest_hole=24\.5 must be an integer of at least 1"),
         ('{"largest_hole": true}', r": largest_hole=True must be an integer of at least 1"),

@@ -20,7 +20,8 @@ DECLARED = [name for name, value in vars(Prior).items() if isinstance(value, pro
 def latent() -> LatentPrior:
     unet = tiny_unet(in_channels=4, out_channels=4, num_class_embeds=3, sample_size=8)
     prior = LatentPrior(unet, DDPMScheduler(), tiny_vae("AutoencoderKL"), {0: "cat", 1: "dog"})
-    prior.default_schedule, prior.largest_hole = "quick", 24  # none of the declared attributes has its default
+    # None of the declared attributes has its default.
+    prior.default_schedule, prior.largest_hole, prior.smallest_size = "quick", 24, 4
     prior.pipeline = object()
     return prior
 
