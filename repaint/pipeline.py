@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from repaint.checks import whole_number
+from repaint.checks import shown, whole_number
 from repaint.errors import InputError
 from repaint.outpainting import outpaint_in_steps, step_width
 from repaint.pictures.crop import Crop, CropLike
@@ -137,6 +137,8 @@ class RePaintPipeline(Placed):
 
     Args:
         prior: any object of the `Prior` protocol.
+    Raises:
+        InputError: a diffusers pipeline or a name in its place.
 
     >>> import numpy as np
     >>> from repaint.testing import PixelByPixelPrior
@@ -149,6 +151,9 @@ class RePaintPipeline(Placed):
     """
 
     def __init__(self, prior: Prior) -> None:
+        if hasattr(prior, "components") or isinstance(prior, (str, Path)):
+            way = "from_pretrained" if isinstance(prior, (str, Path)) else "from_pipe"
+            raise InputError(f"prior={shown(prior)} must be a Prior. Use RePaintPipeline.{way}.")
         self.prior = prior
         self._progress: dict[str, Any] = {}
 
@@ -174,7 +179,7 @@ class RePaintPipeline(Placed):
         return cls(load(name, torch_dtype=torch_dtype, variant=variant, **hub))
 
     @classmethod
-    def from_pipe(cls, pipe: Any, class_names: Mapping[int, str] | None = None) -> RePaintPipeline:
+    def from_pipe(cls, pipe: Any, class_names: Mapping[int, str] | None = None, **unknown: Any) -> RePaintPipeline:
         """Wrap a diffusers pipeline. Its components are shared, not copied.
 
         Args:
@@ -183,7 +188,13 @@ class RePaintPipeline(Placed):
                 model with one more class than names has a null class.
         Raises:
             PriorError: a pipeline without a supported model or without a scheduler.
+            InputError: not a pipeline, or other arguments.
         """
+        for name, value in unknown.items():
+            raise InputError(
+                f"{name}={shown(value)} is not an argument of from_pipe, which takes class_names. Change the pipeline "
+                "before, such as with pipe.to(torch.float16)."
+            )
         if not hasattr(pipe, "components"):
             raise InputError(
                 f"from_pipe() got a {type(pipe).__name__}, which is not a diffusers pipeline. Pass a pipeline, or a "

@@ -10,6 +10,7 @@ import torch
 
 from repaint.checks import is_integer, shown
 from repaint.errors import InputError, OutOfMemory, PriorError, RepaintError
+from repaint.priors.foreign_errors import is_out_of_memory
 from repaint.priors.networks import compile_network, network_of
 from repaint.sampling.prior import Prior
 
@@ -38,7 +39,7 @@ class Placed:
             device: such as "cpu" or "cuda:1"; a floating type is also accepted here.
             dtype: such as torch.bfloat16.
         Raises:
-            InputError: a device that PyTorch cannot use on this computer.
+            InputError: a device that PyTorch cannot use on this computer, or a dtype that is not a floating type.
         """
         if isinstance(device, torch.dtype):
             device, dtype = None, device
@@ -50,6 +51,8 @@ class Placed:
                     f"device={str(device)!r} must be a device that PyTorch can use on this computer (such as 'cpu', "
                     "'cuda', 'cuda:1' or 'mps')."
                 ) from error
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise InputError(f"dtype={shown(dtype)} must be a floating type of PyTorch, such as torch.float16.")
         self.prior.to(device, dtype)
         return self
 
@@ -218,7 +221,7 @@ def _explained(compute: Callable[[Sequence[T]], R], piece: Sequence[T]) -> R:
         raise
     except (RuntimeError, MemoryError) as error:
         text = (str(error) or type(error).__name__).splitlines()[0]
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             raised = OutOfMemory(f"Out of memory with a batch of {len(piece)} ({text[:120]}).")
         elif "not implemented for 'Half'" in str(error):
             raise PriorError(
@@ -229,15 +232,6 @@ def _explained(compute: Callable[[Sequence[T]], R], piece: Sequence[T]) -> R:
             raise
     # Raised outside `except`, because the frames of a cause would keep the tensors of the attempt in memory.
     raise raised
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: by class, by the list of accelerate, or by the message of MPS."""
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "MPS backend out of memory" in str(error):
-        return True
-    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
 
 
 def _free() -> None:

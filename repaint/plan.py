@@ -36,6 +36,7 @@ from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
 from repaint.pictures.masks import MaskLike, known, read_keep, read_map
 from repaint.pictures.rim import meet_rim
+from repaint.priors.driven import OURS
 from repaint.priors.windowed import Windowed
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
@@ -74,6 +75,7 @@ HABITS = {
     "padding_mask_crop": "Holes are cropped by themselves; pass crop= to change it.",
     "cfg_scale": "Pass guidance_scale=.",
     "scheduler": "The sampler has its own: pass schedule=, solver= or a prior with another noise schedule.",
+    **dict.fromkeys(("dtype", "torch_dtype", "device"), "Call .to(device, dtype) on the pipeline before."),
     "callback": "Pass callback_on_step_end=.",
     "invert_mask": "Pass the mask as keep_mask= if white is kept.",
 }
@@ -405,10 +407,16 @@ def _conditions(given: Mapping[str, Any], prior: Prior) -> Conditions:
             if name in HABITS:
                 raise InputError(f"{name}={shown(value)} is not an argument of the pipeline. {HABITS[name]}")
             arguments = [*inspect.signature(Plan.of).parameters, "batch_size", "callback_on_step_end", *NAMES]
-            raise InputError(
-                f"{name}={shown(value)} is not an argument of the pipeline.{nearest(name, [*arguments, *prior.serves])}"
-            )
+            cure = _driven(name, prior) or nearest(name, [*arguments, *prior.serves])
+            raise InputError(f"{name}={shown(value)} is not an argument of the pipeline.{cure}")
     return Conditions(**own, arguments=further)
+
+
+def _driven(name: str, prior: Prior) -> str:
+    """Return how to use an argument that the diffusers pipeline of a prior has, or "" where it has none."""
+    if prior.pipeline is None or name in OURS or name not in inspect.signature(prior.pipeline.__call__).parameters:
+        return ""
+    return " To use it, drive the diffusers pipeline: RePaintPipeline(repaint.priors.driven.DrivenPrior(pipe))."
 
 
 def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputType) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import re
-import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,11 +21,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repaint.errors import PriorError, RepaintError
+from repaint.errors import PriorError
 from repaint.priors.codecs import codec_of
 from repaint.priors.driven_scheduler import Output, Ready, Request, driven
+from repaint.priors.foreign_errors import explained
 from repaint.priors.handover import Finished, Handover
-from repaint.priors.networks import side_of
+from repaint.priors.networks import has_ip_adapter, side_of
 from repaint.priors.passes import Passes
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, Preconditioning, preconditioning_of
@@ -39,7 +38,7 @@ from repaint.sampling.prediction import Clip, Prediction, from_output, split_var
 from repaint.sampling.prior import Conditions
 from repaint.sampling.spacing import Spacing
 
-__all__ = ["DISTILLED", "DrivenPrior"]
+__all__ = ["OURS", "DrivenPrior"]
 
 # Arguments of pipelines that the driver sets itself or that have no meaning here.
 OURS = {
@@ -48,7 +47,6 @@ OURS = {
     "callback_steps", "callback_on_step_end", "callback_on_step_end_tensor_inputs", "eta", "strength", "mask_image",
     "denoising_start", "denoising_end", "use_resolution_binning", "max_area", "_auto_resize",
 }  # fmt: skip
-DISTILLED = "LCMScheduler"  # a config that says so; other distilled models have ordinary schedulers
 ALIGNED = ("control_image", "control_mask")
 CALLS = 1000  # predictions in one run of a pipeline where the length of the walk is not known
 STARTS = 2
@@ -76,8 +74,6 @@ class DrivenPrior(PipelinePrior):
         self._names = {renamed.get(name, name): name for name in self._parameters if name not in OURS}
         self.serves = tuple(self._names)
         self.aligned = tuple(name for name in ALIGNED if name in self._names)
-        if any(kind.__name__ == DISTILLED for kind in type(pipeline.scheduler).__mro__):
-            self.default_schedule = "turbo"
         self._conditions, self._count = Conditions(), 0
         self._ready: Ready | None = None
         self._live: _Run | None = None
@@ -86,9 +82,18 @@ class DrivenPrior(PipelinePrior):
                 part.eval()
 
     def _preconditioning(self) -> Preconditioning:
-        """Read the preconditioning of the pipeline's present scheduler."""
-        found = preconditioning_of(self.pipeline.scheduler)
-        if not isinstance(found, (Plain, EDM)):
+        """Read the preconditioning of the pipeline's present scheduler, which users may have replaced.
+
+        A scheduler of another kind than the pipeline's own would run, but with noise levels that the model does not
+        know.
+        """
+        scheduler = self.pipeline.scheduler
+        found = preconditioning_of(scheduler)
+        named = inspect.signature(type(self.pipeline).__init__).parameters["scheduler"].annotation
+        flows = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family == "flow"
+        wrong = "FlowMatch" in str(named) and not flows
+        wrong |= hasattr(self.pipeline, "unet") and not hasattr(scheduler, "scale_model_input")
+        if not isinstance(found, (Plain, EDM)) or wrong:
             raise PriorError(
                 f"A {type(self.pipeline).__name__} with a {type(self.pipeline.scheduler).__name__} is not supported. "
                 "Use the scheduler that its model was trained with."
@@ -166,8 +171,14 @@ class DrivenPrior(PipelinePrior):
         for text in ("prompt", "negative_prompt"):
             if given.get(text) is not None:
                 texts_of(text, given[text], count)
-        if "control_image" in self.aligned and given.get("control_image") is None:
-            raise PriorError(f"control_image must be given for a {name} (an image of the size of the image).")
+        for missing in self._missing(given):
+            size = " (an image of the size of the image)" if missing in self.aligned else ""
+            raise PriorError(f"{missing} must be given for a {name}{size}.")
+        if has_ip_adapter(self.network) and not any(map(_adapts, given)):
+            raise PriorError(
+                "ip_adapter_image or ip_adapter_image_embeds must be given, because the UNet has an IP-Adapter. To "
+                "fill without one, call unload_ip_adapter() of the pipeline."
+            )
         if conditions.size is None:
             raise PriorError(f"size must be given for a {name}: Conditions(size=(height, width)).")
         bound = copy.copy(self)
@@ -176,6 +187,12 @@ class DrivenPrior(PipelinePrior):
         bound.preconditioning = self._preconditioning()  # users may replace the scheduler
         bound._start()
         return bound
+
+    def _missing(self, given: Mapping[str, Any]) -> list[str]:
+        """Return the arguments without a default in the pipeline's `__call__`, and its control image, if not given."""
+        needed = {own for own, entry in self._parameters.items() if entry.default is entry.empty}
+        names = [name for name, own in self._names.items() if own in needed or name == "control_image"]
+        return [name for name in names if given.get(name) is None and name != "prompt"]
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
@@ -294,6 +311,11 @@ def _describes(name: str) -> bool:
     return not name.startswith("negative") and (name == "prompt" or "embeds" in name)
 
 
+def _adapts(name: str) -> bool:
+    """Return whether an argument is an IP-Adapter's."""
+    return name.startswith("ip_adapter_image")
+
+
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
 
 
@@ -372,14 +394,6 @@ class _Run:
 
     def _resume(self, value: Request | None) -> Any:
         """Go on in the pipeline. What it says about its arguments is an error of this library."""
-        try:
-            with self._own_attention(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                return self._handover.resume(value)
-        except (RepaintError, Finished, MemoryError):
-            raise
-        except Exception as error:
-            if isinstance(error, RuntimeError) and re.search("memory|not implemented for 'Half'", str(error)):
-                raise  # `placement` knows a cure
-            said = textwrap.shorten(str(error), 300, placeholder=" …").rstrip(".") or type(error).__name__
-            raise PriorError(f"The {self._name} raised {type(error).__name__}: {said}.") from error
+        with explained(self._name, Finished), self._own_attention(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return self._handover.resume(value)

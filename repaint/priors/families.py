@@ -119,6 +119,7 @@ REFUSALS = [
         "takes boxes or hints of the whole image, which a cropped image would misplace. Wrap the ordinary pipeline of "
         "the model.",
     ),
+    Refusal(r"Modular", "is assembled from blocks. Build the ordinary pipeline of the model from its components."),
     Refusal(r"Onnx", "runs on another runtime. Load the model with PyTorch."),
     Refusal(r"LDM3D", "makes depth maps with its images. Wrap a StableDiffusionPipeline."),
     Refusal(r"KarrasVe", "uses a scheduler of its own, which is not supported. Wrap a ScoreSdeVePipeline."),
@@ -155,6 +156,8 @@ def family_of(kinds: Mapping[str, str], config: Mapping[str, Any] | None = None,
         return PixelPrior if space is None else LatentPrior
     if denoiser == "DiTTransformer2DModel" and space in AUTOENCODERS:
         return DiTPrior
+    if name in PLAIN:
+        _refuse_inputs(name, config)
     extra = any(part in kinds for part in EXTRAS) or any(config.get(key) for key in CONDITIONED)
     if name in PLAIN and not extra and space in AUTOENCODERS:
         return PLAIN[name]
@@ -172,6 +175,26 @@ def family_of(kinds: Mapping[str, str], config: Mapping[str, Any] | None = None,
 
 
 CONDITIONED = ("encoder_hid_dim_type", "time_cond_proj_dim")  # entries of a UNet's config: IP-Adapter, LCM
+
+
+INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "addition_embed_type")
+SERVED = (
+    None,
+    "text_proj",
+    "ip_image_proj",
+    "text",
+    "text_time",
+)  # with inputs that pipelines give
+
+
+def _refuse_inputs(name: str, config: Mapping[str, Any]) -> None:
+    """Raise an error for a UNet with an input that its pipeline does not give."""
+    for key in INPUTS:
+        if (value := config.get(key)) not in SERVED:
+            raise PriorError(
+                f"A {name} with {key}={value!r} in its UNet is not supported, because that UNet needs more inputs than "
+                "a prompt. Use the pipeline that its model was published with, such as StableUnCLIPPipeline."
+            )
 
 
 def refuse(pipeline: type) -> None:

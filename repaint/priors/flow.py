@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.errors import PriorError
+from repaint.priors.foreign_errors import explained
 from repaint.priors.networks import floating_type
 from repaint.priors.sample_layout import pack, unpack
-from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_count, given, warn_of_cut
+from repaint.priors.text import POOLED, PROMPTS, PromptPrior, check_embeds, given, warn_of_cut
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction, from_output
@@ -38,16 +39,20 @@ class FlowPrior(PromptPrior):
         """Return the scheduler's noise levels, shifted for the image size where its config requires that.
 
         Raises:
-            PriorError: the shift depends on the image size, and the conditions have none.
+            PriorError: the shift depends on the image size, and the conditions have none; or a scheduler without flow.
         """
-        config = self.pipeline.scheduler.config
-        shift = None
+        scheduler, shift = self.pipeline.scheduler, None
+        config = getattr(scheduler, "config", {})
         if config.get("use_dynamic_shifting"):
             mu = self._mu(config)
             shift = mu if config.get("time_shift_type") == "linear" else math.exp(mu)
-        return NoiseSchedule.from_scheduler(
-            self.pipeline.scheduler, steps, spacing or self.default_spacing, shift=shift
-        )
+        grid = NoiseSchedule.from_scheduler(scheduler, steps, spacing or self.default_spacing, shift=shift)
+        if grid.family != "flow":
+            raise PriorError(
+                f"A {type(self.network).__name__} with a {type(scheduler).__name__} is not supported. Use the "
+                "scheduler that it was trained with, a FlowMatchEulerDiscreteScheduler."
+            )
+        return grid
 
     def _mu(self, config: Any) -> float:
         """Return the log-shift, linear in the number of the transformer's image tokens (arXiv 2403.03206, 5.3.2)."""
@@ -74,6 +79,21 @@ class StableDiffusion3Prior(FlowPrior):
     @property
     def multiple_of(self) -> int:
         return int(self.codec.factor * self.network.config.patch_size)
+
+    def conditioned(self, count: int, conditions: Conditions) -> PromptPrior:
+        """See `PromptPrior.conditioned`.
+
+        Raises:
+            PriorError: also a size beyond the transformer's table of positions.
+        """
+        limit = self.multiple_of * int(self.network.config.pos_embed_max_size)
+        if conditions.size is not None and max(conditions.size) > limit:
+            height, width = conditions.size
+            raise PriorError(
+                f"A window of {width} x {height} pixels must be at most {limit} pixels on each side for this model. "
+                "Pass crop=Crop(windows=True), which covers a large hole with windows of the training size."
+            )
+        return super().conditioned(count, conditions)
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`. Runs with and without the prompt in one batch."""
@@ -103,7 +123,7 @@ class StableDiffusion3Prior(FlowPrior):
             negative_prompt=negatives if self.guides else None,
             **given(conditions, "prompt_embeds", "negative_prompt_embeds", *POOLED),
         )
-        check_count(positive, count)
+        check_embeds(positive, count, self.network.config.joint_attention_dim)
         if not self.guides:
             return {"encoder_hidden_states": positive, "pooled_projections": pooled}
         return {
@@ -153,14 +173,15 @@ class FluxPrior(FlowPrior):
         scale = None
         if self.network.config.guidance_embeds:
             scale = torch.full((len(x),), self._guidance_scale, device=x.device)
-        output = self.network(
-            hidden_states=pack(x).to(self.network.dtype),
-            timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.network.dtype),
-            guidance=scale,
-            img_ids=places.to(x.device, self.network.dtype),
-            **self._embeds,
-            return_dict=False,
-        )[0]
+        with explained(type(self.network).__name__):
+            output = self.network(
+                hidden_states=pack(x).to(self.network.dtype),
+                timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.network.dtype),
+                guidance=scale,
+                img_ids=places.to(x.device, self.network.dtype),
+                **self._embeds,
+                return_dict=False,
+            )[0]
         return from_output("flow_prediction", unpack(output.to(x.dtype), *x.shape[-2:]), x, level)
 
     def _encode_prompts(
@@ -175,5 +196,5 @@ class FluxPrior(FlowPrior):
             num_images_per_prompt=1,
             **given(conditions, "prompt_embeds", "pooled_prompt_embeds"),
         )
-        check_count(embeds, count)
+        check_embeds(embeds, count, self.network.config.joint_attention_dim)
         return {"encoder_hidden_states": embeds, "pooled_projections": pooled, "txt_ids": places}

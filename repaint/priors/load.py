@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import textwrap
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +15,12 @@ import torch
 from repaint.checks import nearest, shown, whole_number
 from repaint.errors import InputError, PriorError
 from repaint.priors.dit import DiTPrior
-from repaint.priors.driven import DISTILLED
 from repaint.priors.families import BY_PARTS, family_of, space_of
+from repaint.priors.foreign_errors import one_line
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import LatentPrior
+from repaint.priors.networks import has_ip_adapter
+from repaint.priors.pipeline_prior import DISTILLED
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.quiet_loading import LOADING, SILENCES, PrivateRandomness, quiet
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
@@ -61,20 +62,25 @@ def load(
         variant: variant of the weight files, such as "fp16", as in diffusers. None: the ordinary files or, in a folder
             without them, its only variant.
         config: for a single file: a folder with the configs and tokenizers of its model, see `load_single_file`.
-        **hub: passed to `DiffusionPipeline.download` for Hub ids (revision, token, cache_dir, local_files_only).
+        **hub: how files are downloaded from the Hub: revision, token, cache_dir, local_files_only, force_download,
+            proxies.
     Raises:
         PriorError: an unknown name, an unreachable Hub, an incomplete or unsafe folder, or an unsupported model.
-        InputError: an argument that this function does not have, or a torch_dtype that is no floating type.
+        InputError: an argument that this function does not have, a torch_dtype that is not a floating type, or a
+            variant or revision that does not exist.
     """
     _check_arguments(torch_dtype, hub)
     if Path(name).suffix in SUFFIXES and Path(name).is_file():
+        if variant is not None:
+            raise InputError(f"variant={shown(variant)} must be left out: a single file has no variants.")
         with LOADING, PrivateRandomness():
-            return prior_from_pipe(load_single_file(Path(name), torch_dtype, config))
+            return prior_from_pipe(load_single_file(Path(name), torch_dtype, config, **hub))
     if config is not None:
         raise InputError(
             f"config={str(config)!r} must be left out: only single files need it, and a folder has its own."
         )
     folder = _find(name, variant, hub)
+    _check_variant(folder, variant)
     declared = _declared(folder)
     with LOADING, PrivateRandomness():
         prior: Any = _from_folder(folder, torch_dtype, variant or _only_variant(folder))
@@ -92,6 +98,7 @@ CURES = {
     "device": "Call .to(device) on the pipeline.",
     "scheduler": "Load the pipeline with diffusers, set its scheduler, and pass it to RePaintPipeline.from_pipe.",
     "custom_pipeline": "Load the pipeline with diffusers and pass it to RePaintPipeline.from_pipe.",
+    "class_names": "Load the pipeline with diffusers and pass both to RePaintPipeline.from_pipe(pipe, class_names).",
     "quantization_config": "Load the pipeline with diffusers and pass it to RePaintPipeline.from_pipe.",
 }
 
@@ -100,8 +107,9 @@ def _check_arguments(torch_dtype: Any, hub: Mapping[str, Any]) -> None:
     """Raise an error for a keyword argument that `load` does not have, or a torch_dtype that is not one."""
     for name, value in hub.items():
         if name not in HUB:
-            cure = CURES.get(name) or nearest(name, [*HUB, "torch_dtype", "variant", "config"]).strip()
-            raise InputError(f"{name}={shown(value)} is not an argument of from_pretrained. {cure}".strip())
+            allowed = ["torch_dtype", "variant", "config", *HUB]
+            cure = CURES.get(name) or nearest(name, allowed).strip() or f"It takes {', '.join(allowed)}."
+            raise InputError(f"{name}={shown(value)} is not an argument of from_pretrained. {cure}")
     if not isinstance(torch_dtype, torch.dtype) or not torch_dtype.is_floating_point:
         named = getattr(torch, torch_dtype, None) if isinstance(torch_dtype, str) else None
         meant = f" Did you mean {named}?" if isinstance(named, torch.dtype) else ""
@@ -113,12 +121,25 @@ def _check_arguments(torch_dtype: Any, hub: Mapping[str, Any]) -> None:
 
 def _only_variant(folder: Path) -> str | None:
     """Return the variant of a folder's weights if no part has ordinary ones and all have the same variant."""
-    found = {
-        match["variant"]
-        for path in (*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors"))
-        if (match := WEIGHTS.fullmatch(path.name))
-    }
+    found = _variants(folder)
     return found.pop() if len(found) == 1 else None
+
+
+def _check_variant(folder: Path, variant: str | None) -> None:
+    """Raise an error for a variant that no part of a folder has."""
+    if variant is None:
+        return
+    files = [path.name for path in (*folder.glob("*"), *folder.glob("*/*"))]
+    if not any(f".{variant}." in name or f".{variant}-" in name for name in files):
+        names = ", ".join(sorted(name for name in _variants(folder) if name is not None))
+        there = f"one of {names}" if names else "left out"
+        raise InputError(f"variant={shown(variant)} must be {there}: {folder} has no weights of that name.")
+
+
+def _variants(folder: Path) -> set[str | None]:
+    """Return the variants of a folder's weights; None is the ordinary one."""
+    paths = (*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors"))
+    return {match["variant"] for path in paths if (match := WEIGHTS.fullmatch(path.name))}
 
 
 WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+?))?(?:-\d+-of-\d+)?\.safetensors")
@@ -143,12 +164,18 @@ def default_schedule(name: str | Path) -> str:
 
 def _find(name: str | Path, variant: str | None, hub: Mapping[str, Any]) -> Path:
     """Return the folder of a prior, downloaded first if it is on the Hub."""
-    if str(name) in bundled():
-        return BUNDLED / str(name)
-    if Path(name).is_dir():
-        return Path(name)
+    for folder in (BUNDLED / str(name) if str(name) in bundled() else None, Path(name)):
+        if folder is not None and folder.is_dir():
+            if hub.get("revision") is not None:
+                raise InputError(f"revision={shown(hub['revision'])} must be left out: {folder} is not on the Hub.")
+            return folder
     if _looks_like_hub_id(str(name)):
         return _download(str(name), variant, hub)
+    if Path(name).is_file():
+        raise PriorError(
+            f"{name}: a checkpoint in one file must be {' or '.join(SUFFIXES)} (others may hold code). Load it with "
+            "diffusers and pass the pipeline to RePaintPipeline.from_pipe."
+        )
     raise PriorError(
         f"prior={str(name)!r} must be a folder, a Hub id (owner/name) or one of {', '.join(bundled())}."
         f"{nearest(str(name), bundled())}"
@@ -168,7 +195,7 @@ def _declared(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise PriorError(f"{file}: cannot be read ({_one_line(error)}). Correct or remove it.") from error
+        raise PriorError(f"{file}: cannot be read ({one_line(error)}). Correct or remove it.") from error
     if not isinstance(card, dict):
         raise PriorError(f"{file} must hold a JSON object (it contains a {type(card).__name__}). Correct or remove it.")
     declared: dict[str, Any] = {}
@@ -227,7 +254,10 @@ def prior_from_components(
     """
     kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
     unet = components.get("unet")
-    family = family_of(kinds, getattr(unet, "config", None), None if pipe is None else type(pipe))
+    config = dict(getattr(unet, "config", {}))
+    if unet is not None and has_ip_adapter(unet):
+        config["encoder_hid_dim_type"] = "ip_image_proj"
+    family = family_of(kinds, config, None if pipe is None else type(pipe))
     scheduler = components.get("scheduler")
     if family is PixelPrior:
         return PixelPrior(unet, scheduler, _class_names(labels))
@@ -253,6 +283,8 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
     try:
         index = json.loads(index_file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if (folder / "modular_model_index.json").exists():
+            raise PriorError(_modular(folder)) from error
         raise PriorError(
             f"{folder} has no model_index.json. Save the whole diffusers pipeline there with save_pretrained, not only "
             "its UNet."
@@ -283,10 +315,19 @@ def _from_folder(folder: Path, torch_dtype: torch.dtype, variant: str | None) ->
     return prior
 
 
+def _modular(folder: Path) -> str:
+    return (
+        f"{folder} is a modular repository, which is not supported. Build the ordinary pipeline of the model from its "
+        "components in diffusers, and pass that to RePaintPipeline.from_pipe."
+    )
+
+
 def _pipeline_class(folder: Path, name: Any) -> Any:
     """Return the class of a folder's pipeline."""
     import diffusers
 
+    if str(name).endswith("ModularPipeline"):
+        raise PriorError(_modular(folder))
     cls: Any = getattr(diffusers, str(name), None)
     if not is_kind_of(cls, diffusers.DiffusionPipeline):
         raise PriorError(f"{folder}: _class_name={name} must be a pipeline of this diffusers. Update diffusers.")
@@ -310,7 +351,7 @@ def _load_pipeline(
         with quiet("diffusers"), quiet("transformers"):
             return cls.from_pretrained(folder, local_files_only=True, **model, **absent, **parts)
     except Exception as error:  # as in _load_part
-        raise PriorError(f"{folder}: cannot be loaded ({_one_line(error)}). Save or download it again.") from error
+        raise PriorError(f"{folder}: cannot be loaded ({one_line(error)}). Save or download it again.") from error
 
 
 def _config(folder: Path, name: str) -> Mapping[str, Any]:
@@ -345,9 +386,7 @@ def _load_part(folder: Path, name: str, kind: str, library: str = "diffusers", *
                 return cls.from_pretrained(where, local_files_only=True)
             part, found = cls.from_pretrained(where, local_files_only=True, output_loading_info=True, **options)
     except Exception as error:  # diffusers raises OSError, ValueError, KeyError, SafetensorError, ... for damaged files
-        raise PriorError(
-            f"{where}: {name} cannot be loaded ({_one_line(error)}). Save or download it again."
-        ) from error
+        raise PriorError(f"{where}: {name} cannot be loaded ({one_line(error)}). Save or download it again.") from error
     if missing := found["missing_keys"]:
         raise PriorError(
             f"{where}: the weights lack {len(missing)} tensors of their {kind}, such as {min(missing)}. Save or "
@@ -366,7 +405,7 @@ def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
             return Path(DiffusionPipeline.download(name, variant=variant, **hub))
     except Exception as error:  # the Hub client's errors have no common base class across its versions
         raise PriorError(
-            f"{name!r} cannot be downloaded from the Hugging Face Hub ({_one_line(error)}). Check the name and the "
+            f"{name!r} cannot be downloaded from the Hugging Face Hub ({one_line(error)}). Check the name and the "
             f"network, or pass a folder. Without a network, use {' or '.join(bundled())}."
         ) from error
 
@@ -374,7 +413,3 @@ def _download(name: str, variant: str | None, hub: Mapping[str, Any]) -> Path:
 def _looks_like_hub_id(name: str) -> bool:
     owner, slash, repository = name.partition("/")
     return bool(owner and slash and repository) and "/" not in repository and not name.startswith((".", "~"))
-
-
-def _one_line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 300, placeholder=" …").rstrip(".") or type(error).__name__

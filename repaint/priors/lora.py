@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-from repaint.errors import PriorError
+from repaint.checks import nearest, shown
+from repaint.errors import InputError, PriorError
 from repaint.priors.quiet_loading import quiet
 from repaint.sampling.prior import Prior
 
 __all__ = ["load_lora"]
+
+
+FILES = ("weight_name", "subfolder", "revision", "token", "cache_dir", "force_download", "proxies", "local_files_only")
+OPTIONS = (*FILES, "adapter_name", "hotswap", "low_cpu_mem_usage")
 
 
 def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
@@ -21,13 +27,21 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
         **options: passed to the pipeline's `load_lora_weights`, such as weight_name and adapter_name.
     Raises:
         PriorError: a prior without such a pipeline, peft is missing, or weights that do not fit the model.
+        InputError: another option.
+    Warns:
+        UserWarning: some of the weights have no place in the model.
     """
+    for option, value in options.items():
+        if option not in OPTIONS:
+            cure = nearest(option, OPTIONS).strip() or f"It takes {', '.join(OPTIONS)}."
+            raise InputError(f"{option}={shown(value)} is not an argument of load_lora_weights. {cure}")
     pipeline, name = prior.pipeline, type(prior).__name__
     if pipeline is None or not hasattr(pipeline, "load_lora_weights"):
         raise PriorError(f"A {name} takes no LoRA weights: it does not wrap a text-to-image pipeline of diffusers.")
     before = _layers(pipeline)
     try:
         with quiet("diffusers"), quiet("transformers"):
+            expected = _tensors(pipeline, path, options)
             pipeline.load_lora_weights(str(path), **options)
     except Exception as error:  # diffusers raises errors of any class for weights of another model
         said = " ".join(str(error).split())[:200] or type(error).__name__
@@ -37,10 +51,28 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
         raise PriorError(
             f"lora={str(path)!r} cannot be loaded into a {type(pipeline).__name__} ({said}). {cure}"
         ) from (error)
-    if _layers(pipeline) == before:  # diffusers only logs this
+    loaded = expected if options.get("hotswap") else _layers(pipeline) - before
+    if loaded == 0:  # diffusers only logs this
         raise PriorError(
             f"lora={str(path)!r} holds no weights for a {type(pipeline).__name__}. Pass weights of this model."
         )
+
+    if loaded < expected:
+        warnings.warn(
+            f"lora={str(path)!r}: {expected - loaded} of {expected} tensors have no place in this "
+            f"{type(pipeline).__name__} and are ignored. Pass weights of this model.",
+            stacklevel=3,
+        )
+
+
+def _tensors(pipeline: Any, path: str | Path, options: dict[str, Any]) -> int:
+    """Return the number of tensors of LoRA layers in a file, in diffusers' layout."""
+    given = {name: value for name, value in options.items() if name in FILES}
+    if hasattr(pipeline, "unet"):
+        given["unet_config"] = pipeline.unet.config
+    found = pipeline.lora_state_dict(str(path), **given)
+    state = found[0] if isinstance(found, tuple) else found
+    return sum("lora_" in name for name in state)
 
 
 def _layers(pipeline: Any) -> int:

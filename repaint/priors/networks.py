@@ -13,7 +13,7 @@ from repaint.checks import is_integer, shown
 from repaint.errors import PriorError
 from repaint.sampling.prior import Prior
 
-__all__ = ["compile_network", "floating_type", "network_of", "side_of"]
+__all__ = ["compile_network", "floating_type", "has_ip_adapter", "network_of", "side_of"]
 
 
 def side_of(config: Mapping[str, Any]) -> int | None:
@@ -34,6 +34,14 @@ def side_of(config: Mapping[str, Any]) -> int | None:
             f"sample_size={shown(size)} must be one or two integers of at least 1 (correct the network's config)."
         )
     return int(max(sides))
+
+
+def has_ip_adapter(network: nn.Module) -> bool:
+    """Return whether an IP-Adapter is loaded into a UNet, which then needs its image.
+
+    diffusers sets an attribute of the config and leaves the entry as it was.
+    """
+    return getattr(network.config, "encoder_hid_dim_type", None) == "ip_image_proj"
 
 
 def network_of(prior: Prior) -> nn.Module:

@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from repaint.priors.foreign_errors import explained
 from repaint.sampling.prior import PriorDefaults
 
-__all__ = ["PipelinePrior"]
+__all__ = ["DISTILLED", "PipelinePrior"]
 
+DISTILLED = "LCMScheduler"  # a config that says so; other distilled models have ordinary schedulers
 P = TypeVar("P", bound="PipelinePrior")
 
 
@@ -21,6 +23,17 @@ class PipelinePrior(PriorDefaults):
     """
 
     pipeline: Any
+    _declared_schedule: str | None = None
+
+    @property
+    def default_schedule(self) -> str:
+        """The preset that was set, else "turbo" for a distilled model and "fast" for others."""
+        distilled = any(kind.__name__ == DISTILLED for kind in type(self.pipeline.scheduler).__mro__)
+        return self._declared_schedule or ("turbo" if distilled else PriorDefaults.default_schedule)
+
+    @default_schedule.setter
+    def default_schedule(self, name: str) -> None:
+        self._declared_schedule = name
 
     @property
     def device(self) -> torch.device:
@@ -33,8 +46,9 @@ class PipelinePrior(PriorDefaults):
 
     def to(self: P, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> P:
         """Move the whole pipeline in place. Returns this prior."""
-        if device is not None:
-            self.pipeline.to(device)
-        if dtype is not None:
-            self.pipeline.to(dtype)
+        with explained(type(self.pipeline).__name__):  # quantised weights may have to stay where and as they are
+            if device is not None:
+                self.pipeline.to(device)
+            if dtype is not None:
+                self.pipeline.to(dtype)
         return self

@@ -12,19 +12,21 @@ from repaint.priors.safe_folder import read_json
 __all__ = ["SUFFIXES", "load_single_file"]
 
 SUFFIXES = (".safetensors",)
-# The beginning of what diffusers recognises in a checkpoint -> the pipeline.
+UNET = "model.diffusion_model.input_blocks.0.0.weight"
+# The beginning of what diffusers recognises in a checkpoint -> the pipeline, and part of a name that one must have:
+# diffusers takes everything that it does not recognise for "v1".
 PIPELINES = {
-    "v1": "StableDiffusionPipeline",
-    "v2": "StableDiffusionPipeline",
-    "xl_base": "StableDiffusionXLPipeline",
-    "playground": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-    "flux-dev": "FluxPipeline",
-    "flux-schnell": "FluxPipeline",
+    "v1": ("StableDiffusionPipeline", UNET),
+    "v2": ("StableDiffusionPipeline", UNET),
+    "xl_base": ("StableDiffusionXLPipeline", UNET),
+    "playground": ("StableDiffusionXLPipeline", UNET),
+    "sd3": ("StableDiffusion3Pipeline", "joint_blocks.0."),
+    "flux-dev": ("FluxPipeline", "double_blocks.0."),
+    "flux-schnell": ("FluxPipeline", "double_blocks.0."),
 }
 
 
-def load_single_file(path: Path, torch_dtype: Any, config: str | Path | None) -> Any:
+def load_single_file(path: Path, torch_dtype: Any, config: str | Path | None, **hub: Any) -> Any:
     """Load a diffusers pipeline from one `.safetensors` file.
 
     Args:
@@ -32,13 +34,14 @@ def load_single_file(path: Path, torch_dtype: Any, config: str | Path | None) ->
         torch_dtype: floating type of the model.
         config: a folder in diffusers layout with the configs and tokenizers of the same architecture, which needs no
             weights; None: diffusers looks for them in the Hub's cache or on the Hub.
+        **hub: see `repaint.priors.load.load`; for the configs.
     Raises:
         PriorError: an unknown architecture, weights without their VAE or text encoder, or no configs.
     """
     import diffusers
 
     name = _declared(Path(config)) if config is not None else _recognised(path)
-    options = {} if config is None else {"config": str(config), "local_files_only": True}
+    options = hub if config is None else {"config": str(config), "local_files_only": True}
     try:
         with quiet("diffusers"), quiet("transformers"):
             return getattr(diffusers, name).from_single_file(
@@ -73,14 +76,13 @@ def _recognised(path: Path) -> str:
     except (OSError, SafetensorError) as error:
         raise PriorError(f"{path}: cannot be read ({error}). Download it again.") from error
     kind = str(single_file_utils.infer_diffusers_model_type(shapes))
-    found = [start for start in PIPELINES if kind.startswith(start)]
-    inside = any(name.startswith(("model.diffusion_model.", "double_blocks.", "joint_blocks.")) for name in shapes)
-    if not found or not inside:
+    found = [pipeline for start, pipeline in PIPELINES.items() if kind.startswith(start)]
+    if not found or not any(found[0][1] in name for name in shapes):
         raise PriorError(
             f"{path}: not a checkpoint of Stable Diffusion 1, 2, XL, 3 or Flux. Pass a file in the layout of the "
             "original repository, with its VAE and text encoder; load LoRA weights with --lora or load_lora_weights."
         )
-    return PIPELINES[found[0]]
+    return found[0][0]
 
 
 class _Shape:

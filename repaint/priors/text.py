@@ -18,8 +18,9 @@ from torch import Tensor
 
 from repaint.checks import shown
 from repaint.errors import PriorError
+from repaint.priors.foreign_errors import explained
 from repaint.priors.latent import LatentCodec
-from repaint.priors.networks import floating_type, side_of
+from repaint.priors.networks import floating_type, has_ip_adapter, side_of
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 from repaint.sampling.levels import CLEAN, Level
@@ -122,7 +123,7 @@ class PromptPrior(PipelinePrior, ABC):
         prompts = None if conditions.prompt is None else texts_of("prompt", conditions.prompt, count)
         negative = conditions.negative_prompt
         negatives = None if negative is None else texts_of("negative_prompt", negative, count)
-        with torch.no_grad():
+        with torch.no_grad(), explained(type(self.pipeline).__name__):
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)
         bound._alone = second_half(bound._embeds) if bound.guides else bound._embeds
         return bound
@@ -158,9 +159,10 @@ class PromptPrior(PipelinePrior, ABC):
             level: level of x.
             model: called with x and the prompts' keyword arguments, with and without the prompt in one batch.
         """
-        if not (self.guides and self._conditions.guides_at(level)):
-            return model(x, self._alone), None
-        without, with_prompt = model(torch.cat([x, x]), self._embeds).chunk(2)
+        with explained(type(self.network).__name__):
+            if not (self.guides and self._conditions.guides_at(level)):
+                return model(x, self._alone), None
+            without, with_prompt = model(torch.cat([x, x]), self._embeds).chunk(2)
         rescale = self._conditions.guidance_rescale or 0.0
         return guide(without, with_prompt, self._guidance_scale, rescale), with_prompt
 
@@ -204,19 +206,29 @@ class StableDiffusionPrior(PromptPrior):
                 "Consistency models and refiners are not supported, because their UNets need more inputs than a "
                 "prompt. Use the base model."
             )
-        self.preconditioning = preconditioning_of(pipeline.scheduler)
-        flows = NoiseSchedule.from_scheduler(pipeline.scheduler, 1).family == "flow"
-        if flows or not isinstance(self.preconditioning, (Plain, EDM)):
-            raise PriorError(
-                f"A UNet2DConditionModel with a {type(pipeline.scheduler).__name__} is not supported. Use the "
-                "scheduler that it was trained with: one with betas (DDIM, Euler, DPM-Solver, ...) or EDM levels."
-            )
-        self._clip = Clip.from_config(pipeline.scheduler.config)
-        if type(pipeline.scheduler).__name__ == "LCMScheduler":
-            self.default_schedule = "turbo"
+        self._read_scheduler()
         self._is_xl = config.get("addition_embed_type") == "text_time"
         if not self._is_xl:
             self.serves = tuple(name for name in self.serves if name not in POOLED)
+
+    def _read_scheduler(self) -> None:
+        """Read the kind of prediction from the pipeline's present scheduler, which users may have replaced."""
+        scheduler = self.pipeline.scheduler
+        self.preconditioning = preconditioning_of(scheduler)
+        flows = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family == "flow"
+        if flows or not isinstance(self.preconditioning, (Plain, EDM)):
+            raise PriorError(
+                f"A UNet2DConditionModel with a {type(scheduler).__name__} is not supported. Use the "
+                "scheduler that it was trained with: one with betas (DDIM, Euler, DPM-Solver, ...) or EDM levels."
+            )
+        self._clip = Clip.from_config(scheduler.config)
+
+    def conditioned(self, count: int, conditions: Conditions) -> StableDiffusionPrior:
+        """See `PromptPrior.conditioned`."""
+        bound = super().conditioned(count, conditions)
+        assert isinstance(bound, StableDiffusionPrior)
+        bound._read_scheduler()
+        return bound
 
     @property
     def network(self) -> Any:  # type: ignore[override]
@@ -241,6 +253,8 @@ class StableDiffusionPrior(PromptPrior):
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
+        if has_ip_adapter(self.network):
+            raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         if prompts is not None:
             warn_of_cut(self.pipeline.tokenizer, prompts + (negatives or []))
         options = given(conditions, "prompt_embeds", "negative_prompt_embeds", *(POOLED if self._is_xl else ()))
@@ -252,7 +266,8 @@ class StableDiffusionPrior(PromptPrior):
             negative_prompt=negatives if self.guides else None,
             **options,
         )
-        check_count(positive, count)
+        config = self.network.config
+        check_embeds(positive, count, config.get("encoder_hid_dim") or config["cross_attention_dim"])
         embeds: dict[str, Any] = {"encoder_hidden_states": torch.cat([without, positive]) if self.guides else positive}
         if self._is_xl:
             if conditions.size is None:
@@ -317,14 +332,24 @@ def given(conditions: Conditions, *names: str) -> dict[str, Any]:
     return {name: getattr(conditions, name) for name in names}
 
 
-def check_count(embeds: Tensor, count: int) -> None:
-    """Check the number of prompt embeddings.
+def check_embeds(embeds: Tensor, count: int, width: int | Sequence[int]) -> None:
+    """Check the shape of prompt embeddings.
 
+    Args:
+        embeds: (B, tokens, width).
+        count: number of images.
+        width: that the denoiser takes; several must be equal.
     Raises:
-        PriorError: not one row for each image.
+        PriorError: not one row for each image, or another width.
     """
     if len(embeds) != count:
         raise PriorError(f"prompt_embeds has {len(embeds)} rows for {count} images. Pass one row for each image.")
+    width = width if isinstance(width, int) else width[0]
+    if embeds.shape[-1] != width:
+        raise PriorError(
+            f"prompt_embeds of width {embeds.shape[-1]} must have width {width} for this denoiser (use the text "
+            "encoder of its model)."
+        )
 
 
 def warn_of_guidance(scale: float) -> None:
