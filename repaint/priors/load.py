@@ -65,9 +65,10 @@ def load(
         **hub: how files are downloaded from the Hub: revision, token, cache_dir, local_files_only, force_download,
             proxies.
     Raises:
-        PriorError: an unknown name, an unreachable Hub, an incomplete or unsafe folder, or an unsupported model.
-        InputError: an argument that this function does not have, a torch_dtype that is not a floating type, or a
-            variant or revision that does not exist.
+        PriorError: an unknown name, an unreachable Hub, an incomplete or unsafe folder, a variant that it lacks, or an
+            unsupported model.
+        InputError: an argument that this function does not have or that has no meaning for this prior, or a torch_dtype
+            that is not a floating type.
     """
     _check_arguments(torch_dtype, hub)
     if Path(name).suffix in SUFFIXES and Path(name).is_file():
@@ -133,7 +134,7 @@ def _check_variant(folder: Path, variant: str | None) -> None:
     if not any(f".{variant}." in name or f".{variant}-" in name for name in files):
         names = ", ".join(sorted(name for name in _variants(folder) if name is not None))
         there = f"one of {names}" if names else "left out"
-        raise InputError(f"variant={shown(variant)} must be {there}: {folder} has no weights of that name.")
+        raise PriorError(f"variant={shown(variant)} must be {there}: {folder} has no weights of that name.")
 
 
 def _variants(folder: Path) -> set[str | None]:

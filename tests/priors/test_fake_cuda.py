@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -21,17 +22,22 @@ from diffusers import (
     UNet2DModel,
 )
 from helpers.fake_cuda import Trace, built, fake_cuda
+from helpers.guided_reference import published, shapes
 from helpers.tiny_latents import SD_BETAS
 
 from repaint.errors import PriorError
+from repaint.pictures.crop import Crop
+from repaint.plan import Plan
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
+from repaint.priors.guided_diffusion import GuidedCheckpoint, Layout, Settings
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.text import StableDiffusionPrior
 from repaint.sampling.method import as_method
 from repaint.sampling.prior import Conditions
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.state import SamplerState
 
 CUDA = torch.device("cuda", 0)
 WALK = JumpSchedule.from_levels([2, 1, 2, 1, 0])
@@ -119,6 +125,14 @@ def flux(dtype: torch.dtype) -> Any:
     return diffusers.FluxPipeline(FlowMatchEulerDiscreteScheduler(shift=3.0), vae, None, None, None, None, network)
 
 
+def guided_256(dtype: torch.dtype) -> PixelPrior:
+    """The unconditional one, as `repaint priors convert` lays it out."""
+    state = {name: torch.empty(shape, device="meta") for name, shape in shapes(published(256, 0)).items()}
+    layout = Layout.read(state)
+    checkpoint = GuidedCheckpoint(state, layout, Settings().completed(layout))
+    return PixelPrior(built(lambda: UNet2DModel(**checkpoint._unet_config()), dtype), checkpoint.scheduler())
+
+
 def embeds(dtype: torch.dtype, width: int, pooled: int | None = None, tokens: int = 77) -> dict[str, Any]:
     given: dict[str, Any] = {"prompt_embeds": torch.zeros(1, tokens, width, device=CUDA, dtype=dtype)}
     if pooled:
@@ -164,9 +178,12 @@ def check(trace: Trace, dtype: torch.dtype, looks: int = 0) -> None:
     assert trace.reads == 1 + looks, "the host reads values besides the last check for NaN"
     assert trace.copies == 0, "a tensor is copied to the host"
     assert trace.uploads <= DRAWS + 2 * CALLS, "more than noise and times is copied to the device"
-    heavy = {
-        kind for (name, kind) in trace.ops if name != "aten::bmm"
-    }  # attention without a GPU is computed in float32
+    check_types(trace, dtype)
+
+
+def check_types(trace: Trace, dtype: torch.dtype) -> None:
+    """Check that all heavy work is in one type. Without a GPU, attention is computed in float32."""
+    heavy = {kind for name, kind in trace.ops if name != "aten::bmm"}
     assert heavy == {dtype}, "part of the network computes in another type"
 
 
@@ -199,6 +216,7 @@ MODELS: dict[str, tuple[Callable[[torch.dtype], Any], Any, int, Callable[[torch.
         64,
         lambda dtype: both(embeds(dtype, 8)) | {"guidance_scale": 5.0},
     ),
+    "guided-diffusion 256": (guided_256, None, 256, no_conditions),
     "DDPM 256": (lambda dtype: pixel(dtype, **DDPM_256), None, 256, no_conditions),
     "SD 1.5 512": (
         lambda dtype: stable_diffusion(dtype, SD15, VAE),
@@ -262,6 +280,92 @@ def test_planted_faults_are_found(name: str, spoil: Callable[[Any], None]) -> No
     """If this fails, the tests above would pass with a `.cpu()`, a float32 constant or a read value in a model."""
     with pytest.raises((AssertionError, RuntimeError, PriorError)):
         check(run(name, torch.float16, spoil), torch.float16, LOOKS if "driven" in name else 0)
+
+
+# --- The product around the walk
+
+
+# Name -> options of the pipeline, the side of the image over that of the model, and copies to the host: the result and,
+# for windows in a hole, where the hole is.
+SCENES: dict[str, tuple[dict[str, Any], int, int]] = {
+    "crop": ({"crop": Crop(), "generator": torch.Generator().manual_seed(0)}, 2, 1),
+    "windows": ({"crop": Crop(windows=True)}, 2, 2),
+    "batch": ({"num_images_per_prompt": 3, "generator": [3, 1, 2]}, 1, 1),
+    "strength": ({"strength": 0.5, "num_images_per_prompt": 2}, 1, 1),
+}
+
+
+def painted(prior: Any, side: int, conditions: dict[str, Any], scene: str, resumed: bool = False) -> Trace:
+    """Fill an image with the whole product, and return the trace. All but reading the image and mask is on the device.
+
+    Args:
+        resumed: save the state after two moves, load it and go on.
+    """
+    options, times, copies = SCENES[scene]
+    side *= times
+    mask = np.zeros((side, side), np.uint8)
+    mask[side // 4 : -side // 4, 2 : 2 + (side // 2 if scene == "windows" else side // 8)] = 255
+    image = np.full((side, side, 3), 99, np.uint8)
+    given = {"schedule": WALK, "generator": 0, "output_type": "np"} | options | conditions
+    plan = Plan.of(prior, image, mask, **given)
+    (batch,) = plan.batches()
+    states: list[SamplerState] = []
+    with fake_cuda(), Trace() as trace:
+        plan.paint(batch, None, lambda state: states.append(state.to("cpu") if resumed else state))
+    assert (states[-1].x.device.type, states[-1].x.dtype) == ("cpu" if resumed else "cuda", torch.float32)
+    if not resumed:
+        assert trace.copies == copies, "a tensor is copied to the host"
+    else:
+        with fake_cuda(), Trace() as trace:
+            plan.paint(batch, states[1].to(CUDA))
+        assert trace.copies == copies, "a tensor is copied to the host"
+    assert all((np.asarray(found)[mask == 0] == 99).all() for found in plan.images())
+    return trace
+
+
+def fill_fake(name: str, dtype: torch.dtype, scene: str, resumed: bool = False) -> Trace:
+    made, way, side, given = MODELS[name]
+    model = made(dtype)
+    with fake_cuda():
+        conditions = given(dtype)
+    return painted(model if isinstance(model, PixelPrior) else way(model), side, conditions, scene, resumed)
+
+
+def check_reads(trace: Trace, name: str, scene: str) -> None:
+    """Check the host reads of a whole run: their number does not grow with the walk, the batch or the windows."""
+    pixels = MODELS[name][1] is None
+    reads = 1  # the last check for NaN
+    reads += 0 if pixels else 4  # encoding and decoding: finite in half precision, and cells that are known
+    reads += 3 if scene == "strength" and not pixels else 0  # the image itself is encoded too
+    reads += (2 if scene != "windows" else 4) if "driven" in name else 0  # guidance, in each size of batches
+    assert trace.reads == reads
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_product_on_cuda(name: str, scene: str) -> None:
+    """If this fails, a crop, windows, a batch or a strength leaves the device, or waits for it at each step."""
+    trace = fill_fake(name, torch.float16, scene)
+    check_types(trace, torch.float16)
+    check_reads(trace, name, scene)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("scene", ["batch", "windows"])
+def test_a_saved_state_on_cuda(name: str, scene: str) -> None:
+    """If this fails, a state that was saved on the host meets tensors on the device when it is resumed."""
+    check_types(fill_fake(name, torch.bfloat16, scene, resumed=True), torch.bfloat16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["guided-diffusion 256", "SD 1.5 512", "SD 1.5 512, driven", "SDXL 1024"])
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("dtype", HALVES, ids=["float16", "bfloat16"])
+def test_the_product_at_real_sizes(name: str, scene: str, dtype: torch.dtype) -> None:
+    """If this fails, a model of real size leaves the device or its type in a crop, windows or a batch."""
+    trace = fill_fake(name, dtype, scene)
+    check_types(trace, dtype)
+    check_reads(trace, name, scene)
 
 
 @pytest.mark.slow

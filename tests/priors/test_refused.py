@@ -217,7 +217,7 @@ def test_schedulers_of_another_kind(tmp_path: Path, build: Callable[[Path], Any]
 )
 def test_arguments_that_do_not_exist(unchecked: None, tmp_path: Path, call: Callable[[Any], Any], said: str) -> None:
     """If this fails, an argument is dropped, or gives an error without a cure."""
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(RepaintError, match=said):
         call(tiny_sd(tmp_path))
 
 
@@ -234,7 +234,7 @@ def test_the_arguments_that_the_driver_takes(tmp_path: Path) -> None:
 def test_variants_that_a_folder_lacks(tmp_path: Path) -> None:
     """If this fails, a wrong variant gives an error about a missing file."""
     tiny_sd(tmp_path / "tokens").save_pretrained(tmp_path / "saved", variant="fp16")
-    with pytest.raises(InputError, match=r"variant='fp32' must be one of fp16"):
+    with pytest.raises(PriorError, match=r"variant='fp32' must be one of fp16"):
         load(tmp_path / "saved", variant="fp32")
 
 
