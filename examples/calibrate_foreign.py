@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--schedule", action="append", required=True, help="preset or YAML file; may be repeated")
     parser.add_argument("--count", type=int, default=192, help="number of holes")
     parser.add_argument("--samples", type=int, default=4, help="fills of each hole")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument(
+        "--batch", type=int, default=1, help="holes at once; on a CPU, 1 is the fastest for these networks"
+    )
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -72,13 +72,14 @@ def law(sampler: Sampler) -> tuple[float, float]:
                 posterior = dst.sigma**2 / src.sigma**2 * (src.sigma**2 - (src.alpha / dst.alpha) ** 2 * dst.sigma**2)
                 variance = eta**2 * posterior
                 of_x = dst.alpha * x0_hat + math.sqrt(max(dst.sigma**2 - variance, 0)) * eps_hat
-            kick = np.diag([0.0 if predicted else dst.sigma, math.sqrt(variance)])
+            pull = 1 - 1 / (1 + method.merge.lam) if predicted else 0.0
+            kick = np.diag([dst.sigma * math.sqrt(1 - pull), math.sqrt(variance)])
             of_x[0], of_before[0], of_draw[0] = 0.0, 0.0, 0.0
             offset[0] = dst.alpha * VALUE
-            if predicted:  # n <- n + factor (eps_hat - n), with n = (x - alpha x0) / sigma
+            if predicted:  # n <- pull (n + factor (eps_hat - n)) + new noise, with n = (x - alpha x0) / sigma
                 factor = min(method.merge.relax, 1 + (src.sigma / max(src.alpha, 1e-99)) ** 2)
-                of_x[0] = dst.sigma * (factor * eps_hat[0] + (1 - factor) / src.sigma * one[0])
-                offset[0] -= dst.sigma * (1 - factor) / src.sigma * src.alpha * VALUE
+                of_x[0] = dst.sigma * pull * (factor * eps_hat[0] + (1 - factor) / src.sigma * one[0])
+                offset[0] -= dst.sigma * pull * (1 - factor) / src.sigma * src.alpha * VALUE
         # A step replaces the x0_hat and the draw of the step before, a correction keeps both, a renoise ends both.
         step, correct = move.kind == "denoise", move.kind == "correct"
         before = src if step else before
