@@ -29,6 +29,8 @@ __all__ = ["Cutout", "cut", "cut_aligned", "encode", "read_aligned", "strengths"
 
 
 NEEDED = 6  # side of a window over the thickness of a hole in it
+# Share of the pixels of whole rectangles that windows over thin and thick holes may hold to be worth it.
+THIN, THICK = 0.75, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,16 +196,18 @@ def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior
         windows, side = [Window(0, 0, hole)], None
     else:
         windows = windows_around(hole, crop, size, prior.multiple_of)
-        side = _cover([hole[window.place] for window in windows], crop, size, prior)
+        side = _cover([hole[window.place] for window in windows], crop, size, prior, thick)
     return [Cutout(w, picture.window(w.place), keep[(slice(None), *w.place)], side, thick * w.scale) for w in windows]
 
 
-def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior) -> int | None:
+def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior, thick: float) -> int | None:
     """Side of the windows that cover the holes of an image; None where each is filled at once. See `Crop.windows`."""
     size = -(-size // prior.multiple_of) * prior.multiple_of
     if max(holes[0].shape) <= size or crop.windows is False:
         return None
-    return size if crop.windows or size == prior.multiple_of or Windowed(prior, size).saves(holes) else None
+    if crop.windows or size == prior.multiple_of:
+        return size
+    return size if Windowed(prior, size).saves(holes, THIN if NEEDED * thick <= size else THICK) else None
 
 
 def warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:

@@ -361,6 +361,17 @@ def test_covers_are_used_where_they_halve_the_cost(white: Mask, covered: bool) -
     assert default == (many if covered else one)
 
 
+def test_covers_of_thin_holes_are_used_where_they_save_a_quarter() -> None:
+    """If this fails, scratches all over a picture cost as much as all of it."""
+    white = scratch(300, 300, 2) | scratch(300, 300, 2)[::-1] | holes(300, 300, (60, 0, 2, 300))
+    prior, pixels = Counting(32), []
+    for windows in (None, True, False):
+        fill(quiet(prior), np.zeros((300, 300), np.float32), white, crop=Crop(windows=windows))
+        pixels.append(prior.pixels())
+    assert 0.5 < pixels[1] / pixels[2] <= 0.75
+    assert pixels[0] == pixels[1]
+
+
 def test_a_cover_changes_predictions_alone() -> None:
     """If this fails, the noise of a seed depends on the windows."""
     image, white = np.random.default_rng(0).random((90, 120, 3)), scratch(90, 120)

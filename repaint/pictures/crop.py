@@ -40,7 +40,8 @@ class Crop:
         windows: how to fill a hole that needs more than `size` with its context. True covers it with overlapping
             windows of `size`, cut from one x_t at each level (`repaint.priors.windowed`); False gives the model the
             whole rectangle at once. None uses windows where those of an image hold at most half as many pixels as its
-            rectangles, as along a scratch, or where the prior accepts a single size, as DiT does.
+            rectangles, or three quarters along thin holes such as scratches, or where the prior accepts a single size,
+            as DiT does.
     Raises:
         InputError: a value is out of range.
 

@@ -24,8 +24,6 @@ from repaint.sampling.spacing import Spacing
 
 __all__ = ["Windowed"]
 
-WORTH = 0.5  # share of a rectangle's pixels that its windows may hold and still clearly cost less
-
 
 class Windowed(PriorWrapper):
     """Wrap a prior so that it takes x of any size: its model sees overlapping windows of one size.
@@ -94,13 +92,14 @@ class Windowed(PriorWrapper):
             bound._parts.append(_part(image, cover(hole, size, context) or [], size, x0, context // 2))
         return bound
 
-    def saves(self, holes: Sequence[Bool[np.ndarray, "_h _w"]]) -> bool:
-        """Return whether covers clearly cost less than whole rectangles: they hold at most half as many pixels.
+    def saves(self, holes: Sequence[Bool[np.ndarray, "_h _w"]], share: float) -> bool:
+        """Return whether covers hold at most a share of the pixels of whole rectangles.
 
         Args:
             holes: True where pixels are painted, one array for each rectangle.
+            share: in (0, 1].
         """
-        left = WORTH * sum(hole.size for hole in holes)
+        left = share * sum(hole.size for hole in holes)
         for hole in holes:
             size = min(self.size, hole.shape[0]), min(self.size, hole.shape[1])
             places = cover(hole, size, self.overlap // 2, most=left / math.prod(size))
