@@ -31,10 +31,17 @@ def calibration_plot(found: Sequence[Calibration]) -> Figure:
     front = sorted((each.model_calls, each.energy) for each in found if each.front)
     axes.plot(*zip(*front, strict=True), color="C0", label="Pareto front")
     axes.set(xscale="log", xlabel="model calls", ylabel="energy score (8-bit values)")
+    axes.set_xticks(sorted({each.model_calls for each in found}), minor=False)
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.margins(x=0.15)
     axes.set_title("in parentheses: spread / error, 1 if calibrated", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    for histogram, each in zip(parts[1].subplots(-(-len(found) // 4), 4, squeeze=False).flat, found, strict=False):
+    histograms = parts[1].subplots(-(-len(found) // 4), 4, squeeze=False).ravel()
+    for unused in histograms[len(found) :]:
+        unused.set_axis_off()
+    for histogram, each in zip(histograms, found, strict=False):
         bins = len(each.smooth.shares)
         histogram.bar(range(bins), each.smooth.shares, color="#33608c")
         histogram.axhline(1 / bins, color="0.5", linestyle=":")
