@@ -120,9 +120,8 @@ def measure(
         return state.x.cpu()
 
     rows: list[dict[str, Any]] = []
-    halves = [torch.bfloat16] if device == "cpu" else [torch.float16, torch.bfloat16]
     flops, reference = 0.0, torch.zeros(0)
-    for dtype in [torch.float32, *halves]:
+    for dtype in [torch.float32, torch.float16, torch.bfloat16]:
         for compiled in (False,) if eager else (False, True):
             pipe = RePaintPipeline(prior_of(name, tiny)).to(device)
             nn.Module.to(pipe.prior.unet, dtype)  # avoids diffusers' warning about layers to keep in float32

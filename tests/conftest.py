@@ -35,6 +35,14 @@ install_import_hook("repaint", "conftest.checked")
 torch.set_num_threads(1)  # the tensors are small, so more threads would be slower
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(scope="module")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return a function that prints a line past pytest's capture, for figures measured by long tests."""

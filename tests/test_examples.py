@@ -71,6 +71,17 @@ def test_guidance_comes_near_the_exact_answer(run, capsys: pytest.CaptureFixture
     assert abs(plain[0] - exact[0]) > 0.5
 
 
+def test_half_precision_is_measured(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, a bundled prior does not run in half precision, or changes kept pixels there."""
+    run("half_precision", "--short")
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(row[0], row[1]) for row in rows] == [
+        (f"`{prior}`", kind) for prior in ("photos", "textures", "emoji") for kind in ("float16", "bfloat16")
+    ]
+    # The largest of 25 calls is 4 for float16; noise that differs gives more than 100.
+    assert all(int(row[4]) == 0 and int(row[2]) <= (8 if row[1] == "float16" else 80) for row in rows)
+
+
 def test_the_walk_is_animated(run) -> None:
     """If this fails, the callback misses steps, or the state has no prediction."""
     run("walk_gif", "--short", "--out", "walk.gif")

@@ -38,13 +38,14 @@ class Trace(TorchDispatchMode):
         reads: values that the host read, each of which waits for the device.
         copies: tensors that were copied to the host.
         uploads: tensors that were copied to the device.
+        waits: uploads for which the host waits, because they do not come from page-locked memory.
         flops: floating-point operations of matrix products and convolutions, by type.
         peak: bytes of the tensors that were alive at once, those from before the trace excepted.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.reads, self.copies, self.uploads = 0, 0, 0
+        self.reads = self.copies = self.uploads = self.waits = 0
         self.flops: Counter[torch.dtype] = Counter()
         self.ops: Counter[Any] = Counter()
         self.peak = self._live = 0
@@ -70,6 +71,7 @@ class Trace(TorchDispatchMode):
             places = source.device.type, out.device.type
             self.copies += places == ("cuda", "cpu")
             self.uploads += places == ("cpu", "cuda")
+            self.waits += places == ("cpu", "cuda") and not getattr(source, "in_locked_memory", False)
         if func._overloadpacket in flop_registry:
             count = flop_registry[func._overloadpacket](*args, **kwargs, out_val=out)
             self.flops[tree_leaves(out)[0].dtype] += count
@@ -117,9 +119,13 @@ def in_numpy(self: Tensor, *args: Any, **options: Any) -> Any:
     return np.full(self.shape, self.dtype == torch.bool, str(self.dtype).removeprefix("torch."))
 
 
-def drawn(self: NoiseStreams, shape: torch.Size, dtype: torch.dtype, **_: Any) -> tuple[Tensor, NoiseStreams]:
+def drawn(
+    self: NoiseStreams, shape: torch.Size, dtype: torch.dtype, *, pinned: bool = False
+) -> tuple[Tensor, NoiseStreams]:
     """Return noise on the CPU, as `NoiseStreams.draw` does: fake tensors have no generators."""
-    return torch.zeros(shape, dtype=dtype), self
+    noise: Any = torch.zeros(shape, dtype=dtype)
+    noise.in_locked_memory = pinned
+    return noise, self
 
 
 def built(make: Callable[[], Any], dtype: torch.dtype) -> Any:

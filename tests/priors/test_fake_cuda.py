@@ -33,6 +33,7 @@ from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
 from repaint.priors.guided_diffusion import GuidedCheckpoint, Layout, Settings
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.text import StableDiffusionPrior
+from repaint.sampling.finite import PATIENCE
 from repaint.sampling.method import as_method
 from repaint.sampling.prior import Conditions
 from repaint.sampling.sampler import Sampler
@@ -42,7 +43,7 @@ from repaint.sampling.state import SamplerState
 CUDA = torch.device("cuda", 0)
 WALK = JumpSchedule.from_levels([2, 1, 2, 1, 0])
 CALLS = 3
-DRAWS = 5  # one for the start and one for each move but the last
+DRAWS = 4  # one for the start and one for each move but the last
 
 
 def pixel(dtype: torch.dtype, **config: Any) -> PixelPrior:
@@ -144,12 +145,14 @@ def both(given: dict[str, Any]) -> dict[str, Any]:
     return given | {f"negative_{name}": value for name, value in given.items()}
 
 
-def filled(prior: Any, side: int, given: Callable[[], dict[str, Any]]) -> Trace:
+def filled(prior: Any, side: int, given: Callable[[], dict[str, Any]], patience: int = PATIENCE) -> Trace:
     """Fill an image, from encoding to decoding, and return the trace of the walk alone; check all devices and types."""
     with fake_cuda():
         conditions = Conditions(**given(), size=(side, side), calls=CALLS)
         bound = prior.conditioned(1, conditions)
     sampler = Sampler(bound, as_method(WALK))  # reads its scheduler, which is real
+    assert sampler.patience == PATIENCE
+    sampler.patience = patience
     with fake_cuda():
         image = torch.zeros(1, prior.channels, side, side, device=CUDA)
         known = torch.ones(1, 1, side, side, dtype=torch.bool, device=CUDA)
@@ -178,6 +181,7 @@ def check(trace: Trace, dtype: torch.dtype, looks: int = 0) -> None:
     assert trace.reads == 1 + looks, "the host reads values besides the last check for NaN"
     assert trace.copies == 0, "a tensor is copied to the host"
     assert trace.uploads <= DRAWS + 2 * CALLS, "more than noise and times is copied to the device"
+    assert trace.uploads - trace.waits == DRAWS, "the host waits for copies of noise"
     check_types(trace, dtype)
 
 
@@ -252,6 +256,12 @@ SMALL = ["pixel", "text", "driven"]
 def test_half_precision_on_cuda(name: str, dtype: torch.dtype) -> None:
     """If this fails, a GPU waits for the host, tensors meet on two devices, or part of a model runs in float32."""
     check(run(name, dtype), dtype, LOOKS if "driven" in name else 0)
+
+
+def test_what_it_saves_to_check_predictions_together() -> None:
+    """If this fails, a GPU waits at each prediction, or the check could as well be made at each."""
+    prior = pixel(torch.float16, **TINY_PIXEL)
+    assert [filled(prior, 16, dict, patience).reads for patience in (1, PATIENCE)] == [CALLS, 1]
 
 
 def to_the_host(network: Any) -> None:

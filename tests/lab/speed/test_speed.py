@@ -251,6 +251,7 @@ def test_the_gpu_script_runs_in_small(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = bench.main(["--tiny", "--eager", "--rounds", "1", "--out", str(tmp_path / "rows.json")])
     assert json.loads((tmp_path / "rows.json").read_text()) == rows
     assert {(row["model"], row["batch"]) for row in rows} == {(m, b) for m in ("DDPM-256", "SD 1.5") for b in (1, 2)}
+    assert {row["type"] for row in rows} == {"float32", "float16", "bfloat16"}
     for row in rows:
         assert (row["difference"] == 0) == (row["type"] == "float32")
         assert row["ms"] > 0 < row["of_matmul"]
