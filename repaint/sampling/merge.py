@@ -60,10 +60,18 @@ class KnownPart:
         x0: (B, ...) the clean sample; meaningful where it is known.
         level: the level of x.
         prediction: the model's prediction at `level`; None before the walk begins and after a renoise.
+        mask: (B, ...) True where the input is kept; None: everywhere.
     """
 
-    def __init__(self, x: Batch | None, x0: Batch, level: Level, prediction: Prediction | None = None) -> None:
-        self.x, self.x0, self.level, self.prediction = x, x0, level, prediction
+    def __init__(
+        self,
+        x: Batch | None,
+        x0: Batch,
+        level: Level,
+        prediction: Prediction | None = None,
+        mask: Bool[Tensor, "b *shape"] | None = None,
+    ) -> None:
+        self.x, self.x0, self.level, self.prediction, self.mask = x, x0, level, prediction, mask
 
     @property
     def eps_hat(self) -> Batch | None:
@@ -214,13 +222,20 @@ class Predicted(LinearMerge):
             c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of variance s: hardly at all at high noise. Successive
             over-relaxation steps beyond eps_hat, away from n, by 1 / c for s = 1, at most `relax`; below 2 it converges
             in every direction.
+        guard: >= 0; 0 disables it. A network can predict noise that no draw of N(0, I) plausibly is, and an iteration
+            on its own prediction then diverges. If the root mean square r of the predicted noise over the N entries of
+            the known part exceeds b = 1 + 4 / sqrt(2 N), four standard deviations above that of real noise, the
+            prediction is scaled by (b / r)^guard, and new noise makes up for it.
     """
 
     lam: float = math.inf
     relax: float = 1.0
+    guard: float = 0.0
 
     def __post_init__(self) -> None:
         _check_lam("predicted", self.lam)
+        if not 0 <= self.guard < math.inf:
+            raise InputError(f"predicted(guard={self.guard}) must be finite and at least 0 (0 disables it).")
         if not 1 <= self.relax < 2:
             raise InputError(f"predicted(relax={self.relax}) must be in [1, 2) (1 disables it; 2 diverges).")
 
@@ -228,6 +243,18 @@ class Predicted(LinearMerge):
         pull, kick = _gibbs(self.lam)
         beyond = min(self.relax, 1 + (src.sigma / src.alpha) ** 2) if src.alpha > 0 else self.relax
         return Weights(pull * beyond, pull * (1 - beyond), kick)
+
+    def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
+        """Compute the noise; see `LinearMerge.noise`. With `guard`, each sample has its own scale."""
+        if self.guard == 0 or known.eps_hat is None:
+            return super().noise(known, dst, draws, carry)
+        eps, n, z = self.weights(known.level, dst)
+        predicted = weighted((eps, known.eps_hat), (n, known.n)) if n else weighted((eps, known.eps_hat))
+        size, bound = _size(predicted, known.mask)
+        scale = torch.where(size > bound, (bound / size) ** self.guard, torch.ones_like(size))
+        kick = torch.where(size > bound, (1 - (scale * size) ** 2).clamp(min=z**2).sqrt(), torch.full_like(size, z))
+        scale, kick = (each.to(predicted.dtype).view(-1, *[1] * (predicted.dim() - 1)) for each in (scale, kick))
+        return predicted.mul_(scale).addcmul_(draws.z, kick), {}
 
 
 @dataclass(frozen=True)
@@ -293,6 +320,18 @@ class Relaxed(LinearMerge):
     def weights(self, src: Level, dst: Level) -> Weights:
         pull, kick = _gibbs(self.lam)
         return Weights(-math.expm1(-self.h) * pull, math.exp(-self.h), math.sqrt(-math.expm1(-2 * self.h)) * kick)
+
+
+def _size(n: Batch, mask: Bool[Tensor, "b *shape"] | None) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """Root mean square of each sample's noise over its known part, and the most that is plausible for noise.
+
+    Summed by rows first, so that the last bits depend neither on the batch nor on the threads.
+    """
+    rows = (len(n), -1, n.shape[-1])
+    here = torch.ones_like(n, dtype=torch.bool) if mask is None else mask.expand_as(n)
+    squares = torch.where(here, n, torch.zeros_like(n)).float().square().reshape(rows).sum(-1).sum(-1)
+    count = here.reshape(rows).sum(-1).sum(-1).clamp(min=1)
+    return (squares / count).sqrt(), 1 + 4 / (2 * count).sqrt()
 
 
 def _gibbs(lam: float) -> tuple[float, float]:

@@ -155,7 +155,7 @@ class Sampler:
             before = KnownPart(x, state.x0, dst)
         else:
             prediction, shift = self._predict(model, state, move)
-            before = KnownPart(state.x, state.x0, src, prediction)
+            before = KnownPart(state.x, state.x0, src, prediction, state.known_at(move.src))
             if move.kind == "correct":
                 assert self.method.corrector is not None
                 x, corrector = self.method.corrector.step(state.x, prediction, src, draws, corrector)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -365,3 +366,45 @@ def test_the_hole_of_x0_is_never_read() -> None:
     known = torch.tensor([[True, False]])
     merged = merge_known(torch.zeros(1, 2, dtype=torch.float64), x0, torch.zeros_like(x0), known, Level(0.6, 0.8, 0))
     assert torch.isfinite(merged).all()
+
+
+# --- The guard against noise that the model cannot have seen
+
+
+def guarded(eps_hat: Tensor, mask: Tensor | None, *, seed: int = 0, **more: Any) -> Tensor:
+    level = Level(alpha=0.8, sigma=0.6, t=1)
+    x0 = torch.zeros_like(eps_hat)
+    known = KnownPart(0.6 * eps_hat, x0, level, Prediction(x0, eps_hat), mask)
+    draws = Draws(NoiseStreams.from_seeds(range(seed, seed + len(eps_hat))), eps_hat)
+    return Predicted(**more).noise(known, Level(alpha=0.9, sigma=0.4, t=0), draws, {})[0]
+
+
+def test_plausible_noise_is_not_touched_by_the_guard() -> None:
+    """If this fails, the guard changes what an exact denoiser predicts, or reads outside the known part."""
+    eps_hat = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    mask[..., :20] = True
+    eps_hat[..., 20:] *= 50
+    for lam in (8.0, math.inf):
+        assert torch.allclose(guarded(eps_hat, mask, lam=lam, guard=8), guarded(eps_hat, mask, lam=lam), atol=1e-6)
+
+
+def test_the_guard_keeps_the_size_of_noise() -> None:
+    """If this fails, a network's too large noise goes on to the next level, there to grow."""
+    eps_hat = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(3))
+    eps_hat = eps_hat * torch.tensor([1.0, 1.3, 3.0]).view(3, 1, 1, 1)
+    mask = torch.ones_like(eps_hat, dtype=torch.bool)
+    n = guarded(eps_hat, mask, guard=8)
+    assert n.square().mean(dim=(1, 2, 3)).sqrt().tolist() == pytest.approx([1, 1, 1], abs=0.05)
+    share = [float((a * b).mean() / b.square().mean()) for a, b in zip(n, eps_hat, strict=True)]
+    bound = 1 + 4 / math.sqrt(2 * 4096)
+    assert share == pytest.approx([1, (bound / 1.3) ** 8, (bound / 3) ** 8], abs=0.05)
+    alone = guarded(eps_hat[1:2], mask[1:2], seed=1, guard=8)
+    assert torch.equal(n[1:2], alone), "a sample is what it is alone"
+
+
+@pytest.mark.parametrize("guard", [-1.0, math.inf, math.nan])
+def test_a_guard_that_is_none(guard: float) -> None:
+    """If this fails, a guard that cannot be computed ends in NaN noise."""
+    with pytest.raises(InputError, match=r"predicted\(guard=.*\) must be finite and at least 0"):
+        Predicted(guard=guard)
