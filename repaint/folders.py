@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ __all__ = [
 T = TypeVar("T")
 
 SETTINGS = RESULTS
+RESULT_SUFFIXES = (".png", ".tif")
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # other modes are written as TIFF
 
 
@@ -190,17 +192,21 @@ def share_of(batches: Sequence[T], part: str | None, process: int, processes: in
     return list(batches)[int(first) - 1 :: int(count)][process::processes]
 
 
-def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+def check_settings(
+    out: Path, settings: Mapping[str, Any], todo: Sequence[Task] = (), *, overwrite: bool = False
+) -> None:
     """Check that a folder is new, or holds results of the same settings.
 
     Args:
         out: the folder; it may be missing, but its parent must exist.
         settings: JSON-serialisable; everything that determines a result besides the image and mask. The entry
             "repaint" is the version of the library.
-        overwrite: accept a folder with other settings; `write_settings` then deletes its results.
+        todo: all tasks of this run.
+        overwrite: accept a folder with other settings if all its images are earlier results of these tasks;
+            `write_settings` then deletes them.
     Raises:
-        InputError: the folder cannot be used; the message names the settings that differ, or the version of repaint
-            that wrote them.
+        InputError: the folder cannot be used; the message names the settings that differ, the version of repaint
+            that wrote them, or the images that would be mixed with results of other settings.
     """
     if not out.parent.is_dir():
         raise InputError(f"Cannot write {out}: no folder {out.parent}. Create it first.")
@@ -213,34 +219,57 @@ def check_settings(out: Path, settings: Mapping[str, Any], *, overwrite: bool = 
             raise InputError(f"{out}: the folder is not empty and has no {SETTINGS}. Pass a new folder.")
         return
     differ = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
-    if not differ or overwrite:
+    if not differ:
+        return
+    if overwrite:
+        if others := _other_images(out, todo):
+            named = f"{', '.join(str(path.relative_to(out)) for path in others[:3])}{', ...' * (len(others) > 3)}"
+            raise InputError(
+                f"{out} has {len(others)} image{'s' * (len(others) > 1)} that --overwrite would not replace ({named}), "
+                "so that results of two settings would be mixed. Remove them, or pass another --out."
+            )
         return
     if "repaint" in differ:
         version = found.get("repaint")
         writer = f"version {shown(version)}" if isinstance(version, str) else "an unknown version"
         raise InputError(
             f"{out} was made by {writer} of repaint, but this is {shown(settings.get('repaint'))}. "
-            "Pass another --out, or --overwrite to delete its results."
+            "Pass another --out, or --overwrite to replace its results."
         )
     changes = (f"{name} was {shown(found.get(name))} and is now {shown(settings.get(name))}" for name in differ[:3])
     raise InputError(
         f"{out} was made with other settings: {'; '.join(changes)}. "
-        "Pass another --out, or --overwrite to delete its results."
+        "Pass another --out, or --overwrite to replace its results."
     )
 
 
-def write_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """Create the folder with its settings file. Delete results that were made with other settings."""
+def write_settings(out: Path, settings: Mapping[str, Any], todo: Sequence[Task] = ()) -> None:
+    """Create the folder with its settings file. If it had other settings, delete the earlier results of these tasks."""
     out.mkdir(exist_ok=True)
     found = _read_settings(out)
     if found == settings:
         return
     if found is not None:
-        for path in out.rglob("*"):
-            if path.suffix in (".png", ".tif"):
-                path.unlink()
+        for path in _earlier(todo):
+            path.unlink(missing_ok=True)
     with atomic_path(out / SETTINGS) as draft:
         draft.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _earlier(todo: Sequence[Task]) -> set[Path]:
+    """The files that earlier results of the tasks can have."""
+    return {task.stem.with_name(task.stem.name + suffix) for task in todo for suffix in RESULT_SUFFIXES}
+
+
+def _other_images(out: Path, todo: Sequence[Task]) -> list[Path]:
+    """The images in a folder of results that are not of these tasks, without those of folders of results in it."""
+    own, others = _earlier(todo), []
+    for folder, inside, names in os.walk(out):
+        place = Path(folder)
+        inside[:] = [name for name in inside if not (place / name / SETTINGS).exists()]
+        images = (place / name for name in names if Path(name).suffix in RESULT_SUFFIXES and not name.startswith("."))
+        others += [path for path in images if path not in own]
+    return sorted(others)
 
 
 def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:

@@ -149,12 +149,35 @@ def test_other_settings_never_mix(folder: Path, call: Call) -> None:
         status, stdout, stderr = call("photos", "masks", "--out", "out", *options, schedule=schedule)
         assert (status, stdout) == (2, "")
         assert f"repaint: out was made with other settings: {message}" in stderr
-        assert "or --overwrite to delete its results." in stderr
+        assert "or --overwrite to replace its results." in stderr
         assert results("out") == before
     assert call("photos", "masks", "--out", "out", "--overwrite")[1] == "1 filled, 7 already filled. Results: out\n"
     assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
     call("photos", "masks", "--out", "fresh", "--seed", 1)
     assert results("out") == results("fresh")
+
+
+def test_overwrite_replaces_only_what_the_run_writes(folder: Path, call: Call) -> None:
+    """If this fails, --overwrite deletes the results of another run, or the user's own files."""
+    call("photos", "masks", "--out", "out")
+    call("photos", "masks", "--out", "out/nested")
+    Path("out/notes").mkdir()
+    Path("out/notes/.draft.png").write_bytes(b"mine")
+    nested = results("out/nested")
+    assert call("photos", "masks", "--out", "out", "--seed", 1, "--overwrite")[1] == "8 filled. Results: out\n"
+    assert results("out/nested") == nested
+    assert Path("out/notes/.draft.png").read_bytes() == b"mine"
+
+    Path("out/notes/sketch.png").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    for images, named in (
+        ("photos", f"1 image that --overwrite would not replace ({Path('notes/sketch.png')})"),
+        ("photos/p[0-3].png", "5 images that --overwrite would not replace (notes/sketch.png, p4.png, p5.png, ...)"),
+    ):
+        status, _, stderr = call(images, "masks", "--out", "out", "--seed", 2, "--overwrite")
+        assert (status, stderr.count("\n")) == (2, 1)
+        assert f"repaint: out has {named}" in stderr
+        assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
 
 
 def test_a_result_of_another_mask_is_not_taken_for_done(folder: Path, call: Call) -> None:
@@ -238,7 +261,7 @@ def test_damaged_settings(folder: Path, call: Call, text: str, message: str) -> 
         (
             {"repaint": "0.0.9", "seed": 0, "steps": 250},
             "out was made by version '0.0.9' of repaint, but this is '0.1.0'. "
-            "Pass another --out, or --overwrite to delete its results.",
+            "Pass another --out, or --overwrite to replace its results.",
         ),
         ({"seed": 0}, "out was made by an unknown version of repaint, but this is '0.1.0'. Pass another --out,"),
         ({"repaint": None, "seed": 1}, "out was made by an unknown version of repaint, but this is '0.1.0'."),

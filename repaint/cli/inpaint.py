@@ -105,7 +105,7 @@ def inpaint(
         bool, typer.Option("--recursive", help="Many images: also those in subfolders, into subfolders of --out.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Many images: remove the results of other settings from --out.")
+        bool, typer.Option("--overwrite", help="Many images: replace their results of other settings in --out.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -290,14 +290,14 @@ def _many(
     described = method.describe() | {"levels": hashlib.sha256(str(method.schedule.levels).encode()).hexdigest()[:16]}
     settings = {"repaint": __version__, "prior": load.prior, "method": described, **settings}
     todo = tasks(images, masks, out, settings["seed"], recursive=recursive)
-    check_settings(out, settings, overwrite=overwrite)
+    check_settings(out, settings, todo, overwrite=overwrite)
     # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
     state = PartialState(cpu=load.device == "cpu", timeout=timedelta(days=30))
     own_batches = share_of(batches(todo, batch_size), shard, state.process_index, state.num_processes)
     pipe = load(state.device)
     check_options(pipe, options)
     if state.is_main_process:
-        write_settings(out, settings)
+        write_settings(out, settings, todo)
     with together("The results"):
         state.wait_for_everyone()
     outcomes: list[Outcome] = []
