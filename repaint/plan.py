@@ -50,7 +50,7 @@ from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
-__all__ = ["Canvas", "Filling", "OutputType", "Plan", "ScheduleLike"]
+__all__ = ["Canvas", "Filling", "OutputType", "Plan", "ScheduleLike", "weakened"]
 
 # Arguments of other libraries, and what they are called here.
 _STEPS = (
@@ -191,7 +191,7 @@ class Plan:
             keeps, maps, most = read_keep(mask_image, keep_mask, **seen), None, float(strength)
         else:
             keeps, maps, most = _graded(read_map("strength", strength, **seen), mask_image, keep_mask, seen)
-        method = _weakened(method, most)
+        method = weakened(method, most)
         aligned = {
             name: read_aligned(name, given.arguments[name], pictures)
             for name in prior.aligned
@@ -466,11 +466,18 @@ def _graded(
     return keeps, [torch.where(share >= most, 1, share) for share in maps], most
 
 
-def _weakened(method: Method, strength: float) -> Method:
-    """The method started at a share of its levels: at the nearest level that its walk visits."""
+def weakened(method: Method, strength: float) -> Method:
+    """Start a method at a share of its levels: at the nearest level that its walk visits. One below stays as it is.
+
+    Args:
+        method: the method.
+        strength: the share, in (0, 1]; 1 starts from pure noise.
+    Raises:
+        InputError: another strength.
+    """
     if not (is_number(strength) and 0 < strength <= 1):
         raise InputError(f"strength={shown(strength)} must be in (0, 1] (1 starts from pure noise).")
-    if strength == 1:
+    if method.schedule.levels[0] <= strength * method.schedule.steps:  # also the walk of a branch, which may jump up
         return method
     visited = {level for level in method.schedule.levels if level > 0}
     level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))

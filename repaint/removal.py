@@ -25,7 +25,7 @@ from repaint.sampling.levels import Level
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import NoiseStreams, Seedable
 
-__all__ = ["Removal", "remove", "rim_contrast"]
+__all__ = ["Removal", "ranked", "remove", "rim_contrast"]
 
 RATIOS = (0.2, 0.5, 1.0)  # sigma / alpha of the levels at which a fill is judged
 NEAR = 8  # pixels around the hole in which it is judged
@@ -96,11 +96,25 @@ def remove(
     out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
     given.pop("callback_on_step_end", None)
     given.pop("batch_size", None)
-    losses = [denoising_loss(pipe.prior, each, **given) for each in out.images]
-    contrasts = [rim_contrast(read_images(each)[0].unit, hole) for each in out.images]
-    found = [Removal(*one) for one in zip(out.images, out.seeds, losses, contrasts, strict=True)]
+    return ranked(pipe.prior, list(out.images), out.seeds, hole, **given)
+
+
+def ranked(
+    prior: Prior, images: Sequence[Any], seeds: Sequence[int], hole: NDArray[np.bool_], **options: Any
+) -> list[Removal]:
+    """Sort fills of one hole by the sum of two ranks, of their loss and of their contrast at the rim, the best first.
+
+    Args:
+        prior: the model that filled them.
+        images, seeds: the fills, with the seed of each.
+        hole: (H, W) True at the pixels that were filled, as displayed.
+        **options: mask, conditions and crop; see `RePaintPipeline.__call__`.
+    """
+    losses = [denoising_loss(prior, each, **options) for each in images]
+    contrasts = [rim_contrast(read_images(each)[0].unit, hole) for each in images]
+    found = [Removal(*one) for one in zip(images, seeds, losses, contrasts, strict=True)]
     ranks = _ranks(losses) + _ranks(contrasts)
-    return [found[i] for i in sorted(range(count), key=lambda i: (ranks[i], losses[i]))]
+    return [found[i] for i in sorted(range(len(found)), key=lambda i: (ranks[i], losses[i]))]
 
 
 def _ranks(values: Sequence[float]) -> NDArray[np.int64]:

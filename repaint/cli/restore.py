@@ -74,6 +74,9 @@ def restore(
         save_image(Image.fromarray(mask.astype(np.uint8) * 255), mask_out)
     share, written = float(mask.mean()), "" if mask_out is None else f" Mask: {mask_out}"
     text = f"Damage found: {share:.1%} of the picture." if mask.any() else "No damage was found."
+    hint = (
+        "" if mask_out or not mask.any() else " To see what was taken for damage, and to correct it: --mask-out MASK."
+    )
     report = {"image": str(image), "found": share, **settings}
     if mask_out is not None:
         report["mask"] = str(mask_out)
@@ -94,4 +97,4 @@ def restore(
     with about(str(image)):
         out_file = keep_result(result, out_file)
     report |= {"out": str(out_file), "prior": prior, "seed": seed, "samples": samples, "method": method.describe()}
-    tell(report, as_json, f"{text} Result: {out_file}{written and '.'}{written}")
+    tell(report, as_json, f"{text} Result: {out_file}{written and '.'}{written}{hint and '.'}{hint}")

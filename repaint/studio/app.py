@@ -8,10 +8,13 @@ from typing import Any
 import gradio as gr
 
 from repaint.sampling import presets
+from repaint.studio import canvas
 from repaint.studio.endpoint import wire_endpoint
-from repaint.studio.handlers import NOTHING_RUN, PINK, Handlers
+from repaint.studio.handlers import NOTHING_RUN, Handlers
 from repaint.studio.inputs import samples
-from repaint.studio.tree import KINDS
+from repaint.studio.jobs import TASKS
+from repaint.studio.painting import BRUSHES
+from repaint.studio.tabs import QUIET, audit_tab, compare_tab, explore_tab
 
 __all__ = ["CSS", "build", "theme"]
 
@@ -49,13 +52,17 @@ def build(does: Handlers) -> Any:
             page.index = gr.Dropdown(label="Result", choices=[], value=None, scale=1, elem_id="index")
         with gr.Tab("Fill"):
             _fill_tab(page, does)
+        with gr.Tab("Compare"):
+            wire_compare = compare_tab(page, does)
         with gr.Tab("Explore from here"):
-            _explore_tab(page)
+            wire_explore = explore_tab(page, does)
         with gr.Tab("Audit"):
-            _audit_tab(page, does)
+            audit_tab(page, does)
+        _wire_canvas(page, does)
         _wire_runs(page, does, app)
-        _wire_explore(page, does)
         _wire_spread(page, does)
+        wire_compare()
+        wire_explore()
         wire_endpoint(does)
     return app
 
@@ -121,6 +128,13 @@ def _spread_panel(page: SimpleNamespace) -> None:
 
 
 def _picture(page: SimpleNamespace) -> None:
+    page.task = gr.Radio(
+        label="Task",
+        choices=list(TASKS),
+        value=TASKS[0],
+        info="Restore finds damage and averages several images. Remove grows the mask and puts the best image first.",
+        elem_id="task",
+    )
     with gr.Row():
         page.upload = gr.File(label="Picture", file_types=["image"], type="filepath", height=150, elem_id="upload")
         page.sample = gr.Dropdown(label="Or a sample", choices=samples(), value=None, elem_id="sample")
@@ -133,7 +147,7 @@ def _picture(page: SimpleNamespace) -> None:
         sources=[],
         transforms=[],
         layers=False,
-        brush=gr.Brush(default_size=60, colors=[f"rgb{PINK}"], color_mode="fixed"),
+        brush=gr.Brush(default_size=60, colors=BRUSHES, default_color=BRUSHES[0], color_mode="fixed"),
         eraser=gr.Eraser(default_size=60),
         canvas_size=(16, 16),  # grows with the picture; on a larger one, layers would be shown beside it
         buttons=[],
@@ -144,6 +158,15 @@ def _picture(page: SimpleNamespace) -> None:
         page.invert = gr.Button("Invert mask", size="sm")
         page.clear = gr.Button("Clear mask", size="sm")
         page.mask = gr.UploadButton("Upload mask", file_types=["image"], type="filepath", size="sm")
+    with gr.Accordion("Find damage", visible=False, elem_id="find") as page.find:
+        with gr.Row():
+            page.sensitivity = gr.Slider(label="Sensitivity", minimum=0.1, maximum=0.9, step=0.05, value=0.5)
+            page.tone = gr.Radio(label="Damage is", choices=["both", "bright", "dark"], value="both")
+        page.detect = gr.Button("Find scratches, dust and lettering", elem_id="find-button")
+    page.margin = gr.Number(
+        label="Grow the mask, pixels", value=4, precision=0, minimum=0, maximum=64, visible=False, elem_id="margin"
+    )
+    gr.Markdown("Pink may change fully. Grey brushes let a pixel change by three quarters, a half or a quarter.")
     with gr.Accordion("Extend the picture", open=False, elem_id="extend"):
         with gr.Row():
             page.sides = [
@@ -176,83 +199,44 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
     page.cost = gr.HTML(elem_id="cost")
 
 
-def _explore_tab(page: SimpleNamespace) -> None:
-    gr.Markdown("Continue from a state of the chosen result in another way.")
-    with gr.Row():
-        with gr.Column(min_width=320):
-            page.state = gr.Slider(
-                label="Position in the run, %", minimum=0, maximum=100, step=1, value=50, elem_id="state"
-            )
-            page.where = gr.Markdown(elem_id="where")
-            page.kind = gr.Radio(label="Continue with", choices=list(KINDS), value=KINDS[0], elem_id="kind")
-            with gr.Row():
-                page.jump = gr.Number(label="Jump length, levels", value=30, precision=0, visible=False, min_width=100)
-                page.times = gr.Number(label="Jumps", value=15, precision=0, visible=False, min_width=80)
-                page.branch_seed = gr.Number(label="New seed", value=1, precision=0, minimum=0, min_width=80)
-                page.branch_seeds = gr.Number(
-                    label="Branches", value=1, precision=0, minimum=1, maximum=16, min_width=80
-                )
-            page.branch_cost = gr.HTML(elem_id="branch-cost")
-            page.branch = gr.Button("Branch", variant="primary", elem_id="branch")
-            page.branch_progress = gr.HTML(NOTHING_RUN, elem_id="branch-progress")
-        page.state_image = gr.Image(
-            label="x0_hat of this state",
-            elem_id="state-image",
-            min_width=320,
-            format="png",
-            interactive=False,
-            height=420,
-            buttons=[],
-        )
-    page.tree = gr.HTML(elem_id="tree")
-
-
-def _audit_tab(page: SimpleNamespace, does: Handlers) -> None:
-    gr.Markdown("Measure what changed outside the hole, in the chosen result or in the result of any program.")
-    audit_chosen = gr.Button("Audit the chosen result", variant="primary", elem_id="audit")
-    with gr.Accordion("Result of any program", open=False):
-        with gr.Row():
-            files = [
-                gr.File(label=name, file_types=["image"], type="filepath", height=120)
-                for name in ("Result file", "Picture file", "Mask file (white was repainted)")
-            ]
-        audit_files = gr.Button("Audit these files")
-    numbers = gr.HTML(elem_id="audit-numbers")
-    plot = gr.Plot(label="Changed pixels, and their distance from the hole", format="png")
-    audit_chosen.click(does.audit_run, [page.runs, page.index], [numbers, plot], api_visibility="private")
-    audit_files.click(does.audit_upload, files, [numbers, plot], api_visibility="private")
+def _wire_canvas(page: SimpleNamespace, does: Handlers) -> None:
+    """Connect pictures, masks, the task and plans."""
+    page.schedule = [page.preset, page.own, page.steps, page.length, page.samples, page.start, page.stop]
+    page.plan = {
+        "fn": does.plan,
+        "inputs": [page.photo, page.prior, page.seeds, *page.schedule],
+        "outputs": [page.walk, page.cost],
+        **QUIET,
+    }
+    taken = [page.photo, page.canvas, page.about]
+    page.upload.change(canvas.take_upload, page.upload, taken, **QUIET).success(**page.plan)
+    page.sample.input(canvas.take_sample, page.sample, taken, api_name="sample").success(**page.plan)
+    page.invert.click(canvas.invert, [page.photo, page.canvas], page.canvas, **QUIET)
+    page.clear.click(canvas.clear, page.photo, page.canvas, **QUIET)
+    page.mask.upload(canvas.take_mask, [page.photo, page.mask], page.canvas, **QUIET)
+    page.extend.click(canvas.extend, [page.photo, page.canvas, *page.sides], taken, **QUIET).success(**page.plan)
+    page.detect.click(canvas.find_damage, [page.photo, page.sensitivity, page.tone], [page.canvas, page.about], **QUIET)
+    page.task.change(does.task, page.task, [page.preset, page.seeds, page.margin, page.find], **QUIET)
 
 
 def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     """Connect pictures, plans and runs. Every page that has chosen a run watches it."""
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    schedule = [page.preset, page.own, page.steps, page.length, page.samples, page.start, page.stop]
-    plan: dict[str, Any] = {
-        "fn": does.plan,
-        "inputs": [page.photo, page.prior, page.seeds, *schedule],
-        "outputs": [page.walk, page.cost],
-        **quiet,
-    }
-    taken = [page.photo, page.canvas, page.about]
-    page.upload.change(does.take_upload, page.upload, taken, **quiet).success(**plan)
-    page.sample.input(does.take_sample, page.sample, taken, api_name="sample").success(**plan)
-    page.invert.click(does.invert, [page.photo, page.canvas], page.canvas, **quiet)
-    page.clear.click(does.clear, page.photo, page.canvas, **quiet)
-    page.mask.upload(does.take_mask, [page.photo, page.mask], page.canvas, **quiet)
-    page.extend.click(does.extend, [page.photo, page.canvas, *page.sides], taken, **quiet).success(**plan)
     conditions = [page.prompt, page.class_label, page.guidance]
-    page.prior.change(does.abilities, page.prior, conditions, **quiet).success(**plan)
-    gr.on([field.change for field in (page.seeds, *schedule)], **plan)
+    page.prior.change(does.abilities, page.prior, conditions, **QUIET).success(**page.plan)
+    gr.on([field.change for field in (page.seeds, *page.schedule)], **page.plan)
 
-    settings = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.blend_rim]
+    page.chosen = [page.photo, page.canvas, page.prior, page.prompt, page.class_label, page.guidance, page.blend_rim]
     page.run.click(
-        does.start, [*settings, page.seed, page.seeds, *schedule], [page.runs, page.remembered], api_name="start"
+        does.start,
+        [*page.chosen, page.seed, page.seeds, *page.schedule, page.task, page.margin],
+        [page.runs, page.remembered],
+        api_name="start",
     )
-    page.cancel.click(does.cancel, page.runs, None, queue=False, **quiet)
+    page.cancel.click(does.cancel, page.runs, None, queue=False, **QUIET)
     # A reloaded page finds the run that it started.
-    app.load(does.refresh, page.remembered, page.runs, **quiet)
-    app.load(does.abilities, page.prior, conditions, **quiet).success(**plan)
-    page.runs.focus(does.refresh, page.runs, page.runs, **quiet)
+    app.load(does.refresh, page.remembered, page.runs, **QUIET)
+    app.load(does.abilities, page.prior, conditions, **QUIET).success(**page.plan)
+    page.runs.focus(does.refresh, page.runs, page.runs, **QUIET)
     watched = [page.progress, page.walk, page.preview, page.gallery, page.slider, page.index]
     watching = page.runs.change(
         does.watch,
@@ -264,32 +248,12 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
         api_name="watch",
     )
     page.watching = watching
-    watching.then(does.refresh, page.runs, page.runs, **quiet)
-    page.gallery.select(does.pick, None, page.index, **quiet)
-
-
-def _wire_explore(page: SimpleNamespace, does: Handlers) -> None:
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    chosen = [page.runs, page.index]
-    shown = [page.slider, page.files, page.tree]
-    page.index.change(does.choose, chosen, shown, show_progress="hidden", api_name="result")
-    gr.on(
-        [page.state.change, page.index.change],
-        does.look,
-        [*chosen, page.state],
-        [page.state_image, page.where],
-        **quiet,
-    )
-    gr.on([page.kind.change, page.runs.change], does.lengths, [page.runs, page.kind], [page.jump, page.times], **quiet)
-    settings = [*chosen, page.state, page.kind, page.jump, page.times, page.branch_seed, page.branch_seeds]
-    gr.on([field.change for field in settings[1:]], does.branch_cost, settings, page.branch_cost, **quiet)
-    page.branch.click(does.branch, settings, [page.runs, page.remembered], **quiet)
-    page.progress.change(lambda html: html, page.progress, page.branch_progress, **quiet)
+    watching.then(does.refresh, page.runs, page.runs, **QUIET)
+    page.gallery.select(does.pick, None, page.index, **QUIET)
 
 
 def _wire_spread(page: SimpleNamespace, does: Handlers) -> None:
     """The panel is hidden as soon as another run is chosen, and shown when that has ended."""
     shown = [page.spread, page.summary, page.mean, page.map]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    page.runs.change(does.spread, page.runs, shown, **quiet)
-    page.watching.then(does.spread, page.runs, shown, **quiet)
+    page.runs.change(does.spread, page.runs, shown, **QUIET)
+    page.watching.then(does.spread, page.runs, shown, **QUIET)

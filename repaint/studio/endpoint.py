@@ -12,11 +12,12 @@ import gradio as gr
 from repaint.errors import InputError, RepaintError
 from repaint.sampling.method import as_method
 from repaint.sampling.rng import seeds_for
-from repaint.studio.handlers import Handlers, errors_on_page
+from repaint.studio.handlers import Handlers
 from repaint.studio.inputs import read_mask, read_photo
+from repaint.studio.jobs import Job
+from repaint.studio.page_errors import errors_on_page
 from repaint.studio.recipe import bundle
-from repaint.studio.run import Job, takes
-from repaint.studio.settings import chosen_conditions
+from repaint.studio.settings import chosen_conditions, takes
 
 __all__ = ["CONCURRENT", "wire_endpoint"]
 

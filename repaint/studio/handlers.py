@@ -1,52 +1,36 @@
-"""Event handlers of the page: component values in, updates out. The layout is in `app.py`."""
+"""Event handlers of runs: what starts them, and what shows them. The layout is in `app.py`."""
 
 from __future__ import annotations
 
-import functools
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from repaint.errors import InputError, RepaintError
-from repaint.measure.audit import Audit, audit, audit_files
-from repaint.measure.plots import changes_plot, heat_map
+from repaint.errors import InputError
+from repaint.measure.plots import heat_map
 from repaint.pictures.fills import Fills
-from repaint.pictures.margins import Margins
+from repaint.plan import weakened
 from repaint.sampling.method import Method
-from repaint.sampling.state import SamplerState
-from repaint.studio.inputs import Photo, extended_photo, paint, painted, read_mask, read_photo, sample, shown
+from repaint.studio.canvas import chosen_photo
+from repaint.studio.inputs import Photo
+from repaint.studio.jobs import Job, Run, Task
+from repaint.studio.page_errors import errors_on_page
+from repaint.studio.painting import graded, grown, painted
 from repaint.studio.recipe import bundle
-from repaint.studio.run import Job, Origin, Run, Runner, show, takes
-from repaint.studio.settings import chosen_conditions, chosen_method, chosen_seeds
-from repaint.studio.tree import continuation, small_and_large
-from repaint.studio.views import audit_html, cost, enlarged, label, progress_html, tree_html, walk_html
+from repaint.studio.run import Runner
+from repaint.studio.settings import chosen_conditions, chosen_method, chosen_seeds, takes
+from repaint.studio.views import cost, enlarged, label, progress_html, result_names, tree_html, walk_html
 
-__all__ = ["PINK", "Handlers"]
+__all__ = ["NOTHING_RUN", "TICK", "Handlers"]
 
-PINK = (228, 0, 127)
 TICK = 0.25  # seconds between two updates of a watched run
 NOTHING_RUN = "<div class='progress' role='status' data-status='none'><span>No run yet.</span></div>"
-
-
-def errors_on_page(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Show errors of the library as one line on the page, which stays unchanged."""
-
-    @functools.wraps(handler)
-    def wrapped(*args: Any) -> Any:
-        try:
-            return handler(*args)
-        except RepaintError as error:
-            raise gr.Error(escape(str(error)), duration=15, print_exception=False) from error
-
-    return wrapped
 
 
 class Handlers:
@@ -68,68 +52,6 @@ class Handlers:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @errors_on_page
-    def take_upload(self, path: str | None) -> tuple[Any, Any, str]:
-        """An uploaded picture -> (photo, canvas, description)."""
-        if path is None:
-            return None, None, ""
-        return self._taken(read_photo(path))
-
-    @errors_on_page
-    def take_sample(self, name: str | None) -> tuple[Any, Any, str]:
-        """The name of a bundled picture -> (photo, canvas, description)."""
-        return (None, None, "") if name is None else self._taken(sample(name))
-
-    def _taken(self, photo: Photo) -> tuple[Photo, dict[str, Any], str]:
-        height, width = photo.size
-        return photo, self._canvas(photo), f"{photo.name}: {width} x {height} pixels, mode {photo.image.mode}"
-
-    def _canvas(self, photo: Photo, hole: Any = None) -> dict[str, Any]:
-        background = photo.canvas()
-        hole = np.zeros(photo.size, bool) if hole is None else hole
-        return {"background": background, "layers": [paint(hole, photo, PINK)], "composite": None}
-
-    def _photo(self, photo: Photo | None) -> Photo:
-        if photo is None:
-            raise InputError("There is no picture to fill. Upload one, or choose a sample.")
-        return photo
-
-    @errors_on_page
-    def invert(self, photo: Photo | None, value: Any) -> dict[str, Any]:
-        """The canvas with its mask inverted."""
-        photo = self._photo(photo)
-        return self._canvas(photo, ~painted(value["layers"] if value else [], photo))
-
-    @errors_on_page
-    def clear(self, photo: Photo | None) -> dict[str, Any]:
-        """The canvas with an empty mask."""
-        return self._canvas(self._photo(photo))
-
-    @errors_on_page
-    def take_mask(self, photo: Photo | None, path: str) -> dict[str, Any]:
-        """The canvas with an uploaded mask; white is repainted."""
-        photo = self._photo(photo)
-        hole, grey = read_mask(path, photo.size)
-        if grey:
-            gr.Warning(
-                f"{grey} grey pixels of the mask were rounded to black or white. `repaint inpaint` keeps soft edges."
-            )
-        return self._canvas(photo, hole)
-
-    @errors_on_page
-    def extend(self, photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[str, Any], str]:
-        """The picture and the pixels to add left, right, above and below -> (larger photo, canvas, description)."""
-        photo = self._photo(photo)
-        margins = Margins(*(int(side or 0) for side in sides))
-        if margins.largest == 0:
-            raise InputError("There is nothing to add. Set the pixels to add on one side.")
-        larger, hole = extended_photo(photo, margins)
-        height, width = photo.size
-        inner = hole[margins.top : margins.top + height, margins.left : margins.left + width]
-        inner |= painted(value["layers"] if value else [], photo)
-        _, _, about = self._taken(larger)
-        return larger, self._canvas(larger, hole), about
-
-    @errors_on_page
     def abilities(self, prior: str) -> tuple[Any, Any, Any]:
         """A prior -> updates that show the prompt, class and guidance fields it supports."""
         supported = takes(self.runner.pipe(prior).prior)
@@ -140,6 +62,12 @@ class Handlers:
             gr.update(visible=bool(supported["classes"]), choices=classes, value=""),
             gr.update(visible=guided),
         )
+
+    def task(self, task: Task) -> tuple[Any, ...]:
+        """A task -> updates of (schedule, number of images, margin, the panel that finds damage)."""
+        preset = "thin" if task == "Restore" else ""
+        images = gr.update(value=1 if task == "Fill" else 4)
+        return preset, images, gr.update(visible=task == "Remove"), gr.update(visible=task == "Restore")
 
     @errors_on_page
     def plan(self, *values: Any) -> tuple[str, str]:
@@ -155,28 +83,51 @@ class Handlers:
     @errors_on_page
     def start(self, *values: Any) -> tuple[Any, str]:
         """All settings of the page -> (list of runs with the new one chosen, its id for the browser to store)."""
-        photo, canvas, prior, prompt, class_label, guidance, blend_rim, seed, seeds, *settings = values
-        photo = self._photo(photo)
-        method, preset = self._method(prior, *settings)
+        *picture, seed, seeds, preset, own, steps, length, samples, start, stop, task, margin = values
+        schedule = [preset, own, steps, length, samples, start, stop]
+        job = self.job(*picture, seed=seed, seeds=seeds, schedule=schedule, task=task, margin=margin)
+        return self.listed(self.runner.submit(job))
+
+    def job(
+        self,
+        photo: Photo | None,
+        canvas: Any,
+        prior: str,
+        prompt: str,
+        class_label: str,
+        guidance: Any,
+        blend_rim: Any,
+        *,
+        seed: Any,
+        seeds: Any,
+        schedule: list[Any],
+        task: Task = "Fill",
+        margin: Any = 0,
+    ) -> Job:
+        """The job that the settings of the page describe.
+
+        Raises:
+            RepaintError: wrong settings.
+        """
+        photo = chosen_photo(photo)
+        method, preset = self._method(prior, *schedule)
         supported = takes(self.runner.pipe(prior).prior)
         conditions = chosen_conditions(supported["prompt"], prompt, class_label, guidance)
-        job = Job(
-            photo,
-            painted(canvas["layers"] if canvas else [], photo),
-            prior,
-            method,
-            chosen_seeds(seed, seeds),
-            preset,
-            conditions,
-            float(blend_rim or 0),
-        )
-        return self._listed(self.runner.submit(job))
+        shares = painted(canvas["layers"] if canvas else [], photo)
+        strengths, hole = graded(shares), shares > 0
+        if strengths is not None:
+            method = weakened(method, float(shares.max() / 255))
+        if task == "Remove":
+            hole = grown(hole, float(margin or 0))
+        parts = chosen_seeds(seed, seeds), preset, conditions, float(blend_rim or 0)
+        return Job(photo, hole, prior, method, *parts, strengths, task)
 
     def _method(self, prior: str, preset: str, *editor: Any) -> tuple[Method, str | None]:
         """See `chosen_method`; an empty preset is the prior's own default."""
         return chosen_method(preset or self.runner.pipe(prior).prior.default_schedule, *editor)
 
-    def _listed(self, run: Run) -> tuple[Any, str]:
+    def listed(self, run: Run) -> tuple[Any, str]:
+        """(The list of runs with this one chosen, its id)."""
         return gr.update(choices=self.choices(), value=run.id), run.id
 
     def choices(self) -> list[tuple[str, str]]:
@@ -218,7 +169,7 @@ class Handlers:
 
     def choose(self, run_id: str | None, index: int | None) -> tuple[Any, Any, str]:
         """A result -> (slider, files, tree)."""
-        run = self._with_result(run_id, index)
+        run = self.with_result(run_id, index)
         if run is None or index is None:
             return None, gr.update(value=None, visible=False), self.tree(run_id)
         result = run.results[index]
@@ -233,7 +184,7 @@ class Handlers:
 
     def spread(self, run_id: str | None) -> tuple[Any, ...]:
         """A run of several results -> (the panel, what its map spans, their mean, the map of their uncertainty)."""
-        run = self._with_result(run_id, 1)
+        run = self.with_result(run_id, 1)
         if run is None or not run.ended.is_set():
             return gr.update(visible=False), "", None, None
         fills = Fills.from_images([result.image for result in run.results], run.job.hole)
@@ -245,7 +196,8 @@ class Handlers:
         """The index of the result chosen in the gallery."""
         return int(event.index)
 
-    def _with_result(self, run_id: str | None, index: int | None) -> Run | None:
+    def with_result(self, run_id: str | None, index: int | None) -> Run | None:
+        """A run, if it is stored and has this result."""
         try:
             run = self.runner.find(run_id)
         except InputError:
@@ -259,94 +211,11 @@ class Handlers:
         except InputError:
             return "<p>Start a run, then branch it here.</p>"
 
-    def look(self, run_id: str | None, index: int | None, share: float) -> tuple[Any, str]:
-        """The kept state nearest to `share` percent of the run -> (its x0_hat, its position in words)."""
-        run = self._with_result(run_id, index)
-        if run is None or index is None or not run.results[index].states:
-            return None, "No states are kept for this result."
-        state = _state(run, index, share)
-        position = f"After move {state.position} of {len(run.job.method.moves)}, at level {state.level} of "
-        position += f"{run.job.method.schedule.steps}, after {state.model_calls} model calls."
-        return enlarged(show(self.runner.pipe(run.job.prior).prior, state)), position
-
-    def lengths(self, run_id: str | None, kind: str) -> tuple[Any, Any]:
-        """A kind of branch -> default length and number of its jumps."""
-        try:
-            small, large = small_and_large(self.runner.find(run_id).job.method.schedule.steps)
-        except InputError:
-            small, large = small_and_large(50)
-        jumps, small_ones = kind != "new noise", kind == "small late jumps"
-        return (
-            gr.update(visible=jumps, value=small if small_ones else large),
-            gr.update(visible=small_ones, value=15),
-        )
-
-    def branched(self, run_id: str | None, index: int | None, share: float, kind: str, *more: Any) -> Job:
-        """The job of a branch.
-
-        Raises:
-            InputError: no result, no kept states, or an invalid jump.
-        """
-        length, times, seed, seeds = more
-        run = self.runner.find(run_id)
-        if index is None or index >= len(run.results):
-            raise InputError("The chosen run has no result to branch from. Wait until it has one.")
-        if not run.results[index].states:
-            raise InputError(
-                "The states of this run were dropped, because only the most recent runs keep them. Run it again."
-            )
-        state = _state(run, index, share)
-        method = continuation(run.job.method, state.position, kind, int(length or 0), int(times or 0))
-        job = run.job
-        origin = Origin(run.id, index, state.position, state)
-        return replace(job, method=method, seeds=chosen_seeds(seed, seeds), preset=None, origin=origin, kind=kind)
-
-    @errors_on_page
-    def branch_cost(self, *values: Any) -> str:
-        """The cost of a branch."""
-        try:
-            job = self.branched(*values)
-        except InputError as error:
-            return f"<p class='cost'>{escape(str(error))}</p>"
-        return cost(job.method.model_calls, len(job.seeds), self.runner.seconds_per_call(job, measure=False))
-
-    @errors_on_page
-    def branch(self, *values: Any) -> tuple[Any, str]:
-        """Start a branch -> (list of runs with it chosen, its id)."""
-        return self._listed(self.runner.submit(self.branched(*values)))
-
-    @errors_on_page
-    def audit_run(self, run_id: str | None, index: int | None) -> tuple[str, Any]:
-        """Audit the pixels outside the hole of the chosen result."""
-        run = self.runner.find(run_id)
-        if index is None or index >= len(run.results):
-            raise InputError("The chosen run has no result to audit. Wait until it has one, or upload one.")
-        before, after = (np.asarray(image) for image in (run.job.photo.image, run.results[index].image))
-        hole = run.job.hole
-        if before.shape[:2] != hole.shape:
-            before, after = np.asarray(shown(run.job.photo.image)), np.asarray(shown(run.results[index].image))
-        return _audited(audit(after, before, hole))
-
-    @errors_on_page
-    def audit_upload(self, result: str | None, image: str | None, mask: str | None) -> tuple[str, Any]:
-        """Audit an uploaded result of any program."""
-        if not (result and image and mask):
-            raise InputError("An audit needs three files: the result, the picture and the mask. Add the missing ones.")
-        for path in (result, image, mask):
-            read_photo(path)
-        return _audited(audit_files(result, image, mask))
-
-
-def _state(run: Run, index: int, share: float) -> SamplerState:
-    """The kept state nearest to `share` percent of the run."""
-    states = run.results[index].states
-    return min(states, key=lambda state: abs(state.position / states[-1].position - share / 100))
-
 
 def _ended(run: Run) -> tuple[Any, ...]:
     """The last updates of `watch`."""
     images = [enlarged(result.image) for result in run.results]
-    names = [f"seed {result.seed}" for result in run.results]
+    names = result_names(run)
     return (
         progress_html(run),
         walk_html(run),
@@ -355,7 +224,3 @@ def _ended(run: Run) -> tuple[Any, ...]:
         (enlarged(run.job.photo.image), images[0]) if images else None,
         gr.update(choices=[(name, number) for number, name in enumerate(names)], value=0 if images else None),
     )
-
-
-def _audited(found: Audit) -> tuple[str, Any]:
-    return audit_html(found), changes_plot(found)

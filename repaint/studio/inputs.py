@@ -6,7 +6,6 @@ import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,8 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "Photo",
-    "check_hole",
     "extended_photo",
     "magnify",
-    "paint",
-    "painted",
     "read_mask",
     "read_photo",
     "sample",
@@ -170,46 +166,3 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> tuple[NDArray[np.bool_
     except InputError as error:
         raise InputError(f"Mask {name}: {error}") from error
     return share >= 0.5, int(np.count_nonzero((share > 0) & (share < 1)))
-
-
-def painted(layers: list[Any], photo: Photo) -> NDArray[np.bool_]:
-    """Read the hole that is painted on the canvas.
-
-    A pixel is in the hole if at least half of its block is painted with at least half opacity.
-
-    Args:
-        layers: (H, W, 4) uint8 each, of the size of the canvas.
-        photo: the picture under them.
-    Raises:
-        InputError: a layer of another size, because the canvas was cropped or belongs to another picture.
-    """
-    (height, width), times = photo.size, photo.magnified
-    hole = np.zeros((height, width), bool)
-    for layer in layers:
-        alpha = np.asarray(layer)[..., 3] >= 128
-        if alpha.shape != (height * times, width * times):
-            raise InputError(
-                f"The canvas is {alpha.shape[1]} x {alpha.shape[0]} and must be {width * times} x {height * times}. "
-                "Choose the picture again."
-            )
-        hole |= alpha.reshape(height, times, width, times).mean(axis=(1, 3)) >= 0.5
-    return hole
-
-
-def paint(hole: NDArray[np.bool_], photo: Photo, colour: tuple[int, int, int]) -> Image.Image:
-    """Draw a hole as a layer of the canvas, (H, W, 4): the inverse of `painted`."""
-    layer = np.zeros((*hole.shape, 4), np.uint8)
-    layer[hole] = (*colour, 255)
-    return magnify(Image.fromarray(layer), photo.magnified)
-
-
-def check_hole(hole: NDArray[np.bool_]) -> None:
-    """Check that a mask has a hole and known pixels.
-
-    Raises:
-        InputError: an empty or a full mask.
-    """
-    if not hole.any():
-        raise InputError("The mask is empty. Paint over what to remove, or press Invert mask.")
-    if hole.all():
-        raise InputError("The mask covers the whole picture. Leave a part unpainted, or press Invert mask.")

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 import yaml
+from PIL import Image
 
 from repaint.pictures.images import save_image
 from repaint.sampling.method import Method, spec
-from repaint.studio.run import Run
+from repaint.studio.jobs import Run
 from repaint.version import __version__
 
 __all__ = ["bundle", "schedule_yaml"]
@@ -36,6 +37,9 @@ def bundle(run: Run, index: int, folder: Path, device: str = "cpu", dtype: str =
     files["picture"].write_bytes(job.photo.data)
     save_image(job.mask, files["mask"])
     save_image(result.image, files["result"])
+    if job.strengths is not None:
+        files["strengths"] = folder / "strengths.png"
+        save_image(Image.fromarray(job.strengths), files["strengths"])
     if job.preset is None:
         files["schedule"] = folder / "schedule.yaml"
         files["schedule"].write_text(schedule_yaml(job.method), encoding="utf-8")
@@ -77,12 +81,15 @@ def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str
         "class": conditions.get("class_labels"),
         "guidance-scale": conditions.get("guidance_scale"),
         "blend-rim": job.blend_rim or None,
+        "strength": names.get("strengths"),
+        "samples": len(job.seeds) if job.task == "Restore" else None,
         "device": device,
         "dtype": dtype,
         "threads": torch.get_num_threads(),  # a different number can change the last bit
     }
     words = ["repaint", "inpaint", names["picture"], names["mask"], "--out", names["result"]]
     # --name=value, because a prompt may begin with a dash.
+    words += ["--mean"] * (job.task == "Restore")
     return words + [f"--{name}={value}" for name, value in options.items() if value is not None]
 
 

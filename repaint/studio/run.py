@@ -6,131 +6,33 @@ A run does not belong to a browser session: a reloaded page finds it by its id.
 from __future__ import annotations
 
 import queue
-import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from repaint.cutouts import window_seed
 from repaint.errors import InputError, RepaintError
 from repaint.pictures.decoding import upright
 from repaint.pipeline import RePaintPipeline
-from repaint.sampling.method import Method
-from repaint.sampling.prior import Prior
+from repaint.removal import ranked
+from repaint.restoring import fill_damage
 from repaint.sampling.rng import seeds_for
-from repaint.sampling.state import SamplerState
-from repaint.studio.inputs import Photo, check_hole
-from repaint.studio.tree import kept_positions
+from repaint.studio.following import Follower, Stopped
+from repaint.studio.jobs import Job, Result, Run
+from repaint.studio.painting import check_hole
+from repaint.studio.settings import takes
 
-__all__ = ["Job", "Origin", "Result", "Run", "Runner", "takes"]
+__all__ = ["Runner"]
 
-Status = Literal["waiting", "running", "done", "cancelled", "failed"]
 MOST_WAITING = 32
 MOST_RUNS = 64  # stored with their results
 MOST_WITH_STATES = 16  # runs that also keep their states
 MOST_SEEDS = 16
-MOST_SHOWN = 4  # windows in a preview
-PREVIEW_SECONDS = 0.3
-
-
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """The origin of a branch: a result (`run`, `index`), and its state after `position` moves."""
-
-    run: str
-    index: int
-    position: int
-    state: SamplerState
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """The settings of a run.
-
-    Attributes:
-        photo: the picture.
-        hole: (H, W), True is repainted.
-        prior: a name that the runner offers.
-        method: the method.
-        seeds: one result each, computed one by one, so that each equals a run with its seed alone.
-        preset: name of the method in `schedules/`; None for a custom walk.
-        conditions: the given ones of prompt, negative_prompt, class_labels and guidance_scale.
-        blend_rim: see `RePaintPipeline.__call__`.
-        origin: of a branch; None for other runs.
-        kind: of a branch, one of `repaint.studio.tree.KINDS`.
-    """
-
-    photo: Photo
-    hole: NDArray[np.bool_]
-    prior: str
-    method: Method
-    seeds: tuple[int, ...]
-    preset: str | None = None
-    conditions: Mapping[str, Any] = field(default_factory=dict)
-    blend_rim: float = 0.0
-    origin: Origin | None = None
-    kind: str = ""
-
-    @property
-    def mask(self) -> Image.Image:
-        """White is repainted."""
-        return Image.fromarray(np.where(self.hole, np.uint8(255), np.uint8(0)))
-
-    @property
-    def model_calls(self) -> int:
-        return self.method.model_calls * len(self.seeds)
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One image, with its seed, its cost and the states kept on the way, in order."""
-
-    seed: int
-    image: Image.Image
-    model_calls: int
-    states: tuple[SamplerState, ...]
-
-
-@dataclass(eq=False)
-class Run:
-    """A job and its progress. Only the worker writes to it."""
-
-    job: Job
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    status: Status = "waiting"
-    message: str = ""
-    asked: float = field(default_factory=time.time)  # time of submission
-    seconds: float = 0.0  # since the end of the first move
-    calls: int = 0
-    position: int = 0  # finished moves of the current seed
-    preview: Image.Image | None = None
-    results: list[Result] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated from the pace so far; None before two calls."""
-        if self.status != "running" or self.calls < 2:
-            return None
-        return self.seconds / (self.calls - 1) * (self.job.model_calls - self.calls)
-
-
-class _Stopped(Exception):
-    """Raised in the callback of a run to stop it."""
-
-
-def takes(prior: Prior) -> dict[str, Any]:
-    """The conditions that a prior supports: whether it takes a prompt, and its class names or numbers."""
-    classes = list(prior.class_names.values()) or [str(number) for number in range(prior.num_classes)]
-    return {"prompt": "prompt" in prior.serves, "classes": classes}
 
 
 class Runner:
@@ -177,13 +79,17 @@ class Runner:
         """Queue a job.
 
         Raises:
-            InputError: an empty or full mask, a wrong number of seeds, a prompt or class that the prior does not
+            InputError: an empty, full or grey mask, a wrong number of seeds, a prompt or class that the prior does not
                 support, or a full queue.
         """
         check_hole(job.hole)
         if not 1 <= len(job.seeds) <= MOST_SEEDS:
             raise InputError(f"images={len(job.seeds)} must be from 1 to {MOST_SEEDS}.")
         seeds_for(len(job.seeds), list(job.seeds))
+        if job.task == "Restore" and len(job.seeds) < 2:
+            raise InputError("images=1 must be at least 2 for Restore, which averages them. Or choose Fill.")
+        if job.task == "Remove" and job.strengths is not None:
+            raise InputError("Remove fills all of the mask, but parts of it are painted in grey. Paint in pink.")
         self._check_conditions(job)
         with self._lock:
             if sum(run.status == "waiting" for run in self._runs.values()) >= MOST_WAITING:
@@ -269,7 +175,7 @@ class Runner:
         def tick(_pipe: Any, _position: int, _level: int, _kwargs: dict[str, Any]) -> None:
             ticks.append(time.perf_counter())
             if len(ticks) == 2:
-                raise _Stopped
+                raise Stopped
 
         given: dict[str, Any] = {"prompt": ""} if takes(self.pipe(job.prior).prior)["prompt"] else {}
         hole = np.zeros(job.photo.size, bool)
@@ -277,15 +183,17 @@ class Runner:
         start = time.perf_counter()
         try:
             given |= job.conditions
-            self.pipe(job.prior)(
-                job.photo.image,
-                Image.fromarray(np.where(hole, np.uint8(255), np.uint8(0))),
-                **given,
-                schedule=job.method,
-                generator=0,
-                callback_on_step_end=tick,
-            )
-        except _Stopped:
+            with warnings.catch_warnings():  # this hole is not the user's
+                warnings.simplefilter("ignore")
+                self.pipe(job.prior)(
+                    job.photo.image,
+                    Image.fromarray(np.where(hole, np.uint8(255), np.uint8(0))),
+                    **given,
+                    schedule=job.method,
+                    generator=0,
+                    callback_on_step_end=tick,
+                )
+        except Stopped:
             pass
         return ticks[1] - ticks[0] if len(ticks) > 1 else time.perf_counter() - start
 
@@ -298,10 +206,15 @@ class Runner:
                 run.status = "running"
             try:
                 with self._machine:
-                    for seed in run.job.seeds:
-                        self._make(run, seed)
+                    begun = time.perf_counter()
+                    with warnings.catch_warnings(record=True) as caught:
+                        warnings.simplefilter("always", UserWarning)
+                        self._compute(run)
+                    run.elapsed = time.perf_counter() - begun
+                    found = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+                    run.warnings = list(dict.fromkeys(found))
                 status, message = "done", ""
-            except _Stopped:
+            except Stopped:
                 status, message = "cancelled", ""
             except RepaintError as error:
                 status, message = "failed", str(error)
@@ -310,6 +223,15 @@ class Runner:
             with self._lock:
                 self._end(run, status, message)
 
+    def _compute(self, run: Run) -> None:
+        if run.job.task == "Restore":
+            self._restore(run)
+            return
+        for seed in run.job.seeds:
+            self._make(run, seed)
+        if run.job.task == "Remove":
+            self._rank(run)
+
     def _end(self, run: Run, status: Any, message: str = "") -> None:
         run.status, run.message, run.preview = status, message, None
         run.ended.set()
@@ -317,12 +239,10 @@ class Runner:
     def _make(self, run: Run, seed: int) -> None:
         """One result."""
         if run.stop.is_set():
-            raise _Stopped
+            raise Stopped
         job, pipe = run.job, self.pipe(run.job.prior)
-        follow = _Follower(run, pipe)
-        given: dict[str, Any] = dict(
-            schedule=job.method, blend_rim=job.blend_rim, callback_on_step_end=follow, **job.conditions
-        )
+        follow = Follower(run, pipe)
+        given: dict[str, Any] = {**job.options, "callback_on_step_end": follow}
         if job.origin is None:
             out = pipe(upright(job.photo.image), job.mask, generator=seed, **given)
         else:
@@ -331,46 +251,18 @@ class Runner:
             out = pipe.resume(branch, upright(job.photo.image), job.mask, **given)
         run.results.append(Result(seed, out.images[0], out.model_calls, tuple(follow.kept)))
 
+    def _restore(self, run: Run) -> None:
+        """The mean of all results."""
+        job, pipe = run.job, self.pipe(run.job.prior)
+        given = {**job.options, "callback_on_step_end": Follower(run, pipe), "batch_size": "auto"}
+        seeds = {"samples": len(job.seeds), "generator": job.seeds[0]}
+        restored = fill_damage(pipe, upright(job.photo.image), job.hole, **seeds, **given)
+        run.results.append(Result(job.seeds[0], restored.image, restored.output.model_calls, ()))
 
-class _Follower:
-    """The callback of one result. It counts calls, keeps states, updates the preview, and stops cancelled runs."""
-
-    def __init__(self, run: Run, pipe: RePaintPipeline) -> None:
-        self.run, self.pipe = run, pipe
-        self.kept: list[SamplerState] = []
-        self._positions: frozenset[int] | None = None
-        self._base, self._inherited = run.calls, run.job.origin.state.model_calls if run.job.origin else 0
-        self._last = self._shown = time.perf_counter()
-
-    def __call__(self, _pipe: Any, position: int, _level: int, kwargs: dict[str, Any]) -> None:
-        state: SamplerState = kwargs["state"]
-        run, now = self.run, time.perf_counter()
-        if run.calls:
-            run.seconds += now - self._last
-        run.calls = self._base + state.model_calls - self._inherited
-        run.position = position
-        if self._positions is None:
-            self._positions = kept_positions(len(run.job.method.moves), state)
-        if position in self._positions:
-            self.kept.append(state.to("cpu"))
-        if state.x0_hat is not None and now - self._shown > PREVIEW_SECONDS:
-            run.preview = show(self.pipe.prior, state)
-            # Decoding can cost as much as a call. Limit it to a quarter of the time.
-            spent = time.perf_counter() - now
-            self._shown = now + 3 * spent
-        self._last = time.perf_counter()
-        if run.stop.is_set():
-            raise _Stopped
-
-
-def show(prior: Prior, state: SamplerState) -> Image.Image:
-    """x0_hat of a state (x before the first call) as an 8-bit preview, including padding.
-
-    Of a picture that is cut into windows, the first few side by side.
-    """
-    x = state.x if state.x0_hat is None else state.x0_hat
-    with torch.no_grad():
-        windows = prior.decode(x[:MOST_SHOWN].to(prior.device)).float().cpu()
-    image = torch.cat(list(windows), dim=-1)
-    pixels = image.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[..., 0])
+    def _rank(self, run: Run) -> None:
+        """Sort the results of a removal, the best first."""
+        job, by_seed = run.job, {result.seed: result for result in run.results}
+        images, prior = [result.image for result in run.results], self.pipe(job.prior).prior
+        options = {"mask_image": job.mask, "schedule": job.method, **job.conditions}
+        found = ranked(prior, images, list(by_seed), job.hole, **options)
+        run.results = [by_seed[one.seed] for one in found]

@@ -1,4 +1,4 @@
-"""What the fields of the page say: seeds, and the schedule."""
+"""What the fields of the page say: conditions, seeds, and the schedule."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import Any
 from repaint.errors import InputError
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.presets import JumpRule
+from repaint.sampling.prior import Prior
 from repaint.sampling.rng import seeds_for
 from repaint.sampling.schedule import JumpSchedule
 
-__all__ = ["chosen_conditions", "chosen_method", "chosen_seeds"]
+__all__ = ["chosen_conditions", "chosen_method", "chosen_seeds", "takes"]
+
+
+def takes(prior: Prior) -> dict[str, Any]:
+    """The conditions that a prior supports: whether it takes a prompt, and its class names or numbers."""
+    classes = list(prior.class_names.values()) or [str(number) for number in range(prior.num_classes)]
+    return {"prompt": "prompt" in prior.serves, "classes": classes}
 
 
 def chosen_seeds(seed: Any, seeds: Any) -> tuple[int, ...]:

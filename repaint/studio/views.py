@@ -15,10 +15,20 @@ from repaint.measure.audit import Audit
 from repaint.measure.plots import walk_plot
 from repaint.sampling.schedule import JumpSchedule
 from repaint.studio.inputs import magnify, shown
-from repaint.studio.run import Result, Run
+from repaint.studio.jobs import Result, Run
 from repaint.studio.tree import reached
 
-__all__ = ["audit_html", "cost", "enlarged", "label", "progress_html", "tree_html", "walk_html"]
+__all__ = [
+    "audit_html",
+    "cost",
+    "duration",
+    "enlarged",
+    "label",
+    "progress_html",
+    "result_names",
+    "tree_html",
+    "walk_html",
+]
 
 SHOWN = 384  # pixels: smaller pictures are magnified to about this size for display
 WORDS = {
@@ -57,9 +67,18 @@ def label(run: Run) -> str:
     """One line for the list of runs."""
     job = run.job
     method = f"branch, {job.kind}" if job.origin else job.method.name
+    method = method if job.task == "Fill" else f"{job.task}, {method}"
     seeds = f"seed {job.seeds[0]}" if len(job.seeds) == 1 else f"{len(job.seeds)} seeds from {job.seeds[0]}"
     submitted = time.strftime("%H:%M:%S", time.localtime(run.asked))
     return f"{submitted}, {job.photo.name}, {job.prior}, {method}, {seeds}: {WORDS[run.status].lower()}"
+
+
+def result_names(run: Run) -> list[str]:
+    """What each result of a run is, in order."""
+    if run.job.task == "Restore":
+        return [f"mean of {len(run.job.seeds)}" for _ in run.results]
+    best = "best, " if run.job.task == "Remove" and run.status == "done" else ""
+    return [f"{best * (number == 0)}seed {result.seed}" for number, result in enumerate(run.results)]
 
 
 def progress_html(run: Run, before: int = 0) -> str:
@@ -77,10 +96,11 @@ def progress_html(run: Run, before: int = 0) -> str:
         if run.seconds_left is not None:
             text += f", {duration(run.seconds_left)} left"
         if run.status == "done":
-            text += f" in {duration(run.seconds)}"
+            text += f" in {duration(run.elapsed)}"
     return (
         f"<div class='progress' role='status' data-status='{run.status}' data-calls='{run.calls}'><span>{text}.</span>"
-        f"<progress aria-label='Model calls done' max='{planned}' value='{run.calls}'></progress></div>"
+        f"<progress aria-label='Model calls done' max='{planned}' value='{run.calls}'></progress>"
+        f"{''.join(f'<p>Warning: {escape(each)}</p>' for each in run.warnings)}</div>"
     )
 
 

@@ -214,7 +214,7 @@ def test_nothing_is_cut_off(page: Page, width: int) -> None:
     """If this fails, the studio cannot be used on a phone, or scrolls sideways."""
     page.set_viewport_size({"width": width, "height": 900})
     take(page)
-    for tab in ("Fill", "Explore from here", "Audit"):
+    for tab in ("Fill", "Compare", "Explore from here", "Audit"):
         found = page.get_by_role("tab", name=tab)
         if found.is_visible():
             found.click()
@@ -236,7 +236,7 @@ def test_every_control_has_a_name(page: Page) -> None:
     session: Any = page.context.new_cdp_session(page)
     controls = {"button", "textbox", "combobox", "checkbox", "radio", "slider", "spinbutton", "tab", "link"}
     nameless, seen = [], 0
-    for tab in ("Fill", "Explore from here", "Audit"):
+    for tab in ("Fill", "Compare", "Explore from here", "Audit"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(500)
         for node in session.send("Accessibility.getFullAXTree")["nodes"]:
@@ -295,3 +295,51 @@ def test_a_phone_shows_the_whole_page(chromium: Browser, address: str) -> None:
         assert box["x"] + box["width"] <= 390
     photographed(page, "studio-phone.png")
     context.close()
+
+
+def test_a_grey_brush(page: Page) -> None:
+    """If this fails, the grey brushes cannot be chosen, or paint as the pink one."""
+    take(page)
+    page.locator("#canvas").get_by_role("button", name="Color", exact=True).click()
+    half = page.locator("#canvas button[style*='128, 128, 128'], #canvas button[style*='#808080']").first
+    half.click()
+    draw(page)
+    photographed(page, "studio-grey.png")
+    run(page, "fast", "done")
+    shares = np.asarray(Image.open(io.BytesIO(download(page, "strengths.png"))))
+    assert abs(int(shares[32, 32]) - 128) < 4
+    assert calls(page) < 25
+
+
+def test_compare_two_presets(page: Page) -> None:
+    """If this fails, two presets cannot be compared on the page."""
+    take(page)
+    draw(page)
+    page.get_by_role("tab", name="Compare").click()
+    choose(page, "compare-other", "thin")
+    page.locator("#compare").click()
+    for name, text in (("one", "fast: 25 model calls, "), ("other", "thin: ")):
+        expect(page.locator(f"#compared-{name}")).to_contain_text(text, timeout=PATIENCE)
+        expect(page.locator(f"#compared-image-{name} img")).to_be_visible(timeout=PATIENCE)
+    photographed(page, "studio-compare.png")
+
+
+def test_restore_and_remove(page: Page) -> None:
+    """If this fails, found damage is not shown for correction, or the best removal is not the first."""
+    take(page, "photos:coffee")
+    page.get_by_label("Restore", exact=True).click()
+    page.locator("#find-button").click()
+    expect(page.get_by_text("Damage found: ")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(1000)
+    photographed(page, "studio-damage.png")
+    page.get_by_role("button", name="Clear mask").click()
+    page.wait_for_timeout(1000)
+    draw(page)
+    run(page, "fast", "done")
+    expect(page.locator("#index input")).to_have_value("mean of 4", timeout=PATIENCE)
+    photographed(page, "studio-restored.png")
+    page.get_by_label("Remove", exact=True).click()
+    expect(page.locator("#margin")).to_be_visible(timeout=PATIENCE)
+    run(page, "fast", "done")
+    expect(page.locator("#index input")).to_have_value(re.compile("best, seed"), timeout=PATIENCE)
+    photographed(page, "studio-removed.png")

@@ -1,0 +1,103 @@
+"""Event handlers of the canvas: pictures, masks and found damage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from repaint.errors import InputError
+from repaint.pictures.detection import Tone, detect_damage
+from repaint.pictures.margins import Margins
+from repaint.studio.inputs import Photo, extended_photo, read_mask, read_photo, sample, shown
+from repaint.studio.page_errors import errors_on_page
+from repaint.studio.painting import paint, painted
+
+__all__ = ["chosen_photo", "clear", "extend", "find_damage", "invert", "take_mask", "take_sample", "take_upload"]
+
+
+@errors_on_page
+def take_upload(path: str | None) -> tuple[Any, Any, str]:
+    """An uploaded picture -> (photo, canvas, description)."""
+    if path is None:
+        return None, None, ""
+    return _taken(read_photo(path))
+
+
+@errors_on_page
+def take_sample(name: str | None) -> tuple[Any, Any, str]:
+    """The name of a bundled picture -> (photo, canvas, description)."""
+    return (None, None, "") if name is None else _taken(sample(name))
+
+
+def _taken(photo: Photo) -> tuple[Photo, dict[str, Any], str]:
+    height, width = photo.size
+    return photo, _canvas(photo), f"{photo.name}: {width} x {height} pixels, mode {photo.image.mode}"
+
+
+def _canvas(photo: Photo, hole: Any = None) -> dict[str, Any]:
+    background = photo.canvas()
+    hole = np.zeros(photo.size, bool) if hole is None else hole
+    return {"background": background, "layers": [paint(hole, photo)], "composite": None}
+
+
+def chosen_photo(photo: Photo | None) -> Photo:
+    """The picture of the page.
+
+    Raises:
+        InputError: there is none.
+    """
+    if photo is None:
+        raise InputError("There is no picture to fill. Upload one, or choose a sample.")
+    return photo
+
+
+@errors_on_page
+def invert(photo: Photo | None, value: Any) -> dict[str, Any]:
+    """The canvas with its mask inverted."""
+    photo = chosen_photo(photo)
+    return _canvas(photo, painted(value["layers"] if value else [], photo) == 0)
+
+
+@errors_on_page
+def clear(photo: Photo | None) -> dict[str, Any]:
+    """The canvas with an empty mask."""
+    return _canvas(chosen_photo(photo))
+
+
+@errors_on_page
+def take_mask(photo: Photo | None, path: str) -> dict[str, Any]:
+    """The canvas with an uploaded mask; white is repainted."""
+    photo = chosen_photo(photo)
+    hole, grey = read_mask(path, photo.size)
+    if grey:
+        gr.Warning(
+            f"{grey} grey pixels of the mask were rounded to black or white. `repaint inpaint` keeps soft edges."
+        )
+    return _canvas(photo, hole)
+
+
+@errors_on_page
+def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[str, Any], str]:
+    """The picture and the pixels to add left, right, above and below -> (larger photo, canvas, description)."""
+    photo = chosen_photo(photo)
+    margins = Margins(*(int(side or 0) for side in sides))
+    if margins.largest == 0:
+        raise InputError("There is nothing to add. Set the pixels to add on one side.")
+    larger, hole = extended_photo(photo, margins)
+    height, width = photo.size
+    shares = np.where(hole, np.uint8(255), np.uint8(0))
+    inner = shares[margins.top : margins.top + height, margins.left : margins.left + width]
+    inner[:] = painted(value["layers"] if value else [], photo)
+    _, _, about = _taken(larger)
+    return larger, _canvas(larger, shares), about
+
+
+@errors_on_page
+def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[dict[str, Any], str]:
+    """A picture -> (the canvas with a mask of its scratches, dust and lettering, how much was found)."""
+    photo = chosen_photo(photo)
+    hole = detect_damage(shown(photo.image), sensitivity=sensitivity, tone=tone)
+    found = f"Damage found: {hole.mean():.1%} of the picture. Correct the mask, then press Run."
+    return _canvas(photo, hole), found if hole.any() else "No damage was found. Raise the sensitivity, or paint it."

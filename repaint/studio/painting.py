@@ -1,0 +1,85 @@
+"""Paint on the canvas: which pixels may change, and how much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from repaint.errors import InputError
+from repaint.pictures.masks import grow, known
+from repaint.studio.inputs import Photo, magnify
+
+__all__ = ["BRUSHES", "PINK", "check_hole", "graded", "grown", "paint", "painted"]
+
+PINK = (228, 0, 127)
+# The first is all that may change; the greys are three quarters, a half and a quarter of it.
+BRUSHES: list[Any] = [f"rgb{PINK}", *(f"rgb({grey}, {grey}, {grey})" for grey in (191, 128, 64))]
+NEARLY_GREY = 16  # largest difference of channels, because browsers round translucent colours
+
+
+def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
+    """Read how much each pixel may change: 0 is kept, 255 is all.
+
+    A pixel may change if at least half of its block is painted with at least half opacity. Grey paint is its share, as
+    in `strength=` of the pipeline, and any other colour is all.
+
+    Args:
+        layers: (H, W, 4) uint8 each, of the size of the canvas.
+        photo: the picture under them.
+    Raises:
+        InputError: a layer of another size, because the canvas was cropped or belongs to another picture.
+    """
+    (height, width), times = photo.size, photo.magnified
+    shares = np.zeros((height, width), np.uint8)
+    for layer in layers:
+        colours, alpha = np.asarray(layer)[..., :3].astype(int), np.asarray(layer)[..., 3] >= 128
+        if alpha.shape != (height * times, width * times):
+            raise InputError(
+                f"The canvas is {alpha.shape[1]} x {alpha.shape[0]} and must be {width * times} x {height * times}. "
+                "Choose the picture again."
+            )
+        grey = np.ptp(colours, axis=-1) <= NEARLY_GREY
+        values = np.where(grey, colours.mean(axis=-1).round(), 255) * alpha
+        parts, sums = (
+            blocks.reshape(height, times, width, times).sum(axis=(1, 3)) for blocks in (alpha.astype(int), values)
+        )
+        share = np.where(2 * parts >= times**2, sums / np.maximum(parts, 1), 0)
+        shares = np.maximum(shares, share.round().astype(np.uint8))
+    return shares
+
+
+def graded(shares: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """The map of strengths of a painted canvas; None if all that may change may change fully."""
+    return None if np.isin(shares, (0, 255)).all() else shares
+
+
+def grown(hole: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
+    """A hole with a margin of some pixels."""
+    found: NDArray[np.bool_] = ~known(grow(torch.from_numpy(~hole).float()[None], margin))[0].numpy()
+    return found
+
+
+def paint(shares: NDArray[Any], photo: Photo, colour: tuple[int, int, int] = PINK) -> Image.Image:
+    """Draw a hole, or shares, as a layer of the canvas, (H, W, 4): the inverse of `painted`."""
+    shares = np.where(shares, np.uint8(255), np.uint8(0)) if shares.dtype == bool else shares
+    layer = np.zeros((*shares.shape, 4), np.uint8)
+    layer[..., :3] = shares[..., None]
+    layer[shares == 255, :3] = colour
+    layer[..., 3] = np.where(shares, 255, 0)
+    return magnify(Image.fromarray(layer), photo.magnified)
+
+
+def check_hole(hole: NDArray[np.bool_]) -> None:
+    """Check that a mask has a hole and known pixels.
+
+    Raises:
+        InputError: an empty or a full mask.
+    """
+    if not hole.any():
+        raise InputError("The mask is empty. Paint over what to remove, or press Invert mask.")
+    if hole.all():
+        raise InputError("The mask covers the whole picture. Leave a part unpainted, or press Invert mask.")

@@ -1,0 +1,182 @@
+"""What the studio makes of a picture beside one fill: graded brushes, restoring, removing, and two presets compared."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
+from PIL import Image
+
+from repaint import cli
+from repaint.pictures.fills import Fills
+from repaint.removal import remove
+from repaint.studio.canvas import find_damage
+from repaint.studio.comparing import Comparison
+from repaint.studio.exploring import Explorer
+from repaint.studio.handlers import Handlers
+from repaint.studio.inputs import Photo
+from repaint.studio.jobs import Run
+from repaint.studio.painting import graded, grown, paint, painted
+from repaint.studio.recipe import bundle
+from repaint.studio.run import Runner
+from repaint.studio.views import label
+
+SHARES = np.zeros((16, 12), np.uint8)
+SHARES[4:9, 3:9] = 255
+HOLE = SHARES > 0
+SCHEDULE = ("fast", True, 6, 2, 2, None, 0)
+LONG = 20  # seconds
+
+
+def photo(pixels: np.ndarray | None = None) -> Photo:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 3), dtype=np.uint8) if pixels is None else pixels
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return Photo(file.getvalue(), ".png", Image.fromarray(pixels), "noise")
+
+
+@pytest.fixture
+def does() -> Iterator[Handlers]:
+    handlers = Handlers(Runner(lambda _: tiny_pipe(), ["tiny"]))
+    yield handlers
+    handlers.close()
+
+
+def ran(does: Handlers, shares: np.ndarray, *task: Any, seeds: int = 1, on: Photo | None = None) -> Run:
+    """The finished run of a page with this paint."""
+    canvas = {"layers": [np.asarray(paint(shares, photo()))]}
+    _, run_id = does.start(on or photo(), canvas, "tiny", "", "", 0, 0, 5, seeds, *SCHEDULE, *(task or ("Fill", 0)))
+    run = does.runner.find(run_id)
+    assert run.ended.wait(LONG)
+    assert run.status == "done", run.message
+    return run
+
+
+def test_grey_paint_is_a_share() -> None:
+    """If this fails, a grey brush changes a pixel fully, or not at all."""
+    shares, picture = SHARES.copy(), photo()
+    shares[4], shares[5, 3:9], shares[6, 3] = 64, 128, 191
+    layer = np.asarray(paint(shares, picture)).copy()
+    assert np.array_equal(painted([layer], picture), shares)
+    assert np.array_equal(graded(shares), shares)
+    assert graded(SHARES) is None
+    layer[..., 3] = layer[..., 3] // 3  # barely painted
+    assert not painted([layer], picture).any()
+
+
+@pytest.mark.parametrize("most", [255, 128])
+def test_a_graded_run_is_the_pipelines(
+    does: Handlers, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, grey paint is ignored, progress is wrong, or the recipe gives another picture."""
+    shares = np.where(SHARES, np.uint8(most), np.uint8(0))
+    shares[4:6] //= 2
+    run = ran(does, shares)
+    own = {"schedule": run.job.method, "strength": Image.fromarray(shares), "generator": 5}
+    expected = tiny_pipe()(photo().image, run.job.mask, **own)
+    assert np.array_equal(run.results[0].image, expected.images[0])
+    assert (run.calls, run.position) == (expected.model_calls, len(run.job.method.moves))
+    assert (expected.model_calls == 10) == (most == 255)
+    _, branch = Explorer(does).branch(run.id, 0, 50, "one large jump", 2, 1, 9, 1)
+    assert does.runner.find(branch).ended.wait(LONG)
+    assert does.runner.find(branch).status == "done"
+    reproduced(run, 0, tmp_path, monkeypatch)
+
+
+def reproduced(run: Run, index: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command of a recipe, and compare its bytes."""
+    files = bundle(run, index, folder)
+    before = files["result"].read_bytes()
+    files["result"].unlink()
+    tiny_folder_pipeline().save_pretrained(folder / "tiny")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", shlex.split(json.loads(files["recipe"].read_text())["command"]))
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code in (0, None)
+    assert files["result"].read_bytes() == before
+
+
+def test_restoring_averages(does: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, Restore gives one of several images, or its recipe another mean."""
+    run = ran(does, SHARES, "Restore", 0, seeds=3)
+    (result,) = run.results
+    alone = [tiny_pipe()(photo().image, HOLE, schedule=run.job.method, generator=s).images[0] for s in (5, 6, 7)]
+    mean = np.asarray(Fills.from_images(alone, HOLE).mean().output("pil")).astype(int)
+    assert np.abs(np.asarray(result.image).astype(int) - mean).max() <= 1  # they are rounded before this mean
+    assert np.array_equal(np.asarray(result.image)[~HOLE], np.asarray(photo().image)[~HOLE])
+    assert run.calls == run.job.model_calls
+    assert "Restore, own walk" in label(run)
+    assert [name for name, _ in list(does.watch(run.id, gr.Request(session_hash="a")))[-1][5]["choices"]] == [
+        "mean of 3"
+    ]
+    with pytest.raises(gr.Error, match="no kept states"):
+        Explorer(does).branch(run.id, 0, 50, "new noise", 0, 0, 9, 1)
+    reproduced(run, 0, tmp_path, monkeypatch)
+
+
+def test_removing_ranks(does: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, Remove does not grow its mask, or puts another image first than `repaint.removal.remove`."""
+    run = ran(does, SHARES, "Remove", 2, seeds=4)
+    assert np.array_equal(run.job.hole, grown(HOLE, 2))
+    assert run.job.hole.sum() > HOLE.sum()
+    found = remove(photo().image, HOLE, prior=tiny_pipe(), margin=2, candidates=4, generator=5, schedule=run.job.method)
+    assert [result.seed for result in run.results] == [one.seed for one in found]
+    assert (
+        list(does.watch(run.id, gr.Request(session_hash="a")))[-1][5]["choices"][0][0] == f"best, seed {found[0].seed}"
+    )
+    reproduced(run, 0, tmp_path, monkeypatch)
+
+
+def test_tasks_refuse_what_they_cannot_do(does: Handlers) -> None:
+    """If this fails, one image is averaged, or greys are ignored, without a word."""
+    with pytest.raises(gr.Error, match="images=1 must be at least 2 for Restore"):
+        ran(does, SHARES, "Restore", 0)
+    with pytest.raises(gr.Error, match="parts of it are painted in grey"):
+        ran(does, np.where(SHARES, np.uint8(64), np.uint8(0)), "Remove", 0, seeds=4)
+    assert does.task("Restore")[0] == "thin"
+    assert does.task("Fill")[1]["value"] == 1
+
+
+def test_found_damage_is_shown_on_the_canvas() -> None:
+    """If this fails, the mask that Restore finds cannot be corrected, or lies elsewhere."""
+    pixels = np.full((64, 48, 3), 90, np.uint8)
+    pixels[10:50, 20] = 250
+    canvas, about = find_damage(photo(pixels), 0.5, "both")
+    found = painted(canvas["layers"], photo(pixels)) == 255
+    assert found[10:50, 20].all()
+    assert not found[:, :15].any()
+    assert about.startswith(f"Damage found: {found.mean():.1%} of the picture. Correct the mask")
+    assert find_damage(photo(np.full((64, 48, 3), 90, np.uint8)), 0.5, "both")[1].startswith("No damage was found.")
+    with pytest.raises(gr.Error, match="There is no picture"):
+        find_damage(None, 0.5, "both")
+
+
+def test_two_presets_side_by_side(does: Handlers) -> None:
+    """If this fails, the two sides differ in more than the preset, or a side shows the cost of the other."""
+    canvas = {"layers": [np.asarray(paint(SHARES, photo()))]}
+    both = Comparison(does)
+    ids, runs = both.start(photo(), canvas, "tiny", "", "", 0, 0, 5, "fast", "turbo")
+    assert [value for _, value in runs["choices"]] == ids[::-1]
+    updates = list(both.watch(ids))
+    line, _, other_line, _ = updates[-1]
+    image, other_image = ([part[i] for part in updates if isinstance(part[i], Image.Image)][-1] for i in (1, 3))
+    assert [part[1] for part in updates].count(None) <= 1  # a picture that was sent is not taken back, nor sent again
+    for preset, text, picture in (("fast", line, image), ("turbo", other_line, other_image)):
+        expected = tiny_pipe()(photo().image, HOLE, schedule=preset, generator=5)
+        assert f"{preset}: {expected.model_calls} model calls, " in text
+        assert "seed 5" in text
+        times = picture.width // 12
+        assert np.array_equal(np.asarray(picture)[::times, ::times], np.asarray(expected.images[0]))
+    both.cancel(ids)
+    with pytest.raises(gr.Error, match="The mask is empty"):
+        both.start(photo(), None, "tiny", "", "", 0, 0, 5, "fast", "turbo")
