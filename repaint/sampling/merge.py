@@ -84,6 +84,13 @@ class KnownPart:
         assert self.x is not None
         return torch.sub(self.x, self.x0, alpha=self.level.alpha).div_(self.level.sigma)
 
+    def terms(self, eps: float, n: float) -> list[tuple[float, Batch]]:
+        """Return the terms of eps * eps_hat + n * n whose weight is not 0."""
+        terms: list[tuple[float, Batch]] = [(n, self.n)] if n else []
+        if eps and self.eps_hat is not None:
+            terms.append((eps, self.eps_hat))
+        return terms
+
 
 @runtime_checkable
 class Merge(Protocol):
@@ -146,11 +153,7 @@ class LinearMerge:
         if known.prediction is None:
             return draws.z, {}
         eps, n, z = self.weights(known.level, dst)
-        terms: list[tuple[float, Batch]] = []
-        if n:
-            terms.append((n, known.n))
-        if eps and known.eps_hat is not None:
-            terms.append((eps, known.eps_hat))
+        terms = known.terms(eps, n)
         if z:
             terms.append((z, draws.z))
         # A sum of one term is that tensor itself, so that `fresh` and `predicted(inf)` copy nothing.
@@ -249,7 +252,7 @@ class Predicted(LinearMerge):
         if self.guard == 0 or known.eps_hat is None:
             return super().noise(known, dst, draws, carry)
         eps, n, z = self.weights(known.level, dst)
-        predicted = weighted((eps, known.eps_hat), (n, known.n)) if n else weighted((eps, known.eps_hat))
+        predicted = weighted(*(known.terms(eps, n) or [(0.0, known.eps_hat)]))
         size, bound = _size(predicted, known.mask)
         scale = torch.where(size > bound, (bound / size) ** self.guard, torch.ones_like(size))
         kick = torch.where(size > bound, (1 - (scale * size) ** 2).clamp(min=z**2).sqrt(), torch.full_like(size, z))

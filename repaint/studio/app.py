@@ -14,7 +14,7 @@ from repaint.studio.handlers import NOTHING_RUN, Handlers
 from repaint.studio.inputs import samples
 from repaint.studio.jobs import TASKS
 from repaint.studio.painting import BRUSHES
-from repaint.studio.tabs import QUIET, audit_tab, compare_tab, explore_tab
+from repaint.studio.tabs import QUIET, SHOWN, audit_tab, compare_tab, explore_tab
 
 __all__ = ["CSS", "build", "theme"]
 
@@ -80,24 +80,9 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
             page.walk = gr.HTML(elem_id="walk")
     with gr.Row():
         page.preview = gr.Image(
-            label="x0_hat during the run, then the result",
-            elem_id="preview",
-            min_width=320,
-            format="png",
-            interactive=False,
-            height=420,
-            buttons=[],
+            label="x0_hat during the run, then the result", elem_id="preview", min_width=320, **SHOWN
         )
-        page.slider = gr.ImageSlider(
-            label="Before and after",
-            elem_id="slider",
-            min_width=320,
-            format="png",
-            type="pil",
-            interactive=False,
-            height=420,
-            buttons=[],
-        )
+        page.slider = gr.ImageSlider(label="Before and after", elem_id="slider", min_width=320, type="pil", **SHOWN)
     page.gallery = gr.Gallery(
         label="Results: choose one",
         elem_id="gallery",
@@ -119,12 +104,13 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
 
 
 def _spread_panel(page: SimpleNamespace) -> None:
-    options: dict[str, Any] = {"format": "png", "interactive": False, "height": 420, "buttons": [], "min_width": 320}
     with gr.Accordion("Mean and uncertainty of the images", visible=False, elem_id="spread") as page.spread:
         page.summary = gr.Markdown(elem_id="spread-summary")
         with gr.Row():
-            page.mean = gr.Image(label="Mean", elem_id="mean", **options)
-            page.map = gr.Image(label="Uncertainty: dark is 0, yellow is the largest value", elem_id="map", **options)
+            page.mean = gr.Image(label="Mean", elem_id="mean", min_width=320, **SHOWN)
+            page.map = gr.Image(
+                label="Uncertainty: dark is 0, yellow is the largest value", elem_id="map", min_width=320, **SHOWN
+            )
 
 
 def _picture(page: SimpleNamespace) -> None:

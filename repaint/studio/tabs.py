@@ -15,10 +15,12 @@ from repaint.studio.exploring import Explorer
 from repaint.studio.handlers import NOTHING_RUN, Handlers
 from repaint.studio.tree import KINDS
 
-__all__ = ["QUIET", "audit_tab", "compare_tab", "explore_tab"]
+__all__ = ["QUIET", "SHOWN", "audit_tab", "compare_tab", "explore_tab"]
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+# Of images that are only shown.
+SHOWN: dict[str, Any] = {"format": "png", "interactive": False, "height": 420, "buttons": []}
 
 
 def explore_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
@@ -41,15 +43,7 @@ def explore_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
             page.branch_cost = gr.HTML(elem_id="branch-cost")
             page.branch = gr.Button("Branch", variant="primary", elem_id="branch")
             page.branch_progress = gr.HTML(NOTHING_RUN, elem_id="branch-progress")
-        page.state_image = gr.Image(
-            label="x0_hat of this state",
-            elem_id="state-image",
-            min_width=320,
-            format="png",
-            interactive=False,
-            height=420,
-            buttons=[],
-        )
+        page.state_image = gr.Image(label="x0_hat of this state", elem_id="state-image", min_width=320, **SHOWN)
     page.tree = gr.HTML(elem_id="tree")
 
     def wire() -> None:
@@ -90,14 +84,7 @@ def compare_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
                     label=f"Schedule, {name}", choices=presets.available(), value=preset, elem_id=f"compare-{name}"
                 )
                 line = gr.HTML(NOTHING_RUN, elem_id=f"compared-{name}")
-                image = gr.Image(
-                    label=f"Result, {name}",
-                    elem_id=f"compared-image-{name}",
-                    format="png",
-                    interactive=False,
-                    height=420,
-                    buttons=[],
-                )
+                image = gr.Image(label=f"Result, {name}", elem_id=f"compared-image-{name}", **SHOWN)
                 sides.append((chosen, line, image))
     with gr.Row():
         start = gr.Button("Compare", variant="primary", elem_id="compare")
