@@ -31,15 +31,14 @@ def take_sample(name: str | None) -> tuple[Any, Any, str]:
     return (None, None, "") if name is None else _taken(sample(name))
 
 
-def _taken(photo: Photo) -> tuple[Photo, dict[str, Any], str]:
+def _taken(photo: Photo, hole: Any = None) -> tuple[Photo, dict[str, Any], str]:
     height, width = photo.size
-    return photo, _canvas(photo), f"{photo.name}: {width} x {height} pixels, mode {photo.image.mode}"
+    return photo, _canvas(photo, hole), f"{photo.name}: {width} x {height} pixels, mode {photo.image.mode}"
 
 
 def _canvas(photo: Photo, hole: Any = None) -> dict[str, Any]:
-    background = photo.canvas()
     hole = np.zeros(photo.size, bool) if hole is None else hole
-    return {"background": background, "layers": [paint(hole, photo)], "composite": None}
+    return {"background": photo.canvas(), "layers": [paint(hole, photo)], "composite": None}
 
 
 def chosen_photo(photo: Photo | None) -> Photo:
@@ -90,8 +89,7 @@ def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[st
     shares = np.where(hole, np.uint8(255), np.uint8(0))
     inner = shares[margins.top : margins.top + height, margins.left : margins.left + width]
     inner[:] = painted(value["layers"] if value else [], photo)
-    _, _, about = _taken(larger)
-    return larger, _canvas(larger, shares), about
+    return _taken(larger, shares)
 
 
 @errors_on_page
