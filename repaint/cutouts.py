@@ -25,7 +25,17 @@ from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
 from repaint.sampling.prior import Prior
 
-__all__ = ["Cutout", "cut", "cut_aligned", "encode", "read_aligned", "strengths", "warn_of_large_holes", "window_seed"]
+__all__ = [
+    "Cutout",
+    "cut",
+    "cut_aligned",
+    "encode",
+    "read_aligned",
+    "strengths",
+    "warn_if_large",
+    "warn_of_large_holes",
+    "window_seed",
+]
 
 
 NEEDED = 6  # side of a window over the thickness of a hole in it
@@ -212,17 +222,28 @@ def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, pr
 
 def warn_of_large_holes(prior: Prior, cutouts: Sequence[Cutout]) -> None:
     """Warn once if a hole is larger than the prior is made for."""
+    most = max((cutout.thickness for cutout in cutouts), default=0.0)
+    size = "covers the whole image" if math.isinf(most) else f"is {most:.0f} pixels thick"
+    warn_if_large(prior, most, f"The hole {size}")
+
+
+def warn_if_large(prior: Prior, pixels: float, what: str) -> None:
+    """Warn if something to fill is larger than the prior is made for.
+
+    Args:
+        prior: the model.
+        pixels: the size, to compare with the prior's `largest_hole`.
+        what: the beginning of the warning, such as "The hole is 90 pixels thick".
+    """
     if prior.largest_hole is None:
         return
     limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
-    most = max((cutout.thickness for cutout in cutouts), default=0.0)
-    if most > limit:
-        size = "covers the whole image" if math.isinf(most) else f"is {most:.0f} pixels thick"
+    if pixels > limit:
         warnings.warn(
-            f"The hole {size}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Use a "
-            "smaller hole, or a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
+            f"{what}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Fill less, or "
+            "use a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
             LargeHoleWarning,
-            stacklevel=4,  # the caller of the pipeline
+            stacklevel=5,  # the caller of the pipeline
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from repaint.checks import shown, whole_number
+from repaint.cutouts import warn_if_large
 from repaint.errors import InputError
 from repaint.outpainting import outpaint_in_steps, step_width
 from repaint.pictures.crop import Crop, CropLike
@@ -350,6 +351,8 @@ class RePaintPipeline(Placed):
             As `__call__`; `model_calls` is the sum over the steps.
         Raises:
             InputError: nothing to add, a ratio or overlap out of range, or several images.
+        Warns:
+            LargeHoleWarning: more on a side than the prior's `largest_hole`.
 
         >>> import numpy as np
         >>> from repaint.testing import PixelByPixelPrior
@@ -366,6 +369,7 @@ class RePaintPipeline(Placed):
                 )
         pictures = read_images(image)
         margins = as_margins(pictures[0].size, left, right, top, bottom, aspect)
+        warn_if_large(self.prior, margins.largest, f"The new space is {margins.largest} pixels wide")
         steps = margins.steps(step_width(self.prior, overlap))
         seeds = seeds_for(whole_number("num_images_per_prompt", num_images_per_prompt, 1), generator)
         if self.prior.preferred_size is not None and overlap is not None:

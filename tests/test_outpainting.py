@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from helpers.tiny_priors import tiny_pipe
 from PIL import Image
 
 from repaint import RePaintPipeline
-from repaint.errors import InputError
+from repaint.errors import InputError, LargeHoleWarning
 from repaint.outpainting import step_seed, step_width
 from repaint.pictures.margins import Margins, as_margins, extended
 from repaint.sampling.schedule import JumpSchedule
@@ -161,3 +162,18 @@ def test_the_command(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert np.array_equal(np.asarray(Image.open("o.png"))[:, 30:], picture(40, 48, 3))
     done = run("outpaint", "photo.png", "--out", "p.png")
     assert (done.status, "Nothing is added" in done.err, Path("p.png").exists()) == (2, True, False)
+
+
+def test_more_than_the_model_is_made_for_warns_once() -> None:
+    """If this fails, a model of small holes paints blotches far from the picture, and nobody is told."""
+    small = RePaintPipeline(PixelByPixelPrior())
+    small.prior.largest_hole = 8  # type: ignore[misc]
+    small.set_progress_bar_config(disable=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small.outpaint(picture(), left=8, schedule=TWO, generator=0)
+        with pytest.warns(
+            LargeHoleWarning, match=r"^The new space is 20 pixels wide, but .* at most 8 pixels"
+        ) as caught:
+            small.outpaint(picture(), left=20, schedule=TWO, generator=0)
+    assert len(caught) == 1
