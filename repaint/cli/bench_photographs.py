@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from repaint.cli.console import calls_bar, out, print_json, say
-from repaint.cli.options import AsJson, DType, PriorName, Threads, torch_dtype
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
+from repaint.errors import InputError
 from repaint.threads import set_threads
+
+if TYPE_CHECKING:
+    from repaint.lab.quality.restoration import Restored
 
 __all__ = ["photographs"]
 
@@ -19,8 +23,13 @@ __all__ = ["photographs"]
 def photographs(
     images: Annotated[Path, typer.Option(help="Folder of photographs that the prior was not trained on.")],
     prior: PriorName = "photos",
-    schedule: Annotated[str | None, typer.Option(help="Preset or YAML file. Default: the prior's own.")] = None,
-    count: Annotated[int, typer.Option(help="Number of crops.", min=12)] = 60,
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: the prior's own.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Number of crops, at least two of each kind.", min=2)] = 60,
+    kinds: Annotated[
+        list[str] | None, typer.Option("--damage", help="Kind of damage; may be repeated. Default: all six.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Side of the crops in pixels, at most 256.", min=48, max=256)] = 128,
     samples: Annotated[int, typer.Option(help="Results of each crop.", min=2)] = 8,
     seed: Annotated[int, typer.Option(help="Seed, at least 0.", min=0)] = 0,
@@ -35,22 +44,40 @@ def photographs(
     intervals of the fills.
 
     Example: repaint bench photographs --images photographs/held_out --count 60
+
+    Example: repaint bench photographs --images photographs/held_out --damage piece --schedule fast --schedule thin
     """
-    from repaint.lab.quality.restoration import BATCH, classical, compare_restorations, damaged_crops, restore
+    from repaint.lab.quality.restoration import (
+        BATCH,
+        classical,
+        compare_energies,
+        compare_restorations,
+        damaged_crops,
+        restore,
+    )
+    from repaint.pictures.damage import DAMAGE
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
 
+    damages = {kind: chosen("--damage", kind, DAMAGE) for kind in kinds or DAMAGE}
+    if count < 2 * len(damages):
+        raise InputError(f"--count {count} must be at least {2 * len(damages)}: two crops of each kind of damage.")
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
-    method = as_method(schedule or pipe.prior.default_schedule)
-    holes = damaged_crops(images, count, side=size, seed=seed)
-    with calls_bar(f"restoring {count} crops with {method.name}", method.model_calls * -(-count // BATCH)) as step:
-        ours = restore(pipe, holes, method, samples=samples, on_call=step)
-    means, gaps = compare_restorations(holes, {**classical(holes), **ours})
+    methods = [as_method(each) for each in schedule or [pipe.prior.default_schedule]]
+    holes = damaged_crops(images, count, side=size, seed=seed, kinds=list(damages))
+    ours: dict[str, dict[str, Restored]] = {}
+    for method in methods:
+        with calls_bar(f"restoring {count} crops with {method.name}", method.model_calls * -(-count // BATCH)) as step:
+            ours[method.name] = restore(pipe, holes, method, samples=samples, on_call=step)
+    named = {f"{name}, {result}": found for name, each in ours.items() for result, found in each.items()}
+    means, gaps = compare_restorations(holes, {**classical(holes), **named})
+    against = compare_energies(holes, {name: each["one sample"] for name, each in ours.items()})
     if as_json:
         differences = [{"damage": a, "ours": b, "classical": c, **vars(gap)} for (a, b, c), gap in gaps.items()]
-        print_json({"means": [asdict(each) for each in means], "differences": differences})
+        energies = [{"damage": a, "schedule": b, **vars(gap)} for (a, b), gap in against.items()]
+        print_json({"means": [asdict(each) for each in means], "differences": differences, "energies": energies})
         return
     nominal = list(means[-1].inside)
     table = Table("damage", "method", box=None, header_style="bold", padding=(0, 1, 0, 0))
@@ -68,3 +95,7 @@ def photographs(
         for (damaged, name, other), gap in gaps.items():
             if damaged == kind and other == best:
                 say(f"  {kind}: {name} - {other} {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")
+    if against:
+        say(f"Energy score minus that of {methods[0].name}, with 95 % intervals over crops:")
+    for (damaged, name), gap in against.items():
+        say(f"  {damaged}: {name} {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")

@@ -17,6 +17,7 @@ from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.lab.quality.restoration import (
     Restored,
     classical,
+    compare_energies,
     compare_restorations,
     damaged_crops,
     restore,
@@ -42,6 +43,9 @@ def test_each_crop_has_one_kind_of_damage(folder: Path) -> None:
     for hole in holes:
         assert hole.image.shape == (64, 64, 3)
         assert hole.mask.any()
+    assert [hole.group for hole in damaged_crops(folder, 4, side=64, kinds=["wire", "dust"])] == ["wire", "dust"] * 2
+    with pytest.raises(InputError, match=r"damage='wires' must be one of .* Did you mean 'wire'"):
+        damaged_crops(folder, 4, side=64, kinds=["wires"])
     again = damaged_crops(folder, 12, side=64)
     assert all((a.image == b.image).all() and (a.mask == b.mask).all() for a, b in zip(holes, again, strict=True))
 
@@ -110,3 +114,29 @@ def test_the_command_prints_every_kind(tmp_path: Path) -> None:
     found = json.loads(run.stdout)
     assert len(found["means"]) == 6 * 5
     assert {each["classical"] for each in found["differences"]} == set(CLASSICAL)
+    assert found["energies"] == []
+    arguments[arguments.index("--count") + 1] = "2"
+    arguments += ["--damage", "dust", "--schedule", "turbo"]
+    found = json.loads(CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
+    assert {each["method"] for each in found["means"] if each["inside"]} == {
+        f"{name}, {result}" for name in ("two", "turbo") for result in ("one sample", "mean of 2")
+    }
+    assert [(each["damage"], each["schedule"]) for each in found["energies"]] == [("dust", "turbo")]
+    with pytest.raises(InputError, match="--count 2 must be at least 4"):
+        CliRunner().invoke(app, [*arguments, "--damage", "wire"], catch_exceptions=False)
+
+
+def test_energy_scores_are_compared_with_the_first_method(folder: Path) -> None:
+    """If this fails, the sign is wrong, or crops of another kind count."""
+    holes = damaged_crops(folder, 4, side=64, kinds=["wire", "dust"])
+
+    def off_by(error: float) -> Restored:
+        fills = [np.stack([hole.image[hole.mask].astype(np.float64) + error] * 2) for hole in holes]
+        return Restored([hole.image for hole in holes], fills, 0.0)
+
+    gaps = compare_energies(holes, {"first": off_by(3), "second": off_by(-5), "third": off_by(1)})
+    assert {key: (gap.mean, gap.low, gap.high) for key, gap in gaps.items()} == {
+        (kind, name): pytest.approx((value, value, value))
+        for kind in ("wire", "dust")
+        for name, value in (("second", 2), ("third", -2))
+    }
