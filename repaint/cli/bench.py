@@ -22,6 +22,7 @@ __all__ = ["bench_app"]
 NOT_A_NUMBER = {
     "psnr": "It is infinite for the true content.",
     "diversity": "It needs several results per hole (--seeds).",
+    "energy, crps, diversity_ssim, diversity_lpips": "They need several, too, and LPIPS its weights.",
 }
 
 

@@ -26,6 +26,13 @@ def protocol(
     ],
     data: Annotated[Path, typer.Option(help="Folder with exactly the pictures of the protocol, at its size.")],
     prior: PriorName,
+    out_file: Annotated[
+        Path,
+        typer.Option("--out", help="Where a row for each fill is appended: JSON lines, .jsonl; pictures are beside."),
+    ],
+    samples: Annotated[
+        int, typer.Option(help="Fills of each picture; 2 or more also measure CRPS and diversity.", min=1)
+    ] = 1,
     limit: Annotated[int | None, typer.Option(help="Use only the first N pictures, for a trial.", min=1)] = None,
     masks: Annotated[
         Path | None,
@@ -49,11 +56,13 @@ def protocol(
 ) -> None:
     """Run a test of the literature as published, and print its published figures beside the measured ones.
 
-    Pictures and weights are yours; docs/protocols.md says what each protocol needs.
+    Pictures and weights are yours; docs/protocols.md says what each protocol needs. Interrupted runs resume.
 
-    Example: repaint bench --protocol repaint-table1 --data celeba-hq-100 --prior celeba-hq-256
+    Example: repaint bench --protocol repaint-table1 --data celeba-hq-100 --prior celeba-hq-256 --out rows.jsonl
     """
-    from repaint.lab.quality.protocol_run import Backbones, chosen_masks, protocol_pictures, run_protocol
+    from repaint.lab.quality.protocol_fills import ProtocolFills
+    from repaint.lab.quality.protocol_inputs import chosen_masks, protocol_pictures
+    from repaint.lab.quality.protocol_run import Backbones, measured_fills
     from repaint.lab.quality.protocols import PROTOCOLS
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
@@ -62,29 +71,26 @@ def protocol(
     given = {method.name: method for method in map(as_method, schedule)} if schedule else None
     methods = given or {key: as_method(value) for key, value in wanted.methods.items()}
     backbones = Backbones(lpips_backbone, inception)
-    missing = backbones.missing(wanted)
+    missing = backbones.missing(wanted, samples)
     makeable = chosen_masks(wanted, mask, masks)
     pictures = protocol_pictures(wanted, data, limit=limit)
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
-    rounds = len(makeable) * -(-len(pictures) // batch)
-    total = sum(method.model_calls for method in methods.values()) * rounds
-    with calls_bar(f"{name}: {len(pictures)} pictures", total) as step:
-        found = list(
-            run_protocol(
-                pipe,
-                wanted,
-                pictures,
-                methods=methods,
-                only=makeable,
-                masks=masks,
-                backbones=backbones,
-                seed=seed,
-                batch=batch,
-                on_call=step,
-            )
-        )
+    fills = ProtocolFills(
+        pipe,
+        wanted,
+        pictures,
+        out_file,
+        methods=methods,
+        only=makeable,
+        masks=masks,
+        samples=samples,
+        seed=seed,
+    )
+    with calls_bar(f"{name}: {len(pictures)} pictures", fills.calls(batch)) as step:
+        fills.fill(batch, on_call=step)
+    found = list(measured_fills(fills, backbones))
     if as_json:
         about = {"protocol": name, "source": wanted.source, "assumed": wanted.assumed, "missing": missing}
         print_json({**about, "rows": [asdict(row) for row in found]})

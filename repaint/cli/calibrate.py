@@ -48,11 +48,12 @@ def calibrate(
 ) -> None:
     """Measure whether fills have the right diversity, on samples of the prior itself.
 
-    A sample of the prior is masked and filled several times. energy: energy score in 8-bit values; the exact posterior
-    has the smallest. spread/error: 1 if the fills differ from each other as much as from the truth, below 1 if they
-    are overconfident. p: chi-square test that the truth's rank among the fills is uniform. A star marks the Pareto
-    front of energy score and calls. Interrupted runs resume. To use several processes or GPUs: accelerate launch -m
-    repaint calibrate --out FILE; all processes write to the same file.
+    A sample of the prior is masked and filled several times. energy: energy score in 8-bit values; the exact
+    posterior has the smallest. CRPS: the same of single pixels. spread/error: 1 if the fills differ from each other
+    as much as from the truth, below 1 if they are overconfident. p: chi-square test that the truth's rank among the
+    fills is uniform. A star marks the Pareto front of energy score and calls. Interrupted runs resume. To use
+    several processes or GPUs: accelerate launch -m repaint calibrate --out FILE; all processes write to the same
+    file.
 
     Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
@@ -113,7 +114,7 @@ def _table(found: list[Calibration]) -> Table:
     table = Table("", box=None, header_style="bold", padding=(0, 1, 0, 0))
     kinds, nominal = list(found[0].kinds), list(found[0].smooth.coverage)
     inside = [f"in {share:.0%}" for share in nominal]
-    for column in ("calls", "energy", "difference", "spread/error", *kinds, *inside, "p", "sec"):
+    for column in ("calls", "energy", "difference", "CRPS", "spread/error", *kinds, *inside, "p", "sec"):
         table.add_column(column, no_wrap=True)
     for each in found:
         gap = each.against
@@ -122,6 +123,7 @@ def _table(found: list[Calibration]) -> Table:
             str(each.model_calls),
             f"{each.energy:.2f}",
             "" if gap is None else f"{gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]",
+            "n/a" if each.crps is None else f"{each.crps:.2f}",
             f"{each.ratio:.2f} [{each.ratio_low:.2f}, {each.ratio_high:.2f}]",
             *(f"{each.kinds[name]:.2f}" for name in kinds),
             *(f"{each.smooth.coverage[share]:.0%}" for share in nominal),

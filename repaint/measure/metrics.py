@@ -7,7 +7,7 @@ and floats in [0, 1]. A region is an (H, W) bool array; None is the whole pictur
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +23,7 @@ from repaint.pictures.decoding import NUMPY_WHITE, check_range
 
 __all__ = [
     "LPIPS_NETS",
+    "dissimilarity",
     "diversity",
     "lpips",
     "lpips_backbone",
@@ -197,14 +198,26 @@ def _lpips_model(net: str, spatial: bool, backbone: Path | None) -> Any:
     return model
 
 
-def diversity(images: Sequence[Picture] | Picture, region: Region | None = None) -> float:
-    """Compute how much results for one hole differ: the root mean square difference, averaged over all pairs.
+def dissimilarity(image: Picture, reference: Picture, region: Region | None = None) -> float:
+    """Compute 1 - SSIM, averaged over a region; 0 for equal pictures. See `ssim`."""
+    return 1 - ssim(image, reference, region)
+
+
+def diversity(
+    images: Sequence[Picture] | Picture,
+    region: Region | None = None,
+    *,
+    distance: Callable[[Picture, Picture, Region | None], float] | None = None,
+) -> float:
+    """Compute how much results for one hole differ: the mean distance over all pairs.
 
     Args:
         images: at least two results, (N, H, W, C) or a list.
         region: see the module.
+        distance: of two pictures in a region, such as `dissimilarity` or `lpips`; None: their root mean square
+            difference, as a share of the range of the dtype.
     Returns:
-        A share of the range of the dtype, in [0, 1]; 0 if all are equal.
+        0 if all are equal; in [0, 1] for the default distance.
     Raises:
         InputError: see `psnr`; or there are fewer than two results.
 
@@ -213,8 +226,12 @@ def diversity(images: Sequence[Picture] | Picture, region: Region | None = None)
     """
     if len(images) < 2:
         raise InputError(f"Diversity needs at least 2 results, not {len(images)}. Fill the hole with several seeds.")
-    pairs = list(combinations(images, 2))
-    return float(np.mean([np.sqrt(mse(a, b, region)) / _peak(a, b, None) for a, b in pairs]))
+    apart = distance or _rms
+    return float(np.mean([apart(a, b, region) for a, b in combinations(images, 2)]))
+
+
+def _rms(image: Picture, reference: Picture, region: Region | None) -> float:
+    return float(np.sqrt(mse(image, reference, region)) / _peak(image, reference, None))
 
 
 def seam_contrast(image: Picture, hole: Region, near: int = 4) -> float:

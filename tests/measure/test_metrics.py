@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from repaint.errors import InputError
-from repaint.measure.metrics import diversity, lpips, mse, psnr, rim_gradients, seam_contrast, ssim
+from repaint.measure.metrics import dissimilarity, diversity, lpips, mse, psnr, rim_gradients, seam_contrast, ssim
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -271,3 +271,13 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     assert diversity(list(flat), hole) == pytest.approx((0.2 + 1.0 + 0.8) / 3)
     with pytest.raises(InputError, match="Diversity needs at least 2 results, not 1"):
         diversity(flat[:1])
+
+
+def test_diversity_by_another_distance() -> None:
+    """If this fails, the diversity by SSIM is not the mean of 1 - SSIM over all pairs in the hole."""
+    pictures = list(np.random.default_rng(0).random((3, 16, 16)))
+    hole = np.zeros((16, 16), bool)
+    hole[6:10, 6:10] = True
+    pairs = [ssim(pictures[a], pictures[b], hole) for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert diversity(pictures, hole, distance=dissimilarity) == pytest.approx(1 - np.mean(pairs))
+    assert diversity([pictures[0], pictures[0]], hole, distance=dissimilarity) == pytest.approx(0)

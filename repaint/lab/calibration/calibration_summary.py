@@ -23,6 +23,7 @@ class Calibration:
     Attributes:
         schedule: its name.
         energy: mean energy score; smaller is better, and the exact posterior has the smallest.
+        crps: mean CRPS of single pixels; None if rows of an earlier version lack it.
         kinds: kind of hole to mean energy score.
         against: difference in energy score to the reference method, with a 95 % interval over holes; None for the
             reference.
@@ -37,6 +38,7 @@ class Calibration:
 
     schedule: str
     energy: float
+    crps: float | None
     kinds: dict[str, float]
     against: Difference | None
     ratio: float
@@ -79,6 +81,7 @@ def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[
             Calibration(
                 schedule=name,
                 energy=float(energies[name].mean()),
+                crps=float(_column(each, "crps").mean()) if all("crps" in row for row in each) else None,
                 kinds=_by_kind(each),
                 against=None if name == base or len(shared) < 2 else paired_difference(energies[name], energies[base]),
                 ratio=float(np.sqrt(spread.mean() / error.mean())),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from repaint.errors import InputError
 
-__all__ = ["HoleScore", "RankTest", "energy_score", "rank_test", "score_hole"]
+__all__ = ["HoleScore", "RankTest", "crps", "energy_score", "rank_test", "score_hole"]
 
 Fills = Float[np.ndarray, "m d"]
 Truth = Float[np.ndarray, " d"]
@@ -27,6 +27,7 @@ class HoleScore:
 
     Attributes:
         energy: see `energy_score`.
+        crps: see `crps`.
         error: mean over pixels of (mean fill - truth)^2.
         spread: mean over pixels of (1 + 1/m) times the unbiased variance of the fills. Its mean equals that of `error`
             for exact fills.
@@ -34,6 +35,7 @@ class HoleScore:
     """
 
     energy: float
+    crps: float
     error: float
     spread: float
     pixel_ranks: list[int]
@@ -54,13 +56,39 @@ def energy_score(fills: Fills, truth: Truth) -> float:
     >>> energy_score(np.array([[0.0], [2.0]]), np.array([1.0]))
     0.0
     """
-    if len(fills) < 2:
-        raise InputError(f"samples={len(fills)} must be at least 2 (one fill has no spread to score).")
+    first, second = _pairs(fills)
     root = np.sqrt(fills.shape[1])
     to_truth = np.linalg.norm(fills - truth, axis=1).mean() / root
-    first, second = np.triu_indices(len(fills), 1)
     between = np.linalg.norm(fills[first] - fills[second], axis=1).mean() / root
     return float(to_truth - between / 2)
+
+
+def crps(fills: Fills, truth: Truth) -> float:
+    """Compute the unbiased continuous ranked probability score of m fills, averaged over pixels.
+
+    It is the energy score of each pixel alone, so unlike `energy_score` it ignores whether pixels agree.
+
+    Args:
+        fills: (m, D) at least two.
+        truth: (D,).
+    Raises:
+        InputError: see `energy_score`.
+    Source:
+        Gneiting & Raftery 2007 (J. Am. Stat. Assoc. 102, 359-378), eq. 21.
+
+    >>> crps(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([1.0, 3.0]))
+    0.5
+    """
+    first, second = _pairs(fills)
+    return float(np.abs(fills - truth).mean() - np.abs(fills[first] - fills[second]).mean() / 2)
+
+
+def _pairs(fills: Fills) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The indices of all pairs of fills."""
+    if len(fills) < 2:
+        raise InputError(f"samples={len(fills)} must be at least 2 (one fill has no spread to score).")
+    first, second = np.triu_indices(len(fills), 1)
+    return first, second
 
 
 def score_hole(fills: Fills, truth: Truth, smooth: Float[np.ndarray, "k d"], rng: np.random.Generator) -> HoleScore:
@@ -75,6 +103,7 @@ def score_hole(fills: Fills, truth: Truth, smooth: Float[np.ndarray, "k d"], rng
     m = len(fills)
     return HoleScore(
         energy=energy_score(fills, truth),
+        crps=crps(fills, truth),
         error=float(np.square(fills.mean(0) - truth).mean()),
         spread=float((1 + 1 / m) * fills.var(0, ddof=1).mean()),
         pixel_ranks=_ranks(fills, truth, rng),

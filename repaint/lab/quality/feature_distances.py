@@ -1,4 +1,4 @@
-"""FID and KID by torch-fidelity, with Inception weights from a local file.
+"""FID, KID, precision and recall by torch-fidelity, with Inception weights from a local file.
 
 Needs the extra `metrics`: pip install "repaint-diffusers[metrics]".
 """
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from repaint.errors import InputError
 from repaint.measure.backbones import check_backbone, read_backbone
 
-__all__ = ["INCEPTION", "check_inception", "feature_distances"]
+__all__ = ["INCEPTION", "SETS", "check_inception", "feature_distances"]
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # the file that torch-fidelity publishes
+SETS = ("fid", "kid", "precision", "recall")  # numbers of a set of pictures
 KID_SUBSET = 1000
+NEIGHBOURS = 3  # of precision and recall, as published
 
 
 def check_inception(file: Path) -> None:
@@ -29,7 +31,9 @@ def check_inception(file: Path) -> None:
         InputError: torch-fidelity is not installed, or the file is not that of `INCEPTION`.
     """
     if find_spec("torch_fidelity") is None:
-        raise InputError('FID and KID need torch-fidelity: pip install "repaint-diffusers[metrics]".')
+        raise InputError(
+            'FID, KID, precision and recall need torch-fidelity: pip install "repaint-diffusers[metrics]".'
+        )
     check_backbone(file, INCEPTION)
 
 
@@ -40,21 +44,24 @@ def feature_distances(
     *,
     layer: str = "2048",
 ) -> dict[str, float]:
-    """Compute FID and KID between two sets of pictures; lower is closer.
+    """Compute FID and KID between two sets of pictures, lower is closer, and precision and recall, higher is better.
 
     FID is biased upwards for few pictures: published figures compare only at the same number. KID is unbiased, and so
-    can be negative; its subsets have 1000 pictures, or as many as there are.
+    can be negative; its subsets have 1000 pictures, or as many as there are. Precision is the share of images within
+    the reach of a reference, recall that of references within the reach of an image; the reach of a picture ends at the
+    third nearest neighbour in its own set. The features are those of Inception, where the paper takes VGG's.
 
     Args:
         images, references: (H, W, 3) uint8, at least 2 of each, of one size.
         inception: file of `INCEPTION`.
         layer: of the features: 2048 as published, or 64, 192 or 768.
     Returns:
-        "fid" and "kid".
+        The numbers of `SETS`; "precision" and "recall" only for at least 4 pictures of each.
     Raises:
         InputError: see `check_inception`; or fewer than 2 pictures.
     Source:
-        Heusel et al. 2017 (arXiv 1706.08500), Sec. 4; Binkowski et al. 2018 (arXiv 1801.01401), Sec. 4.
+        Heusel et al. 2017 (arXiv 1706.08500), Sec. 4; Binkowski et al. 2018 (arXiv 1801.01401), Sec. 4; Kynkaanniemi et
+        al. 2019 (arXiv 1904.06991), Sec. 2.
     """
     check_inception(inception)
     fewest = min(len(images), len(references))
@@ -79,9 +86,12 @@ def feature_distances(
         input2=Pictures(references),
         fid=True,
         kid=True,
+        prc=fewest > NEIGHBOURS,
+        prc_neighborhood=NEIGHBOURS,
         kid_subset_size=min(KID_SUBSET, fewest),
         feature_layer_fid=layer,
         feature_layer_kid=layer,
+        feature_layer_prc=layer,
         feature_extractor="inception-v3-compat",
         feature_extractor_weights_path=str(inception),
         cuda=torch.cuda.is_available(),
@@ -90,4 +100,5 @@ def feature_distances(
         cache=False,
         verbose=False,
     )
-    return {"fid": found["frechet_inception_distance"], "kid": found["kernel_inception_distance_mean"]}
+    names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean"}
+    return {name: found[names.get(name, name)] for name in SETS if names.get(name, name) in found}

@@ -1,7 +1,7 @@
 """Protocols of the literature: pictures, masks, methods and metrics as published, and the published figures.
 
-Data alone; `repaint.lab.quality.protocol_run` runs them. A figure stands here only if its source was read; what could
-not be read is left out, and `assumed` says what this library puts in its place.
+Data alone; `repaint.lab.quality.protocol_fills` and `protocol_run` run them. A figure stands here only if its source was
+read; what could not be read is left out, and `assumed` says what this library puts in its place.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class TestProtocol:
         pictures: how many; None if the number is not known here.
         masks: name to shape.
         methods: name to the `schedule` argument of the pipeline.
-        metrics: names in `repaint.lab.quality.protocol_run.METRICS`; over the whole picture unless their name ends in
-            _hole.
+        metrics: names in `repaint.lab.quality.protocol_run.METRICS`, of the paper; over the whole picture unless their
+            name ends in _hole.
         assumed: what is not published, not known here, or done otherwise.
         published: figures.
         noise: standard deviation added to the known part, for values in [-1, 1].
@@ -151,8 +151,8 @@ def _protocols() -> tuple[TestProtocol, ...]:
                 "checkerboard": Shape("checkerboard", {"cell": 16}),
             },
             methods={"lanpaint-paper": "lanpaint-paper", "lanpaint-paper-10": "lanpaint-paper-10"},
-            metrics=("lpips_alex", "fid", "kid"),
-            assumed="The sizes of its masks, its LPIPS network and its figures are not known here; KID is added. The "
+            metrics=("lpips_alex", "fid"),
+            assumed="The sizes of its masks, its LPIPS network and its figures are not known here. The "
             "box and the kept window of outpaint have half the side, squares have 16 pixels.",
         ),
         TestProtocol(
@@ -186,9 +186,8 @@ def _protocols() -> tuple[TestProtocol, ...]:
             pictures=None,
             masks={"box": Shape("box", {"h": 128, "w": 128})},
             methods={"diffpir-20": "diffpir-20", "diffpir": "diffpir"},
-            metrics=("lpips_vgg", "fid", "kid"),
-            assumed="The number of pictures and the place of the box are not known here; the box is centred. KID is "
-            "added.",
+            metrics=("lpips_vgg", "fid"),
+            assumed="The number of pictures and the place of the box are not known here; the box is centred.",
             published=tuple(
                 Published(method, "box", metric, "FFHQ", value)
                 for method, values in _DIFFPIR.items()

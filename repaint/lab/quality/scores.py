@@ -19,15 +19,16 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from repaint.errors import InputError
+from repaint.lab.calibration.proper_scores import crps, energy_score
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import fill_biharmonic
-from repaint.measure.metrics import diversity, lpips, psnr, rim_gradients, ssim
+from repaint.measure.metrics import dissimilarity, diversity, lpips, lpips_backbone, psnr, rim_gradients, ssim
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.plan import ScheduleLike
 from repaint.sampling.prior import Conditions, Prior
 
-__all__ = ["Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
+__all__ = ["MANY", "Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
 
 Image = NDArray[np.uint8]
 LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and its levels at which the loss is computed
@@ -119,6 +120,20 @@ MEASURES: dict[str, Callable[[Image, Hole], float]] = {
 }
 
 
+def _values(image: Image, hole: Hole) -> NDArray[np.float64]:
+    return image[hole.mask].astype(np.float64).ravel()
+
+
+# Of several results for one hole.
+MANY: dict[str, Callable[[Sequence[Image], Hole], float]] = {
+    "energy": lambda many, hole: energy_score(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
+    "crps": lambda many, hole: crps(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
+    "diversity": lambda many, hole: diversity(many, hole.mask),
+    "diversity_ssim": lambda many, hole: diversity(many, hole.mask, distance=dissimilarity),
+    "diversity_lpips": lambda many, hole: diversity(many, hole.mask, distance=lpips),
+}
+
+
 def measure(name: str, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
     """Compute one number per result.
 
@@ -158,7 +173,10 @@ class Score:
         ssim: in the hole, mean over results.
         seam: mean gradient across the rims divided by that beside them, pooled over results. Compare it with the value
             of the true content.
-        diversity: of the results for one hole, mean over holes; None for one result per hole.
+        energy, crps: see `repaint.lab.calibration.proper_scores`, in 8-bit values; None for one result per hole.
+        diversity: root mean square difference of the results for one hole, mean over holes; None for one result.
+        diversity_ssim, diversity_lpips: the same with 1 - SSIM and with LPIPS (AlexNet, if its weights are on this
+            computer) of pairs in the hole.
         model_calls: denoiser calls per result.
         seconds: for all holes.
     """
@@ -168,7 +186,11 @@ class Score:
     psnr: float
     ssim: float
     seam: float
+    energy: float | None
+    crps: float | None
     diversity: float | None
+    diversity_ssim: float | None
+    diversity_lpips: float | None
     model_calls: int
     seconds: float
 
@@ -187,16 +209,22 @@ def score(holes: Sequence[Hole], filled: Filled) -> Score:
     rims = np.array(
         [rim_gradients(i, hole.mask) for hole, many in zip(holes, filled.images, strict=True) for i in many]
     )
-    spread = [diversity(many, hole.mask) for hole, many in zip(holes, filled.images, strict=True) if len(many) > 1]
+    several = [(many, hole) for hole, many in zip(holes, filled.images, strict=True) if len(many) > 1]
+    measured = [name for name in MANY if several and (name != "diversity_lpips" or lpips_backbone("alex")[0].is_file())]
+    spread = {name: float(np.mean([MANY[name](*each) for each in several])) for name in measured}
     return Score(
-        float(np.mean(patch)),
-        float(np.mean(gradient)),
-        float(measure("psnr", holes, filled).mean()),
-        float(measure("ssim", holes, filled).mean()),
-        float(rims[:, 0].sum() / rims[:, 1].sum()),
-        float(np.mean(spread)) if spread else None,
-        filled.model_calls,
-        filled.seconds,
+        patches=float(np.mean(patch)),
+        gradients=float(np.mean(gradient)),
+        psnr=float(measure("psnr", holes, filled).mean()),
+        ssim=float(measure("ssim", holes, filled).mean()),
+        seam=float(rims[:, 0].sum() / rims[:, 1].sum()),
+        energy=spread.get("energy"),
+        crps=spread.get("crps"),
+        diversity=spread.get("diversity"),
+        diversity_ssim=spread.get("diversity_ssim"),
+        diversity_lpips=spread.get("diversity_lpips"),
+        model_calls=filled.model_calls,
+        seconds=filled.seconds,
     )
 
 

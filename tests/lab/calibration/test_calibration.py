@@ -92,6 +92,18 @@ def test_a_good_method_is_calibrated_and_a_collapsed_one_is_not() -> None:
     assert found["collapsed"].against.mean > 0
 
 
+def test_rows_without_crps_are_summarised() -> None:
+    """If this fails, files of an earlier version cannot be resumed, or their CRPS is that of a part of the holes."""
+    prior = fields()
+    rows = rows_of(prior, prior_truths(prior, (1, SIDE, SIDE), 2), [as_method("fast")], 2)
+    (whole,) = calibrations(rows)
+    assert whole.crps == pytest.approx(np.mean([row["crps"] for row in rows]))
+    del rows[0]["crps"]
+    (part,) = calibrations(rows)
+    assert part.crps is None
+    assert part.energy == whole.energy
+
+
 def test_results_do_not_depend_on_the_batch() -> None:
     """If this fails, a resumed or sharded run has other rows than an unbroken one."""
     prior = fields()

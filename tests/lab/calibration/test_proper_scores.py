@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from repaint.errors import InputError
 from repaint.lab.calibration.hole_kinds import HOLE_KINDS, draw_hole, smooth_projections
-from repaint.lab.calibration.proper_scores import energy_score, rank_test, score_hole
+from repaint.lab.calibration.proper_scores import crps, energy_score, rank_test, score_hole
 
 
 def scores(std: float, shift: float = 0.0, count: int = 2000, m: int = 4, d: int = 3) -> list[float]:
@@ -25,6 +26,30 @@ def test_the_energy_score_matches_its_closed_form() -> None:
         found = scores(1.0, m=m, d=1)
         error = np.std(found) / np.sqrt(len(found))
         assert np.mean(found) == pytest.approx(1 / np.sqrt(np.pi), abs=4 * error)
+
+
+@pytest.mark.parametrize(("std", "truth"), [(1.0, 0.0), (1.0, 1.5), (0.5, -1.0)])
+def test_the_crps_of_a_gaussian(std: float, truth: float) -> None:
+    """If this fails, CRPS is biased in the number of fills or has another unit.
+
+    Gneiting & Raftery 2007, eq. 21 with N(0, std^2): std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z = truth / std.
+    """
+    z, d = truth / std, 40_000
+    exact = std * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    for m in (2, 8):
+        fills = std * np.random.default_rng(0).normal(size=(m, d))
+        # One pixel scores with a standard deviation below std for m = 2, so the mean over d with std / sqrt(d).
+        assert crps(fills, np.full(d, truth)) == pytest.approx(exact, abs=4 * std / np.sqrt(d))
+
+
+def test_the_crps_is_the_energy_score_of_single_pixels() -> None:
+    """If this fails, CRPS and energy score of one pixel disagree."""
+    rng = np.random.default_rng(0)
+    fills, truth = rng.normal(size=(4, 7)), rng.normal(size=7)
+    single = [energy_score(fills[:, [i]], truth[[i]]) for i in range(7)]
+    assert crps(fills, truth) == pytest.approx(np.mean(single))
+    with pytest.raises(InputError, match=r"^samples=1 must be at least 2"):
+        crps(fills[:1], truth)
 
 
 @pytest.mark.parametrize(("std", "shift"), [(0.3, 0.0), (2.0, 0.0), (1.0, 1.0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,22 +17,19 @@ from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from PIL import Image
 
 from repaint.errors import InputError
-from repaint.lab.quality.protocol_run import (
-    METRICS,
-    Backbones,
-    chosen_masks,
-    protocol_holes,
-    protocol_pictures,
-    run_protocol,
-)
-from repaint.lab.quality.protocols import PROTOCOLS
-from repaint.measure.metrics import psnr
+from repaint.lab.calibration.proper_scores import crps
+from repaint.lab.quality.protocol_fills import ProtocolFills
+from repaint.lab.quality.protocol_inputs import chosen_masks, protocol_holes, protocol_pictures
+from repaint.lab.quality.protocol_run import METRICS, Backbones, Measured, measured_fills
+from repaint.lab.quality.protocols import PROTOCOLS, TestProtocol
+from repaint.measure.metrics import diversity, psnr
 from repaint.pictures.mask_shapes import generate
 from repaint.sampling.method import as_method
 from repaint.sampling.schedule import JumpSchedule
 
 __all__ = ["run"]  # a fixture
 
+WALK = JumpSchedule.paper(2, 1, 1)
 TWO = "steps: 2\nspacing: linspace\nmerge: fresh\nsolver: ddpm\n"
 
 
@@ -44,6 +42,24 @@ def generated(folder: Path, count: int, side: int) -> Path:
         noise = np.random.default_rng(i).integers(0, 50, (side, side, 3))
         Image.fromarray((colours + noise).astype(np.uint8)).save(folder / f"{i:03}.png")
     return folder
+
+
+def measured(
+    protocol: TestProtocol,
+    pictures: dict[str, Any],
+    out: Path,
+    backbones: Backbones | None = None,
+    batch: int = 4,
+    **options: Any,
+) -> list[Measured]:
+    """Fill with a tiny prior and two steps, and measure."""
+    fills = ProtocolFills(tiny_pipe(), protocol, pictures, out, **{"methods": {"paper": WALK}, **options})
+    fills.fill(batch)
+    return list(measured_fills(fills, backbones))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def hole_share(name: str, mask: str) -> float:
@@ -83,12 +99,11 @@ def test_a_protocol_from_folder_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
     """If this fails, a measure, an interval or a published figure is that of another line."""
     small = replace(PROTOCOLS["repaint-table1"], side=64, pictures=3, metrics=("psnr", "psnr_hole", "lpips_alex"))
     pictures = protocol_pictures(small, generated(tmp_path / "data", 3, 64))
-    pipe, walk = tiny_pipe(), JumpSchedule.paper(2, 1, 1)
     backbones = Backbones(generated_alexnet(tmp_path, monkeypatch))
-    rows = list(run_protocol(pipe, small, pictures, methods={"paper": walk}, only=["half"], backbones=backbones))
+    rows = measured(small, pictures, tmp_path / "rows.jsonl", backbones, only=["half"])
     half = generate("half", 64, 64, side="right")[0].numpy() == 0
     filled = [
-        pipe(picture, half, schedule=walk, generator=i, output_type="np", crop=None).images[0]
+        tiny_pipe()(picture, half, schedule=WALK, generator=i, output_type="np", crop=None).images[0]
         for i, picture in enumerate(pictures.values())
     ]
     for row, region in zip(rows, (None, half), strict=False):
@@ -102,9 +117,7 @@ def test_a_protocol_from_folder_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
     assert lpips.value is not None
     assert lpips.value > 0
     assert {each.data: each.value for each in lpips.published} == {"CelebA-HQ": 0.165, "ImageNet": 0.304}
-    again = list(
-        run_protocol(pipe, small, pictures, methods={"paper": walk}, only=["half"], backbones=backbones, batch=1)
-    )
+    again = measured(small, pictures, tmp_path / "again.jsonl", backbones, 1, only=["half"])
     assert again == rows, "the batch changes nothing"
 
 
@@ -113,7 +126,7 @@ def test_noise_is_in_the_known_part_alone(tmp_path: Path) -> None:
     small = replace(PROTOCOLS["daps-box"], side=64, pictures=2, metrics=("psnr",))
     small = replace(small, masks={"box": replace(small.masks["box"], options={"h": 1, "w": 1})})
     pictures = {str(i): np.full((64, 64, 3), 128, np.uint8) for i in range(2)}
-    (row,) = run_protocol(tiny_pipe(), small, pictures, methods={"two": JumpSchedule.paper(2, 1, 1)})
+    (row,) = measured(small, pictures, tmp_path / "rows.jsonl")
     assert row.value is not None
     # .05 of [-1, 1] is .025 of white. One of 4096 pixels is wrong by at most half of white: 0.4 dB less at most.
     assert row.value == pytest.approx(-20 * np.log10(0.025), abs=0.5)
@@ -146,6 +159,7 @@ def test_a_converted_guided_diffusion_prior(run: Run, tmp_path: Path, monkeypatc
     Path("two.yaml").write_text(TWO)
     generated(tmp_path / "data", 2, 256)
     options = ("--data", "data", "--prior", "prior", "--schedule", "two.yaml", "--mask", "half", "--limit", "1")
+    options += ("--out", "rows.jsonl")
     done = run("bench", "--protocol", "repaint-table1", *options, "--threads", "1", "--json")
     assert done.status == 0, done.err
     report = json.loads(done.out)
@@ -164,6 +178,7 @@ def test_a_trial_is_called_one(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     backbone = generated_alexnet(tmp_path, monkeypatch)
     Path("paper.yaml").write_text(TWO)
     options = ("--data", "data", "--prior", "prior", "--schedule", "paper.yaml", "--mask", "expand", "--limit", "1")
+    options += ("--out", "rows.jsonl")
     done = run("bench", *options, "--protocol=repaint-table1", "--threads", "1", "--lpips-backbone", backbone)
     assert done.status == 0, done.err
     assert "0.435 (CelebA-HQ), 0.629 (ImageNet)" in done.out
@@ -196,14 +211,14 @@ def test_what_does_not_fit_is_refused(
         pytest.importorskip("torch_fidelity")
     monkeypatch.chdir(tmp_path)
     generated(tmp_path / "data", 1, 32)
-    done = run("bench", "--data", "data", "--prior", "no-prior", "--protocol", *options)
+    done = run("bench", "--data", "data", "--prior", "no-prior", "--out", "rows.jsonl", "--protocol", *options)
     assert done.status == 2
     assert message in done.err
     assert done.err.count("\n") == 1
 
 
 def test_fid_by_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, FID or KID does not tell equal sets from different ones, or accepts random weights."""
+    """If this fails, a number of a set does not tell equal sets from different ones, or accepts random weights."""
     pytest.importorskip("torch_fidelity")
     from repaint.lab.quality.feature_distances import feature_distances
 
@@ -215,6 +230,12 @@ def test_fid_by_torch_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     same, other = (feature_distances(a, with_, file, layer="64") for with_ in (a, b))
     assert abs(same["fid"]) < 1e-3 * other["fid"]
     assert same["kid"] < other["kid"]
+    assert (same["precision"], same["recall"]) == (1, 1)
+    assert (other["precision"], other["recall"]) == (0, 0)
+    copies = [a[0], a[0] ^ 1, a[0] ^ 2, a[0] ^ 3]  # near one picture of four: precise, without the others
+    few = feature_distances(copies, a, file, layer="64")
+    assert (few["precision"], few["recall"]) == (1, 0.25)
+    assert set(feature_distances(a[:3], b, file, layer="64")) == {"fid", "kid"}, "three have no third neighbour"
     with pytest.raises(InputError, match=r"at least 2 pictures, not 1"):
         feature_distances(a[:1], b, file)
 
@@ -229,14 +250,113 @@ def test_fid_of_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     small = replace(PROTOCOLS["diffpir-box"], side=32, metrics=("fid", "kid"))
     small = replace(small, masks={"box": replace(small.masks["box"], options={"h": 16, "w": 16})})
     pictures = protocol_pictures(small, generated(tmp_path / "data", 3, 32))
-    walks = {"diffpir-20": JumpSchedule.paper(2, 1, 1)}
+    walks = {"diffpir-20": WALK}
     backbones = Backbones(inception=generated_inception(tmp_path, monkeypatch))
-    fid, kid = run_protocol(tiny_pipe(), small, pictures, methods=walks, backbones=backbones)
+    fid, kid, precision, recall = measured(small, pictures, tmp_path / "rows.jsonl", backbones, methods=walks)
     assert fid.value is not None
     assert fid.value > 0
     assert fid.low is None
     assert [each.value for each in fid.published] == [35.72]
     assert kid.value is not None
-    without = list(run_protocol(tiny_pipe(), small, pictures, methods=walks))
-    assert [row.value for row in without] == [None, None]
-    assert list(Backbones().missing(small)) == ["fid", "kid"]
+    assert (precision.value, recall.value) == (None, None), "three pictures have no third neighbour"
+    without = measured(small, pictures, tmp_path / "rows.jsonl", methods=walks)
+    assert [(row.metric, row.value) for row in without] == [("fid", None)], "not even its weights"
+    assert list(Backbones().missing(small)) == ["fid"]
+
+
+def small_box(folder: Path, count: int = 3) -> tuple[TestProtocol, dict[str, Any]]:
+    """A protocol with a box on 32 pixels and no weights, and its pictures."""
+    protocol = replace(PROTOCOLS["diffpir-box"], side=32, metrics=("psnr",))
+    protocol = replace(protocol, masks={"box": replace(protocol.masks["box"], options={"h": 16, "w": 16})})
+    return protocol, protocol_pictures(protocol, generated(folder, count, 32))
+
+
+def test_several_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, CRPS or diversity are of other fills, or more samples change the published metrics."""
+    protocol, pictures = small_box(tmp_path / "data", 2)
+    (once,) = measured(protocol, pictures, tmp_path / "rows.jsonl")
+    fills = ProtocolFills(tiny_pipe(), protocol, pictures, tmp_path / "rows.jsonl", methods={"paper": WALK}, samples=3)
+    fills.fill()
+    rows = {row.metric: row for row in measured_fills(fills, Backbones(generated_alexnet(tmp_path, monkeypatch)))}
+    assert list(rows) == ["psnr", "energy", "crps", "diversity", "diversity_ssim", "diversity_lpips"]
+    assert rows["psnr"] == once
+    each = [
+        [
+            crps(np.stack([i[hole.mask].ravel() for i in many]) * 1.0, hole.image[hole.mask].ravel() * 1.0),
+            diversity(many, hole.mask),
+        ]
+        for hole, many in fills.images("box", "paper")
+    ]
+    assert [rows["crps"].value, rows["diversity"].value] == pytest.approx(np.mean(each, axis=0))
+    assert rows["diversity_ssim"].value > 0
+    assert rows["diversity_lpips"].value > 0
+
+
+def test_an_interrupted_protocol_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """If this fails, days of filling are lost with a killed process, or end with other pictures or figures."""
+    protocol, pictures = small_box(tmp_path / "data", 5)
+    (tmp_path / "whole").mkdir()
+    unbroken = measured(protocol, pictures, tmp_path / "whole" / "rows.jsonl", batch=2, samples=2)
+    for stop in (0, 1, 3, 9):
+        broken = tmp_path / f"broken {stop}"
+        broken.mkdir()
+        calls = [0]
+
+        def interrupt(*_: Any, stop: int = stop, calls: list[int] = calls) -> dict[str, Any]:
+            calls[0] += 1
+            if calls[0] > stop:
+                raise KeyboardInterrupt
+            return {}
+
+        fills = ProtocolFills(
+            tiny_pipe(), protocol, pictures, broken / "rows.jsonl", methods={"paper": WALK}, samples=2
+        )
+        with pytest.raises(KeyboardInterrupt):
+            fills.fill(2, on_call=interrupt)
+        assert len(fills.rows.found) == 2 * (stop // 2), "two calls fill a batch of two"
+        assert measured(protocol, pictures, broken / "rows.jsonl", batch=2, samples=2) == unbroken
+        assert contents(broken) == contents(tmp_path / "whole")
+    again = ProtocolFills(tiny_pipe(), protocol, pictures, broken / "rows.jsonl", methods={"paper": WALK}, samples=2)
+    assert again.calls(2) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p, d: (replace(p, name="daps-box"), d, {}), "protocol is 'diffpir-box' instead of 'daps-box'"),
+        (lambda p, d: (p, {name: 255 - image for name, image in d.items()}, {}), "picture.sha256 is '"),
+        (lambda p, d: (p, d, {"seed": 1}), "seed is 0 instead of 1"),
+        (lambda p, d: (p, d, {"methods": {"paper": JumpSchedule.paper(3, 1, 1)}}), "method.steps is 2 instead of 3"),
+        (lambda p, d: (p, d, {"pipe": tiny_pipe(seed=1)}), "prior is '"),
+    ],
+)
+def test_rows_of_another_run_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+    """If this fails, figures of two protocols, priors, data or methods are mixed."""
+    protocol, pictures = small_box(tmp_path / "data", 1)
+    out = tmp_path / "rows.jsonl"
+    measured(protocol, pictures, out)
+    protocol, pictures, options = change(protocol, pictures)
+    pipe = options.pop("pipe", None) or tiny_pipe()
+    with pytest.raises(InputError, match=r"rows\.jsonl line 1: from another sweep") as refused:
+        ProtocolFills(pipe, protocol, pictures, out, **{"methods": {"paper": WALK}, **options})
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_saved_fills_that_changed_are_refused(tmp_path: Path) -> None:
+    """If this fails, figures are those of a picture that somebody edited, or a missing one ends in a traceback."""
+    protocol, pictures = small_box(tmp_path / "data", 1)
+    out = tmp_path / "rows.jsonl"
+    rows = measured(protocol, pictures, out)
+    (file,) = (tmp_path / "rows.fills").rglob("*.png")
+    assert file.name == "000-0.png"
+    Image.fromarray(pictures["000"]).save(file)
+    with pytest.raises(
+        InputError, match=r"000-0\.png: is not the picture that was saved\. Remove the line with \w+ from"
+    ):
+        measured(protocol, pictures, out)
+    file.unlink()
+    with pytest.raises(InputError, match=r"000-0\.png: is missing\. Remove the line with"):
+        measured(protocol, pictures, out)
+    out.unlink()
+    assert measured(protocol, pictures, out) == rows

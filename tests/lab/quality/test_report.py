@@ -12,6 +12,7 @@ import pytest
 from helpers.tiny_priors import tiny_pipe
 
 from repaint.errors import InputError
+from repaint.lab.calibration.proper_scores import crps, energy_score
 from repaint.lab.quality.cases import texture_holes
 from repaint.lab.quality.report import Report, bench, save
 from repaint.sampling.schedule import JumpSchedule
@@ -34,11 +35,25 @@ def test_the_floor_is_the_truth(report: Report) -> None:
     assert summary["two"]["model_calls"] == 2
     assert summary["biharmonic"]["diversity"] is None
     assert summary["two"]["diversity"] > 0
+    for name in ("energy", "crps", "diversity_ssim"):
+        assert summary["real (floor)"][name] is None, "one result"
+        assert summary["two"][name] > 0
+    assert (summary["two"]["diversity_lpips"] is None) is ("lpips_alex" in report.missing)
     assert set(report.missing) | {kind for kind in report.values if kind.startswith("lpips")} == {
         "lpips_alex",
         "lpips_vgg",
         "lpips_squeeze",
     }
+
+
+def test_scores_of_several_results(report: Report) -> None:
+    """If this fails, CRPS or energy score are of other values than those in the hole, or of another method."""
+    values = [
+        (np.stack([image[hole.mask].ravel() for image in many]) * 1.0, hole.image[hole.mask].ravel() * 1.0)
+        for hole, many in zip(report.holes, report.filled["two"].images, strict=True)
+    ]
+    for name, of in (("crps", crps), ("energy", energy_score)):
+        assert report.summary()["two"][name] == pytest.approx(np.mean([of(*each) for each in values]))
 
 
 def test_differences_are_the_first_schedule_less_the_others(report: Report) -> None:
