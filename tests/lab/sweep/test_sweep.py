@@ -770,7 +770,7 @@ def test_the_experiments_are_those_of_the_sources() -> None:
         (steps, variance) for steps in (25, 100, 500, 1000) for variance in ("small", "large")
     ]
     sizes = [cell.image.size[0] for cell in read_grid(ROOT / "examples" / "sweeps" / "image-size.yaml").cells]
-    assert sizes == [size for size in (32, 64, 128, 256) for _ in range(3)]
+    assert sizes == [size for size in (32, 64, 128, 256) for _ in range(10 * 3)]
 
 
 def test_the_grid_in_the_documentation(tmp_path: Path) -> None:
