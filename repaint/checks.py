@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 from repaint.errors import InputError, RepaintError
 
-__all__ = ["is_integer", "is_number", "nearest", "shown", "whole_number"]
+__all__ = ["is_integer", "is_number", "left_out", "nearest", "shown", "whole_number"]
 
 
 def is_number(value: object) -> bool:
@@ -65,6 +65,26 @@ def whole_number(
             return number
     rule = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
     raise error(f"{name}={shown(value)} must be {rule}{f' ({hint})' if hint else ''}.")
+
+
+def left_out(given: Mapping[str, object], names: Iterable[str], why: str) -> None:
+    """Check that keyword arguments which a function sets itself were not given, whatever their value.
+
+    Args:
+        given: the keyword arguments.
+        names: those that must be absent.
+        why: what sets them, and what to use instead.
+    Raises:
+        InputError: one of them was given.
+
+    >>> left_out({"keep_mask": None}, ["keep_mask"], "restore() makes the mask.")
+    Traceback (most recent call last):
+    ...
+    repaint.errors.InputError: keep_mask must be left out: restore() makes the mask.
+    """
+    for name in names:
+        if name in given:
+            raise InputError(f"{name} must be left out: {why}")
 
 
 _SHORT = reprlib.Repr()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from repaint.checks import shown, whole_number
+from repaint.checks import left_out, shown, whole_number
 from repaint.cutouts import warn_if_large
 from repaint.errors import InputError
 from repaint.outpainting import outpaint_in_steps, step_width
@@ -288,6 +288,7 @@ class RePaintPipeline(Placed):
         check_batch_size(batch_size)
         plan = Plan.of(
             self.prior,
+            None,
             image,
             mask_image,
             keep_mask=keep_mask,
@@ -362,11 +363,7 @@ class RePaintPipeline(Placed):
         >>> wide.shape, bool((wide[:, 4:12] == 90).all())
         ((9, 16), True)
         """
-        for name in ("mask_image", "keep_mask"):
-            if name in options:
-                raise InputError(
-                    f"{name} must be left out: outpaint() makes the mask. Call the pipeline to fill holes."
-                )
+        left_out(options, ("mask_image", "keep_mask"), "outpaint() makes the mask. Call the pipeline to fill holes.")
         pictures = read_images(image)
         margins = as_margins(pictures[0].size, left, right, top, bottom, aspect)
         warn_if_large(self.prior, margins.largest, f"The new space is {margins.largest} pixels wide")
@@ -403,11 +400,9 @@ class RePaintPipeline(Placed):
             StateError: a damaged state, another walk, or another image.
             OutOfMemory: the batch of the state does not fit; the state is unchanged.
         """
-        for name in ("num_images_per_prompt", "generator", "batch_size"):
-            if name in options:
-                raise InputError(f"{name} must be left out: the saved state sets it.")
+        left_out(options, ("num_images_per_prompt", "generator", "batch_size"), "the saved state sets it.")
         saved = state if isinstance(state, SamplerState) else SamplerState.load(state)
-        plan = Plan.of(self.prior, image, mask_image, saved=saved, **options)
+        plan = Plan.of(self.prior, saved, image, mask_image, **options)
         calls = 0
 
         def continued(batch: Sequence[Filling]) -> None:

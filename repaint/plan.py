@@ -80,6 +80,7 @@ HABITS = {
     "invert_mask": "Pass the mask as keep_mask= if white is kept.",
 }
 
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 OutputType = Literal["pil", "np", "pt", "latent"]
 ScheduleLike = str | Path | JumpSchedule | Method
 
@@ -139,6 +140,8 @@ class Plan:
     def of(
         cls,
         prior: Prior,
+        saved: SamplerState | None,
+        /,
         image: ImageLike | None,
         mask_image: MaskLike | None = None,
         *,
@@ -155,14 +158,13 @@ class Plan:
         output_type: OutputType = "pil",
         num_images_per_prompt: int = 1,
         generator: Seedable = None,
-        saved: SamplerState | None = None,
         **named: Any,
     ) -> Plan:
         """Check all arguments and cut the images, before anything is computed.
 
         Args:
             prior: the model.
-            saved: a state to continue from. It sets the number of results and their seeds.
+            saved: a state to continue from, which sets the number of results and their seeds; or None.
             **named: see `Conditions`.
             The other arguments are those of `RePaintPipeline.__call__`.
         Raises:
@@ -401,15 +403,16 @@ def _conditions(given: Mapping[str, Any], prior: Prior) -> Conditions:
         InputError: an argument that neither the pipeline nor the prior has.
     """
     own = {name: value for name, value in given.items() if name in NAMES}
-    further = {name: value for name, value in given.items() if name not in NAMES and value is not None}
+    further = {name: value for name, value in given.items() if name not in NAMES}
     for name, value in further.items():
-        if name not in prior.serves:
+        if name not in prior.serves:  # whatever its value: None could be a default of another library
             if name in HABITS:
                 raise InputError(f"{name}={shown(value)} is not an argument of the pipeline. {HABITS[name]}")
-            arguments = [*inspect.signature(Plan.of).parameters, "batch_size", "callback_on_step_end", *NAMES]
+            taken = [entry.name for entry in inspect.signature(Plan.of).parameters.values() if entry.kind in BY_NAME]
+            arguments = [*taken, "batch_size", "callback_on_step_end", *NAMES]
             cure = _driven(name, prior) or nearest(name, [*arguments, *prior.serves])
             raise InputError(f"{name}={shown(value)} is not an argument of the pipeline.{cure}")
-    return Conditions(**own, arguments=further)
+    return Conditions(**own, arguments={name: value for name, value in further.items() if value is not None})
 
 
 def _driven(name: str, prior: Prior) -> str:

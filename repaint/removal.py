@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from repaint.checks import whole_number
+from repaint.checks import left_out, whole_number
 from repaint.cutouts import encode
 from repaint.errors import InputError
 from repaint.pictures.images import ImageLike, read_images
@@ -80,6 +80,7 @@ def remove(
     Raises:
         RepaintError: several images, an empty mask, or another invalid argument.
     """
+    left_out(options, ["num_images_per_prompt"], "candidates sets the number of results.")
     pictures = read_images(image)
     if len(pictures) != 1:
         raise InputError(f"remove() got {len(pictures)} images. Pass one image.")
@@ -134,7 +135,7 @@ def denoising_loss(prior: Prior, image: ImageLike, **options: Any) -> float:
         image: one picture, filled.
         **options: mask, conditions and crop; see `RePaintPipeline.__call__`.
     """
-    plan = Plan.of(prior, image, **options, generator=0)
+    plan = Plan.of(prior, None, image, **options, generator=0)
     total, count = 0.0, 0
     for batch in plan.batches():
         bound, cutouts = plan.bound(batch), [filling.cutout for filling in batch]

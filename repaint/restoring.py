@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from repaint.checks import left_out
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.images import ImageLike
 from repaint.pictures.masks import ReadMask
@@ -16,6 +17,7 @@ from repaint.pipeline import RePaintOutput, RePaintPipeline
 
 __all__ = ["WINDOWS", "RestoredPhotograph", "fill_damage", "restore"]
 
+SETS = ("mask_image", "keep_mask", "num_images_per_prompt")
 WINDOWS = 8  # of a large scan at once, to bound the memory
 
 
@@ -69,6 +71,7 @@ def restore(
     >>> int(restored.mask[:, 28:33].sum()), bool((restored.image[~restored.mask] == 90).all())
     (208, True)
     """
+    left_out(options, SETS, "restore() finds the mask, and samples sets the number of results.")
     mask = detect_damage(image, sensitivity=sensitivity, max_width=max_width, tone=tone, grow=grow)
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
     return fill_damage(pipe, image, mask, samples=samples, **options)

@@ -8,6 +8,7 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from repaint.errors import (
 )
 from repaint.pictures.images import read_images
 from repaint.pipeline import RePaintPipeline
+from repaint.removal import remove
+from repaint.restoring import restore
 from repaint.sampling.corrector import Langevin
 from repaint.sampling.levels import Level
 from repaint.sampling.merge import Predicted
@@ -915,12 +918,43 @@ def test_a_notebook_shows_the_images(pipe: RePaintPipeline) -> None:
             r"guidance_scal=3 is not an argument .* Did you mean 'guidance_scale'\?",
         ),
         ({"xyz": 1}, r"xyz=1 is not an argument of the pipeline\.$"),
+        ({"xyz": None}, r"xyz=None is not an argument of the pipeline\.$"),
+        ({"num_inference_steps": None}, r"num_inference_steps=None is not .*The schedule sets the steps"),
+        ({"controlnet_scale": None}, r"controlnet_scale=None is not an argument of the pipeline\."),
+        ({"ip_adapter_image": None}, r"ip_adapter_image=None is not an argument of the pipeline\."),
+        ({"saved": None}, r"saved=None is not an argument of the pipeline\."),
+        ({"prior": None}, r"prior=None is not an argument of the pipeline\."),
     ],
 )
 def test_an_unknown_argument_is_refused_by_name(given: dict[str, Any], message: str) -> None:
     """If this fails, a misspelt argument is silently ignored."""
     with pytest.raises(InputError, match=message):
         tiny_pipe()(np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool), **given)
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "message"),
+    [
+        *[(way, "eta", "eta=None is not an argument") for way in ("restore", "remove", "outpaint", "resume")],
+        ("outpaint", "keep_mask", r"keep_mask must be left out: outpaint\(\) makes the mask"),
+        ("restore", "mask_image", r"mask_image must be left out: restore\(\) finds the mask"),
+        ("restore", "num_images_per_prompt", "num_images_per_prompt must be left out: restore.. .* samples sets"),
+        ("remove", "num_images_per_prompt", "num_images_per_prompt must be left out: candidates sets"),
+    ],
+)
+def test_arguments_that_are_none_are_refused_elsewhere_too(way: str, name: str, message: str) -> None:
+    """If this fails, an argument that a task does not have is ignored where its value is None."""
+    pipe, image, mask = tiny_pipe(), np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)
+    saved: list[SamplerState] = []
+    pipe(image, mask, schedule=JUMPS, callback_on_step_end=lambda *moved: saved.append(moved[3]["state"]))
+    call: Callable[..., Any] = {
+        "restore": partial(restore, image, prior=pipe),
+        "remove": partial(remove, image, mask, prior=pipe),
+        "outpaint": partial(pipe.outpaint, image, left=4),
+        "resume": partial(pipe.resume, saved[0], image, mask, schedule=JUMPS),
+    }[way]
+    with pytest.raises(InputError, match=message):
+        call(**{name: None})
 
 
 @pytest.mark.parametrize("name", ["generator", "num_images_per_prompt", "batch_size"])

@@ -317,7 +317,7 @@ def painted(prior: Any, side: int, conditions: dict[str, Any], scene: str, resum
     mask[side // 4 : -side // 4, 2 : 2 + (side // 2 if scene == "windows" else side // 8)] = 255
     image = np.full((side, side, 3), 99, np.uint8)
     given = {"schedule": WALK, "generator": 0, "output_type": "np"} | options | conditions
-    plan = Plan.of(prior, image, mask, **given)
+    plan = Plan.of(prior, None, image, mask, **given)
     (batch,) = plan.batches()
     states: list[SamplerState] = []
     with fake_cuda(), Trace() as trace:
