@@ -30,6 +30,7 @@ from repaint.priors.networks import has_ip_adapter, side_of
 from repaint.priors.passes import Passes
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, Preconditioning, preconditioning_of
+from repaint.priors.quiet_loading import PrivateRandomness
 from repaint.priors.sample_layout import pack
 from repaint.priors.text import texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
@@ -345,6 +346,7 @@ class _Run:
             clone(**arguments)
 
         self._handover = Handover(call)
+        self._randomness, self._begun = PrivateRandomness(), False
         self._clone = clone
         self._network = getattr(clone, "transformer", None) or clone.unet
         self._passes = Passes(self._network, arguments)
@@ -396,4 +398,8 @@ class _Run:
         """Go on in the pipeline. What it says about its arguments is an error of this library."""
         with explained(self._name, Finished), self._own_attention(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            return self._handover.resume(value)
+            if self._begun:
+                return self._handover.resume(value)
+            self._begun = value is not None
+            with self._randomness:  # some pipelines draw latents of their images from the global generator
+                return self._handover.resume(value)

@@ -117,6 +117,8 @@ class Driven:
         """Return x for the network, as often as the sample repeats it."""
         x = self._request.x
         copies, rest = divmod(len(sample), len(x))
+        if not rest and sample.ndim == 3:  # as tokens
+            x = SampleLayout.of(x.shape, (len(x), *sample.shape[1:])).pack(x)
         if rest or sample.shape[1:] != x.shape[1:]:
             raise PriorError(
                 f"This pipeline passes {tuple(sample.shape)} of a sample of {tuple(x.shape)} to its network, which the "

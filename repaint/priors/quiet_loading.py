@@ -19,10 +19,10 @@ LOADING = threading.Lock()
 
 
 class PrivateRandomness(TorchFunctionMode):
-    """Let this thread initialise weights without drawing from torch's global generator.
+    """Let this thread draw random numbers, such as initial weights, without torch's global generator.
 
-    The loaded weights replace the random ones. `torch.random.fork_rng` would also restore the global generator, but
-    other threads could draw from it in the meantime.
+    They come from a generator of its own with a fixed seed. `torch.random.fork_rng` would also restore the global
+    generator, but other threads could draw from it in the meantime.
     """
 
     def __init__(self) -> None:
@@ -33,8 +33,11 @@ class PrivateRandomness(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in RANDOM and kwargs.get("generator") is None:
             device = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.empty(0).device
+            device = torch.device(kwargs.get("device") or device)
             if device.type == "cpu":
                 kwargs = {**kwargs, "generator": self._generator}
+            elif "device" in kwargs:
+                return func(*args, **{**kwargs, "generator": self._generator, "device": "cpu"}).to(device)
         return func(*args, **kwargs)
 
 

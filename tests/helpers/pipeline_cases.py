@@ -14,6 +14,7 @@ import torch
 from diffusers import DDIMScheduler, LCMScheduler
 from PIL import Image
 
+from helpers.tiny_controls import CONTROLS
 from helpers.tiny_latents import (
     SD_BETAS,
     CLIPTextModel,
@@ -157,7 +158,7 @@ def sd(name: str, given: dict[str, Any] | None = None) -> Case:
 
 
 CASES: dict[str, Case] = {
-    **{name: Case(build, size=(32, 64)) for name, build in TRANSFORMERS.items()},
+    **{name: Case(build, size=(32, 64)) for name, build in (TRANSFORMERS | CONTROLS).items()},
     "Kandinsky3Pipeline": Case(TRANSFORMERS["Kandinsky3Pipeline"], size=(64, 64)),
     "IFPipeline": Case(TRANSFORMERS["IFPipeline"], size=(8, 16)),
     "StableDiffusionPipeline": Case(

@@ -12,6 +12,7 @@ import torch
 from helpers.pipeline_calls import calls_of, largest_difference
 from helpers.pipeline_cases import CASES
 from repaint.priors.driven import DrivenPrior
+from repaint.priors.quiet_loading import PrivateRandomness
 from repaint.sampling.levels import CLEAN
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip
@@ -58,7 +59,8 @@ def run(name: str) -> Run:
         options["negative_prompt"] = None
     if name == "HiDreamImagePipeline":
         pipe.default_sample_size = math.sqrt(case.size[0] * case.size[1]) / pipe.vae_scale_factor * (1 + 1e-9)
-    calls = calls_of(pipe, case.size, STEPS, **given, **options)
+    with PrivateRandomness():  # as the driver does
+        calls = calls_of(pipe, case.size, STEPS, **given, **options)
     bound = prior.conditioned(count, conditions)
     grid = bound.schedule(STEPS)
     if name == "LatentConsistencyModelPipeline":  # its scheduler has levels of its own

@@ -45,6 +45,25 @@ def test_driven_predictions_are_the_pipeline_s_own(name: str) -> None:
     assert ("guided merge" in written()[name]) == found.guided
 
 
+def test_images_are_encoded_without_the_global_generator() -> None:
+    """If this fails, a seed does not fix the result of a pipeline that samples the latents of its control image."""
+    case = CASES["CogView4ControlPipeline"]
+    pipe, given = case.made()
+    prior = DrivenPrior(pipe)
+    count, conditions = conditions_of(prior, given, case.size)
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        bound = prior.conditioned(count, conditions)
+        level = bound.schedule(5)[3]
+        cells = (count, prior.codec.latent_channels, *(side // prior.codec.factor for side in case.size))
+        found.append(bound.denoise(torch.zeros(cells), level).eps_hat)
+        bound.release()
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(*found)
+
+
 def written() -> dict[str, str]:
     """Return the rows of the page, by class."""
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]

@@ -1,0 +1,108 @@
+"""Tiny pipelines of image transformers that take a further image, or are close to those in `TRANSFORMERS`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+
+from helpers.tiny_latents import seeded
+from helpers.tiny_transformers import (
+    FLOW,
+    FLUX,
+    TRANSFORMERS,
+    Made,
+    embeds,
+    flow,
+    flux2,
+    made,
+    negative,
+    quiet,
+    small_vae,
+)
+
+__all__ = ["CONTROLS"]
+
+
+def pictures() -> list[Image.Image]:
+    values = np.random.default_rng(1).integers(0, 256, (2, 32, 64, 3), dtype=np.uint8)
+    return [Image.fromarray(each) for each in values]
+
+
+def controlled(name: str, base: str, controlnet: Callable[[Any], Any]) -> Made:
+    """Return the pipeline `base` with a ControlNet whose zero layers are not zero."""
+    pipe, given, kind = TRANSFORMERS[base]()
+    net = seeded(lambda: controlnet(pipe.transformer)).eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(net.parameters()):
+            if not parameter.any():
+                parameter.copy_(embeds(*parameter.shape, seed=number) * 0.2)
+    cls = getattr(diffusers, name)
+    takes = inspect.signature(cls.__init__).parameters
+    parts = {key: part for key, part in pipe.components.items() if key in takes} | {"controlnet": net}
+    options = {"requires_safety_checker": False} if "requires_safety_checker" in takes else {}
+    return quiet(cls(**parts, **options)), given | {"control_image": pictures()}, kind
+
+
+def like(cls: Any, network: Any, **options: Any) -> Any:
+    """Return a ControlNet with the config of a network, where it has the same entries."""
+    takes = inspect.signature(cls.__init__).parameters
+    return cls(**{key: value for key, value in network.config.items() if key in takes} | options)
+
+
+def sana_controlnet() -> Made:
+    return controlled(
+        "SanaControlNetPipeline", "SanaPipeline", lambda network: like(diffusers.SanaControlNetModel, network)
+    )
+
+
+def qwen_controlnet() -> Made:
+    return controlled(
+        "QwenImageControlNetPipeline",
+        "QwenImagePipeline",
+        lambda network: like(diffusers.QwenImageControlNetModel, network),
+    )
+
+
+def hunyuan_controlnet() -> Made:
+    return controlled(
+        "HunyuanDiTControlNetPipeline",
+        "HunyuanDiTPipeline",
+        lambda network: like(diffusers.HunyuanDiT2DControlNetModel, network, transformer_num_layers=2),
+    )
+
+
+def cogview4_control() -> Made:
+    pipe, given, kind = TRANSFORMERS["CogView4Pipeline"]()
+    config = {**pipe.transformer.config, "in_channels": 8}
+    parts = pipe.components | {"transformer": seeded(lambda: type(pipe.transformer).from_config(config)).eval()}
+    return quiet(diffusers.CogView4ControlPipeline(**parts)), given | {"control_image": pictures()}, kind
+
+
+def bria() -> Made:
+    network = lambda: diffusers.BriaTransformer2DModel(  # noqa: E731
+        in_channels=16, joint_attention_dim=16, axes_dims_rope=[0, 8, 8], **FLUX
+    )
+    given = negative({"prompt_embeds": embeds(2, 6, 16)}) | {"guidance_scale": 5.0}
+    return made("BriaPipeline", network, small_vae(), flow(use_dynamic_shifting=True)), given, FLOW
+
+
+def flux2_kv() -> Made:
+    pipe, given, kind = flux2("Flux2KleinPipeline", guidance=False)
+    parts = dict(pipe.components)
+    return quiet(diffusers.Flux2KleinKVPipeline(**parts)), {"prompt_embeds": given["prompt_embeds"]}, kind
+
+
+CONTROLS: dict[str, Callable[[], Made]] = {
+    "SanaControlNetPipeline": sana_controlnet,
+    "QwenImageControlNetPipeline": qwen_controlnet,
+    "HunyuanDiTControlNetPipeline": hunyuan_controlnet,
+    "CogView4ControlPipeline": cogview4_control,
+    "BriaPipeline": bria,
+    "Flux2KleinKVPipeline": flux2_kv,
+}
