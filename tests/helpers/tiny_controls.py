@@ -55,25 +55,11 @@ def like(cls: Any, network: Any, **options: Any) -> Any:
     return cls(**{key: value for key, value in network.config.items() if key in takes} | options)
 
 
-def sana_controlnet() -> Made:
-    return controlled(
-        "SanaControlNetPipeline", "SanaPipeline", lambda network: like(diffusers.SanaControlNetModel, network)
-    )
-
-
 def qwen_controlnet() -> Made:
     return controlled(
         "QwenImageControlNetPipeline",
         "QwenImagePipeline",
         lambda network: like(diffusers.QwenImageControlNetModel, network),
-    )
-
-
-def hunyuan_controlnet() -> Made:
-    return controlled(
-        "HunyuanDiTControlNetPipeline",
-        "HunyuanDiTPipeline",
-        lambda network: like(diffusers.HunyuanDiT2DControlNetModel, network, transformer_num_layers=2),
     )
 
 
@@ -99,9 +85,7 @@ def flux2_kv() -> Made:
 
 
 CONTROLS: dict[str, Callable[[], Made]] = {
-    "SanaControlNetPipeline": sana_controlnet,
     "QwenImageControlNetPipeline": qwen_controlnet,
-    "HunyuanDiTControlNetPipeline": hunyuan_controlnet,
     "CogView4ControlPipeline": cogview4_control,
     "BriaPipeline": bria,
     "Flux2KleinKVPipeline": flux2_kv,
