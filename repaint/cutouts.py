@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from PIL.Image import fromarray
 from torch import Tensor
 
 from repaint.checks import whole_number
-from repaint.errors import InputError, LargeHoleWarning, PriorError
+from repaint.errors import InputError, LargeHoleWarning, PriorError, warn
 from repaint.pictures.crop import Crop, Window, pad, windows_around
 from repaint.pictures.images import Picture, read_images
 from repaint.pictures.masks import known, thickness
@@ -239,11 +238,10 @@ def warn_if_large(prior: Prior, pixels: float, what: str) -> None:
         return
     limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
     if pixels > limit:
-        warnings.warn(
+        warn(
             f"{what}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Fill less, or "
             "use a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
             LargeHoleWarning,
-            stacklevel=5,  # the caller of the pipeline
         )
 
 

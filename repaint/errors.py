@@ -1,4 +1,4 @@
-"""The errors that this library raises. Catch `RepaintError` to catch them all.
+"""The errors and warnings of this library. Catch `RepaintError` to catch them all.
 
 RepaintError (ValueError)
 ├── InputError         an image, mask, argument or file that cannot be used
@@ -15,6 +15,10 @@ MaskWarning (UserWarning): a mask that can be read, but probably means something
 
 from __future__ import annotations
 
+import sys
+import warnings
+from pathlib import Path
+
 __all__ = [
     "InputError",
     "LargeHoleWarning",
@@ -26,6 +30,7 @@ __all__ = [
     "RepaintError",
     "ScheduleError",
     "StateError",
+    "warn",
 ]
 
 
@@ -67,3 +72,19 @@ class LargeHoleWarning(UserWarning):
 
 class MaskWarning(UserWarning):
     """A mask that can be read, but probably means something else."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning that points to the line that called this library, however deep it was noticed.
+
+    Args:
+        message: what was seen, and how to fix it.
+        category: of the warning.
+    """
+    inside = str(Path(__file__).parent)
+    depth, level, frame = 1, 1, sys._getframe()
+    while frame.f_back is not None:
+        if frame.f_code.co_filename.startswith(inside):
+            level = depth + 1  # the caller of the outermost frame of this library
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, category, stacklevel=level)

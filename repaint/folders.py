@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from repaint.checks import shown
-from repaint.errors import InputError
+from repaint.errors import InputError, warn
 from repaint.files import atomic_path, check_place
 from repaint.pictures.decoding import open_image
 from repaint.pictures.encoding import check_writable, keep_result
@@ -394,7 +394,7 @@ def _warnings_of(name: str) -> Iterator[None]:
         yield
     for each in caught:
         text = str(each.message)
-        warnings.warn(text if name in text else f"{name}: {text}", each.category, stacklevel=3)
+        warn(text if name in text else f"{name}: {text}", each.category)
 
 
 def _is_result(out: Path, picture: Picture, keep: Any) -> bool:

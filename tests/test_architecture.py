@@ -178,3 +178,36 @@ def test_public_names_are_pinned() -> None:
         "restore",
     ]
     assert all(getattr(repaint, name).__module__.startswith("repaint.") for name in repaint.__all__)
+
+
+def test_warnings_are_issued_in_one_place() -> None:
+    """If this fails, a warning may point into the library instead of the line of its caller."""
+    found = [
+        module_name(path)
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "warnings.warn"
+    ]
+    assert found == ["errors"]
+
+
+def test_warnings_point_to_the_caller(tmp_path: Path) -> None:
+    """If this fails, a user searches for the cause of a warning in files that are not theirs."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import warnings, numpy as np\n"
+        "from repaint import RePaintPipeline\n"
+        "from repaint.pictures.masks import read_keep\n"
+        "from repaint.testing import PixelByPixelPrior\n"
+        "pipe, image = RePaintPipeline(PixelByPixelPrior()), np.zeros((16, 16, 3), np.uint8)\n"
+        "pipe.prior.largest_hole = 4\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    pipe(image, np.zeros((16, 16), bool), schedule='turbo')\n"
+        "    pipe(image, np.ones((16, 16), bool), schedule='turbo')\n"
+        "    pipe.outpaint(image, left=8, schedule='turbo')\n"
+        "    read_keep(np.zeros((16, 16), bool), None, sizes=[(16, 16)])\n"
+        "print(*((w.filename.endswith('mine.py'), w.lineno) for w in caught))\n"
+    )
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert found.split("\n")[-2] == "(True, 9) (True, 10) (True, 11) (True, 12)"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from repaint.errors import InputError
+from repaint.errors import InputError, warn
 from repaint.pictures.metadata import collected, exif_orientation
 
 __all__ = [
@@ -104,9 +104,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         if image.format == "EPS":  # PIL would run it in Ghostscript
             raise InputError(f"{path} is PostScript, a program, and is not run. Give a PNG, JPEG, TIFF or WebP file.")
         if image.mode in {"RGB", "RGBA", "LA"} and _SIXTEEN_BIT.search(str(getattr(image, "tile", ""))):
-            warnings.warn(
+            warn(
                 f"{path} has 16-bit colour, of which PIL reads 8 bits. Pass a uint16 array to keep all 16.",
-                stacklevel=2,
             )
         loaded = load_image(image, str(path))
         copy = loaded.copy()

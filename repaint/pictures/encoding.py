@@ -6,13 +6,12 @@ import io
 import os
 import struct
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from repaint.errors import InputError
+from repaint.errors import InputError, warn
 from repaint.files import atomic_path, check_place
 from repaint.pictures.decoding import upright
 from repaint.pictures.metadata import save_options
@@ -84,11 +83,9 @@ def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> No
         ) from error
     if lost:
         better = "" if form in ("PNG", "TIFF") else f" Use {'.png' if mode in _FORMATS['PNG'] else '.tif'} to keep it."
-        warnings.warn(
-            f"{path}: {form} cannot hold {', '.join(lost)} of the image, so it is left out.{better}", stacklevel=2
-        )
+        warn(f"{path}: {form} cannot hold {', '.join(lost)} of the image, so it is left out.{better}")
     if form == "JPEG":
-        warnings.warn(f"{path}: JPEG changes the kept pixels slightly. Use .png to keep them bit-equal.", stacklevel=2)
+        warn(f"{path}: JPEG changes the kept pixels slightly. Use .png to keep them bit-equal.")
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -142,7 +139,7 @@ def keep_result(image: Image.Image, path: str | os.PathLike[str]) -> Path:
                     write_image(tried, beside)
                 except InputError:
                     continue
-                warnings.warn(f"{reason} The result is in {beside}.", stacklevel=2)
+                warn(f"{reason} The result is in {beside}.")
                 return beside
     raise reason
 

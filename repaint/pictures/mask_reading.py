@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from repaint.errors import InputError, MaskWarning
+from repaint.errors import InputError, MaskWarning, warn
 from repaint.pictures.decoding import (
     NUMPY_WHITE,
     PIL_WHITE,
@@ -93,12 +92,11 @@ def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
             f"a mask is never resized. Give a mask of the same size."
         )
     if free and (turn < 5 or size[0] == size[1]) and (mask.values != turned_pixels(mask.values, turn)).any():
-        warnings.warn(
+        warn(
             f"The image has EXIF orientation {turn}, and {mask.name} has none: it is read as drawn on the upright "
             "image, as viewers show it. If it was drawn on the stored pixels, turn both: pass "
             "PIL.ImageOps.exif_transpose(image), and the mask turned in the same way.",
             MaskWarning,
-            stacklevel=4,
         )
     return mask
 

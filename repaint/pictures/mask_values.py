@@ -6,7 +6,6 @@ but unusual cause one warning.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repaint.errors import InputError, MaskWarning
+from repaint.errors import InputError, MaskWarning, warn
 from repaint.pictures.decoding import check_range
 
 __all__ = ["Plane", "plane_of", "warn_of_values"]
@@ -105,11 +104,10 @@ def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) 
         )
     share = float((alpha > white / 2).mean())
     if share > 0.5:
-        warnings.warn(
+        warn(
             f"{name} is read from its alpha: the painted part, {share:.0%} of the picture, counts as white. If the "
             "transparent part is the hole, pass it as keep_mask, or --keep-mask in the shell.",
             MaskWarning,
-            stacklevel=2,
         )
     return alpha
 
@@ -170,7 +168,7 @@ def warn_of_values(masks: Sequence[Plane], repaints_white: bool) -> None:
         found = None if mask.checked else _unusual(mask, repaints_white)
         if found is not None and found[0] not in told:
             told.add(found[0])
-            warnings.warn(f"{mask.name} {found[1]}", MaskWarning, stacklevel=4)
+            warn(f"{mask.name} {found[1]}", MaskWarning)
 
 
 def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:

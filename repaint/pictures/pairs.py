@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from repaint.errors import InputError
+from repaint.errors import InputError, warn
 from repaint.pictures.decoding import HEIF_SUFFIXES
 
 __all__ = ["RESULTS", "check_paired", "masks_of", "picture_files", "picture_suffixes", "split_masks", "unique_stems"]
@@ -59,18 +58,16 @@ def picture_files(folder: Path, *, recursive: bool = False, name_others: bool = 
     others = [path for path in visible if path.suffix.lower() not in picture_suffixes() | _COMPANIONS]
     if others and name_others:
         named = ", ".join(str(path.relative_to(folder)) for path in others[:5])
-        warnings.warn(
+        warn(
             f"{folder}: {len(others)} file{'' if len(others) == 1 else 's'} left out, not an image that can be read: "
             f"{named}{', ...' if len(others) > 5 else ''}{_heif_hint(others)}",
-            stacklevel=2,
         )
     inside = [] if recursive else sorted(p for p in folder.iterdir() if p.is_dir() and not _is_hidden(p.name))
     if inside and found and name_others:
         named = ", ".join(path.name for path in inside[:5])
-        warnings.warn(
+        warn(
             f"{folder}: its subfolders are not searched ({named}{', ...' if len(inside) > 5 else ''}). To search them, "
             "add --recursive.",
-            stacklevel=2,
         )
     if not found:
         deeper = " To search its subfolders, add --recursive." if inside else ""

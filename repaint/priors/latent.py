@@ -7,7 +7,6 @@ and the encoding is the posterior's mean, without noise.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repaint.errors import InputError, NonFiniteError, PriorError
+from repaint.errors import InputError, NonFiniteError, PriorError, warn
 from repaint.pictures.push_pull import smooth_fill
 from repaint.priors.pixel import PixelPrior
 
@@ -137,7 +136,7 @@ class LatentCodec:
             if bool(torch.isfinite(result).all()):
                 return result
             if in_half:
-                warnings.warn(f"The autoencoder {did} infinity in float16: repeating in float32.", stacklevel=3)
+                warn(f"The autoencoder {did} infinity in float16: repeating in float32.")
         if in_half:
             with _upcast(self.vae):
                 result = half(x.float()).to(x.dtype)

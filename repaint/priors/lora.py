@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 from repaint.checks import nearest, shown
-from repaint.errors import InputError, PriorError
+from repaint.errors import InputError, PriorError, warn
 from repaint.priors.quiet_loading import quiet
 from repaint.sampling.prior import Prior
 
@@ -58,10 +57,9 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
         )
 
     if loaded < expected:
-        warnings.warn(
+        warn(
             f"lora={str(path)!r}: {expected - loaded} of {expected} tensors have no place in this "
             f"{type(pipeline).__name__} and are ignored. Pass weights of this model.",
-            stacklevel=3,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from repaint.checks import is_integer, shown
-from repaint.errors import PriorError
+from repaint.errors import PriorError, warn
 from repaint.sampling.prior import Prior
 
 __all__ = ["compile_network", "floating_type", "has_ip_adapter", "network_of", "side_of"]
@@ -97,7 +96,7 @@ def compile_network(network: nn.Module, **options: Any) -> None:
             output = plain(*args, **kwargs)
             network._compiled_call_impl = None
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            warnings.warn(f"{type(network).__name__} runs uncompiled because compiling failed: {reason}", stacklevel=2)
+            warn(f"{type(network).__name__} runs uncompiled because compiling failed: {reason}")
             return output
 
     network._compiled_call_impl = call

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.checks import shown
-from repaint.errors import PriorError
+from repaint.errors import PriorError, warn
 from repaint.priors.foreign_errors import explained
 from repaint.priors.latent import LatentCodec
 from repaint.priors.networks import floating_type, has_ip_adapter, side_of
@@ -355,10 +354,9 @@ def check_embeds(embeds: Tensor, count: int, width: int | Sequence[int]) -> None
 def warn_of_guidance(scale: float) -> None:
     """Warn if classifier-free guidance acts on a distilled model."""
     if scale > 1:
-        warnings.warn(
+        warn(
             f"guidance_scale={scale:g} harms models that are distilled to few steps. Leave it out, or use another "
             "schedule.",
-            stacklevel=4,
         )
 
 
@@ -375,4 +373,4 @@ def warn_of_cut(tokenizer: Any, prompts: Sequence[str], limit: int | None = None
         ids = tokenizer(prompt, truncation=True, max_length=10**6).input_ids  # without a limit it logs a warning
         if len(ids) > limit:
             lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
-            warnings.warn(f"The prompt is longer than {limit} tokens: {lost!r} is cut off. Shorten it.", stacklevel=4)
+            warn(f"The prompt is longer than {limit} tokens: {lost!r} is cut off. Shorten it.")
