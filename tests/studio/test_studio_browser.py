@@ -163,6 +163,7 @@ def test_mean_and_uncertainty_of_several_images(page: Page) -> None:
     page.get_by_label("Seed", exact=True).click()
     run(page, "fast", "done")
     expect(page.locator("#spread-summary")).to_contain_text("3 images. Uncertainty: mean", timeout=PATIENCE)
+    page.locator("#spread-summary").scroll_into_view_if_needed()  # browsers load images when they come near
     for name in ("#mean img", "#map img"):
         expect(page.locator(name)).to_be_visible(timeout=PATIENCE)
     photographed(page, "studio-uncertainty.png")
