@@ -30,7 +30,7 @@ from repaint.priors.networks import has_ip_adapter, side_of
 from repaint.priors.passes import Passes
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, Preconditioning, preconditioning_of
-from repaint.priors.quiet_loading import PrivateRandomness
+from repaint.priors.private_randomness import PrivateRandomness
 from repaint.priors.sample_layout import pack
 from repaint.priors.text import texts_of, warn_of_guidance
 from repaint.sampling.levels import Level

@@ -22,7 +22,8 @@ from repaint.priors.latent import LatentPrior
 from repaint.priors.networks import has_ip_adapter
 from repaint.priors.pipeline_prior import DISTILLED
 from repaint.priors.pixel import PixelPrior
-from repaint.priors.quiet_loading import LOADING, SILENCES, PrivateRandomness, quiet
+from repaint.priors.private_randomness import PrivateRandomness
+from repaint.priors.quiet_loading import LOADING, SILENCES, quiet
 from repaint.priors.safe_folder import check_folder, is_kind_of, pickles_are_safe, read_json
 from repaint.priors.single_file import SUFFIXES, load_single_file
 from repaint.sampling import presets

@@ -1,4 +1,4 @@
-"""Load with diffusers and transformers without their logs, from several threads, and without global random numbers."""
+"""Load with diffusers and transformers without their logs, from several threads."""
 
 from __future__ import annotations
 
@@ -9,39 +9,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-import torch
-from torch.overrides import TorchFunctionMode
-
-__all__ = ["LOADING", "SILENCES", "PrivateRandomness", "Silence", "quiet"]
+__all__ = ["LOADING", "SILENCES", "Silence", "quiet"]
 
 # diffusers and transformers patch torch's modules while they load, for all threads.
 LOADING = threading.Lock()
-
-
-class PrivateRandomness(TorchFunctionMode):
-    """Let this thread draw random numbers, such as initial weights, without torch's global generator.
-
-    They come from a generator of its own with a fixed seed. `torch.random.fork_rng` would also restore the global
-    generator, but other threads could draw from it in the meantime.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._generator = torch.Generator()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in RANDOM and kwargs.get("generator") is None:
-            device = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.empty(0).device
-            device = torch.device(kwargs.get("device") or device)
-            if device.type == "cpu":
-                kwargs = {**kwargs, "generator": self._generator}
-            elif "device" in kwargs:
-                return func(*args, **{**kwargs, "generator": self._generator, "device": "cpu"}).to(device)
-        return func(*args, **kwargs)
-
-
-RANDOM = {"normal_", "uniform_", "random_", "bernoulli_", "exponential_", "normal", "rand", "randn", "randint"}
 
 
 class Silence:

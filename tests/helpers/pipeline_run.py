@@ -12,7 +12,7 @@ import torch
 from helpers.pipeline_calls import calls_of, largest_difference
 from helpers.pipeline_cases import CASES
 from repaint.priors.driven import DrivenPrior
-from repaint.priors.quiet_loading import PrivateRandomness
+from repaint.priors.private_randomness import PrivateRandomness
 from repaint.sampling.levels import CLEAN
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip
