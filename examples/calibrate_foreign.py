@@ -14,7 +14,7 @@ from pathlib import Path
 import galaxies
 import onnx_prior
 from repaint.lab.calibration.calibration_run import CalibrationRun
-from repaint.sampling.method import as_method
+from repaint.sampling.method import as_methods
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     prior = onnx_prior.load() if args.network == "elevation" else galaxies.load(args.network)
-    methods = [as_method(name) for name in args.schedule]
+    methods = list(as_methods(args.schedule).values())
     run = CalibrationRun(prior, methods, args.out, count=args.count, samples=args.samples, cache=args.cache)
     run.fill(args.batch)
     for each in run.summary():

@@ -65,13 +65,13 @@ def holes(
     from repaint.pictures.encoding import check_writable
     from repaint.pictures.images import save_image
     from repaint.pipeline import RePaintPipeline
-    from repaint.sampling.method import as_method
+    from repaint.sampling.method import as_methods
 
     if report is not None:
         check_savable(report)
     if sheet is not None:
         check_writable(sheet, "RGB")
-    methods = {method.name: method for method in map(as_method, schedule or ["predicted", "corrected", "quick"])}
+    methods = as_methods(schedule or ["predicted", "corrected", "quick"])
     todo = bundled_holes(prior, many=many) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))

@@ -57,20 +57,21 @@ def photographs(
     )
     from repaint.pictures.damage import DAMAGE
     from repaint.pipeline import RePaintPipeline
-    from repaint.sampling.method import as_method
+    from repaint.priors.load import default_schedule
+    from repaint.sampling.method import as_methods
 
     damages = {kind: chosen("--damage", kind, DAMAGE) for kind in kinds or DAMAGE}
     if count < 2 * len(damages):
         raise InputError(f"--count {count} must be at least {2 * len(damages)}: two crops of each kind of damage.")
+    methods = as_methods(schedule or [default_schedule(prior)])
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)
-    methods = [as_method(each) for each in schedule or [pipe.prior.default_schedule]]
     holes = damaged_crops(images, count, side=size, seed=seed, kinds=list(damages))
     ours: dict[str, dict[str, Restored]] = {}
-    for method in methods:
-        with calls_bar(f"restoring {count} crops with {method.name}", method.model_calls * -(-count // BATCH)) as step:
-            ours[method.name] = restore(pipe, holes, method, samples=samples, on_call=step)
+    for name, method in methods.items():
+        with calls_bar(f"restoring {count} crops with {name}", method.model_calls * -(-count // BATCH)) as step:
+            ours[name] = restore(pipe, holes, method, samples=samples, on_call=step)
     named = {f"{name}, {result}": found for name, each in ours.items() for result, found in each.items()}
     means, gaps = compare_restorations(holes, {**classical(holes), **named})
     against = compare_energies(holes, {name: each["one sample"] for name, each in ours.items()})
@@ -96,6 +97,6 @@ def photographs(
             if damaged == kind and other == best:
                 say(f"  {kind}: {name} - {other} {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")
     if against:
-        say(f"Energy score minus that of {methods[0].name}, with 95 % intervals over crops:")
+        say(f"Energy score minus that of {next(iter(methods))}, with 95 % intervals over crops:")
     for (damaged, name), gap in against.items():
         say(f"  {damaged}: {name} {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")

@@ -39,14 +39,14 @@ def prompts(
     from repaint.lab.quality.prompts import MASKS, PROMPTS, compare_prompts
     from repaint.pictures.samples import Part
     from repaint.pipeline import RePaintPipeline
-    from repaint.sampling.method import as_method
+    from repaint.sampling.method import as_methods
 
     parts: dict[str, Part] = {"train": "train", "held_out": "held_out"}
     where = chosen("--part", part, parts)
     masks = {name: chosen("--hole", name, MASKS) for name in hole or MASKS}
     holes = {name: glyph_holes(mask, where, glyphs) for name, mask in masks.items()}
     kinds = list({name: chosen("--prompt", name, PROMPTS) for name in prompt or PROMPTS})
-    methods = {method.name: method for method in map(as_method, schedule or ["predicted"])}
+    methods = as_methods(schedule or ["predicted"])
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
     pipe.set_progress_bar_config(disable=True)

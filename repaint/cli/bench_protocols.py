@@ -65,10 +65,10 @@ def protocol(
     from repaint.lab.quality.protocol_run import Backbones, measured_fills
     from repaint.lab.quality.protocols import PROTOCOLS
     from repaint.pipeline import RePaintPipeline
-    from repaint.sampling.method import as_method
+    from repaint.sampling.method import as_method, as_methods
 
     wanted = chosen("--protocol", name, PROTOCOLS)
-    given = {method.name: method for method in map(as_method, schedule)} if schedule else None
+    given = as_methods(schedule or [])
     methods = given or {key: as_method(value) for key, value in wanted.methods.items()}
     backbones = Backbones(lpips_backbone, inception)
     missing = backbones.missing(wanted, samples)

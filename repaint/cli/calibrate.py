@@ -65,12 +65,12 @@ def calibrate(
     from repaint.lab.calibration.scored_fills import check_samples
     from repaint.measure.plots import check_plot, save_plot
     from repaint.pipeline import RePaintPipeline
-    from repaint.sampling.method import as_method
+    from repaint.sampling.method import as_methods
 
     kinds = [chosen("--kind", name, {name: name for name in HOLE_KINDS}) for name in kind or HOLE_KINDS]
-    methods = [as_method(name) for name in schedule or ["fast", "quick"]]
+    methods = as_methods(schedule or ["fast", "quick"])
     if against is not None:
-        chosen("--against", against, {method.name: None for method in methods})
+        chosen("--against", against, methods)
     if plot is not None:
         check_plot(plot)
     check_samples(samples)
@@ -78,7 +78,7 @@ def calibrate(
     model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
     run = CalibrationRun(
         model,
-        methods,
+        list(methods.values()),
         out_file,
         kinds,
         count,

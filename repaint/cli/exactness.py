@@ -67,7 +67,7 @@ def exactness(
     from repaint.lab.exactness.problems import FAMILIES, USUAL, problems
     from repaint.measure.plots import check_plot, save_plot
     from repaint.sampling import presets
-    from repaint.sampling.method import as_method
+    from repaint.sampling.method import as_methods
 
     if report is not None:
         check_place(report)
@@ -77,7 +77,7 @@ def exactness(
     everything = schedule is None and peer is None
     others = presets.published() if published else OTHERS
     names = [*PRESETS, *others, *(schedule or [])] if everything or published else schedule or []
-    methods = [as_method(name) for name in dict.fromkeys(names)]
+    methods = [*as_methods(dict.fromkeys(names)).values()]
     peers: dict[str, Peer] = {name: chosen("--peer", name, PEERS) for name in ((*PEERS,) if everything else peer or [])}
     kinds = [(f", {name}", torch_dtype(name)) for name in dtype or []] or [("", None)]
     ours = [(f"{method.name}{suffix}", with_method(method, kind)) for method in methods for suffix, kind in kinds]

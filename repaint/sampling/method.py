@@ -9,7 +9,7 @@ Parts are written as in the YAML files, see `repaint.sampling.parts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -31,7 +31,7 @@ from repaint.sampling.schedule import MAX_TRANSITIONS, JumpSchedule
 from repaint.sampling.solvers import DDIM, DDPM, Heun, Multistep, Refresh, Renew, Solver, TwoStageSolver
 from repaint.sampling.spacing import Spacing, read_spacing
 
-__all__ = ["CORRECTORS", "GUIDANCE", "MERGES", "SOLVERS", "Method", "Move", "as_method", "kernels"]
+__all__ = ["CORRECTORS", "GUIDANCE", "MERGES", "SOLVERS", "Method", "Move", "as_method", "as_methods", "kernels"]
 
 MERGES: dict[str, Callable[..., Any]] = {
     "fresh": Fresh,
@@ -310,6 +310,26 @@ def as_method(
             "the whole step. Use another method."
         )
     return replace(method, **changes)
+
+
+def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[str, Method]:
+    """Make methods that results are told apart by: name to method, in the order given. See `as_method`.
+
+    Raises:
+        ScheduleError: two have one name, such as two files `a/my.yaml` and `b/my.yaml`, or `as_method` refuses one.
+
+    >>> list(as_methods(["quick", "paper"]))
+    ['quick', 'paper']
+    """
+    found: dict[str, Method] = {}
+    for schedule in schedules:
+        method = as_method(schedule)
+        if method.name in found:
+            raise ScheduleError(
+                f"Schedules must have different names, but {method.name!r} is given twice. Rename one or leave it out."
+            )
+        found[method.name] = method
+    return found
 
 
 def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kind: type) -> Any:

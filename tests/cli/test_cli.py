@@ -608,6 +608,31 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     assert "has no test images. Pass a folder with --images" in " ".join(result.err.split())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bench",),
+        ("bench", "prompts", "--prior", "prior"),
+        ("bench", "photographs", "--images", "."),
+        ("bench", "--protocol", "repaint-table1", "--data", "data", "--prior", "prior", "--out", "rows.jsonl"),
+        ("calibrate", "--prior", "photos", "--out", "rows.jsonl"),
+        ("exactness",),
+    ],
+    ids=" ".join,
+)
+def test_schedules_of_one_name(run: Run, folder: Path, command: tuple[str, ...]) -> None:
+    """If this fails, of two schedules that a file's name alone tells apart, one is dropped without a word."""
+    (folder / "other").mkdir()
+    (folder / "other" / "two.yaml").write_text("steps: 3\nspacing: linspace\n")
+    Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(folder / "photo.png")
+    (folder / "data").mkdir()
+    Image.fromarray(np.zeros((256, 256, 3), np.uint8)).save(folder / "data" / "photo.png")
+    before = contents(folder)
+    options = ("--limit", "1") if "--protocol" in command else ()
+    refused = run(*command, *options, "--schedule", "two.yaml", "--schedule", "other/two.yaml")
+    check_refused(refused, folder, before, "Schedules must have different names, but 'two' is given twice.")
+
+
 def test_bench_prompts(run: Run, folder: Path) -> None:
     """If this fails, the study does not run, or its JSON does not name the compared prompts."""
     tiny_sd(folder / "tokens").save_pretrained("sd")

@@ -15,7 +15,7 @@ from repaint.lab.calibration.hole_kinds import HOLE_KINDS
 from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.truths import DRAWING, fingerprint, picture_truths, prior_truths, sample_shape
 from repaint.lab.sweep.rows import CellRow, Rows
-from repaint.sampling.method import Method
+from repaint.sampling.method import Method, as_methods
 from repaint.sampling.prior import Prior
 
 __all__ = ["CalibrationRun", "silent"]
@@ -46,7 +46,7 @@ class CalibrationRun:
         seed: of samples, holes and fills.
         facts: more that the results depend on, such as the dtype; part of every row.
     Raises:
-        InputError: fewer than 2 samples, or `out` holds rows of another run.
+        InputError: fewer than 2 samples, two methods of one name, or `out` holds rows of another run.
     """
 
     prior: Prior
@@ -63,6 +63,7 @@ class CalibrationRun:
     facts: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        as_methods(self.methods)
         self._side = self.side or self.prior.preferred_size or self.prior.multiple_of
         self._shape = sample_shape(self.prior, self._side)
         self._truths: Tensor | None = None

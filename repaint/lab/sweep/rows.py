@@ -167,7 +167,7 @@ class Rows:
             )
         if not isinstance(row["key"], str) or row["key"] not in self._configs:
             raise InputError(
-                f"{where}: from another sweep ({self._difference(row)}). Pass another --out, or the original config; "
+                f"{where}: from another run ({self._difference(row)}). Pass another --out, or the original config; "
                 "a grid may gain cells, but not lose any."
             )
         return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from repaint.cli import app
-from repaint.errors import InputError
+from repaint.errors import InputError, ScheduleError
 from repaint.lab.calibration.calibration_run import CalibrationRun
 from repaint.lab.calibration.calibration_summary import calibrations
 from repaint.lab.calibration.hole_kinds import draw_hole
@@ -151,6 +152,13 @@ def test_pictures_as_truth(tmp_path: Path) -> None:
     assert all((windows == value).all(axis=(2, 3, 4)).any() for value in values)
     with pytest.raises(InputError, match=r"a\.png: 30 x 20 must be at least 24 x 24 pixels\. Lower --size\."):
         picture_truths(prior, tmp_path, 24, 1)
+
+
+def test_methods_need_different_names(tmp_path: Path) -> None:
+    """If this fails, the rows of two methods are averaged as if they were one's."""
+    methods = [as_method("fast"), replace(as_method("quick"), name="fast")]
+    with pytest.raises(ScheduleError, match="different names, but 'fast' is given twice"):
+        CalibrationRun(fields(), methods, tmp_path / "rows.jsonl", ["box"], count=2, samples=2, side=SIDE)
 
 
 def test_a_live_prior_is_shared_out(tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ def test_rows_of_another_run_are_refused(tmp_path: Path, change: Any, message: s
     measured(protocol, pictures, out)
     protocol, pictures, options = change(protocol, pictures)
     pipe = options.pop("pipe", None) or tiny_pipe()
-    with pytest.raises(InputError, match=r"rows\.jsonl line 1: from another sweep") as refused:
+    with pytest.raises(InputError, match=r"rows\.jsonl line 1: from another run") as refused:
         ProtocolFills(pipe, protocol, pictures, out, **{"methods": {"paper": WALK}, **options})
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -450,15 +450,15 @@ def test_rows_of_another_sweep_are_refused(tiny: Path, unbroken: list[dict[str, 
     refused(
         tiny,
         (tiny / "unbroken.jsonl").read_bytes() + content,
-        r"refused\.jsonl line 49: from another sweep \(method\.steps is 5 instead of 2; "
+        r"refused\.jsonl line 49: from another run \(method\.steps is 5 instead of 2; "
         r"method\.transitions is 5 instead of 2; .*\)\. Pass another --out, or the original config",
     )
     cell = read_grid(written(tiny, seeds=[7])).cells[0]
     content = (json.dumps({"key": cell.key, "format": Rows.FORMAT, **cell.config}) + "\n").encode()
-    refused(tiny, content, r"line 1: from another sweep \(seed is 7 instead of 0\)\. Pass")
+    refused(tiny, content, r"line 1: from another run \(seed is 7 instead of 0\)\. Pass")
     config = read_grid(written(tiny)).cells[0].config
     edited = (json.dumps({"key": "0" * 16, "format": Rows.FORMAT, **config}) + "\n").encode()
-    refused(tiny, edited, r"from another sweep \(its key does not match its config\)")
+    refused(tiny, edited, r"from another run \(its key does not match its config\)")
 
 
 def test_rows_of_another_format_are_refused(tiny: Path, unbroken: list[dict[str, Any]]) -> None:
