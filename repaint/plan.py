@@ -258,7 +258,7 @@ class Plan:
         Raises:
             StateError: a state of other images or masks, or of another walk.
         """
-        prior = self.bound(batch)
+        prior = self.bound(batch, resumed=state is not None)
         try:
             state = self._sampled(prior, batch, state, on_move)
         finally:
@@ -327,7 +327,7 @@ class Plan:
                 into[number[window.place][window.own]] = one.unrounded
         return Fills(picture, hole, values, channels if channels == self.prior.channels else COLOURS[channels])
 
-    def bound(self, batch: Sequence[Filling]) -> Prior:
+    def bound(self, batch: Sequence[Filling], resumed: bool = False) -> Prior:
         """The prior with the conditions of a batch, in windows where they cover the holes."""
         prior, multiple, size = self.prior, self.prior.multiple_of, batch[0].cutout.cover
         if size is not None:
@@ -335,7 +335,8 @@ class Plan:
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
         # Particles of an image follow one another, under its conditions.
         each = [filling.conditions for filling in batch for _ in range(self._particles)]
-        return prior.conditioned(len(each), Conditions.join(each, (height, width), self.method.model_calls))
+        joined = Conditions.join(each, (height, width), self.method.model_calls)
+        return prior.conditioned(len(each), replace(joined, in_order=not resumed))
 
     @property
     def _particles(self) -> int:

@@ -49,6 +49,10 @@ OURS = {
     "denoising_start", "denoising_end", "use_resolution_binning", "max_area", "_auto_resize",
 }  # fmt: skip
 ALIGNED = ("control_image", "control_mask")
+PROGRESS = (  # shares of a run, which pipelines count in its steps
+    "control_guidance_start", "control_guidance_end", "adapter_conditioning_factor", "cfg_trunc_ratio",
+    "skip_guidance_layers", "sld_warmup_steps",
+)  # fmt: skip
 CALLS = 1000  # predictions in one run of a pipeline where the length of the walk is not known
 STARTS = 2
 
@@ -175,11 +179,22 @@ class DrivenPrior(PipelinePrior):
         for missing in self._missing(given):
             size = " (an image of the size of the image)" if missing in self.aligned else ""
             raise PriorError(f"{missing} must be given for a {name}{size}.")
-        if has_ip_adapter(self.network) and not any(map(_adapts, given)):
+        adapted = has_ip_adapter(self.network)
+        if adapted and not any(map(_adapts, given)):
             raise PriorError(
-                "ip_adapter_image or ip_adapter_image_embeds must be given, because the UNet has an IP-Adapter. To "
+                "ip_adapter_image or ip_adapter_image_embeds must be given, because the model has an IP-Adapter. To "
                 "fill without one, call unload_ip_adapter() of the pipeline."
             )
+        if not adapted and (unused := next(filter(_adapts, given), None)):
+            raise PriorError(
+                f"{unused} needs an IP-Adapter in the model. Call load_ip_adapter() of the pipeline first."
+            )
+        for progress in PROGRESS:
+            if not conditions.in_order and given.get(progress, usual := self._default(progress)) != usual:
+                raise PriorError(
+                    f"{progress}={given[progress]} depends on the progress of a run, which is unknown in windows and "
+                    "in a run that is resumed. Leave it out."
+                )
         if conditions.size is None:
             raise PriorError(f"size must be given for a {name}: Conditions(size=(height, width)).")
         bound = copy.copy(self)
@@ -188,6 +203,9 @@ class DrivenPrior(PipelinePrior):
         bound.preconditioning = self._preconditioning()  # users may replace the scheduler
         bound._start()
         return bound
+
+    def _default(self, name: str) -> Any:
+        return self._parameters[name].default if name in self._parameters else None
 
     def _missing(self, given: Mapping[str, Any]) -> list[str]:
         """Return the arguments without a default in the pipeline's `__call__`, and its control image, if not given."""
@@ -246,7 +264,7 @@ class DrivenPrior(PipelinePrior):
             try:
                 return live.predict(request)
             except Finished:  # all of its calls are used up: the next run goes on with this request
-                self._live = None
+                self.release()
         raise PriorError(
             f"The {type(self.pipeline).__name__} ended before its first prediction: it was interrupted, or its loop "
             "does not follow the times of its scheduler, which the driver does not support."
@@ -314,7 +332,7 @@ def _describes(name: str) -> bool:
 
 def _adapts(name: str) -> bool:
     """Return whether an argument is an IP-Adapter's."""
-    return name.startswith("ip_adapter_image")
+    return name.startswith(("ip_adapter_image", "negative_ip_adapter_image"))
 
 
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
@@ -332,6 +350,7 @@ class _Run:
         self._name = type(pipeline).__name__
         clone = copy.copy(pipeline)
         steps = calls + 1  # the first prediction may be for the pipeline's own noise
+        self._left = calls
         vars(clone)["scheduler"] = driven(pipeline.scheduler, steps, latents)
         vars(clone)["_progress_bar_config"] = {"disable": True}
         if {"height", "width"} <= arguments.keys() and isinstance(getattr(clone, "vae_scale_factor", None), int):
@@ -364,6 +383,9 @@ class _Run:
         return ready
 
     def predict(self, request: Request) -> tuple[Tensor, Tensor | None]:
+        if not self._left:
+            raise Finished
+        self._left -= 1
         with self._passes.watched(request.x):
             output = self._resume(request)
         if not isinstance(output, Output):

@@ -257,7 +257,8 @@ def prior_from_components(
     kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
     unet = components.get("unet")
     config = dict(getattr(unet, "config", {}))
-    if unet is not None and has_ip_adapter(unet):
+    network = unet if unet is not None else components.get("transformer")
+    if network is not None and has_ip_adapter(network):
         config["encoder_hid_dim_type"] = "ip_image_proj"
     family = family_of(kinds, config, None if pipe is None else type(pipe))
     scheduler = components.get("scheduler")

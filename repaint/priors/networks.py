@@ -36,11 +36,12 @@ def side_of(config: Mapping[str, Any]) -> int | None:
 
 
 def has_ip_adapter(network: nn.Module) -> bool:
-    """Return whether an IP-Adapter is loaded into a UNet, which then needs its image.
+    """Return whether an IP-Adapter is loaded into a network, which then needs its image.
 
-    diffusers sets an attribute of the config and leaves the entry as it was.
+    diffusers sets an attribute of the config and leaves the entry as it was; in Stable Diffusion 3, it sets a layer.
     """
-    return getattr(network.config, "encoder_hid_dim_type", None) == "ip_image_proj"
+    loaded = getattr(network.config, "encoder_hid_dim_type", None) == "ip_image_proj"
+    return loaded or isinstance(getattr(network, "image_proj", None), nn.Module)
 
 
 def network_of(prior: Prior) -> nn.Module:

@@ -107,6 +107,8 @@ class PromptPrior(PipelinePrior, ABC):
         Raises:
             PriorError: no prompt, guidance_scale or guidance_rescale out of range, or class labels.
         """
+        if has_ip_adapter(self.network):
+            raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")
         self._check_embeds(conditions)
         scale = self._scale(conditions)
@@ -252,8 +254,6 @@ class StableDiffusionPrior(PromptPrior):
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
-        if has_ip_adapter(self.network):
-            raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         if prompts is not None:
             warn_of_cut(self.pipeline.tokenizer, prompts + (negatives or []))
         options = given(conditions, "prompt_embeds", "negative_prompt_embeds", *(POOLED if self._is_xl else ()))

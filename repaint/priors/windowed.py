@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -163,7 +163,8 @@ class Windowed(PriorWrapper):
             window_size = None if size is None else (min(size[0], self.size), min(size[1], self.size))
             each = self._conditions.split(self._count)
             each = (each if image is None else [each[image]]) * windows
-            self._bound[image, windows] = self.prior.conditioned(len(each), Conditions.join(each, window_size))
+            joined = replace(Conditions.join(each, window_size), in_order=False)
+            self._bound[image, windows] = self.prior.conditioned(len(each), joined)
         return self._bound[image, windows]
 
 

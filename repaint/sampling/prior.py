@@ -46,6 +46,8 @@ class Conditions:
         size: (height, width) of the padded images in pixels. The pipeline sets it.
         calls: predictions that each image takes, for models that depend on the progress. The pipeline sets it.
         guided: False for distilled models, whose default is then no classifier-free guidance. The pipeline sets it.
+        in_order: whether each prediction is the next one of a walk from its start; False in windows and for a walk that
+            is resumed. The pipeline sets it.
     """
 
     class_labels: int | str | Sequence[int | str] | None = None
@@ -62,6 +64,7 @@ class Conditions:
     size: tuple[int, int] | None = None
     calls: int | None = None
     guided: bool = True
+    in_order: bool = True
 
     def given(self) -> dict[str, Any]:
         """Return the conditions that were given, those in `arguments` among them, by name."""
@@ -135,7 +138,8 @@ class Conditions:
         return replace(each[0], **joined, arguments=arguments, size=size, calls=calls or each[0].calls)
 
 
-NAMES = tuple(entry.name for entry in fields(Conditions) if entry.name not in ("arguments", "size", "calls", "guided"))
+OURS = ("arguments", "size", "calls", "guided", "in_order")
+NAMES = tuple(entry.name for entry in fields(Conditions) if entry.name not in OURS)
 PER_IMAGE = (
     "class_labels",
     "prompt",

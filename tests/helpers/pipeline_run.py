@@ -1,19 +1,21 @@
-"""A small pipeline, run by itself and driven at the same x and times."""
+"""A small pipeline, run by itself and driven at the same x and times, and driven again with each input changed."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 
 from helpers.pipeline_calls import calls_of, largest_difference
-from helpers.pipeline_cases import CASES
+from helpers.pipeline_cases import CASES, Case
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.private_randomness import PrivateRandomness
-from repaint.sampling.levels import CLEAN
+from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip
 from repaint.sampling.prior import NAMES, Conditions
@@ -21,14 +23,24 @@ from repaint.sampling.prior import NAMES, Conditions
 __all__ = ["Run", "conditions_of", "run"]
 
 STEPS = 5
+EFFECT = 1e-6  # of the noise prediction, whose standard deviation is about 1; an input without effect changes no bit
 
 
 @dataclass
 class Run:
-    """The result: the largest difference of the noise predictions, and whether the unguided one was found."""
+    """What a comparison finds.
+
+    Attributes:
+        difference: the largest one between the noise predictions.
+        guided: whether the unguided prediction was found.
+        ignored: the inputs (prompts, embeddings, images) whose change does not change the prediction.
+        untried: the images that the pipeline takes and the run does not have.
+    """
 
     difference: float
     guided: bool
+    ignored: list[str]
+    untried: list[str]
 
 
 def conditions_of(prior: DrivenPrior, given: dict[str, Any], size: tuple[int, int]) -> tuple[int, Conditions]:
@@ -42,9 +54,41 @@ def conditions_of(prior: DrivenPrior, given: dict[str, Any], size: tuple[int, in
     return count, Conditions(**own, arguments=further, size=size, calls=STEPS)
 
 
-def run(name: str) -> Run:
-    """Compare a driven pipeline with its own run at five noise levels."""
-    case = CASES[name]
+def changed(value: Any) -> Any:
+    """Return another input of the same kind: a negative, reversed embeddings, or another text; None for a mask."""
+    if isinstance(value, list):
+        others = [changed(each) for each in value]
+        return None if others[0] is None else others
+    if isinstance(value, Image.Image):
+        return ImageOps.invert(value)
+    if isinstance(value, str):
+        return f"not {value}"
+    return value.flip(-1) if value.is_floating_point() else None
+
+
+def effects(
+    prior: DrivenPrior, conditions: Conditions, reference: torch.Tensor, x: torch.Tensor, level: Level
+) -> Iterator[tuple[str, float]]:
+    """Yield each input, and how much the prediction `reference` changes with it."""
+    for name, value in conditions.given().items():
+        if not any(kind in name for kind in ("prompt", "image", "embeds")):
+            continue
+        if (other := changed(value)) is None:
+            continue
+        own = {name: other} if name in NAMES else {"arguments": {**conditions.arguments, name: other}}
+        bound = prior.conditioned(len(x), replace(conditions, **own))
+        yield name, float((bound.denoise(x, level).eps_hat - reference).abs().max())
+        bound.release()
+
+
+def run(name: str, case: Case | None = None) -> Run:
+    """Compare a driven pipeline with its own run at five noise levels.
+
+    Args:
+        name: of its class.
+        case: the small copy; None: that in `CASES`.
+    """
+    case = case or CASES[name]
     pipe, given = case.made()
     prior = DrivenPrior(pipe)
     count, conditions = conditions_of(prior, given, case.size)
@@ -71,6 +115,11 @@ def run(name: str) -> Run:
     difference = largest_difference(
         bound, grid, calls, prior.preconditioning.predicts, cells, Clip.from_config(scheduler.config)
     )
-    prediction = bound.denoise(torch.zeros(cells), grid[3])
+    x = torch.randn(cells, generator=torch.Generator().manual_seed(0))
+    prediction = bound.denoise(x, grid[3])
     bound.release()
-    return Run(difference, prediction.unguided is not None)
+    found = effects(prior, conditions, prediction.eps_hat, x, grid[3])
+    ignored = [own for own, effect in found if effect < EFFECT]
+    images = (own for own in prior.serves if own.removesuffix("s").endswith("image"))
+    untried = [own for own in images if own not in conditions.given() and not own.startswith("negative")]
+    return Run(difference, prediction.unguided is not None, ignored, untried)

@@ -7,11 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
-import numpy as np
-import torch
-from PIL import Image
 
-from helpers.tiny_latents import seeded
+from helpers.tiny_latents import seeded, without_zeros
 from helpers.tiny_transformers import (
     FLOW,
     FLUX,
@@ -22,6 +19,7 @@ from helpers.tiny_transformers import (
     flux2,
     made,
     negative,
+    pictures,
     quiet,
     small_vae,
 )
@@ -29,19 +27,10 @@ from helpers.tiny_transformers import (
 __all__ = ["CONTROLS"]
 
 
-def pictures() -> list[Image.Image]:
-    values = np.random.default_rng(1).integers(0, 256, (2, 32, 64, 3), dtype=np.uint8)
-    return [Image.fromarray(each) for each in values]
-
-
 def controlled(name: str, base: str, controlnet: Callable[[Any], Any]) -> Made:
-    """Return the pipeline `base` with a ControlNet whose zero layers are not zero."""
+    """Return the pipeline `base` with a ControlNet that has an effect."""
     pipe, given, kind = TRANSFORMERS[base]()
-    net = seeded(lambda: controlnet(pipe.transformer)).eval()
-    with torch.no_grad():
-        for number, parameter in enumerate(net.parameters()):
-            if not parameter.any():
-                parameter.copy_(embeds(*parameter.shape, seed=number) * 0.2)
+    net = without_zeros(seeded(lambda: controlnet(pipe.transformer)))
     cls = getattr(diffusers, name)
     takes = inspect.signature(cls.__init__).parameters
     parts = {key: part for key, part in pipe.components.items() if key in takes} | {"controlnet": net}
@@ -81,7 +70,11 @@ def bria() -> Made:
 def flux2_kv() -> Made:
     pipe, given, kind = flux2("Flux2KleinPipeline", guidance=False)
     parts = dict(pipe.components)
-    return quiet(diffusers.Flux2KleinKVPipeline(**parts)), {"prompt_embeds": given["prompt_embeds"]}, kind
+    return (
+        quiet(diffusers.Flux2KleinKVPipeline(**parts)),
+        {name: given[name] for name in ("prompt_embeds", "image")},
+        kind,
+    )
 
 
 CONTROLS: dict[str, Callable[[], Made]] = {

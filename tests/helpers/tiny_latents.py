@@ -36,7 +36,17 @@ from transformers import (
     T5EncoderModel,
 )
 
-__all__ = ["AUTOENCODERS", "TEXT", "tiny_dit", "tiny_flux", "tiny_sd", "tiny_sd3", "tiny_sdxl", "tiny_vae"]
+__all__ = [
+    "AUTOENCODERS",
+    "TEXT",
+    "tiny_dit",
+    "tiny_flux",
+    "tiny_sd",
+    "tiny_sd3",
+    "tiny_sdxl",
+    "tiny_vae",
+    "without_zeros",
+]
 
 SD_BETAS: dict[str, Any] = {
     "beta_start": 0.00085,
@@ -51,6 +61,19 @@ def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def without_zeros(net: Any) -> Any:
+    """Give random values to the parameters of a network that are zero at first, as in the zero layers of a ControlNet.
+
+    With them, its inputs change nothing, and a test that compares predictions could not tell when they are dropped.
+    """
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return net.eval()
 
 
 def tiny_vae(kind: str, **config: Any) -> Any:
@@ -170,7 +193,7 @@ def tiny_sdxl(folder: Path) -> StableDiffusionXLPipeline:
     )
 
 
-def tiny_sd3(folder: Path, third: bool = False, **scheduler: Any) -> StableDiffusion3Pipeline:
+def tiny_sd3(folder: Path, third: bool = False, layers: int = 1, **scheduler: Any) -> StableDiffusion3Pipeline:
     """Return a tiny Stable Diffusion 3, with or without its third text encoder."""
     transformer = seeded(
         lambda: SD3Transformer2DModel(
@@ -178,7 +201,7 @@ def tiny_sd3(folder: Path, third: bool = False, **scheduler: Any) -> StableDiffu
             patch_size=2,
             in_channels=4,
             out_channels=4,
-            num_layers=1,
+            num_layers=layers,
             attention_head_dim=8,
             num_attention_heads=2,
             joint_attention_dim=16,

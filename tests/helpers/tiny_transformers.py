@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from PIL import Image
 
-from helpers.tiny_latents import seeded, tiny_vae
+from helpers.tiny_latents import seeded, tiny_vae, without_zeros
 
-__all__ = ["TRANSFORMERS", "embeds"]
+__all__ = ["TRANSFORMERS", "embeds", "pictures"]
 
 Made = tuple[
     Any, dict[str, Any], str
@@ -24,6 +26,11 @@ def embeds(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def pictures() -> list[Image.Image]:
+    values = np.random.default_rng(1).integers(0, 256, (2, 32, 64, 3), dtype=np.uint8)
+    return [Image.fromarray(each) for each in values]
+
+
 def ones(*shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
     return torch.ones(shape, dtype=dtype)
 
@@ -33,7 +40,7 @@ def made(name: str, network: Callable[[], Any], vae: Any, scheduler: Any, **part
     cls = getattr(diffusers, name)
     takes = inspect.signature(cls.__init__).parameters
     given: dict[str, Any] = {"scheduler": scheduler, **parts}
-    given["transformer" if "transformer" in takes else "unet"] = seeded(lambda: network().eval())
+    given["transformer" if "transformer" in takes else "unet"] = without_zeros(seeded(network))
     for part in ("vae", "movq", "vqvae"):
         if part in takes:
             given[part] = vae
@@ -87,6 +94,7 @@ def kontext() -> Made:
         axes_dims_rope=(4, 4, 8), **FLUX,
     )  # fmt: skip
     given = {"prompt_embeds": embeds(2, 6, 16), "pooled_prompt_embeds": embeds(2, 8), "guidance_scale": 3.0}
+    given["image"] = pictures()
     return made("FluxKontextPipeline", network, small_vae(), flow(use_dynamic_shifting=True)), given, FLOW
 
 
@@ -137,7 +145,7 @@ def flux2(name: str = "Flux2Pipeline", guidance: bool = True) -> Made:
         in_channels=16, joint_attention_dim=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=guidance,
         timestep_guidance_channels=16, **FLUX,
     )  # fmt: skip
-    given = {"prompt_embeds": embeds(2, 6, 16), "guidance_scale": 3.0}
+    given = {"prompt_embeds": embeds(2, 6, 16), "guidance_scale": 3.0, "image": pictures()[0].resize((64, 64))}
     if not guidance:
         given["negative_prompt_embeds"] = embeds(2, 6, 16, seed=1)
     return made(name, network, flux2_vae(), flow(use_dynamic_shifting=True)), given, FLOW
@@ -234,7 +242,7 @@ def cogview3() -> Made:
         in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2, text_embed_dim=16,
         time_embed_dim=8, condition_dim=4, sample_size=16, pos_embed_max_size=32,
     )  # fmt: skip
-    given = negative({"prompt_embeds": embeds(2, 6, 16)})
+    given = {"prompt_embeds": embeds(2, 6, 16)}  # negative ones are set to zero
     scheduler = DDIMScheduler(prediction_type="v_prediction", clip_sample=False)
     pipe = made("CogView3PlusPipeline", network, tiny_vae("AutoencoderKL"), scheduler)
     return pipe, given | {"guidance_scale": 5.0}, "v_prediction"

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.pipeline_calls import calls_of, largest_difference
+from helpers.pipeline_cases import CASES
+from helpers.pipeline_run import conditions_of
+from helpers.tiny_ip_adapters import with_ip_adapter
 from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl
-from helpers.tiny_pipelines import sd_like, with_ip_adapter
+from helpers.tiny_pipelines import sd_like
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,6 +30,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.handover import Finished, Handover, hand_over
 from repaint.priors.load import prior_from_pipe
+from repaint.priors.windowed import Windowed
 from repaint.sampling.prior import Conditions
 from repaint.sampling.schedule import JumpSchedule
 
@@ -222,6 +226,40 @@ def test_results_resume_to_the_bit(tmp_path: Path) -> None:
     )
     again = pipe.resume(states[2], image(), mask(), **asked)
     assert np.array_equal(out.images, again.images)
+
+
+def test_shares_of_a_run_count_the_walk(tmp_path: Path) -> None:
+    """If this fails, a ControlNet stops at another step than asked, or is on again in windows or after resuming."""
+    pipe = RePaintPipeline.from_pipe(sd_like(tmp_path, "StableDiffusionControlNetPipeline"))
+    pipe.set_progress_bar_config(disable=True)
+    asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", "control_image": picture(1)}
+    states: list[Any] = []
+
+    def filled(**options: Any) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = pipe(image(), mask(), generator=3, **asked, **options).images
+        return found
+
+    out = filled(control_guidance_end=0.5, callback_on_step_end=lambda *step: states.append(step[3]["state"]))
+    assert not np.array_equal(out, filled())
+    assert not np.array_equal(out, filled(control_guidance_end=0.25))
+    said = "control_guidance_end=0.5 depends on the progress of a run, which is unknown in windows and in a run"
+    with pytest.raises(PriorError, match=said):
+        pipe.resume(states[2], image(), mask(), control_guidance_end=0.5, **asked)
+    arguments = {"control_image": picture(1), "control_guidance_end": 0.5}
+    with pytest.raises(PriorError, match=said):
+        Windowed(pipe.prior, 16).conditioned(1, Conditions(prompt="a", arguments=arguments, size=(16, 48)))
+
+
+def test_the_last_prediction_of_a_run_is_as_the_others() -> None:
+    """If this fails, an adapter that acts in all steps of a run is off in the prediction after them."""
+    case = CASES["StableDiffusionXLAdapterPipeline"]
+    pipe, given = case.made()
+    prior = DrivenPrior(pipe)
+    count, conditions = conditions_of(prior, given, case.size)
+    bound = prior.conditioned(count, conditions)
+    level = bound.schedule(5)[3]
+    found = [bound.denoise(torch.zeros(CELLS), level).eps_hat for _ in range(6)]
+    assert all(torch.equal(each, found[0]) for each in found)
 
 
 def test_global_random_numbers_are_not_touched(tmp_path: Path) -> None:

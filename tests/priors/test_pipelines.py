@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.pipeline_cases import CASES
+from diffusers import ControlNetModel
+from helpers.pipeline_cases import CASES, Case, folder
 from helpers.pipeline_run import conditions_of, run
 from helpers.pipeline_table import pipelines, rows
+from helpers.tiny_pipelines import sd_like
 from helpers.tiny_transformers import TRANSFORMERS
 
 from repaint.errors import PriorError
@@ -39,10 +42,51 @@ EVERY_TIME = {  # one of each kind; the others are slow together
     [pytest.param(name, marks=[] if name in EVERY_TIME else pytest.mark.slow) for name in CASES if name in pipelines()],
 )
 def test_driven_predictions_are_the_pipeline_s_own(name: str) -> None:
-    """If this fails, a driven pipeline predicts something else than in diffusers, or docs/pipelines.md is wrong."""
+    """If this fails, a driven pipeline predicts something else than in diffusers, drops a prompt or an image, or
+    docs/pipelines.md is wrong."""
     found = run(name)
     assert found.difference == 0
+    assert found.ignored == []
+    assert found.untried == [] or name == "StableDiffusionPipelineSafe"
     assert ("guided merge" in written()[name]) == found.guided
+
+
+DROPPED = {
+    "StableDiffusionControlNetPipeline": "control_image",
+    "StableDiffusionXLAdapterPipeline": "control_image",
+    "StableDiffusionPipeline": "ip_adapter_image",
+    "KandinskyV22Pipeline": "image_embeds",
+    "FluxKontextPipeline": "reference_image",
+    "ZImagePipeline": "prompt_embeds",
+}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_dropped_inputs_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the test above passes for a driver that drops an image or a prompt."""
+    original, kept = DrivenPrior._arguments, []
+
+    def dropping(self: DrivenPrior) -> dict[str, Any]:
+        arguments = original(self)
+        kept.append(arguments[self._names[DROPPED[name]]])
+        return arguments | {self._names[DROPPED[name]]: kept[0]}
+
+    monkeypatch.setattr(DrivenPrior, "_arguments", dropping)
+    found = run(name)
+    assert found.ignored == [DROPPED[name]]
+    assert found.difference == 0
+
+
+def test_a_control_without_effect_is_found() -> None:
+    """If this fails, the test above compares a ControlNet whose layers are zero, so that it could be dropped."""
+
+    def build() -> Any:
+        pipe = sd_like(folder(), "StableDiffusionControlNetPipeline")
+        pipe.controlnet = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 8))
+        return pipe
+
+    name = "StableDiffusionControlNetPipeline"
+    assert run(name, Case(build, CASES[name].made()[1])).ignored == ["control_image"]
 
 
 def test_images_are_encoded_without_the_global_generator() -> None:

@@ -13,8 +13,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, ScoreSdeVeScheduler
 from helpers.pipeline_cases import CASES
-from helpers.tiny_latents import SD_BETAS, tiny_sd, tiny_sd3, tiny_sdxl, tiny_unet
-from helpers.tiny_pipelines import sd_like, with_ip_adapter
+from helpers.tiny_ip_adapters import with_ip_adapter
+from helpers.tiny_latents import SD_BETAS, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_unet
+from helpers.tiny_pipelines import sd_like
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -93,7 +94,7 @@ def test_sizes_beyond_a_table_of_positions(tmp_path: Path) -> None:
 def test_an_ip_adapter_without_an_image(tmp_path: Path, name: str) -> None:
     """If this fails, a missing image fails inside diffusers, or the image is not needed."""
     with pytest.raises(
-        PriorError, match=r"ip_adapter_image or ip_adapter_image_embeds must be given, because the UNet"
+        PriorError, match=r"ip_adapter_image or ip_adapter_image_embeds must be given, because the model"
     ):
         fill(wrap(with_ip_adapter(sd_like(tmp_path, name))))
 
@@ -107,13 +108,26 @@ def test_an_ip_adapter_without_an_image_encoder(tmp_path: Path) -> None:
     fill(wrapped, ip_adapter_image_embeds=[torch.ones(2, 1, 8)], guidance_scale=3.0)
 
 
-def test_an_ip_adapter_that_is_loaded_after_wrapping(tmp_path: Path) -> None:
-    """If this fails, an IP-Adapter fails inside diffusers, without a cure."""
-    pipe = sd_like(tmp_path, "StableDiffusionPipeline")
+@pytest.mark.parametrize("build", [tiny_sd, tiny_sd3, tiny_flux], ids=["sd", "sd3", "flux"])
+def test_an_ip_adapter_that_is_loaded_after_wrapping(tmp_path: Path, build: Callable[[Path], Any]) -> None:
+    """If this fails, an IP-Adapter fails inside diffusers, without a cure, or has no effect."""
+    pipe = build(tmp_path)
     wrapped = wrap(pipe)
     with_ip_adapter(pipe)
     with pytest.raises(PriorError, match=r"An IP-Adapter was loaded after wrapping. Wrap the pipeline again"):
         fill(wrapped)
+    pipe.register_modules(image_encoder=None, feature_extractor=None)
+    with pytest.raises(PriorError, match="ip_adapter_image or ip_adapter_image_embeds must be given"):
+        fill(wrap(pipe))
+
+
+@pytest.mark.parametrize("name", ["StableDiffusionControlNetPipeline", "StableDiffusion3ControlNetPipeline"])
+def test_an_image_for_an_ip_adapter_that_is_not_there(name: str) -> None:
+    """If this fails, diffusers drops the image (Stable Diffusion 3), or fails inside its encoder."""
+    pipe, given = CASES[name].build(), CASES[name].made()[1]
+    control = given.get("image", given.get("control_image"))
+    with pytest.raises(PriorError, match="ip_adapter_image needs an IP-Adapter in the model"):
+        fill(wrap(pipe), control_image=control[0], ip_adapter_image=control[0])
 
 
 def test_image_embeds_that_are_missing() -> None:
@@ -176,7 +190,7 @@ def test_all_follows_a_replaced_scheduler(tmp_path: Path) -> None:
         (tiny_sd, ScoreSdeVeScheduler()),
         (tiny_sd3, EulerDiscreteScheduler(**SD_BETAS)),
         (lambda folder: sd_like(folder, "StableDiffusionPAGPipeline"), FlowMatchEulerDiscreteScheduler()),
-        (lambda _folder: CASES["FluxKontextPipeline"].made()[0], EulerDiscreteScheduler(**SD_BETAS)),
+        (lambda _folder: CASES["FluxKontextPipeline"].build()[0], EulerDiscreteScheduler(**SD_BETAS)),
     ],
     ids=["sd-flow", "sd-ve", "sd3-vp", "driven-flow", "driven-vp"],
 )
