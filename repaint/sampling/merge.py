@@ -229,22 +229,32 @@ class Predicted(LinearMerge):
             on its own prediction then diverges. If the root mean square r of the predicted noise over the N entries of
             the known part exceeds b = 1 + 4 / sqrt(2 N), four standard deviations above that of real noise, the
             prediction is scaled by (b / r)^guard, and new noise makes up for it.
+        fade: > 0; the noise level rho = sigma / alpha where the strength is lam / 2, of lam / (1 + (rho / fade)^2); inf
+            disables it. The iteration amplifies errors along directions in which d eps_hat / dn exceeds 1. An exact
+            denoiser has none, because d eps_hat / dn is I minus a multiple of the posterior covariance of x0; a network
+            can have some, most of all at high noise, and a smaller strength there keeps them from growing.
     """
 
     lam: float = math.inf
     relax: float = 1.0
     guard: float = 0.0
+    fade: float = math.inf
 
     def __post_init__(self) -> None:
         _check_lam("predicted", self.lam)
+        if not self.fade > 0:
+            raise InputError(f"predicted(fade={self.fade}) must be above 0 (inf disables it).")
+        if math.isinf(self.lam) and not math.isinf(self.fade):
+            raise InputError(f"predicted(inf, fade={self.fade}) must have a finite strength: infinity does not fade.")
         if not 0 <= self.guard < math.inf:
             raise InputError(f"predicted(guard={self.guard}) must be finite and at least 0 (0 disables it).")
         if not 1 <= self.relax < 2:
             raise InputError(f"predicted(relax={self.relax}) must be in [1, 2) (1 disables it; 2 diverges).")
 
     def weights(self, src: Level, dst: Level) -> Weights:
-        pull, kick = _gibbs(self.lam)
-        beyond = min(self.relax, 1 + (src.sigma / src.alpha) ** 2) if src.alpha > 0 else self.relax
+        rho = src.sigma / src.alpha if src.alpha > 0 else math.inf
+        pull, kick = _gibbs(self.lam if math.isinf(self.fade) else self.lam / (1 + (rho / self.fade) ** 2))
+        beyond = min(self.relax, 1 + rho**2)
         return Weights(pull * beyond, pull * (1 - beyond), kick)
 
     def noise(self, known: KnownPart, dst: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:

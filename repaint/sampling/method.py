@@ -281,7 +281,7 @@ def as_method(
             not use.
 
     >>> as_method("paper", merge="predicted(8)").merge
-    Predicted(lam=8, relax=1.0, guard=0.0)
+    Predicted(lam=8, relax=1.0, guard=0.0, fade=inf)
     """
     if isinstance(schedule, JumpSchedule):
         method = Method(schedule, spacing="linspace")

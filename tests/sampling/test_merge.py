@@ -403,6 +403,25 @@ def test_the_guard_keeps_the_size_of_noise() -> None:
     assert torch.equal(n[1:2], alone), "a sample is what it is alone"
 
 
+def test_the_strength_fades_with_the_noise() -> None:
+    """If this fails, errors of a network grow at high noise, or the merge is another one at low noise."""
+    dst = Level(alpha=1.0, sigma=0.0, t=0)
+    for rho, lam in ((0.5, 8 / 1.0625), (2.0, 4.0), (6.0, 0.8)):
+        src = Level(alpha=0.5, sigma=0.5 * rho, t=1)
+        assert Predicted(8, fade=2).weights(src, dst) == pytest.approx(Predicted(lam).weights(src, dst))
+        assert Predicted(8, relax=1.5, fade=2).weights(src, dst) == pytest.approx(Predicted(lam, 1.5).weights(src, dst))
+    assert Predicted(8, fade=2).weights(Level(alpha=0.0, sigma=1.0, t=9), dst) == pytest.approx((0, 0, 1))
+
+
+@pytest.mark.parametrize("fade", [0.0, -1.0, math.nan])
+def test_a_fade_that_is_none(fade: float) -> None:
+    """If this fails, the strength is negative or NaN."""
+    with pytest.raises(InputError, match=r"predicted\(fade=.*\) must be above 0"):
+        Predicted(8, fade=fade)
+    with pytest.raises(InputError, match=r"predicted\(inf, fade=2\) must have a finite strength"):
+        Predicted(fade=2)
+
+
 @pytest.mark.parametrize("guard", [-1.0, math.inf, math.nan])
 def test_a_guard_that_is_none(guard: float) -> None:
     """If this fails, a guard that cannot be computed ends in NaN noise."""

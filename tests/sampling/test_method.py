@@ -19,8 +19,8 @@ from repaint.sampling.solvers import DDIM, DDPM, Multistep, Renew
 PARTS = [
     (Fresh(), "fresh"),
     (Trajectory(), "trajectory"),
-    (Predicted(8.0), "predicted(lam=8.0, relax=1.0, guard=0.0)"),
-    (Predicted(), "predicted(lam=inf, relax=1.0, guard=0.0)"),
+    (Predicted(8.0), "predicted(lam=8.0, relax=1.0, guard=0.0, fade=inf)"),
+    (Predicted(), "predicted(lam=inf, relax=1.0, guard=0.0, fade=inf)"),
     (Carried(), "carry(zeta=posterior)"),
     (Mixed(0.3), "mixed(zeta=0.3)"),
     (Relaxed(5.0, math.inf), "relaxed(lam=5.0, h=inf)"),
