@@ -40,7 +40,8 @@ def photographs(
     """Restore damaged crops of photographs, and compare with OpenCV and biharmonic inpainting.
 
     Crops are cut at random scales; each has scratches, lettering, spots, a missing piece, dust or a wire. gradient:
-    sharpness over that of the truth. energy: energy score in 8-bit values. in N %: share of true values in central
+    sharpness over that of the truth. energy: energy score in 8-bit values. patches: distance of patches to real ones,
+    and that of the true pixels; n/a in thin holes. in N %: share of true values in central
     intervals of the fills.
 
     Example: repaint bench photographs --images photographs/held_out --count 60
@@ -82,12 +83,13 @@ def photographs(
         return
     nominal = list(means[-1].inside)
     table = Table("damage", "method", box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for column in ("PSNR", "SSIM", "gradient", "energy", *(f"in {share:.0%}" for share in nominal), "sec"):
+    for column in ("PSNR", "SSIM", "gradient", "energy", "patches", *(f"in {share:.0%}" for share in nominal), "sec"):
         table.add_column(column, no_wrap=True)
     for each in means:
         inside = [f"{each.inside[share]:.0%}" if share in each.inside else "n/a" for share in nominal]
         figures = f"{each.psnr:.2f}", f"{each.ssim:.3f}", f"{each.gradient:.2f}", f"{each.energy:.2f}"
-        table.add_row(each.damage, each.method, *figures, *inside, f"{each.seconds:.2f}")
+        patches = "n/a" if each.patches is None else f"{each.patches:.2f} ({each.floor:.2f})"
+        table.add_row(each.damage, each.method, *figures, patches, *inside, f"{each.seconds:.2f}")
     out.print(table)
     say("PSNR of ours minus that of the best classical method, in dB, with 95 % intervals over crops:")
     for kind in dict.fromkeys(each.damage for each in means):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from repaint.errors import InputError
 from repaint.lab.calibration.proper_scores import energy_score, rank_test
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import CLASSICAL
+from repaint.lab.quality.scores import pooled_patch_distance
 from repaint.measure.intervals import Difference, paired_difference
 from repaint.measure.metrics import psnr, ssim
 from repaint.pictures.damage import DAMAGE, damage
@@ -147,6 +149,9 @@ class Restoration:
         psnr, ssim: in the hole.
         gradient: mean gradient magnitude in the hole over that of the truth; 1 for results as sharp as the truth.
         energy: energy score of the fills in 8-bit values; of a single result its root mean square error.
+        patches: sliced Wasserstein distance of the patches in the holes to real ones beside them, pooled; None for
+            holes that are too thin for patches.
+        floor: that of the true pixels.
         inside: nominal to actual share of true values in central intervals of the fills; empty for a single result.
         seconds: for each hole.
         holes: number of them.
@@ -158,6 +163,8 @@ class Restoration:
     ssim: float
     gradient: float
     energy: float
+    patches: float | None
+    floor: float | None
     inside: dict[float, float]
     seconds: float
     holes: int
@@ -175,6 +182,7 @@ def compare_restorations(
     for kind in dict.fromkeys(hole.group for hole in holes):
         which = [i for i, hole in enumerate(holes) if hole.group == kind]
         values: dict[str, NDArray[np.float64]] = {}
+        floor = _patches([(holes[i], holes[i].image) for i in which])
         for name, found in restored.items():
             pairs = [(found.images[i], holes[i]) for i in which]
             values[name] = np.array([psnr(image, hole.image, hole.mask) for image, hole in pairs])
@@ -187,6 +195,8 @@ def compare_restorations(
                     ssim=float(np.mean([ssim(image, hole.image, hole.mask) for image, hole in pairs])),
                     gradient=float(np.sum([ours for ours, _ in gradients]) / np.sum([true for _, true in gradients])),
                     energy=float(np.mean([_energy(found, holes[i], i) for i in which])),
+                    patches=_patches([(hole, image) for image, hole in pairs]),
+                    floor=floor,
                     inside=_inside(found, holes, which),
                     seconds=found.seconds,
                     holes=len(which),
@@ -215,6 +225,11 @@ def compare_energies(holes: Sequence[Hole], restored: Mapping[str, Restored]) ->
         for name, value in list(zip(restored, values, strict=True))[1:]:
             gaps[kind, name] = paired_difference(value, values[0])
     return gaps
+
+
+def _patches(results: Sequence[tuple[Hole, Image]]) -> float | None:
+    distance = pooled_patch_distance(results)
+    return None if math.isnan(distance) else distance
 
 
 def _gradient(image: Image, hole: Hole) -> float:

@@ -28,7 +28,19 @@ from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.plan import ScheduleLike
 from repaint.sampling.prior import Conditions, Prior
 
-__all__ = ["MANY", "Filled", "Score", "biharmonic", "denoising_loss", "fill", "lpips_nets", "measure", "score", "truth"]
+__all__ = [
+    "MANY",
+    "Filled",
+    "Score",
+    "biharmonic",
+    "denoising_loss",
+    "fill",
+    "lpips_nets",
+    "measure",
+    "pooled_patch_distance",
+    "score",
+    "truth",
+]
 
 Image = NDArray[np.uint8]
 LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and its levels at which the loss is computed
@@ -200,9 +212,7 @@ def score(holes: Sequence[Hole], filled: Filled) -> Score:
     patch, gradient = [], []
     for group in dict.fromkeys(hole.group for hole in holes):
         pairs = [(hole, many) for hole, many in zip(holes, filled.images, strict=True) if hole.group == group]
-        ours = [patches(image, hole.mask) for hole, many in pairs for image in many]
-        real = [patches(hole.image, hole.real) for hole, _ in pairs]
-        patch.append(_or_nan(patch_distance, _stack(ours), _stack(real)))
+        patch.append(pooled_patch_distance([(hole, image) for hole, many in pairs for image in many]))
         painted = np.concatenate([gradients(image, hole.mask) for hole, many in pairs for image in many])
         natural = np.concatenate([gradients(h.image, h.real) for h, _ in pairs])
         gradient.append(_or_nan(gradient_distance, painted, natural))
@@ -226,6 +236,13 @@ def score(holes: Sequence[Hole], filled: Filled) -> Score:
         model_calls=filled.model_calls,
         seconds=filled.seconds,
     )
+
+
+def pooled_patch_distance(results: Sequence[tuple[Hole, Image]]) -> float:
+    """Compute the distance of all patches of some fills to all real patches of their images; NaN for thin holes."""
+    ours = _stack([patches(image, hole.mask) for hole, image in results])
+    real = _stack([patches(hole.image, hole.real) for hole in {hole.name: hole for hole, _ in results}.values()])
+    return _or_nan(patch_distance, ours, real)
 
 
 @torch.no_grad()

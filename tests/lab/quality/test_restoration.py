@@ -68,6 +68,19 @@ def test_classical_methods_fill_a_smooth_picture(folder: Path) -> None:
     assert min(each.psnr for each in scratches.values()) > 25
     assert scratches["biharmonic"].gradient == pytest.approx(1, abs=0.05)
     assert all(each.energy > 0 for each in scratches.values())
+    assert all(each.patches is None for each in scratches.values()), "thinner than a patch"
+
+
+def test_patches_of_the_truth_are_the_floor(tmp_path: Path) -> None:
+    """If this fails, a fill that looks like its surroundings counts as no better than a smooth one."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    holes = damaged_crops(tmp_path, 4, side=96, kinds=["piece"])
+    grey = [np.where(hole.mask[..., None], np.uint8(128), hole.image) for hole in holes]
+    true = Restored([hole.image for hole in holes], None, 0.0)
+    means, _ = compare_restorations(holes, {"true": true, "grey": Restored(grey, None, 0.0)})
+    assert means[0].patches == means[0].floor == means[1].floor
+    assert 0 < (means[0].patches or 0) < 0.1 < 0.5 < (means[1].patches or 0)
 
 
 def test_our_samples_and_their_mean_are_measured(folder: Path) -> None:
