@@ -89,6 +89,17 @@ def test_the_walk_is_animated(run) -> None:
         assert walk.n_frames >= 5
 
 
+def test_a_sweep_is_drawn(run) -> None:
+    """If this fails, the pictures beside the figures of a sweep are not those that were measured."""
+    Path("two.yaml").write_text("steps: 2\nspacing: linspace\n")
+    content = "prior: textures\nimages: [{sample: 'textures:brick', size: 16, count: 2}]\nmasks: [{generator: box}]\n"
+    Path("sweep.yaml").write_text(content + "classes: [$name]\nschedules: [two.yaml]\nseeds: [0, 1]\n")
+    run("sweep_pictures", "sweep.yaml", "--out", "all.png")
+    assert Image.open("all.png").width > 3 * 32
+    run("sweep_pictures", "sweep.yaml", "--count", "1", "--out", "one.png")
+    assert Image.open("one.png").height + 16 < Image.open("all.png").height
+
+
 def test_beside_diffusers(run, capsys: pytest.CaptureFixture[str]) -> None:
     """If this fails, the statements of the README about sizes, kept pixels and seeds are wrong."""
     run("beside_diffusers")

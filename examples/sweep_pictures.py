@@ -1,0 +1,50 @@
+"""Draw what the cells of a sweep look like: truth, kept part, and the results of one seed.
+
+python examples/sweep_pictures.py examples/sweeps/continuation.yaml --schedule predicted --out continuation.png
+
+The pictures are those that `repaint sweep` measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from repaint import RePaintPipeline
+from repaint.lab.sweep.grid import read_grid
+from repaint.measure.plots import strip
+from repaint.pictures.masks import known
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--schedule", action="append", help="of the file; may be repeated. Default: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, help="the first pictures only")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    grid = read_grid(args.config)
+    cells = [cell for cell in grid.cells if cell.seed == args.seed]
+    names = args.schedule or list(dict.fromkeys(cell.method.name for cell in cells))
+    dtype = grid.config.dtype
+    pipe = RePaintPipeline.from_pretrained(grid.prior, torch_dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    pipe.set_progress_bar_config(disable=True)
+    rows: dict[tuple[str, str], list[np.ndarray]] = {}
+    for cell in cells:
+        place = (cell.image.name, cell.mask.name)
+        if cell.method.name not in names or (place not in rows and len(rows) == args.count):
+            continue
+        image, keep = cell.image.read(), cell.mask.read()
+        if place not in rows:
+            rows[place] = [image, np.where(known(keep)[0].numpy()[..., None], image, np.uint8(128))]
+        more = {"schedule": cell.method, "generator": cell.seed, "output_type": "np", **cell.conditions}
+        rows[place].append(pipe(image, keep_mask=keep, **more).images[0])
+    strip(list(rows.values()), ["truth", "kept", *names]).save(args.out)
+
+
+if __name__ == "__main__":
+    main()
