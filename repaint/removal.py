@@ -15,6 +15,7 @@ from torch import Tensor
 
 from repaint.checks import left_out, whole_number
 from repaint.cutouts import encode
+from repaint.defaults import CANDIDATES, MARGIN
 from repaint.errors import InputError
 from repaint.pictures.images import ImageLike, read_images
 from repaint.pictures.masks import MaskLike, ReadMask, grow, known, read_keep
@@ -55,8 +56,8 @@ def remove(
     *,
     keep_mask: MaskLike | None = None,
     prior: str | RePaintPipeline = "photos",
-    margin: float = 4,
-    candidates: int = 4,
+    margin: float = MARGIN,
+    candidates: int = CANDIDATES,
     generator: Seedable = None,
     output_type: OutputType = "pil",
     **options: Any,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool
 
 from repaint.checks import left_out
+from repaint.defaults import GROW, MAX_WIDTH, RESTORE_SCHEDULE, SAMPLES, SENSITIVITY, TONE
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.images import ImageLike
 from repaint.pictures.masks import ReadMask
@@ -41,11 +42,11 @@ def restore(
     image: ImageLike,
     *,
     prior: str | RePaintPipeline = "photos",
-    sensitivity: float = 0.5,
-    max_width: int = 8,
-    tone: Tone = "both",
-    grow: float = 2,
-    samples: int = 4,
+    sensitivity: float = SENSITIVITY,
+    max_width: int = MAX_WIDTH,
+    tone: Tone = TONE,
+    grow: float = GROW,
+    samples: int = SAMPLES,
     **options: Any,
 ) -> RestoredPhotograph:
     """Find scratches, dust and lettering in a photograph, and fill them.
@@ -78,7 +79,7 @@ def restore(
 
 
 def fill_damage(
-    pipe: RePaintPipeline, image: ImageLike, mask: Bool[np.ndarray, "h w"], *, samples: int = 4, **options: Any
+    pipe: RePaintPipeline, image: ImageLike, mask: Bool[np.ndarray, "h w"], *, samples: int = SAMPLES, **options: Any
 ) -> RestoredPhotograph:
     """Fill damage that was found. A large scan is filled in batches of windows.
 
@@ -92,6 +93,9 @@ def fill_damage(
     """
     keep = ReadMask(torch.from_numpy(~mask).float()[None])
     output = pipe(
-        image, keep_mask=keep, num_images_per_prompt=samples, **{"batch_size": WINDOWS, "schedule": "thin", **options}
+        image,
+        keep_mask=keep,
+        num_images_per_prompt=samples,
+        **{"batch_size": WINDOWS, "schedule": RESTORE_SCHEDULE, **options},
     )
     return RestoredPhotograph(output.images[0] if samples == 1 else output.mean()[0], mask, output)

@@ -18,7 +18,7 @@ ROOT = Path(repaint.__file__).parent
 # Layers from the bottom up. A module imports only from layers below it, and not from its own layer.
 STAIR = [
     ["version", "errors"],
-    ["checks"],
+    ["checks", "defaults"],
     ["cpu_memory", "files", "precision", "threads", "yaml_files"],
     ["pictures", "sampling"],
     ["priors", "measure"],

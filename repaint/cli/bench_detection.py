@@ -13,6 +13,7 @@ from rich.table import Table
 from repaint.cli.console import out, print_json, say
 from repaint.cli.options import AsJson
 from repaint.cli.restore import MaxWidth, Sensitivity, ToneOption
+from repaint.defaults import MAX_WIDTH, SENSITIVITY, TONE
 
 __all__ = ["detection"]
 
@@ -23,9 +24,9 @@ def detection(
     ] = None,
     longest: Annotated[int, typer.Option(help="Longer photographs are shrunk to this many pixels.", min=64)] = 512,
     repeats: Annotated[int, typer.Option(help="Damaged copies of each photograph and kind of damage.", min=1)] = 2,
-    sensitivity: Sensitivity = 0.5,
-    max_width: MaxWidth = 8,
-    tone: ToneOption = "both",
+    sensitivity: Sensitivity = SENSITIVITY,
+    max_width: MaxWidth = MAX_WIDTH,
+    tone: ToneOption = TONE,
     as_json: AsJson = False,
 ) -> None:
     """Damage photographs on purpose, and measure what the detector of `repaint restore` finds.

@@ -10,6 +10,7 @@ import typer
 from repaint.cli.console import about, calls_bar, tell
 from repaint.cli.loading import Device, Schedule, load_pipe, mask_of
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold
+from repaint.defaults import CANDIDATES, MARGIN
 
 __all__ = ["remove"]
 
@@ -18,8 +19,8 @@ def remove(
     image: Annotated[Path, typer.Argument(help="An image.")],
     mask: Annotated[Path, typer.Argument(help="Mask of the object; white is removed.")],
     out_file: Annotated[Path, typer.Option("--out", help="File of the best result; its suffix sets the format.")],
-    margin: Annotated[float, typer.Option(help="Pixels by which the mask grows.", min=0)] = 4,
-    candidates: Annotated[int, typer.Option(help="Number of results to choose from.", min=1)] = 4,
+    margin: Annotated[float, typer.Option(help="Pixels by which the mask grows.", min=0)] = MARGIN,
+    candidates: Annotated[int, typer.Option(help="Number of results to choose from.", min=1)] = CANDIDATES,
     keep_all: Annotated[
         bool, typer.Option("--all", help="Also write the other results, as NAME-2, NAME-3, ... from better to worse.")
     ] = False,

@@ -10,6 +10,7 @@ import typer
 from repaint.cli.console import about, calls_bar, tell
 from repaint.cli.loading import Device, Schedule, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
+from repaint.defaults import GROW, MAX_WIDTH, RESTORE_SCHEDULE, SAMPLES, SENSITIVITY, TONE
 from repaint.errors import InputError
 
 __all__ = ["MaxWidth", "Sensitivity", "ToneOption", "restore"]
@@ -25,11 +26,13 @@ def restore(
     mask_out: Annotated[
         Path | None, typer.Option(help="Also write the mask that was found; white is filled. Alone: nothing is filled.")
     ] = None,
-    sensitivity: Sensitivity = 0.5,
-    max_width: MaxWidth = 8,
-    tone: ToneOption = "both",
-    grow: Annotated[float, typer.Option(help="Pixels by which the mask grows around the damage.")] = 2,
-    samples: Annotated[int, typer.Option(help="Results that are averaged; 1 is fastest, and rougher.", min=1)] = 4,
+    sensitivity: Sensitivity = SENSITIVITY,
+    max_width: MaxWidth = MAX_WIDTH,
+    tone: ToneOption = TONE,
+    grow: Annotated[float, typer.Option(help="Pixels by which the mask grows around the damage.")] = GROW,
+    samples: Annotated[
+        int, typer.Option(help="Results that are averaged; 1 is fastest, and rougher.", min=1)
+    ] = SAMPLES,
     prior: PriorName = "photos",
     schedule: Schedule = None,
     seed: Seed = 0,
@@ -67,7 +70,7 @@ def restore(
         check_writable(mask_out, "L")
         if out_file is not None and mask_out.absolute() == out_file.absolute():
             raise InputError(f"--mask-out {mask_out} must be another file than --out.")
-    method = as_method(schedule or "thin")
+    method = as_method(schedule or RESTORE_SCHEDULE)
     settings: dict[str, Any] = {"sensitivity": sensitivity, "max_width": max_width, "tone": tone, "grow": grow}
     mask = detect_damage(picture, **settings)
     if mask_out is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from repaint.checks import is_number, nearest, shown, whole_number
+from repaint.defaults import GROW, MAX_WIDTH, SENSITIVITY, TONE
 from repaint.errors import InputError
 from repaint.pictures.images import ImageLike, Picture, read_images
 
@@ -30,10 +31,10 @@ SPREAD = 0.12  # of the tones of seeds around their most frequent tone
 def detect_damage(
     image: ImageLike,
     *,
-    sensitivity: float = 0.5,
-    max_width: int = 8,
-    tone: Tone = "both",
-    grow: float = 2,
+    sensitivity: float = SENSITIVITY,
+    max_width: int = MAX_WIDTH,
+    tone: Tone = TONE,
+    grow: float = GROW,
 ) -> Region:
     """Find scratches, dust and lettering, as a mask to look at and correct before filling.
 

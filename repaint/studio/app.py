@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
+from repaint.defaults import MARGIN, SENSITIVITY, TONE
+from repaint.pictures.detection import Tone
 from repaint.sampling import presets
 from repaint.studio import canvas
 from repaint.studio.endpoint import wire_endpoint
@@ -146,11 +148,11 @@ def _picture(page: SimpleNamespace) -> None:
         page.mask = gr.UploadButton("Upload mask", file_types=["image"], type="filepath", size="sm")
     with gr.Accordion("Find damage", visible=False, elem_id="find") as page.find:
         with gr.Row():
-            page.sensitivity = gr.Slider(label="Sensitivity", minimum=0.1, maximum=0.9, step=0.05, value=0.5)
-            page.tone = gr.Radio(label="Damage is", choices=["both", "bright", "dark"], value="both")
+            page.sensitivity = gr.Slider(label="Sensitivity", minimum=0.1, maximum=0.9, step=0.05, value=SENSITIVITY)
+            page.tone = gr.Radio(label="Damage is", choices=list(get_args(Tone)), value=TONE)
         page.detect = gr.Button("Find scratches, dust and lettering", elem_id="find-button")
     page.margin = gr.Number(
-        label="Grow the mask, pixels", value=4, precision=0, minimum=0, maximum=64, visible=False, elem_id="margin"
+        label="Grow the mask, pixels", value=MARGIN, precision=0, minimum=0, maximum=64, visible=False, elem_id="margin"
     )
     gr.Markdown("Pink may change fully. Grey brushes let a pixel change by three quarters, a half or a quarter.")
     with gr.Accordion("Extend the picture", open=False, elem_id="extend"):

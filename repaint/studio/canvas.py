@@ -8,9 +8,10 @@ import gradio as gr
 import numpy as np
 
 from repaint.errors import InputError
+from repaint.pictures.decoding import upright
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.margins import Margins
-from repaint.studio.inputs import Photo, extended_photo, read_mask, read_photo, sample, shown
+from repaint.studio.inputs import Photo, extended_photo, read_mask, read_photo, sample
 from repaint.studio.page_errors import errors_on_page
 from repaint.studio.painting import paint, painted
 
@@ -96,6 +97,6 @@ def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[st
 def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[dict[str, Any], str]:
     """A picture -> (the canvas with a mask of its scratches, dust and lettering, how much was found)."""
     photo = chosen_photo(photo)
-    hole = detect_damage(shown(photo.image), sensitivity=sensitivity, tone=tone)
+    hole = detect_damage(upright(photo.image), sensitivity=sensitivity, tone=tone)
     found = f"Damage found: {hole.mean():.1%} of the picture. Correct the mask, then press Run."
     return _canvas(photo, hole), found if hole.any() else "No damage was found. Raise the sensitivity, or paint it."

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from repaint.defaults import CANDIDATES, RESTORE_SCHEDULE, SAMPLES
 from repaint.errors import InputError
 from repaint.measure.plots import heat_map
 from repaint.pictures.fills import Fills
@@ -65,9 +66,14 @@ class Handlers:
 
     def task(self, task: Task) -> tuple[Any, ...]:
         """A task -> updates of (schedule, number of images, margin, the panel that finds damage)."""
-        preset = "thin" if task == "Restore" else ""
-        images = gr.update(value=1 if task == "Fill" else 4)
-        return preset, images, gr.update(visible=task == "Remove"), gr.update(visible=task == "Restore")
+        preset = RESTORE_SCHEDULE if task == "Restore" else ""
+        images = {"Fill": 1, "Restore": SAMPLES, "Remove": CANDIDATES}[task]
+        return (
+            preset,
+            gr.update(value=images),
+            gr.update(visible=task == "Remove"),
+            gr.update(visible=task == "Restore"),
+        )
 
     @errors_on_page
     def plan(self, *values: Any) -> tuple[str, str]:

@@ -13,22 +13,27 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from helpers.shell import Run as Shell
+from helpers.shell import folder, run
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from PIL import Image
 
 from repaint import cli
 from repaint.pictures.fills import Fills
 from repaint.removal import remove
+from repaint.studio.app import build
 from repaint.studio.canvas import find_damage
 from repaint.studio.comparing import Comparison
 from repaint.studio.exploring import Explorer
 from repaint.studio.handlers import Handlers
-from repaint.studio.inputs import Photo
+from repaint.studio.inputs import Photo, read_photo
 from repaint.studio.jobs import Run
 from repaint.studio.painting import graded, grown, paint, painted
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Runner
 from repaint.studio.views import label
+
+__all__ = ["folder", "run"]
 
 SHARES = np.zeros((16, 12), np.uint8)
 SHARES[4:9, 3:9] = 255
@@ -180,3 +185,44 @@ def test_two_presets_side_by_side(does: Handlers) -> None:
     both.cancel(ids)
     with pytest.raises(gr.Error, match="The mask is empty"):
         both.start(photo(), None, "tiny", "", "", 0, 0, 5, "fast", "turbo")
+
+
+@pytest.fixture
+def at_first(does: Handlers) -> dict[str, Any]:
+    """Label to value of the fields of a page that was just opened."""
+    components = build(does).blocks.values()
+    return {str(each.label): each.value for each in components if isinstance(each, gr.components.FormComponent)}
+
+
+@pytest.mark.parametrize(("task", "bits"), [("Restore", 16), ("Remove", 8)])
+def test_tasks_have_the_defaults_of_the_commands(
+    does: Handlers, at_first: dict[str, Any], run: Shell, task: str, bits: int, folder: Path
+) -> None:
+    """If this fails, the studio restores or removes with other settings than the command, and gives another picture."""
+    pixels = np.full((64, 48), 90 * 257, np.uint16)
+    pixels += np.random.default_rng(0).integers(0, 20 * 257, pixels.shape, dtype=np.uint16)
+    pixels[10:50, 20] = 240 * 257
+    picture = Image.fromarray(pixels if bits == 16 else (pixels >> 8).astype(np.uint8))
+    picture.save("scan.png")
+    white = np.zeros((64, 48), bool)
+    white[20:30, 10:20] = True
+    Image.fromarray(white).save("object.png")
+    tiny_folder_pipeline().save_pretrained(folder / "tiny")
+    given = ["--out", "result.png", "--prior", "tiny", "--device", "cpu", "--dtype", "float32"]
+    mask = ["object.png"] if task == "Remove" else []
+    assert run(task.lower(), "scan.png", *mask, *given).status == 0
+
+    opened = read_photo("scan.png")
+    canvas = {"layers": [np.asarray(paint(white, opened))]}
+    if task == "Restore":
+        canvas, _ = find_damage(opened, at_first["Sensitivity"], at_first["Damage is"])
+    preset, images, margin, _ = does.task(task)
+    assert not {"value"} & set(margin)  # its value is the one of the page at first
+    schedule = [preset, *SCHEDULE[1:]]
+    schedule[1] = False
+    settings = [at_first["Seed"], images["value"], *schedule, task, at_first["Grow the mask, pixels"]]
+    _, run_id = does.start(opened, canvas, "tiny", "", "", 0, 0, *settings)
+    made = does.runner.find(run_id)
+    assert made.ended.wait(LONG)
+    assert made.status == "done", made.message
+    assert np.array_equal(made.results[0].image, Image.open("result.png"))
