@@ -136,7 +136,7 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
         image: any PIL image; it is decoded in place, as PIL does on first use.
         name: names the image in errors.
     Returns:
-        The same image.
+        The same image; of mode "I;16B", a copy of mode "I;16" with the same values.
     Raises:
         InputError: damaged pixels, several frames, no pixels, or a mode that is not in `PIL_WHITE`.
     """
@@ -151,6 +151,10 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
             f"{name} has {frames} frames: one picture is repainted at a time. "
             f"Choose one with image.seek(index) and pass image.copy()."
         )
+    if image.mode == "I;16B":
+        native = Image.fromarray(np.asarray(image).astype(np.uint16))
+        native.info = collected(image)
+        image = native
     if image.mode not in PIL_WHITE:
         mode = "I" if image.mode.startswith("I;16") else "RGBA" if image.mode[-1] in "aA" else "RGB"
         raise InputError(

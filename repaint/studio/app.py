@@ -82,7 +82,7 @@ def _fill_tab(page: SimpleNamespace, does: Handlers) -> None:
             page.walk = gr.HTML(elem_id="walk")
     with gr.Row():
         page.preview = gr.Image(
-            label="x0_hat during the run, then the result", elem_id="preview", min_width=320, **SHOWN
+            label="Prediction during the run, then the result", elem_id="preview", min_width=320, **SHOWN
         )
         page.slider = gr.ImageSlider(label="Before and after", elem_id="slider", min_width=320, type="pil", **SHOWN)
     page.gallery = gr.Gallery(

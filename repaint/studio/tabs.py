@@ -43,7 +43,7 @@ def explore_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
             page.branch_cost = gr.HTML(elem_id="branch-cost")
             page.branch = gr.Button("Branch", variant="primary", elem_id="branch")
             page.branch_progress = gr.HTML(NOTHING_RUN, elem_id="branch-progress")
-        page.state_image = gr.Image(label="x0_hat of this state", elem_id="state-image", min_width=320, **SHOWN)
+        page.state_image = gr.Image(label="Prediction at this state", elem_id="state-image", min_width=320, **SHOWN)
     page.tree = gr.HTML(elem_id="tree")
 
     def wire() -> None:

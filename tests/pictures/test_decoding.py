@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from repaint.errors import InputError
 from repaint.pictures import decoding
+from repaint.pictures.images import read_images, save_image
+from repaint.pictures.masks import read_keep
 from repaint.pictures.metadata import exif_orientation
 
 
@@ -112,6 +114,28 @@ def test_sixteen_bit_colour_is_not_halved_silently(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decoding.open_image(_write(tmp_path / "plain.png"))
+
+
+def test_sixteen_bits_in_the_other_byte_order(tmp_path: Path) -> None:
+    """If this fails, a grey 16-bit TIFF file in Motorola's byte order is refused, or loses its values or tags."""
+    values = np.random.default_rng(0).integers(0, 2**16, (12, 14)).astype(np.uint16)
+    other, tags = Image.frombytes("I;16B", (14, 12), values.astype(">u2").tobytes()), Image.Exif()
+    tags[ExifTags.Base.ImageDescription] = "words"
+    other.save(tmp_path / "scan.tif", exif=tags)
+    assert (tmp_path / "scan.tif").read_bytes().startswith(b"MM")
+    opened = decoding.open_image(tmp_path / "scan.tif")
+    assert opened.mode == "I;16"
+    assert np.array_equal(opened, values)
+    (live,) = read_images(Image.open(tmp_path / "scan.tif"))
+    assert np.array_equal(live.raw, values)
+    save_image(opened, tmp_path / "again.tif")
+    again = Image.open(tmp_path / "again.tif")
+    assert again.getexif()[ExifTags.Base.ImageDescription] == "words"
+    assert np.array_equal(again, values)
+    hole = values > 2**15
+    Image.frombytes("I;16B", (14, 12), (hole * 65535).astype(">u2").tobytes()).save(tmp_path / "mask.tif")
+    (keep,) = read_keep(tmp_path / "mask.tif", sizes=[(12, 14)])
+    assert np.array_equal(keep[0] == 0, hole)
 
 
 @pytest.mark.parametrize("block", [b"Exif\0\0garbage", b"", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"\0" * 50])
