@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
+import httpx
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 
 
 def main() -> None:
@@ -25,15 +28,23 @@ def main() -> None:
     parser.add_argument("--schedule", default="", help="a preset; empty: the prior's own")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    studio = Client(arguments.url, verbose=False)
-    result, recipe = studio.predict(
-        image=handle_file(str(arguments.image)),
-        mask=handle_file(str(arguments.mask)),
-        prior=arguments.prior,
-        schedule=arguments.schedule,
-        seed=arguments.seed,
-        api_name="/fill",
-    )
+    for path in (arguments.image, arguments.mask):
+        if not path.is_file():
+            sys.exit(f"No file {path}.")
+    try:
+        studio = Client(arguments.url, verbose=False)
+        result, recipe = studio.predict(
+            image=handle_file(str(arguments.image)),
+            mask=handle_file(str(arguments.mask)),
+            prior=arguments.prior,
+            schedule=arguments.schedule,
+            seed=arguments.seed,
+            api_name="/fill",
+        )
+    except httpx.TransportError as error:
+        sys.exit(f"No studio answers at {arguments.url}: {error}. Start one: repaint studio --no-browser")
+    except AppError as error:  # a wrong argument, or a failed run
+        sys.exit(str(error))
     shutil.copy(result, arguments.out)
     print(f"{arguments.out}: seed {recipe['seed']}, {recipe['model_calls']} model calls. Again: {recipe['command']}")
 

@@ -15,7 +15,7 @@ from repaint.sampling.rng import seeds_for
 from repaint.studio.handlers import Handlers
 from repaint.studio.inputs import read_mask, read_photo
 from repaint.studio.jobs import Job
-from repaint.studio.page_errors import errors_on_page
+from repaint.studio.page_errors import errors_of_endpoint
 from repaint.studio.recipe import bundle
 from repaint.studio.settings import chosen_conditions, takes
 
@@ -41,7 +41,7 @@ def wire_endpoint(does: Handlers) -> None:
     outputs = [gr.File(label="result, a PNG", **hidden), gr.JSON(label="recipe", **hidden)]
 
     gr.Button(**hidden).click(
-        errors_on_page(partial(_filled, does)),
+        errors_of_endpoint(partial(_filled, does)),
         inputs,
         outputs,
         api_name="fill",

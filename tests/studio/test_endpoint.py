@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -138,3 +140,27 @@ def test_two_hundred_requests_at_once(tmp_path: Path) -> None:
         assert np.array_equal(image[~HOLE], before[~HOLE])
         # Another process can round differently, by 1 of 255. Results of other seeds differ by far more.
         assert np.abs(image.astype(int) - expected).max() <= 1, seed
+
+
+def test_the_client_script(tmp_path: Path) -> None:
+    """If this fails, the example of another program fails, or its command gives another picture."""
+    tiny_folder_pipeline().save_pretrained(tmp_path / "tiny")
+    Image.fromarray(picture()).save(tmp_path / "photo.png")
+    Image.fromarray(HOLE).save(tmp_path / "mask.png")
+    script = Path(__file__).parents[2] / "examples" / "studio_client.py"
+    words = [sys.executable, script, "photo.png", "mask.png", "--prior", tmp_path / "tiny", "--seed", "7"]
+    with studio("--prior", tmp_path / "tiny", "--dtype", "float32") as url:
+        given: dict[str, Any] = {"cwd": tmp_path, "capture_output": True, "text": True}
+        done = subprocess.run([*words, "--schedule", "fast", "--url", url], **given)
+        wrong = subprocess.run([*words, "--schedule", "fsat", "--url", url], **given)
+    gone = subprocess.run([*words, "--url", url], **given)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("filled.png: seed 7, 25 model calls. Again: repaint inpaint picture.png mask.png")
+    filled = np.asarray(Image.open(tmp_path / "filled.png"))
+    expected = tiny_pipe()(picture(), HOLE, schedule="fast", generator=7, output_type="np").images[0]
+    assert np.array_equal(filled[~HOLE], picture()[~HOLE])
+    assert np.abs(filled.astype(int) - expected).max() <= 1  # see test_two_hundred_requests_at_once
+    for failed, message in ((wrong, "Did you mean 'fast'"), (gone, f"No studio answers at {url}")):
+        assert failed.returncode == 1
+        assert message in failed.stderr
+        assert failed.stderr.count("\n") == 1, failed.stderr
