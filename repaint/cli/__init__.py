@@ -115,6 +115,10 @@ def _run() -> None:
             command = error.ctx.command_path if error.ctx else "repaint"
             hint = habit(getattr(error, "option_name", ""))
             text = f"No such option: {error.option_name}" if hint else text
+            if text.startswith("Missing argument"):  # click names only the first, of several images and a mask
+                given = [each for each in error.ctx.command.params if each.param_type_name == "argument"]
+                usage = " ".join(f"{each.name.upper()}{'...' * (each.nargs == -1)}" for each in given)
+                text = f"An argument is missing: {command} {usage} [OPTIONS]"
             _fail(f"{text.rstrip('.')}.{hint} See {command} --help.")
         sys.exit(0)
     except typer.Abort:

@@ -77,9 +77,11 @@ def restore(
         save_image(Image.fromarray(mask.astype(np.uint8) * 255), mask_out)
     share, written = float(mask.mean()), "" if mask_out is None else f" Mask: {mask_out}"
     text = f"Damage found: {share:.1%} of the picture." if mask.any() else "No damage was found."
-    hint = (
-        "" if mask_out or not mask.any() else " To see what was taken for damage, and to correct it: --mask-out MASK."
-    )
+    hint = ""
+    if mask.any() and not mask_out:
+        hint = " To see what was taken for damage, and to correct it: --mask-out MASK."
+    if mask.any() and tone == "both":
+        hint += " If all damage is lighter, or all is darker, than the picture: --tone bright, or --tone dark."
     report = {"image": str(image), "found": share, **settings}
     if mask_out is not None:
         report["mask"] = str(mask_out)

@@ -33,6 +33,7 @@ CSS = """
 .tree img { width: 64px; height: 64px; object-fit: contain; image-rendering: pixelated; }
 .tree .chosen > figure { outline: 2px solid #e4007f; outline-offset: 3px; }
 .numbers th { text-align: left; padding-right: 1rem; font-weight: normal; }
+#preview img, #state-image img, #mean img, #map img { width: 100%; height: 100%; object-fit: contain; }
 #preview img, #slider img, #gallery img, #state-image img, #mean img, #map img { image-rendering: pixelated; }
 """
 
@@ -170,7 +171,7 @@ def _settings(page: SimpleNamespace, does: Handlers) -> None:
     page.class_label = gr.Dropdown(label="Class", choices=[("no class", "")], value="", visible=False, elem_id="class")
     with gr.Row():
         choices = [("the prior's own", ""), *((name, name) for name in presets.available())]
-        page.preset = gr.Dropdown(label="Schedule", choices=choices, value="", elem_id="preset")
+        page.preset = gr.Dropdown(label="Schedule", choices=choices, value="", min_width=200, elem_id="preset")
         page.seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, min_width=80)
         page.seeds = gr.Number(label="Images", value=1, precision=0, minimum=1, maximum=16, min_width=80)
     with gr.Accordion("Schedule editor", open=False):

@@ -74,7 +74,7 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
         (["text.png", "photo.png", "mask.png"], "Cannot open text.png"),
         (["exact.png", "photo.png", "mask.png", "--heatmap", "heat.jpg"], "a plot is a .png, .svg or .pdf file"),
         (["exact.png", "photo.png", "mask.png", "--heatmap", "none/heat.png"], "no folder none"),
-        (["exact.png", "photo.png"], "Missing argument"),
+        (["exact.png", "photo.png"], "An argument is missing: repaint audit file RESULT IMAGE MASK"),
         (["strength", "--image", "rgba.png"], "rgba.png: PIL mode RGBA is not supported here. Convert it to RGB"),
         (["strength", "--prompt", "grining face"], "Did you mean 'grinning face'?"),
         (["strength", "--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),

@@ -149,6 +149,17 @@ def test_warnings_of_many_images_name_theirs(run: Run, folder: Path, common: lis
     assert "photos/b.png: mask_image masks/b.png is black everywhere: nothing is repainted" in line
 
 
+def test_a_missing_argument_shows_all_of_them(run: Run, folder: Path) -> None:
+    """If this fails, an image without a mask is answered by "Missing argument 'images'", although the mask misses."""
+    for command, usage in (("inpaint", "IMAGES... MASK"), ("remove", "IMAGE MASK"), ("restore", "IMAGE")):
+        given = ["photo.png"] if command != "restore" else []
+        done = run(command, *given, "--out", "o.png")
+        assert done.status == 2
+        assert done.err == (
+            f"repaint: An argument is missing: repaint {command} {usage} [OPTIONS]. See repaint {command} --help.\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("option", "hint"),
     [

@@ -79,7 +79,9 @@ def choose(page: Page, box: str, option: str) -> None:
 
 def draw(page: Page) -> None:
     """Paint a stroke through the middle of the canvas."""
-    box = page.locator("#canvas canvas").first.bounding_box()
+    canvas = page.locator("#canvas canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     assert box is not None
     middle, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(middle - 60, y)
@@ -126,10 +128,10 @@ def download(page: Page, name: str) -> bytes:
     return Path(got.value.path()).read_bytes()
 
 
-def photographed(page: Page, name: str) -> None:
+def photographed(page: Page, name: str, whole: bool = True) -> None:
     if KEEP:
         page.wait_for_timeout(800)
-        page.screenshot(path=Path(KEEP) / name, full_page=True)
+        page.screenshot(path=Path(KEEP) / name, full_page=whole)
 
 
 def test_paint_run_cancel_run_branch_download(page: Page) -> None:
@@ -153,7 +155,7 @@ def test_paint_run_cancel_run_branch_download(page: Page) -> None:
     assert np.array_equal(after[~hole], before[~hole])
     assert not np.array_equal(after[hole], before[hole])
     assert "repaint inpaint picture.png mask.png" in json.loads(download(page, "recipe.json"))["command"]
-    photographed(page, "studio.png")
+    photographed(page, "studio-painted.png")
 
     page.get_by_role("tab", name="Explore from here").click()
     expect(page.locator("#where")).to_contain_text("After move", timeout=PATIENCE)
@@ -162,7 +164,7 @@ def test_paint_run_cancel_run_branch_download(page: Page) -> None:
     page.locator("#branch").click()
     expect(page.locator("#tree figure")).to_have_count(2, timeout=PATIENCE)
     assert "one large jump" in page.locator("#tree figure").nth(1).inner_text()
-    photographed(page, "studio-explore.png")
+    photographed(page, "studio-branched.png")
 
     page.get_by_role("tab", name="Audit").click()
     page.locator("#audit").click()
@@ -196,6 +198,8 @@ def test_the_pictures_of_the_manual(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
     page.locator("#branch").click()
     expect(page.locator("#tree figure")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
+    expect(page.locator("#state-image img")).to_be_visible(timeout=PATIENCE)
     photographed(page, "studio-explore.png")
 
 
@@ -339,7 +343,10 @@ def test_a_phone_shows_the_whole_page(chromium: Browser, address: str, tmp_path:
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
-    photographed(page, "studio-phone.png")
+    shown = page.locator("#preset input")
+    assert shown.evaluate("field => field.scrollWidth <= field.clientWidth"), "the name of the schedule is cut off"
+    page.locator("#canvas").scroll_into_view_if_needed()
+    photographed(page, "studio-phone.png", whole=False)
     context.close()
 
 
