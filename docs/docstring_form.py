@@ -1,4 +1,5 @@
-"""Griffe extension for the API reference: docstrings in the form of this library become sections and code blocks."""
+"""Griffe extension for the API reference: docstrings in the form of this library become sections and code blocks, and
+shared defaults are shown as values."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import re
 from typing import Any
 
 from griffe import Extension
+
+from repaint import defaults
 
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?! *$).*)*", re.MULTILINE)  # up to the next blank line
 HEADING = re.compile(r"(?<!\n)\n(?=(?:Args|Attributes|Returns|Yields|Raises|Source):\n)")
@@ -21,3 +24,9 @@ class DocstringForm(Extension):
         """Fence `>>>` examples, and put a blank line before each section, which griffe requires."""
         if obj.docstring is not None:
             obj.docstring.value = HEADING.sub("\n\n", EXAMPLE.sub(fenced, obj.docstring.value))
+
+    def on_function_instance(self, *, func: Any, **_: Any) -> None:
+        """Show a default of `repaint.defaults` as its value."""
+        for parameter in func.parameters:
+            if str(parameter.default) in defaults.__all__:
+                parameter.default = repr(getattr(defaults, str(parameter.default)))

@@ -32,6 +32,7 @@ CSS = """
 .tree figure { display: flex; align-items: center; gap: .75rem; margin: .4rem 0; }
 .tree img { width: 64px; height: 64px; object-fit: contain; image-rendering: pixelated; }
 .tree .chosen > figure { outline: 2px solid #e4007f; outline-offset: 3px; }
+#files .label-clear-button { display: none; } /* it would remove a file from the list only */
 .numbers th { text-align: left; padding-right: 1rem; font-weight: normal; }
 #preview img, #state-image img, #mean img, #map img { width: 100%; height: 100%; object-fit: contain; }
 #preview img, #slider img, #gallery img, #state-image img, #mean img, #map img { image-rendering: pixelated; }

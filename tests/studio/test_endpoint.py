@@ -130,6 +130,7 @@ def test_two_hundred_requests_at_once(tmp_path: Path) -> None:
             thread.join()
         for client in slow:
             client.close()
+        assert len(oversized) == 5
         assert set(oversized) <= {413, 0}
         again, _ = clients[0].predict(**given, api_name="/fill")
         assert np.array_equal(np.asarray(Image.open(again)), found[199])
