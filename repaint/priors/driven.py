@@ -29,7 +29,7 @@ from repaint.priors.handover import Finished, Handover
 from repaint.priors.networks import has_ip_adapter, side_of
 from repaint.priors.passes import Passes
 from repaint.priors.pipeline_prior import PipelinePrior
-from repaint.priors.preconditioning import EDM, Plain, Preconditioning, preconditioning_of
+from repaint.priors.preconditioning import EDM, Plain, Preconditioning, ScaledFlow, preconditioning_of
 from repaint.priors.private_randomness import PrivateRandomness
 from repaint.priors.sample_layout import pack
 from repaint.priors.text import texts_of, warn_of_guidance
@@ -49,6 +49,7 @@ OURS = {
     "denoising_start", "denoising_end", "use_resolution_binning", "max_area", "_auto_resize",
 }  # fmt: skip
 ALIGNED = ("control_image", "control_mask")
+UNION = "ControlNetUnionModel"
 PROGRESS = (  # shares of a run, which pipelines count in its steps
     "control_guidance_start", "control_guidance_end", "adapter_conditioning_factor", "cfg_trunc_ratio",
     "skip_guidance_layers", "sld_warmup_steps",
@@ -96,14 +97,22 @@ class DrivenPrior(PipelinePrior):
         found = preconditioning_of(scheduler)
         named = inspect.signature(type(self.pipeline).__init__).parameters["scheduler"].annotation
         flows = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family == "flow"
-        wrong = "FlowMatch" in str(named) and not flows
-        wrong |= hasattr(self.pipeline, "unet") and not hasattr(scheduler, "scale_model_input")
+        flow_model = "FlowMatch" in str(named)
+        wrong = flow_model and not flows
+        wrong |= not flow_model and hasattr(self.pipeline, "unet") and not hasattr(scheduler, "scale_model_input")
         if not isinstance(found, (Plain, EDM)) or wrong:
             raise PriorError(
                 f"A {type(self.pipeline).__name__} with a {type(self.pipeline.scheduler).__name__} is not supported. "
                 "Use the scheduler that its model was trained with."
             )
+        if self._noise_scale != 1:
+            return ScaledFlow(self._noise_scale, float(scheduler.config.num_train_timesteps))
         return found
+
+    @property
+    def _noise_scale(self) -> float:
+        """How many times stronger the noise of the model is than its scheduler's."""
+        return float(self.pipeline.config.get("noise_scale") or 1.0)
 
     def _has(self, *parts: str) -> bool:
         return any(getattr(self.pipeline, part, None) is not None for part in parts)
@@ -154,6 +163,9 @@ class DrivenPrior(PipelinePrior):
         if spacing is None and self._ready is not None:
             spacing = self._ready.spacing
         grid = NoiseSchedule.from_scheduler(self.pipeline.scheduler, steps, spacing, shift=shift)
+        if self._noise_scale != 1:
+            stronger = [replace(level, sigma=self._noise_scale * level.sigma) for level in grid.levels]
+            grid = replace(grid, levels=tuple(stronger))
         if self._ready is None or not self._ready.unshifted or shift is None:
             return grid
         # sigma = shift u / (shift u + 1 - u), solved for u
@@ -173,6 +185,8 @@ class DrivenPrior(PipelinePrior):
             raise PriorError(
                 f"A {name} needs either prompt or prompt_embeds. Pass prompt='' to fill without a description."
             )
+        if name in WORDS_ONLY and "prompt" not in given:
+            raise PriorError(f"A {name} takes no prompt_embeds alone, which fail in diffusers. Pass prompt.")
         for text in ("prompt", "negative_prompt"):
             if given.get(text) is not None:
                 texts_of(text, given[text], count)
@@ -295,10 +309,13 @@ class DrivenPrior(PipelinePrior):
             given = {"guidance_scale": 0.0} | given  # below every pipeline's threshold
         if any(map(_describes, given)) and "prompt" not in given:  # embeddings, which a default text would contradict
             arguments |= dict.fromkeys({"prompt", "negative_prompt"} & set(self._parameters))
+            arguments |= dict.fromkeys({"enable_prompt_rewrite"} & set(self._parameters), False)
         for name, value in given.items():
             if name in ("prompt", "negative_prompt"):
                 value = texts_of(name, value, self._count)
             own = self._names[name]
+            if name == "control_image" and type(getattr(self.pipeline, "controlnet", None)).__name__ == UNION:
+                value = _by_control(value, self._count)
             if isinstance(value, Tensor) and str(self._parameters[own].annotation).startswith("list"):
                 value = list(value)
             arguments[own] = value
@@ -312,7 +329,7 @@ class DrivenPrior(PipelinePrior):
 
     def _latents(self) -> Tensor | None:
         """Return memory for the latents of a pipeline that takes them: cells, or tokens if it packs them so itself."""
-        if "latents" not in self._parameters:
+        if "latents" not in self._parameters or CHANNELS_LAST in self.network.config:
             return None
         assert self._conditions.size is not None
         height, width = (side // self.codec.factor for side in self._conditions.size)
@@ -325,6 +342,17 @@ class DrivenPrior(PipelinePrior):
         return pack(cells) if len(inspect.signature(packs).parameters) == PACKS else None
 
 
+def _by_control(value: Any, count: int) -> list[list[Any]]:
+    """Return the images of each kind of control, one for each image of the batch.
+
+    Args:
+        value: an image for all, or a list with one for each; or, in place of an image, a list with one of each kind.
+        count: images in the batch.
+    """
+    each = value if isinstance(value, list) and count > 1 else [value]
+    return [list(kind) for kind in zip(*(one if isinstance(one, list) else [one] for one in each), strict=True)]
+
+
 def _describes(name: str) -> bool:
     """Return whether an argument says what to paint."""
     return not name.startswith("negative") and (name == "prompt" or "embeds" in name)
@@ -335,6 +363,8 @@ def _adapts(name: str) -> bool:
     return name.startswith(("ip_adapter_image", "negative_ip_adapter_image"))
 
 
+WORDS_ONLY = ("LongCatImagePipeline",)
+CHANNELS_LAST = "in_visual_dim"  # an entry of Kandinsky 5, whose samples are (B, 1, H, W, C)
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
 
 
@@ -357,6 +387,8 @@ class _Run:
             # Some pipelines (HiDream) scale every size to the area of their default one.
             side = math.sqrt(arguments["height"] * arguments["width"]) / clone.vae_scale_factor
             vars(clone)["default_sample_size"] = side * (1 + 1e-9)
+        if hasattr(clone, "resolutions"):  # Kandinsky 5 replaces all others
+            vars(clone)["resolutions"] = [(arguments["width"], arguments["height"])]
         arguments = arguments | {"num_inference_steps": calls}  # of which some pipelines' noise levels depend
         if latents is not None:
             arguments["latents"] = latents

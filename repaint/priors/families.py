@@ -83,7 +83,28 @@ REFUSALS = [
     Refusal(r"Audio|Music|AceStep|Spectrogram|DanceDiffusion", "makes sound. Use a text-to-image model."),
     Refusal(r"ShapE|Proteina", "makes shapes and no images. Use a text-to-image model."),
     Refusal(
-        r"Video|AnimateDiff|PIAPipeline|Cosmos(?!2TextToImage)|LTX|I2V|T2V|TI2VA|Latte|Helios|Lucy|Mochi|Allegro|^Wan|"
+        r"Cosmos2TextToImage",
+        "has noise levels of its own (x0 + sigma eps, up to sigma 80) in a flow scheduler. Use another text-to-image "
+        "model, such as Sana or Qwen-Image.",
+    ),
+    Refusal(
+        r"HunyuanImagePipeline|Ideogram4",
+        "guides each prediction by the number of its step, which a walk with jumps does not have. Use another "
+        "text-to-image model, such as Qwen-Image.",
+    ),
+    Refusal(
+        r"BlipDiffusion",
+        "writes a subject's image into its prompt by an encoder of its own. Use a StableDiffusionPipeline with an "
+        "IP-Adapter.",
+    ),
+    Refusal(r"DreamLite", "takes one prompt at a time, and no batch. Use another text-to-image model, such as Sana."),
+    Refusal(
+        r"LongCatImageEdit",
+        "makes images of about a million pixels in the shape of its reference image, whatever is cut from yours. Wrap "
+        "a QwenImageEditPipeline or a FluxKontextPipeline.",
+    ),
+    Refusal(
+        r"Video|AnimateDiff|PIAPipeline|Cosmos|LTX|I2V|T2V|TI2VA|Latte|Helios|Lucy|Mochi|Allegro|^Wan|"
         r"EasyAnimate|ConsisID|SkyReels|AnyFlow|SanaWM|Skyreels|ChronoEdit",
         "makes videos. Use a text-to-image model.",
     ),

@@ -23,7 +23,7 @@ from repaint.errors import PriorError
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule, config_number
 
-__all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "Scales", "ScoreVE", "preconditioning_of"]
+__all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "ScaledFlow", "Scales", "ScoreVE", "preconditioning_of"]
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,35 @@ class Plain:
 
     Attributes:
         predicts: the scheduler's `prediction_type`.
+        sign: -1 for a network whose velocity points from noise to data (OmniGen).
     """
 
     predicts: str
+    sign: float = 1.0
     low = -1.0
 
     def at(self, level: Level) -> Scales:
-        return Scales(c_in=1.0, c_skip=0.0, c_out=1.0, c_noise=level.t)
+        return Scales(c_in=1.0, c_skip=0.0, c_out=self.sign, c_noise=level.t)
+
+
+@dataclass(frozen=True)
+class ScaledFlow:
+    """The velocity of a flow whose noise is `scale` times as strong: x_t = (1 - t) x0 + t scale eps (PRX in pixels).
+
+    The pipeline's output is (x_t - x0) / t.
+
+    Attributes:
+        scale: of the noise, > 0.
+        clock: the model's time at t = 1.
+    """
+
+    scale: float
+    clock: float = 1000.0
+    predicts = "sample"
+    low = -1.0
+
+    def at(self, level: Level) -> Scales:
+        return Scales(c_in=1.0, c_skip=1.0, c_out=-level.t / self.clock, c_noise=level.t)
 
 
 @dataclass(frozen=True)
@@ -185,7 +207,8 @@ def preconditioning_of(scheduler: Any) -> Preconditioning:
     if family != "VE":
         # Flow schedulers have no such key in their config, because all flow models predict the velocity.
         default = "flow_prediction" if family == "flow" else "epsilon"
-        return Plain(str(scheduler.config.get("prediction_type", default)))
+        sign = -1.0 if scheduler.config.get("invert_sigmas") else 1.0
+        return Plain(str(scheduler.config.get("prediction_type", default)), sign)
     name = type(scheduler).__name__
     if name not in _VARIANCE_EXPLODING:
         raise PriorError(

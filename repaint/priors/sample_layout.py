@@ -21,12 +21,14 @@ class SampleLayout:
         height, width: of the sample in cells.
         block: side in cells of one token; 0: cells.
         frames: the axis of length 1 for frames; 0: none.
+        last: whether channels are the last axis.
     """
 
     height: int
     width: int
     block: int = 0
     frames: int = 0
+    last: bool = False
 
     @classmethod
     def of(cls, cells: Sequence[int], shape: Sequence[int]) -> SampleLayout:
@@ -46,6 +48,7 @@ class SampleLayout:
             (count, channels, height, width): cls(height, width),
             (count, channels, 1, height, width): cls(height, width, frames=2),
             (count, 1, channels, height, width): cls(height, width, frames=1),
+            (count, 1, height, width, channels): cls(height, width, frames=1, last=True),
             (count, height * width // 4, 4 * channels): cls(height, width, block=2),
             (count, height * width, channels): cls(height, width, block=1),
         }
@@ -59,13 +62,14 @@ class SampleLayout:
     def pack(self, x: Float[Tensor, "b c h w"]) -> Tensor:
         """Return x in this layout."""
         if self.frames:
-            return x.unsqueeze(self.frames)
+            return (x.permute(0, 2, 3, 1) if self.last else x).unsqueeze(self.frames)
         return pack(x, self.block) if self.block else x
 
     def unpack(self, output: Tensor) -> Float[Tensor, "b c2 h w"]:
         """Return an output as cells: the inverse of `pack`. It may have more channels than x."""
         if self.frames:
-            return output.squeeze(self.frames)
+            cells = output.squeeze(self.frames)
+            return cells.permute(0, 3, 1, 2) if self.last else cells
         return unpack(output, self.height, self.width, self.block) if self.block else output
 
 

@@ -86,9 +86,11 @@ class NoiseSchedule:
         default = config.get("timestep_spacing") or next((by_key[key] for key in by_key if key in config), "linspace")
         name = str(spacing or default)
         placed = read_spacing(name)
-        train_count = _train_count(config)
+        train_count, flows = _train_count(config), "shift" in config or config.get("use_flow_sigmas")
+        if flows and train_count == 1:  # a clock from 0 to 1, and not a count
+            train_count = 1000
         count = _check_steps(steps, train_count)
-        if "shift" in config or config.get("use_flow_sigmas"):
+        if flows:
             levels, family = _flow_levels(config, train_count, count, placed, shift), "flow"
         elif config.get("trained_betas") is not None or "beta_schedule" in config:
             abar = train_alphas_cumprod(config)
@@ -319,7 +321,9 @@ def _flow_levels(
         s = shifted(_root(steps + 1)[1:])
     else:
         s = shifted(i / steps)
-    return [Level(1.0 - float(sigma), float(sigma), count * float(sigma)) for sigma in s]
+    times = 1 - s if config.get("invert_sigmas") else s  # a clock that runs from noise (0) to data
+    end = _train_count(config)
+    return [Level(1 - float(sigma), float(sigma), end * float(t)) for sigma, t in zip(s, times, strict=True)]
 
 
 def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacing) -> list[Level]:

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from repaint.priors.sample_layout import SampleLayout
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Clip, from_output, split_variance
+from repaint.sampling.prediction import Clip, from_output, split_variance, weighted
 
 __all__ = ["Call", "calls_of", "largest_difference"]
 
 
 @dataclass
 class Call:
-    """What a pipeline passes to its scheduler: x in our scale, the timestep, and the guided output."""
+    """What a pipeline passes to its scheduler: x in our scale, the timestep, and the guided output; and the next x."""
 
     x: Tensor
     t: float
     output: Tensor
+    after: Tensor
 
 
 def calls_of(pipe: Any, size: tuple[int, int] | None, steps: int = 5, **asked: Any) -> list[Call]:
@@ -33,8 +34,10 @@ def calls_of(pipe: Any, size: tuple[int, int] | None, steps: int = 5, **asked: A
 
     def record(output: Tensor, t: Tensor, sample: Tensor, **kwargs: Any) -> Any:
         scaled = pipe.scheduler.scale_model_input(sample, t) if hasattr(pipe.scheduler, "scale_model_input") else sample
-        calls.append(Call(scaled.clone(), float(t), output.clone()))
-        return step(output, t, sample, **kwargs)
+        before = scaled.clone(), float(t), output.clone()
+        stepped = step(output, t, sample, **kwargs)
+        calls.append(Call(*before, stepped[0].clone()))
+        return stepped
 
     pipe.scheduler.step = record
     try:
@@ -71,6 +74,9 @@ def largest_difference(
         x, output = layout.unpack(call.x), layout.unpack(call.output)
         if output.shape[1] == 2 * x.shape[1]:
             output = split_variance(output)[0]
+        scales = prior.preconditioning.at(level)
+        if scales.c_skip or scales.c_out != 1:
+            output = weighted((scales.c_skip, x), (scales.c_out, output))
         expected = from_output(kind, output, x, level, clip=clip).eps_hat
         with torch.no_grad():
             # On the pipeline's clock to the last bit: float32 rounds t near 1000 by 6e-5, and models are not flat in t.

@@ -10,7 +10,8 @@ from typing import Any
 
 import diffusers
 import numpy as np
-from diffusers import DDIMScheduler, LCMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, LCMScheduler
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from PIL import Image
 
 from helpers.tiny_controls import CONTROLS
@@ -18,6 +19,7 @@ from helpers.tiny_ip_adapters import image_encoder, image_processor, with_ip_ada
 from helpers.tiny_latents import (
     SD_BETAS,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     clip,
     seeded,
     tiny_flux,
@@ -30,11 +32,13 @@ from helpers.tiny_latents import (
     without_zeros,
 )
 from helpers.tiny_pipelines import sd_like
+from helpers.tiny_recent import RECENT
 from helpers.tiny_transformers import TRANSFORMERS
 
-__all__ = ["CASES", "Case", "folder"]
+__all__ = ["CASES", "NO_IP_ADAPTER", "Case", "folder"]
 
 SIZE = 16, 24
+NO_IP_ADAPTER = ("StableDiffusionPipelineSafe", "AltDiffusionPipeline")  # although they take its image
 PROMPTS: dict[str, Any] = {"prompt": ["a red cat", "two dogs"], "guidance_scale": 5.0}
 
 
@@ -59,7 +63,7 @@ class Case:
         else:
             pipe, given, _ = self.build()
         pipe.set_progress_bar_config(disable=True)
-        broken = type(pipe).__name__ == "StableDiffusionPipelineSafe"  # with an IP-Adapter, in diffusers itself
+        broken = type(pipe).__name__ in NO_IP_ADAPTER
         if not broken and "ip_adapter_image" in inspect.signature(pipe.__call__).parameters:
             pipe, given = with_ip_adapter(pipe), given | {"ip_adapter_image": [picture(1)]}
         return pipe, given
@@ -146,12 +150,56 @@ def variation() -> Any:
     )
 
 
+def controlnet_union() -> Any:
+    pipe = tiny_sdxl(folder())
+    takes = inspect.signature(diffusers.ControlNetUnionModel.__init__).parameters
+    config = {name: value for name, value in pipe.unet.config.items() if name in takes}
+    small = {"conditioning_embedding_out_channels": (8, 8), "num_trans_channel": 8, "num_trans_head": 2}
+    net = seeded(lambda: diffusers.ControlNetUnionModel(**config | small | {"num_proj_channel": 8}))
+    return diffusers.StableDiffusionXLControlNetUnionPipeline(
+        **pipe.components, controlnet=without_zeros(net), add_watermarker=False
+    )
+
+
+def unclip_parts() -> dict[str, Any]:
+    unet = tiny_unet(8, class_embed_type="projection", projection_class_embeddings_input_dim=16)
+    absent = ("safety_checker", "feature_extractor", "image_encoder")
+    parts = {name: part for name, part in tiny_sd(folder()).components.items() if name not in absent}
+    normalizer = seeded(lambda: StableUnCLIPImageNormalizer(embedding_dim=8))
+    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    return parts | {"unet": unet, "image_normalizer": normalizer, "image_noising_scheduler": noising}
+
+
+def unclip() -> Any:
+    prior = seeded(
+        lambda: diffusers.PriorTransformer(
+            num_attention_heads=2, attention_head_dim=4, embedding_dim=8, num_layers=1, num_embeddings=77
+        ).eval()
+    )
+    scheduler = diffusers.UnCLIPScheduler(variance_type="fixed_small_log", prediction_type="sample")
+    return diffusers.StableUnCLIPPipeline(
+        **unclip_parts(),
+        prior=prior,
+        prior_scheduler=scheduler,
+        prior_tokenizer=tokenizer(folder()),
+        prior_text_encoder=clip(CLIPTextModelWithProjection, seed=2),
+    )
+
+
+def unclip_variation() -> Any:
+    return diffusers.StableUnCLIPImg2ImgPipeline(
+        **unclip_parts(), image_encoder=image_encoder(), feature_extractor=image_processor()
+    )
+
+
 def sd(name: str, given: dict[str, Any] | None = None) -> Case:
     return Case(lambda: sd_like(folder(), name), PROMPTS if given is None else given)
 
 
 CASES: dict[str, Case] = {
-    **{name: Case(build, size=(32, 64)) for name, build in (TRANSFORMERS | CONTROLS).items()},
+    **{name: Case(build, size=(32, 64)) for name, build in (TRANSFORMERS | CONTROLS | RECENT).items()},
+    "PRXPixelPipeline": Case(RECENT["PRXPixelPipeline"], size=(16, 32)),
+    **{name: Case(RECENT[name], size=(64, 128)) for name in ("QwenImageEditPipeline", "QwenImageEditPlusPipeline")},
     "Kandinsky3Pipeline": Case(TRANSFORMERS["Kandinsky3Pipeline"], size=(64, 64)),
     "IFPipeline": Case(TRANSFORMERS["IFPipeline"], size=(8, 16)),
     "StableDiffusionPipeline": Case(lambda: tiny_sd(folder()), PROMPTS),
@@ -184,5 +232,12 @@ CASES: dict[str, Case] = {
     ),
     "FluxControlNetPipeline": Case(flux_controlnet, two_pictures("control_image")),
     "FluxControlPipeline": Case(flux_control, two_pictures("control_image")),
+    "StableDiffusionXLControlNetUnionPipeline": Case(
+        controlnet_union,
+        PROMPTS | {"control_image": [[picture(1), picture(2)], [picture(3), picture(4)]], "control_mode": [1, 3]},
+    ),
+    "StableUnCLIPPipeline": Case(unclip, PROMPTS),
+    "StableUnCLIPImg2ImgPipeline": Case(unclip_variation, PROMPTS | {"image": [picture(1), picture(2)]}),
+    "AltDiffusionPipeline": sd("AltDiffusionPipeline"),
     "StableDiffusionImageVariationPipeline": Case(variation, {"image": picture(1), "guidance_scale": 4.0}),
 }

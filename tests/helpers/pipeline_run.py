@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image, ImageOps
 
 from helpers.pipeline_calls import calls_of, largest_difference
-from helpers.pipeline_cases import CASES, Case
+from helpers.pipeline_cases import CASES, NO_IP_ADAPTER, Case
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.private_randomness import PrivateRandomness
+from repaint.priors.sample_layout import SampleLayout
 from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip
@@ -33,20 +36,37 @@ class Run:
     Attributes:
         difference: the largest one between the noise predictions.
         guided: whether the unguided prediction was found.
+        end: for a flow model, the largest difference between the pipeline's last x and our clean sample before it.
+        start: for a flow model, the standard deviation of the pipeline's first x over that of our first level.
         ignored: the inputs (prompts, embeddings, images) whose change does not change the prediction.
         untried: the images that the pipeline takes and the run does not have.
     """
 
     difference: float
     guided: bool
+    end: float
+    start: float
     ignored: list[str]
     untried: list[str]
+
+    def faults(self) -> list[str]:
+        """Return what is wrong, in words; none where the pipeline is driven as it runs by itself."""
+        found = {
+            "the prediction differs": self.difference != 0,
+            "the clean sample is not where the pipeline ends": self.end > 1e-4,
+            "the pipeline starts from other noise": abs(self.start - 1) > 0.1,
+            f"{self.ignored} change nothing": self.ignored != [],
+            f"{self.untried} were not given": self.untried != [],
+        }
+        return [fault for fault, holds in found.items() if holds]
 
 
 def conditions_of(prior: DrivenPrior, given: dict[str, Any], size: tuple[int, int]) -> tuple[int, Conditions]:
     """Return the number of images and the conditions that have the meaning of a pipeline's own arguments."""
     ours = {own: name for name, own in prior._names.items()}
     named = {ours[name]: value for name, value in given.items()}
+    if "ControlNetUnion" in type(prior.pipeline).__name__:  # by kind of control there, and by image here
+        named["control_image"] = [list(each) for each in zip(*given["control_image"], strict=True)]
     rows = [value for name, value in named.items() if name == "prompt" or "embeds" in name]
     count = len(rows[0]) if rows else 1
     own = {name: value for name, value in named.items() if name in NAMES}
@@ -55,7 +75,7 @@ def conditions_of(prior: DrivenPrior, given: dict[str, Any], size: tuple[int, in
 
 
 def changed(value: Any) -> Any:
-    """Return another input of the same kind: a negative, reversed embeddings, or another text; None for a mask."""
+    """Return another input of the same kind: a negative, reversed embeddings, or another text; None for a switch."""
     if isinstance(value, list):
         others = [changed(each) for each in value]
         return None if others[0] is None else others
@@ -63,7 +83,7 @@ def changed(value: Any) -> Any:
         return ImageOps.invert(value)
     if isinstance(value, str):
         return f"not {value}"
-    return value.flip(-1) if value.is_floating_point() else None
+    return value.flip(-1) if isinstance(value, torch.Tensor) and value.is_floating_point() else None
 
 
 def effects(
@@ -79,6 +99,20 @@ def effects(
         bound = prior.conditioned(len(x), replace(conditions, **own))
         yield name, float((bound.denoise(x, level).eps_hat - reference).abs().max())
         bound.release()
+
+
+@contextmanager
+def of_size(pipe: Any, size: tuple[int, int]) -> Iterator[None]:
+    """Keep a pipeline from replacing the size by one of its own inside the block."""
+    own = dict(vars(pipe))
+    if type(pipe).__name__ == "HiDreamImagePipeline":
+        pipe.default_sample_size = math.sqrt(size[0] * size[1]) / pipe.vae_scale_factor * (1 + 1e-9)
+    if hasattr(pipe, "resolutions"):
+        pipe.resolutions = [size[::-1]]
+    try:
+        yield
+    finally:
+        vars(pipe).update(own)
 
 
 def run(name: str, case: Case | None = None) -> Run:
@@ -101,9 +135,7 @@ def run(name: str, case: Case | None = None) -> Run:
         options["output_type"] = "pt"
     if "negative_prompt" in takes and "prompt" not in given:
         options["negative_prompt"] = None
-    if name == "HiDreamImagePipeline":
-        pipe.default_sample_size = math.sqrt(case.size[0] * case.size[1]) / pipe.vae_scale_factor * (1 + 1e-9)
-    with PrivateRandomness():  # as the driver does
+    with PrivateRandomness(), of_size(pipe, case.size):  # as the driver does
         calls = calls_of(pipe, case.size, STEPS, **given, **options)
     bound = prior.conditioned(count, conditions)
     grid = bound.schedule(STEPS)
@@ -118,8 +150,17 @@ def run(name: str, case: Case | None = None) -> Run:
     x = torch.randn(cells, generator=torch.Generator().manual_seed(0))
     prediction = bound.denoise(x, grid[3])
     bound.release()
+    start, end = 1.0, 0.0
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        (first, last), level = (calls[0].x, calls[-1]), grid[1]
+        layout = SampleLayout.of(cells, last.x.shape)
+        start = float(first.std()) / grid.levels[-1].sigma
+        bound = prior.conditioned(count, conditions)
+        end = float((bound.denoise(layout.unpack(last.x), level).x0_hat - layout.unpack(last.after)).abs().max())
+        bound.release()
     found = effects(prior, conditions, prediction.eps_hat, x, grid[3])
     ignored = [own for own, effect in found if effect < EFFECT]
-    images = (own for own in prior.serves if own.removesuffix("s").endswith("image"))
+    images = [own for own in prior.serves if own.removesuffix("s").endswith("image")]
+    images = [own for own in images if name not in NO_IP_ADAPTER or own != "ip_adapter_image"]
     untried = [own for own in images if own not in conditions.given() and not own.startswith("negative")]
-    return Run(difference, prediction.unguided is not None, ignored, untried)
+    return Run(difference, prediction.unguided is not None, end, start, ignored, untried)

@@ -36,9 +36,10 @@ tests build this table from diffusers' own list, so that a new class shows up as
 - *driven*: the pipeline's own `__call__` runs, with all of its arguments, and its scheduler is replaced in a copy. What
   a pipeline calls `image` is `control_image` if it has a ControlNet or an adapter, and else `reference_image`.
 - *bit-equal*: on a small copy of the model with random weights, the driven prediction equals that of the pipeline's own
-  run at five noise levels, bit for bit, and another prompt, control image, reference image or image of an IP-Adapter
-  (each that the pipeline takes) changes it. *not tested*: the tests have no small copy. In each run, the driver checks
-  that the pipeline uses the driver's x and time, and raises an error otherwise.
+  run at five noise levels, bit for bit; flow models start from the same noise and end in the same clean sample; and
+  another prompt, control image, reference image or image of an IP-Adapter (each that the pipeline takes) changes the
+  prediction. *not tested*: the tests have no small copy. In each run, the driver checks that the pipeline uses the
+  driver's x and time, and raises an error otherwise.
 - *guided merge*: `predicted` merges use the prediction with the prompt alone, which the driver finds among the
   network's passes. Elsewhere they use the guided one.
 
@@ -90,10 +91,16 @@ def row(name: str, cls: Any, guided: bool | None) -> str:
 
 
 def measured() -> dict[str, bool]:
-    """Run all cases and return for which of them the driver finds the unguided prediction."""
+    """Run all cases and return for which of them the driver finds the unguided prediction.
+
+    Raises:
+        AssertionError: a case that is not driven as it runs by itself.
+    """
     from helpers.pipeline_run import run
 
-    return {name: run(name).guided for name in CASES}
+    found = {name: run(name) for name in CASES}
+    assert not (wrong := {name: each.faults() for name, each in found.items() if each.faults()}), wrong
+    return {name: each.guided for name, each in found.items()}
 
 
 def page() -> str:

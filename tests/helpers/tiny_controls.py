@@ -77,9 +77,40 @@ def flux2_kv() -> Made:
     )
 
 
+def sana_controlnet() -> Made:
+    return controlled(
+        "SanaControlNetPipeline",
+        "SanaPipeline",
+        lambda network: like(diffusers.SanaControlNetModel, network, num_layers=1),
+    )
+
+
+def hunyuan_controlnet() -> Made:
+    return controlled(
+        "HunyuanDiTControlNetPipeline",
+        "HunyuanDiTPipeline",
+        lambda network: like(diffusers.HunyuanDiT2DControlNetModel, network, transformer_num_layers=4),
+    )
+
+
+def z_image_controlnet() -> Made:
+    """Return the pipeline with a control of more channels than the latents, as in version 2.0."""
+    return controlled(
+        "ZImageControlNetPipeline",
+        "ZImagePipeline",
+        lambda network: like(
+            diffusers.ZImageControlNetModel, network, control_layers_places=[0], control_refiner_layers_places=[0],
+            control_in_dim=6, add_control_noise_refiner="control_layers",
+        ),
+    )  # fmt: skip
+
+
 CONTROLS: dict[str, Callable[[], Made]] = {
     "QwenImageControlNetPipeline": qwen_controlnet,
     "CogView4ControlPipeline": cogview4_control,
+    "SanaControlNetPipeline": sana_controlnet,
+    "HunyuanDiTControlNetPipeline": hunyuan_controlnet,
+    "ZImageControlNetPipeline": z_image_controlnet,
     "BriaPipeline": bria,
     "Flux2KleinKVPipeline": flux2_kv,
 }

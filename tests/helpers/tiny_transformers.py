@@ -108,11 +108,13 @@ def z_image() -> Made:
     return made("ZImagePipeline", network, small_vae(), flow(shift=3.0)), given, FLOW
 
 
-def qwen_vae() -> Any:
+def qwen_vae(levels: int = 2) -> Any:
+    """Return an autoencoder of factor 2 ** (levels - 1)."""
     mean, std = [0.1, -0.2, 0.3, 0.0], [1.5, 2.0, 0.8, 1.2]
     return seeded(
         lambda: diffusers.AutoencoderKLQwenImage(
-            base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False], latents_mean=mean,
+            base_dim=8, z_dim=4, dim_mult=[1] * (levels - 1) + [2], num_res_blocks=1,
+            temperal_downsample=[False] * (levels - 1), latents_mean=mean,
             latents_std=std,
         )
     )  # fmt: skip
@@ -153,7 +155,7 @@ def flux2(name: str = "Flux2Pipeline", guidance: bool = True) -> Made:
 
 def sana() -> Made:
     network = lambda: diffusers.SanaTransformer2DModel(  # noqa: E731
-        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=1,
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2,
         num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=16,
         sample_size=8,
     )  # fmt: skip
@@ -251,7 +253,7 @@ def cogview3() -> Made:
 def hunyuan_dit(name: str = "HunyuanDiTPipeline") -> Made:
     network = lambda: diffusers.HunyuanDiT2DModel(  # noqa: E731
         num_attention_heads=2, attention_head_dim=8, in_channels=4, patch_size=2, sample_size=16, hidden_size=16,
-        num_layers=2, cross_attention_dim=16, cross_attention_dim_t5=16, pooled_projection_dim=8, text_len=6,
+        num_layers=4, cross_attention_dim=16, cross_attention_dim_t5=16, pooled_projection_dim=8, text_len=6,
         text_len_t5=5, use_style_cond_and_image_meta_size=False,
     )  # fmt: skip
     given = negative(

@@ -178,6 +178,23 @@ def test_the_filling_follows_its_control_image(tmp_path: Path) -> None:
     assert np.array_equal(pipe(under, mask(), control_image=picture(2), generator=5, **asked).images[0], alone)
 
 
+def test_several_kinds_of_control(tmp_path: Path) -> None:
+    """If this fails, a ControlNet Union mixes the kinds of control with the images of a batch."""
+    pipe = RePaintPipeline.from_pipe(CASES["StableDiffusionXLControlNetUnionPipeline"].build())
+    pipe.set_progress_bar_config(disable=True)
+    asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", "control_mode": [1, 3]}
+    rows = [[picture(1), picture(2)], [picture(3), picture(4)]]
+    both = pipe([image()] * 2, mask(), control_image=rows, generator=[5, 5], **asked).images
+    for number, row in enumerate(rows):
+        alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
+        assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
+    assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    one = [pipe([image()] * 2, mask(), control_image=rows[0], generator=[5, 5], **asked | {"control_mode": [1]}).images]
+    assert np.abs(one[0][0].astype(int) - one[0][1]).max() > 2
+    with pytest.raises(PriorError, match="raised ValueError"):
+        pipe(image(), mask(), control_image=picture(1), **asked)
+
+
 def test_a_control_image_is_cut_as_the_image_is(tmp_path: Path) -> None:
     """If this fails, a cropped image gets a control image of another place or size."""
     pipe = RePaintPipeline.from_pipe(sd_like(tmp_path, "StableDiffusionControlNetPipeline"))

@@ -130,6 +130,13 @@ def test_an_image_for_an_ip_adapter_that_is_not_there(name: str) -> None:
         fill(wrap(pipe), control_image=control[0], ip_adapter_image=control[0])
 
 
+def test_embeddings_that_their_pipeline_cannot_take() -> None:
+    """If this fails, embeddings without a prompt raise a TypeError inside diffusers."""
+    prior = DrivenPrior(CASES["LongCatImagePipeline"].made()[0])
+    with pytest.raises(PriorError, match=r"A LongCatImagePipeline takes no prompt_embeds alone"):
+        prior.conditioned(1, Conditions(prompt_embeds=torch.zeros(1, 6, 16), size=(32, 64)))
+
+
 def test_image_embeds_that_are_missing() -> None:
     """If this fails, a required argument is missing inside diffusers, which raises a TypeError."""
     pipe, given = CASES["KandinskyV22Pipeline"].made()
