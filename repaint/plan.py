@@ -76,6 +76,16 @@ HABITS = {
     "cfg_scale": "Pass guidance_scale=.",
     "scheduler": "The sampler has its own: pass schedule=, solver= or a prior with another noise schedule.",
     **dict.fromkeys(("dtype", "torch_dtype", "device"), "Call .to(device, dtype) on the pipeline before."),
+    **dict.fromkeys(
+        ("control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale"),
+        "Wrap a pipeline with a ControlNet or an adapter, such as StableDiffusionControlNetPipeline.",
+    ),
+    **dict.fromkeys(
+        ("ip_adapter_image", "ip_adapter_image_embeds"),
+        "Load an IP-Adapter into a pipeline before wrapping it: pipe.load_ip_adapter(...).",
+    ),
+    "image_embeds": "Wrap a pipeline that takes embeddings of images, such as KandinskyV22Pipeline.",
+    "reference_image": "Wrap a pipeline that takes an image beside the prompt, such as FluxKontextPipeline.",
     "callback": "Pass callback_on_step_end=.",
     "invert_mask": "Pass the mask as keep_mask= if white is kept.",
 }

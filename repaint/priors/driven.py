@@ -329,7 +329,8 @@ class DrivenPrior(PipelinePrior):
 
     def _latents(self) -> Tensor | None:
         """Return memory for the latents of a pipeline that takes them: cells, or tokens if it packs them so itself."""
-        if "latents" not in self._parameters or CHANNELS_LAST in self.network.config:
+        own = CHANNELS_LAST in self.network.config or hasattr(self.pipeline, OWN_TOKENS)
+        if own or "latents" not in self._parameters:
             return None
         assert self._conditions.size is not None
         height, width = (side // self.codec.factor for side in self._conditions.size)
@@ -365,6 +366,7 @@ def _adapts(name: str) -> bool:
 
 WORDS_ONLY = ("LongCatImagePipeline",)
 CHANNELS_LAST = "in_visual_dim"  # an entry of Kandinsky 5, whose samples are (B, 1, H, W, C)
+OWN_TOKENS = "_pack_latents_no_patch"  # of Bria Fibo, whose tokens are one cell, or four on request
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
 
 

@@ -3,8 +3,9 @@
 x_s = (1 - s) x0 + s eps, and the model predicts the velocity u = eps - x0 (Lipman et al. 2023, arXiv 2210.02747).
 
 Driven, these pipelines predict the same bits (tests/priors/test_driven.py). These classes stay because they take a
-`guidance_interval`, find the unguided prediction in compiled networks, too, warn of prompts that are cut, and know
-their noise levels without running the pipeline.
+`guidance_interval`, find the unguided prediction in compiled networks, too, warn of prompts that are cut, know their
+noise levels without running the pipeline, and take the img2img and inpainting pipelines of the same weights, which
+cannot be driven.
 """
 
 from __future__ import annotations

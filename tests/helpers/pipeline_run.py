@@ -131,7 +131,7 @@ def run(name: str, case: Case | None = None) -> Run:
     options = {key: value for key, value in fixed.items() if key in takes}
     if "max_area" in takes:
         options["max_area"] = case.size[0] * case.size[1]
-    if prior.codec.vae is None:
+    if prior.codec.vae is None or name == "KandinskyPipeline":  # which cannot return its latents
         options["output_type"] = "pt"
     if "negative_prompt" in takes and "prompt" not in given:
         options["negative_prompt"] = None

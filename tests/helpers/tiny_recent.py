@@ -120,6 +120,22 @@ def nucleus() -> Made:
     return pipe, given | {"guidance_scale": 4.0}, FLOW
 
 
+def bria_fibo() -> Made:
+    network = lambda: diffusers.BriaFiboTransformer2DModel(  # noqa: E731
+        in_channels=4, joint_attention_dim=16, text_encoder_dim=8, axes_dims_rope=[4, 4, 8], **FLUX
+    )
+    pipe = made("BriaFiboPipeline", network, qwen_vae(levels=5), flow(use_dynamic_shifting=True))
+
+    def encode_prompt(prompt: list[str], **_options: Any) -> tuple[Any, ...]:
+        """Return embeddings that depend on the prompts; without, with as many zeros."""
+        rows, mask = embedded(prompt), ones(len(prompt), 6)
+        layers = [rows[..., :8], rows[..., 8:]]
+        return rows, 0 * rows, torch.zeros(6, 3), mask, mask, layers, [0 * each for each in layers]
+
+    pipe.encode_prompt = encode_prompt  # which takes no embeddings
+    return pipe, {"prompt": ["a red cat", "two dogs"], "guidance_scale": 4.0}, FLOW
+
+
 def qwen_edit(name: str) -> Made:
     """Return an editor of Qwen-Image. Its reference image gets a million pixels, which a factor of 32 makes few."""
     pipe, given, kind = TRANSFORMERS["QwenImagePipeline"]()
@@ -140,6 +156,7 @@ RECENT: dict[str, Callable[[], Made]] = {
     "ErnieImagePipeline": ernie,
     "Krea2Pipeline": krea2,
     "NucleusMoEImagePipeline": nucleus,
+    "BriaFiboPipeline": bria_fibo,
     "QwenImageEditPipeline": lambda: qwen_edit("QwenImageEditPipeline"),
     "QwenImageEditPlusPipeline": lambda: qwen_edit("QwenImageEditPlusPipeline"),
 }

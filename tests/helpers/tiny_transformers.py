@@ -293,6 +293,29 @@ def kandinsky22() -> Made:
     return made("KandinskyV22Pipeline", network, movq(), scheduler), given, "epsilon"
 
 
+def kandinsky21() -> Made:
+    network = lambda: diffusers.UNet2DConditionModel(  # noqa: E731
+        sample_size=8, in_channels=4, out_channels=8,
+        block_out_channels=(32, 64), down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn", layers_per_block=1, attention_head_dim=4,
+        cross_attention_dim=8, encoder_hid_dim=8, encoder_hid_dim_type="text_image_proj",
+        addition_embed_type="text_image", resnet_time_scale_shift="scale_shift",
+    )  # fmt: skip
+    given = negative({"image_embeds": embeds(2, 8)}) | {"guidance_scale": 4.0, "prompt": ["a red cat", "two dogs"]}
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False)
+    pipe = made("KandinskyPipeline", network, movq(), scheduler)
+
+    def encode(prompt: list[str], *_rest: Any) -> tuple[torch.Tensor, ...]:
+        """Return embeddings that depend on the prompts, after those without."""
+        rows = torch.cat([embeds(1, 6, 8, seed=sum(map(ord, each))) for each in prompt])
+        rows = torch.cat([0 * rows, rows])
+        return rows[:, 0], rows, ones(len(rows), 6)
+
+    pipe._encode_prompt = encode  # which takes no embeddings
+    return pipe, given, "epsilon"
+
+
 def kandinsky3() -> Made:
     network = lambda: diffusers.Kandinsky3UNet(  # noqa: E731
         in_channels=4, time_embedding_dim=4, groups=2, attention_head_dim=4, layers_per_block=2,
@@ -383,6 +406,7 @@ TRANSFORMERS: dict[str, Callable[[], Made]] = {
     "CogView3PlusPipeline": cogview3,
     "HunyuanDiTPipeline": hunyuan_dit,
     "KandinskyV22Pipeline": kandinsky22,
+    "KandinskyPipeline": kandinsky21,
     "Kandinsky3Pipeline": kandinsky3,
     "IFPipeline": deepfloyd,
     "OvisImagePipeline": ovis,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,15 @@ from diffusers import ControlNetModel
 from helpers.pipeline_cases import CASES, Case, folder
 from helpers.pipeline_run import conditions_of, run
 from helpers.pipeline_table import pipelines, rows
+from helpers.tiny_latents import TEXT
 from helpers.tiny_pipelines import sd_like
 from helpers.tiny_transformers import TRANSFORMERS
 
 from repaint.errors import PriorError
 from repaint.priors.driven import DrivenPrior
-from repaint.priors.families import family_of
+from repaint.priors.families import PLAIN, family_of
+from repaint.priors.load import prior_from_pipe
+from repaint.sampling.prior import Conditions
 
 PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
 
@@ -152,6 +157,29 @@ def test_refusals_say_what_to_use_instead(name: str, said: str) -> None:
     with pytest.raises(PriorError, match=said) as raised:
         family_of({}, None, pipelines()[name])
     assert str(raised.value).startswith(f"A {name} is not supported: it ")
+
+
+VARIANTS = {
+    "sd1": ("StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"),
+    "sdxl": ("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
+    "sd3": ("StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
+    "flux": ("FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_the_same_weights_are_the_same_prior(tmp_path: Path, name: str) -> None:
+    """If this fails, an image-to-image or inpainting pipeline is refused, or predicts something else."""
+    pipe = TEXT[name](tmp_path)
+    found = []
+    for cls in (type(pipe), *(getattr(diffusers, variant) for variant in VARIANTS[name])):
+        takes = inspect.signature(cls.__init__).parameters
+        options = {"requires_safety_checker": False} if "requires_safety_checker" in takes else {}
+        prior = prior_from_pipe(cls(**{key: part for key, part in pipe.components.items() if key in takes}, **options))
+        assert type(prior) is PLAIN[cls.__name__]
+        bound = prior.conditioned(1, Conditions(prompt="a", size=(16, 24)))
+        found.append(bound.denoise(torch.ones(1, 4, 8, 12), bound.schedule(5)[3]).eps_hat)
+    assert all(torch.equal(each, found[0]) for each in found)
 
 
 @pytest.mark.parametrize("name", ["QwenImagePipeline", "Flux2Pipeline", "SanaPipeline", "KandinskyV22Pipeline"])
