@@ -35,7 +35,7 @@ class SampleLayout:
         """Recognise a layout by the shape of a sample.
 
         >>> SampleLayout.of((2, 16, 8, 6), (2, 12, 64))
-        SampleLayout(height=8, width=6, block=2, frames=0)
+        SampleLayout(height=8, width=6, block=2, frames=0, last=False)
 
         Args:
             cells: (B, C, H, W), the shape of x.

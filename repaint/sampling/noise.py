@@ -87,7 +87,7 @@ class NoiseSchedule:
         name = str(spacing or default)
         placed = read_spacing(name)
         train_count, flows = _train_count(config), "shift" in config or config.get("use_flow_sigmas")
-        if flows and train_count == 1:  # a clock from 0 to 1, and not a count
+        if flows and train_count == 1 and config.get("invert_sigmas"):  # OmniGen's clock, from 0 to 1
             train_count = 1000
         count = _check_steps(steps, train_count)
         if flows:
