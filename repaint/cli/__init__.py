@@ -119,7 +119,8 @@ def _run() -> None:
                 given = [each for each in error.ctx.command.params if each.param_type_name == "argument"]
                 usage = " ".join(f"{each.name.upper()}{'...' * (each.nargs == -1)}" for each in given)
                 text = f"An argument is missing: {command} {usage} [OPTIONS]"
-            _fail(f"{text.rstrip('.')}.{hint} See {command} --help.")
+            text = text.rstrip(".")
+            _fail(f"{text}{'' if text.endswith('?') else '.'}{hint} See {command} --help.")
         sys.exit(0)
     except typer.Abort:
         sys.exit(1)

@@ -43,7 +43,7 @@ def outpaint(
     The bundled prior photos is made for small holes: it continues surfaces and textures for a few dozen pixels. For new
     content use a large model, with --prior and --prompt.
 
-    Example: repaint outpaint photo.png --left 128 --out wider.png
+    Example: repaint outpaint photo.png --left 8 --out wider.png
 
     Example: repaint outpaint photo.png --aspect 16:9 --out wide.png --prior FOLDER --prompt "a beach"
     """

@@ -36,7 +36,7 @@ def free_port(host: str, port: int | None) -> int:
         except (OSError, OverflowError) as error:
             if port is not None:
                 raise InputError(
-                    f"Cannot listen on {host}, port {port}: {error}. Pass another --port, or omit it."
+                    f"Cannot listen on {host}, port {port}: {str(error).rstrip('.')}. Pass another --port, or omit it."
                 ) from error
     raise InputError(f"No port from {FIRST_PORT} to {FIRST_PORT + 99} is free on {host}. Pass another --port.")
 

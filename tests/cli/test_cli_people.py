@@ -149,6 +149,14 @@ def test_warnings_of_many_images_name_theirs(run: Run, folder: Path, common: lis
     assert "photos/b.png: mask_image masks/b.png is black everywhere: nothing is repainted" in line
 
 
+def test_messages_end_once(run: Run, folder: Path) -> None:
+    """If this fails, a message has two stops in a row."""
+    assert run("impaint").err == (
+        "repaint: No such command 'impaint'. Did you mean 'inpaint', 'outpaint'? See repaint --help.\n"
+    )
+    assert "must be 0-65535. Pass another --port" in run("studio", "--port", "99999", "--no-browser").err
+
+
 def test_a_missing_argument_shows_all_of_them(run: Run, folder: Path) -> None:
     """If this fails, an image without a mask is answered by "Missing argument 'images'", although the mask misses."""
     for command, usage in (("inpaint", "IMAGES... MASK"), ("remove", "IMAGE MASK"), ("restore", "IMAGE")):
