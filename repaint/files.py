@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from repaint.errors import InputError
 
-__all__ = ["atomic_folder", "atomic_path", "check_place"]
+__all__ = ["atomic_folder", "atomic_path", "check_place", "check_unread"]
 
 
 @contextmanager
@@ -97,3 +97,18 @@ def check_place(target: Path) -> None:
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)
+
+
+def check_unread(written: Iterable[Path | None], read: Iterable[Path]) -> None:
+    """Refuse to write over a file that is read, under whatever name.
+
+    Args:
+        written: files to be written; None is skipped.
+        read: inputs.
+    Raises:
+        InputError: a file is among both.
+    """
+    inputs = [given for given in read if given.exists()]
+    for target in written:
+        if target is not None and target.exists() and any(target.samefile(given) for given in inputs):
+            raise InputError(f"Cannot write {target}: it is an input, and would be lost. Choose another name.")

@@ -225,11 +225,13 @@ def _one(
     as_json: bool,
 ) -> None:
     from repaint.cutouts import window_seed
+    from repaint.files import check_unread
     from repaint.pictures.decoding import open_image
     from repaint.pictures.encoding import check_writable
     from repaint.pictures.images import read_images
     from repaint.sampling.state import SamplerState
 
+    check_unread([out_file, wanted.uncertainty], [image, mask])
     picture = open_image(image)
     shown = read_images(picture)[0]
     check_writable(out_file, shown.output("pil"))

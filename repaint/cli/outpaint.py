@@ -47,6 +47,7 @@ def outpaint(
 
     Example: repaint outpaint photo.png --aspect 16:9 --out wide.png --prior FOLDER --prompt "a beach"
     """
+    from repaint.files import check_unread
     from repaint.outpainting import step_width
     from repaint.pictures.decoding import open_image
     from repaint.pictures.encoding import check_writable, keep_result
@@ -55,6 +56,7 @@ def outpaint(
     from repaint.priors.load import default_schedule
     from repaint.sampling.method import as_method
 
+    check_unread([out_file], [image])
     picture = open_image(image)
     margins = as_margins(read_images(picture)[0].size, left, right, top, bottom, aspect)
     with about(str(image)):

@@ -46,6 +46,7 @@ def remove(
 
     Example: repaint remove photo.png mask.png --out without.png
     """
+    from repaint.files import check_unread
     from repaint.pictures.decoding import open_image
     from repaint.pictures.encoding import check_writable, keep_result
     from repaint.pictures.images import read_images
@@ -57,6 +58,7 @@ def remove(
     (shown,) = read_images(picture)
     named = [out_file.with_stem(f"{out_file.stem}-{number + 1}") for number in range(candidates)]
     files = [out_file, *named[1:]] if keep_all else [out_file]
+    check_unread(files, [image, mask])
     with about(str(image), str(mask)):
         for file in files:
             check_writable(file, shown.output("pil"))

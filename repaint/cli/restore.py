@@ -53,6 +53,7 @@ def restore(
     import numpy as np
     from PIL import Image
 
+    from repaint.files import check_unread
     from repaint.pictures.decoding import open_image, upright
     from repaint.pictures.detection import detect_damage
     from repaint.pictures.encoding import check_writable, keep_result
@@ -62,6 +63,7 @@ def restore(
 
     if out_file is None and mask_out is None:
         raise InputError("repaint restore needs --out RESULT, or --mask-out MASK to write only the mask.")
+    check_unread([out_file, mask_out], [image])
     picture = upright(open_image(image))
     if out_file is not None:
         with about(str(image)):

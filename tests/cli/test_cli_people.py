@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.shell import PHOTO, WHITE, Run, folder, run
+from helpers.shell import PHOTO, WHITE, Run, check_refused, contents, folder, run
 from helpers.tiny_priors import tiny_folder_pipeline
 from PIL import ExifTags, Image, ImageOps
 
@@ -81,6 +81,34 @@ def test_a_place_that_cannot_be_written(run: Run, folder: Path, common: list[obj
     for out in ("/proc/out.png", "/proc/sys/out.png"):
         assert "Cannot write" in run("inpaint", "photo.png", "mask.png", "--out", out, *common).err
     assert "Cannot write" in run("inpaint", "photos", "mask.png", "--out", "/proc/out", *common).err
+    assert not moves
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inpaint", "photo.png", "mask.png", "--out", "photo.png"),
+        ("inpaint", "photo.png", "mask.png", "--out", "link.png"),
+        ("inpaint", "photo.png", "mask.png", "--out", "./mask.png"),
+        ("inpaint", "photo.png", "mask.png", "--out", "out.png", "--samples", "2", "--uncertainty", "mask.png"),
+        ("inpaint", "photos", "mask.png", "--out", "photos"),
+        ("remove", "photo.png", "mask.png", "--out", "mask.png"),
+        ("remove", "photo-2.png", "mask.png", "--out", "photo.png", "--candidates", "2", "--all"),
+        ("restore", "photo.png", "--out", "photo.png"),
+        ("restore", "photo.png", "--mask-out", "photo.png"),
+        ("outpaint", "photo.png", "--left", "8", "--out", "photo.png"),
+    ],
+    ids=" ".join,
+)
+def test_inputs_are_not_written_over(run: Run, folder: Path, moves: list[int], arguments: tuple[str, ...]) -> None:
+    """If this fails, somebody's only copy of a photograph is lost."""
+    (folder / "link.png").symlink_to(folder / "photo.png")
+    Image.fromarray(PHOTO).save("photo-2.png")
+    Path("photos").mkdir()
+    Image.fromarray(PHOTO).save("photos/photo.png")
+    before = contents(folder)
+    refused = run(*arguments)
+    check_refused(refused, folder, before, "Cannot write" if "photos" not in arguments else "photos")
     assert not moves
 
 
