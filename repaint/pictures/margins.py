@@ -76,8 +76,8 @@ def as_margins(
             sides[first], sides[second] = sides[first] + more // 2, sides[second] + more - more // 2
     if not any(sides.values()):
         raise InputError(
-            f"Nothing is added to an image of {size[1]} x {size[0]} pixels. Pass left=, right=, top= or bottom= in "
-            "pixels, or another aspect=."
+            f"Nothing is added to an image of {size[1]} x {size[0]} pixels. Give left, right, top or bottom in "
+            "pixels, or another aspect."
         )
     return Margins(**sides)
 
