@@ -74,8 +74,8 @@ def largest_difference(
         x, output = layout.unpack(call.x), layout.unpack(call.output)
         if output.shape[1] == 2 * x.shape[1]:
             output = split_variance(output)[0]
-        scales = prior.preconditioning.at(level)
-        if scales.c_skip or scales.c_out != 1:
+        scaled = getattr(prior, "preconditioning", None)  # only of priors that have one
+        if scaled is not None and ((scales := scaled.at(level)).c_skip or scales.c_out != 1):
             output = weighted((scales.c_skip, x), (scales.c_out, output))
         expected = from_output(kind, output, x, level, clip=clip).eps_hat
         with torch.no_grad():

@@ -145,8 +145,10 @@ def test_preconditioned_predictions_are_those_of_diffusers(tmp_path: Path, sched
 
     def record(output: Tensor, t: Tensor, sample: Tensor, **kwargs: Any) -> Any:
         sigma = scheduler.sigmas[scheduler.step_index]
-        calls.append(Call(sample, float(t), scheduler.precondition_outputs(sample, output, sigma)))
-        return step(output, t, sample, **kwargs)
+        expected = scheduler.precondition_outputs(sample, output, sigma)
+        stepped = step(output, t, sample, **kwargs)
+        calls.append(Call(sample, float(t), expected, stepped[0]))
+        return stepped
 
     scheduler.step = record
     given: dict[str, Any] = {"prompt": "a red cat", "negative_prompt": "blue", "guidance_scale": 4.0}
