@@ -204,7 +204,7 @@ class DrivenPrior(PipelinePrior):
                 f"{unused} needs an IP-Adapter in the model. Call load_ip_adapter() of the pipeline first."
             )
         for progress in PROGRESS:
-            if not conditions.in_order and given.get(progress, usual := self._default(progress)) != usual:
+            if not conditions.in_order and progress in given and given[progress] != self._default(progress):
                 raise PriorError(
                     f"{progress}={given[progress]} depends on the progress of a run, which is unknown in windows and "
                     "in a run that is resumed. Leave it out."

@@ -326,7 +326,7 @@ def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[
         method = as_method(schedule)
         if method.name in found:
             raise ScheduleError(
-                f"Schedules must have different names, but {method.name!r} is given twice. Rename one or leave it out."
+                f"The names of schedules must differ, but {method.name!r} is repeated. Rename or remove one."
             )
         found[method.name] = method
     return found

@@ -630,7 +630,9 @@ def test_schedules_of_one_name(run: Run, folder: Path, command: tuple[str, ...])
     before = contents(folder)
     options = ("--limit", "1") if "--protocol" in command else ()
     refused = run(*command, *options, "--schedule", "two.yaml", "--schedule", "other/two.yaml")
-    check_refused(refused, folder, before, "Schedules must have different names, but 'two' is given twice.")
+    check_refused(
+        refused, folder, before, "The names of schedules must differ, but 'two' is repeated. Rename or remove one."
+    )
 
 
 def test_bench_prompts(run: Run, folder: Path) -> None:

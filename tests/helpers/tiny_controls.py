@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -60,8 +61,8 @@ def cogview4_control() -> Made:
 
 
 def bria() -> Made:
-    network = lambda: diffusers.BriaTransformer2DModel(  # noqa: E731
-        in_channels=16, joint_attention_dim=16, axes_dims_rope=[0, 8, 8], **FLUX
+    network = partial(
+        diffusers.BriaTransformer2DModel, in_channels=16, joint_attention_dim=16, axes_dims_rope=[0, 8, 8], **FLUX
     )
     given = negative({"prompt_embeds": embeds(2, 6, 16)}) | {"guidance_scale": 5.0}
     return made("BriaPipeline", network, small_vae(), flow(use_dynamic_shifting=True)), given, FLOW

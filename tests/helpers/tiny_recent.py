@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -32,7 +33,8 @@ __all__ = ["RECENT"]
 
 def kandinsky5(name: str = "Kandinsky5T2IPipeline") -> Made:
     edits = name == "Kandinsky5I2IPipeline"
-    network = lambda: diffusers.Kandinsky5Transformer3DModel(  # noqa: E731
+    network = partial(
+        diffusers.Kandinsky5Transformer3DModel,
         in_visual_dim=4, in_text_dim=16, in_text_dim2=8, time_dim=8, out_visual_dim=4, model_dim=16, ff_dim=16,
         num_text_blocks=1, num_visual_blocks=1, axes_dims=(4, 6, 6), visual_cond=edits,
     )  # fmt: skip
@@ -46,8 +48,15 @@ def kandinsky5(name: str = "Kandinsky5T2IPipeline") -> Made:
 
 
 def prx_pixel() -> Made:
-    network = lambda: diffusers.PRXTransformer2DModel(  # noqa: E731
-        in_channels=3, patch_size=4, context_in_dim=16, hidden_size=32, num_heads=2, depth=1, axes_dim=[8, 8]
+    network = partial(
+        diffusers.PRXTransformer2DModel,
+        in_channels=3,
+        patch_size=4,
+        context_in_dim=16,
+        hidden_size=32,
+        num_heads=2,
+        depth=1,
+        axes_dim=[8, 8],
     )
     given = negative({"prompt_embeds": embeds(1, 6, 16), "prompt_attention_mask": ones(1, 6, dtype=torch.bool)})
     pipe = made("PRXPixelPipeline", network, None, flow(shift=3.0), default_sample_size=32, noise_scale=2.0)
@@ -55,8 +64,13 @@ def prx_pixel() -> Made:
 
 
 def longcat() -> Made:
-    network = lambda: diffusers.LongCatImageTransformer2DModel(  # noqa: E731
-        in_channels=64, joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=[4, 4, 8], **FLUX
+    network = partial(
+        diffusers.LongCatImageTransformer2DModel,
+        in_channels=64,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        axes_dims_rope=[4, 4, 8],
+        **FLUX,
     )
     given = {"prompt": ["a red cat", "two dogs"], "guidance_scale": 4.5, "enable_prompt_rewrite": False}
     pipe = made("LongCatImagePipeline", network, small_vae(latent_channels=16), flow(use_dynamic_shifting=True))
@@ -70,7 +84,8 @@ def embedded(prompts: list[str]) -> torch.Tensor:
 
 
 def omnigen() -> Made:
-    network = lambda: diffusers.OmniGenTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.OmniGenTransformer2DModel,
         in_channels=4, hidden_size=16, num_attention_heads=2, num_key_value_heads=2, intermediate_size=16,
         num_layers=1, pad_token_id=0, vocab_size=32, time_step_dim=16, pos_embed_max_size=16, rope_scaling=ROPE,
     )  # fmt: skip
@@ -85,7 +100,8 @@ ROPE = {"long_factor": [1.0] * 4, "short_factor": [1.0] * 4, "type": "su"}
 
 
 def ernie() -> Made:
-    network = lambda: diffusers.ErnieImageTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.ErnieImageTransformer2DModel,
         hidden_size=32, num_attention_heads=2, num_layers=1, ffn_hidden_size=32, in_channels=16, out_channels=16,
         text_in_dim=16, rope_axes_dim=(4, 6, 6),
     )  # fmt: skip
@@ -95,7 +111,8 @@ def ernie() -> Made:
 
 
 def krea2() -> Made:
-    network = lambda: diffusers.Krea2Transformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.Krea2Transformer2DModel,
         in_channels=16, num_layers=1, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=32, timestep_embed_dim=16, text_hidden_dim=16, num_text_layers=2,
         text_num_attention_heads=2, text_num_key_value_heads=1, text_intermediate_size=16,
@@ -107,7 +124,8 @@ def krea2() -> Made:
 
 
 def nucleus() -> Made:
-    network = lambda: diffusers.NucleusMoEImageTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.NucleusMoEImageTransformer2DModel,
         in_channels=16, out_channels=4, num_layers=5, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=16, axes_dims_rope=(4, 6, 6), num_experts=2, moe_intermediate_dim=16,
         capacity_factors=2.0,
@@ -121,8 +139,13 @@ def nucleus() -> Made:
 
 
 def bria_fibo() -> Made:
-    network = lambda: diffusers.BriaFiboTransformer2DModel(  # noqa: E731
-        in_channels=4, joint_attention_dim=16, text_encoder_dim=8, axes_dims_rope=[4, 4, 8], **FLUX
+    network = partial(
+        diffusers.BriaFiboTransformer2DModel,
+        in_channels=4,
+        joint_attention_dim=16,
+        text_encoder_dim=8,
+        axes_dims_rope=[4, 4, 8],
+        **FLUX,
     )
     pipe = made("BriaFiboPipeline", network, qwen_vae(levels=5), flow(use_dynamic_shifting=True))
 

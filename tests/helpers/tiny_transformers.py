@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -79,7 +80,8 @@ FLUX = {"num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16, "num_
 
 
 def chroma() -> Made:
-    network = lambda: diffusers.ChromaTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.ChromaTransformer2DModel,
         in_channels=16, joint_attention_dim=16, axes_dims_rope=(4, 4, 8), approximator_num_channels=8,
         approximator_hidden_dim=16, approximator_layers=1, **FLUX,
     )  # fmt: skip
@@ -89,7 +91,8 @@ def chroma() -> Made:
 
 
 def kontext() -> Made:
-    network = lambda: diffusers.FluxTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.FluxTransformer2DModel,
         patch_size=1, in_channels=16, joint_attention_dim=16, pooled_projection_dim=8, guidance_embeds=True,
         axes_dims_rope=(4, 4, 8), **FLUX,
     )  # fmt: skip
@@ -99,7 +102,8 @@ def kontext() -> Made:
 
 
 def z_image() -> Made:
-    network = lambda: diffusers.ZImageTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.ZImageTransformer2DModel,
         in_channels=4, dim=48, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
         axes_dims=[8, 8, 8], axes_lens=[64, 64, 64],
     )  # fmt: skip
@@ -121,7 +125,8 @@ def qwen_vae(levels: int = 2) -> Any:
 
 
 def qwen() -> Made:
-    network = lambda: diffusers.QwenImageTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.QwenImageTransformer2DModel,
         in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=16, axes_dims_rope=(4, 4, 8),
     )  # fmt: skip
@@ -143,7 +148,8 @@ def flux2_vae() -> Any:
 
 
 def flux2(name: str = "Flux2Pipeline", guidance: bool = True) -> Made:
-    network = lambda: diffusers.Flux2Transformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.Flux2Transformer2DModel,
         in_channels=16, joint_attention_dim=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=guidance,
         timestep_guidance_channels=16, **FLUX,
     )  # fmt: skip
@@ -154,7 +160,8 @@ def flux2(name: str = "Flux2Pipeline", guidance: bool = True) -> Made:
 
 
 def sana() -> Made:
-    network = lambda: diffusers.SanaTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.SanaTransformer2DModel,
         in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2,
         num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=16,
         sample_size=8,
@@ -172,7 +179,8 @@ def sana() -> Made:
 
 
 def pixart(name: str = "PixArtAlphaPipeline") -> Made:
-    network = lambda: diffusers.PixArtTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.PixArtTransformer2DModel,
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1,
         cross_attention_dim=16, sample_size=8, caption_channels=16, use_additional_conditions=False,
     )  # fmt: skip
@@ -182,7 +190,8 @@ def pixart(name: str = "PixArtAlphaPipeline") -> Made:
 
 
 def lumina2() -> Made:
-    network = lambda: diffusers.Lumina2Transformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.Lumina2Transformer2DModel,
         sample_size=8, in_channels=4, hidden_size=24, num_layers=1, num_refiner_layers=1, num_attention_heads=2,
         num_kv_heads=1, multiple_of=8, axes_dim_rope=(4, 4, 4), axes_lens=(64, 64, 64), cap_feat_dim=16,
     )  # fmt: skip
@@ -191,7 +200,8 @@ def lumina2() -> Made:
 
 
 def lumina() -> Made:
-    network = lambda: diffusers.LuminaNextDiT2DModel(  # noqa: E731
+    network = partial(
+        diffusers.LuminaNextDiT2DModel,
         sample_size=8, in_channels=4, hidden_size=24, num_layers=1, num_attention_heads=3, num_kv_heads=1,
         multiple_of=16, cross_attention_dim=16,
     )  # fmt: skip
@@ -200,7 +210,8 @@ def lumina() -> Made:
 
 
 def hidream() -> Made:
-    network = lambda: diffusers.HiDreamImageTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.HiDreamImageTransformer2DModel,
         patch_size=2, in_channels=4, out_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=8,
         num_attention_heads=4, caption_channels=[16, 16], text_emb_dim=8, num_routed_experts=2,
         num_activated_experts=2, axes_dims_rope=(4, 2, 2), max_resolution=(16, 32), llama_layers=[0, 1],
@@ -216,7 +227,8 @@ def hidream() -> Made:
 
 
 def auraflow() -> Made:
-    network = lambda: diffusers.AuraFlowTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.AuraFlowTransformer2DModel,
         sample_size=32, in_channels=4, num_mmdit_layers=1, num_single_dit_layers=1, attention_head_dim=8,
         num_attention_heads=2, joint_attention_dim=16, caption_projection_dim=16, pos_embed_max_size=256,
     )  # fmt: skip
@@ -226,7 +238,8 @@ def auraflow() -> Made:
 
 
 def cogview4() -> Made:
-    network = lambda: diffusers.CogView4Transformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.CogView4Transformer2DModel,
         in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2, text_embed_dim=16,
         time_embed_dim=8, condition_dim=4, sample_size=16, rope_axes_dim=(64, 64),
     )  # fmt: skip
@@ -240,7 +253,8 @@ def cogview4() -> Made:
 
 
 def cogview3() -> Made:
-    network = lambda: diffusers.CogView3PlusTransformer2DModel(  # noqa: E731
+    network = partial(
+        diffusers.CogView3PlusTransformer2DModel,
         in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2, text_embed_dim=16,
         time_embed_dim=8, condition_dim=4, sample_size=16, pos_embed_max_size=32,
     )  # fmt: skip
@@ -251,7 +265,8 @@ def cogview3() -> Made:
 
 
 def hunyuan_dit(name: str = "HunyuanDiTPipeline") -> Made:
-    network = lambda: diffusers.HunyuanDiT2DModel(  # noqa: E731
+    network = partial(
+        diffusers.HunyuanDiT2DModel,
         num_attention_heads=2, attention_head_dim=8, in_channels=4, patch_size=2, sample_size=16, hidden_size=16,
         num_layers=4, cross_attention_dim=16, cross_attention_dim_t5=16, pooled_projection_dim=8, text_len=6,
         text_len_t5=5, use_style_cond_and_image_meta_size=False,
@@ -277,15 +292,20 @@ def movq(levels: int = 2) -> Any:
     )  # fmt: skip
 
 
-def kandinsky22() -> Made:
-    network = lambda: diffusers.UNet2DConditionModel(  # noqa: E731
+def kandinsky_unet(hidden: str, added: str) -> Callable[[], Any]:
+    return partial(
+        diffusers.UNet2DConditionModel,
         sample_size=8, in_channels=4, out_channels=8,
         block_out_channels=(32, 64), down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
         up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
         mid_block_type="UNetMidBlock2DSimpleCrossAttn", layers_per_block=1, attention_head_dim=4,
-        cross_attention_dim=8, encoder_hid_dim=8, encoder_hid_dim_type="image_proj",
-        addition_embed_type="image", resnet_time_scale_shift="scale_shift",
+        cross_attention_dim=8, encoder_hid_dim=8, encoder_hid_dim_type=hidden,
+        addition_embed_type=added, resnet_time_scale_shift="scale_shift",
     )  # fmt: skip
+
+
+def kandinsky22() -> Made:
+    network = kandinsky_unet("image_proj", "image")
     given = negative({"image_embeds": embeds(2, 8)}) | {"guidance_scale": 4.0}
     scheduler = DDPMScheduler(
         beta_schedule="linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, variance_type="learned_range"
@@ -294,14 +314,7 @@ def kandinsky22() -> Made:
 
 
 def kandinsky21() -> Made:
-    network = lambda: diffusers.UNet2DConditionModel(  # noqa: E731
-        sample_size=8, in_channels=4, out_channels=8,
-        block_out_channels=(32, 64), down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-        mid_block_type="UNetMidBlock2DSimpleCrossAttn", layers_per_block=1, attention_head_dim=4,
-        cross_attention_dim=8, encoder_hid_dim=8, encoder_hid_dim_type="text_image_proj",
-        addition_embed_type="text_image", resnet_time_scale_shift="scale_shift",
-    )  # fmt: skip
+    network = kandinsky_unet("text_image_proj", "text_image")
     given = negative({"image_embeds": embeds(2, 8)}) | {"guidance_scale": 4.0, "prompt": ["a red cat", "two dogs"]}
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False)
     pipe = made("KandinskyPipeline", network, movq(), scheduler)
@@ -317,7 +330,8 @@ def kandinsky21() -> Made:
 
 
 def kandinsky3() -> Made:
-    network = lambda: diffusers.Kandinsky3UNet(  # noqa: E731
+    network = partial(
+        diffusers.Kandinsky3UNet,
         in_channels=4, time_embedding_dim=4, groups=2, attention_head_dim=4, layers_per_block=2,
         block_out_channels=(32, 64), cross_attention_dim=4, encoder_hid_dim=16,
     )  # fmt: skip
@@ -331,7 +345,8 @@ def kandinsky3() -> Made:
 
 
 def deepfloyd() -> Made:
-    network = lambda: diffusers.UNet2DConditionModel(  # noqa: E731
+    network = partial(
+        diffusers.UNet2DConditionModel,
         sample_size=32, in_channels=3, out_channels=6, block_out_channels=(32, 64), layers_per_block=1,
         down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DSimpleCrossAttn", attention_head_dim=4,
@@ -350,16 +365,27 @@ def deepfloyd() -> Made:
 
 
 def ovis() -> Made:
-    network = lambda: diffusers.OvisImageTransformer2DModel(  # noqa: E731
-        in_channels=16, out_channels=16, joint_attention_dim=16, axes_dims_rope=(4, 4, 8), **FLUX
+    network = partial(
+        diffusers.OvisImageTransformer2DModel,
+        in_channels=16,
+        out_channels=16,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 4, 8),
+        **FLUX,
     )
     given = negative({"prompt_embeds": embeds(2, 6, 16)}) | {"guidance_scale": 5.0}
     return made("OvisImagePipeline", network, small_vae(), flow(use_dynamic_shifting=True)), given, FLOW
 
 
 def prx() -> Made:
-    network = lambda: diffusers.PRXTransformer2DModel(  # noqa: E731
-        in_channels=4, context_in_dim=16, hidden_size=32, num_heads=2, depth=1, axes_dim=[8, 8]
+    network = partial(
+        diffusers.PRXTransformer2DModel,
+        in_channels=4,
+        context_in_dim=16,
+        hidden_size=32,
+        num_heads=2,
+        depth=1,
+        axes_dim=[8, 8],
     )
     given = negative({"prompt_embeds": embeds(1, 6, 16), "prompt_attention_mask": ones(1, 6, dtype=torch.bool)})
     pipe = made("PRXPipeline", network, small_vae(), flow(shift=3.0), default_sample_size=32)

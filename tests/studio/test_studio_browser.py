@@ -121,6 +121,16 @@ def run(page: Page, schedule: str, until: str) -> None:
     expect(progress(page)).to_have_attribute("data-status", until, timeout=PATIENCE)
 
 
+def branch(page: Page) -> None:
+    """Branch the finished run by one large jump, on the tab for it."""
+    page.get_by_role("tab", name="Explore from here").click()
+    expect(page.locator("#where")).to_contain_text("After move", timeout=PATIENCE)
+    page.get_by_label("one large jump").click()
+    expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
+    page.locator("#branch").click()
+    expect(page.locator("#tree figure")).to_have_count(2, timeout=PATIENCE)
+
+
 def download(page: Page, name: str) -> bytes:
     link = page.locator("#files a", has_text=re.compile("B|K|M")).and_(page.locator(f'a[download="{name}"]'))
     with page.expect_download() as got:
@@ -157,12 +167,7 @@ def test_paint_run_cancel_run_branch_download(page: Page) -> None:
     assert "repaint inpaint picture.png mask.png" in json.loads(download(page, "recipe.json"))["command"]
     photographed(page, "studio-painted.png")
 
-    page.get_by_role("tab", name="Explore from here").click()
-    expect(page.locator("#where")).to_contain_text("After move", timeout=PATIENCE)
-    page.get_by_label("one large jump").click()
-    expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
-    page.locator("#branch").click()
-    expect(page.locator("#tree figure")).to_have_count(2, timeout=PATIENCE)
+    branch(page)
     assert "one large jump" in page.locator("#tree figure").nth(1).inner_text()
     photographed(page, "studio-branched.png")
 
@@ -192,12 +197,7 @@ def test_the_pictures_of_the_manual(page: Page, tmp_path: Path) -> None:
 
     page.get_by_label("Fill", exact=True).click()
     run(page, "fast", "done")
-    page.get_by_role("tab", name="Explore from here").click()
-    expect(page.locator("#where")).to_contain_text("After move", timeout=PATIENCE)
-    page.get_by_label("one large jump").click()
-    expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
-    page.locator("#branch").click()
-    expect(page.locator("#tree figure")).to_have_count(2, timeout=PATIENCE)
+    branch(page)
     expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
     expect(page.locator("#state-image img")).to_be_visible(timeout=PATIENCE)
     photographed(page, "studio-explore.png")

@@ -22,7 +22,7 @@ from repaint.lab.sweep.rows import config_key
 from repaint.lab.sweep.sources import ImageEntry, MaskEntry, Source, Strict, images_of, masks_of
 from repaint.priors.load import bundled
 from repaint.sampling import presets
-from repaint.sampling.method import Method, as_method
+from repaint.sampling.method import Method, as_method, as_methods
 from repaint.sampling.rng import MAX_SEED
 
 __all__ = ["Cell", "Grid", "SweepConfig", "batches", "read_grid", "spread"]
@@ -230,10 +230,7 @@ def _methods(config: SweepConfig, home: Path) -> list[tuple[Method, dict[str, An
         label = ", ".join([name, *("no corrector" if text == "none" else text for text in parts.values())])
         walk = preset.model_dump(mode="json", include={"jumps", "levels"}, exclude_defaults=True)
         found.append((replace(method, name=label), walk))
-    names = [method.name for method, _ in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"The names of schedules must differ, but {name!r} is repeated. Rename or remove one.")
+    as_methods(method for method, _ in found)
     return found
 
 

@@ -157,7 +157,7 @@ def test_pictures_as_truth(tmp_path: Path) -> None:
 def test_methods_need_different_names(tmp_path: Path) -> None:
     """If this fails, the rows of two methods are averaged as if they were one's."""
     methods = [as_method("fast"), replace(as_method("quick"), name="fast")]
-    with pytest.raises(ScheduleError, match="different names, but 'fast' is given twice"):
+    with pytest.raises(ScheduleError, match="names of schedules must differ, but 'fast' is repeated"):
         CalibrationRun(fields(), methods, tmp_path / "rows.jsonl", ["box"], count=2, samples=2, side=SIDE)
 
 
