@@ -66,7 +66,7 @@ class DeepCodec(LatentCodec):
 class FrameCodec(LatentCodec):
     """The codec of autoencoders for videos, for a video of one frame (Qwen-Image)."""
 
-    kinds = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
+    kinds: tuple[str, ...] = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
 
     def _encoded(self, image: Tensor) -> Tensor:
         return super()._encoded(image.unsqueeze(2)).squeeze(2)
@@ -96,8 +96,48 @@ class PatchCodec(LatentCodec):
         return super()._decoded(torch.nn.functional.pixel_shuffle(z, 2))
 
 
+class CellCodec(PatchCodec):
+    """The codec of Bria Fibo 2: latents normalised in blocks as those of Flux.2, and then as cells again."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__(vae)
+        self.factor, self.latent_channels = self.factor // 2, self.latent_channels // 4
+        self._of_block = self._mean, self._gain
+        self._mean, self._gain = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        blocks = super()._encoded(image)
+        mean, gain = (part.to(blocks) for part in self._of_block)
+        return torch.nn.functional.pixel_shuffle((blocks - mean) * gain, 2)
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        blocks = torch.nn.functional.pixel_unshuffle(z, 2)
+        mean, gain = (part.to(blocks) for part in self._of_block)
+        return super()._decoded(blocks / gain + mean)
+
+
+class AlphaCodec(FrameCodec):
+    """The codec of Qwen-Image 2.1, whose images have alpha: opaque when encoded, over white when decoded."""
+
+    kinds = ("AutoencoderKLQwenImage21",)
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__(vae)
+        self.channels -= 1
+
+    def _encoded(self, image: Tensor) -> Tensor:
+        return super()._encoded(torch.cat([image, torch.ones_like(image[:, :1])], dim=1))
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        image = super()._decoded(z)
+        opacity = (image[:, -1:] / 2 + 0.5).clamp(0, 1)
+        return torch.lerp(torch.ones_like(image[:, :-1]), image[:, :-1], opacity)
+
+
 CODECS: dict[str, type[LatentCodec]] = {
-    kind: codec for codec in (LatentCodec, DeepCodec, FrameCodec, PatchCodec, DirectCodec) for kind in codec.kinds
+    kind: codec
+    for codec in (LatentCodec, DeepCodec, FrameCodec, AlphaCodec, PatchCodec, DirectCodec)
+    for kind in codec.kinds
 }
 
 
@@ -108,8 +148,8 @@ def codec_of(pipeline: Any) -> Any:
         PriorError: an autoencoder that is not supported.
     """
     part = next((name for name in ("vae", "movq", "vqvae") if getattr(pipeline, name, None) is not None), None)
+    network = getattr(pipeline, "transformer", None) or pipeline.unet
     if part is None:
-        network = getattr(pipeline, "transformer", None) or pipeline.unet
         return PixelCodec(int(network.config.in_channels))
     autoencoder = getattr(pipeline, part)
     kind = type(autoencoder).__name__
@@ -117,4 +157,7 @@ def codec_of(pipeline: Any) -> Any:
         return MovqCodec(autoencoder)
     if kind not in CODECS:
         raise PriorError(f"A {kind} is not a supported autoencoder. Use a model with one of {', '.join(CODECS)}.")
-    return CODECS[kind](autoencoder)
+    codec = CODECS[kind](autoencoder)
+    if isinstance(codec, PatchCodec) and network.config.get("in_channels") == codec.latent_channels // 4:
+        return CellCodec(autoencoder)
+    return codec

@@ -31,7 +31,6 @@ from repaint.priors.passes import Passes
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, Preconditioning, ScaledFlow, preconditioning_of
 from repaint.priors.private_randomness import PrivateRandomness
-from repaint.priors.sample_layout import pack
 from repaint.priors.text import texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
@@ -62,7 +61,8 @@ class DrivenPrior(PipelinePrior):
     """Wrap a diffusers pipeline that generates images, by driving it through its scheduler.
 
     Its arguments (`serves`) are those of the pipeline's `__call__`, by their names there. What it calls `image` is
-    `control_image` here if the pipeline has a ControlNet or an adapter, and else `reference_image`.
+    `control_image` here if the pipeline has a ControlNet or an adapter, and else `reference_image`; and what it calls
+    `mask` (of its image) is `reference_mask`.
 
     Args:
         pipeline: the pipeline. Its components are shared; neither it nor its scheduler is changed.
@@ -77,6 +77,7 @@ class DrivenPrior(PipelinePrior):
         self.preconditioning = self._preconditioning()
         self._parameters = inspect.signature(pipeline.__call__).parameters
         renamed = {"image": "control_image" if self._has("controlnet", "adapter") else "reference_image"}
+        renamed["mask"] = "reference_mask"
         self._names = {renamed.get(name, name): name for name in self._parameters if name not in OURS}
         self.serves = tuple(self._names)
         self.aligned = tuple(name for name in ALIGNED if name in self._names)
@@ -132,6 +133,7 @@ class DrivenPrior(PipelinePrior):
         patch = self.network.config.get("patch_size")
         patch = max(patch) if isinstance(patch, (list, tuple)) else patch
         packed = self.network.config.get("in_channels") == 4 * self.codec.latent_channels
+        packed |= type(self.pipeline).__name__ in SLOTS
         side = 2 if packed else 1 if hasattr(self.pipeline, "unet") else int(patch or 2)
         if hasattr(self.pipeline, "movq"):
             side = self.codec.factor  # Kandinsky rounds to the square of the autoencoder's factor
@@ -313,6 +315,8 @@ class DrivenPrior(PipelinePrior):
         for name, value in given.items():
             if name in ("prompt", "negative_prompt"):
                 value = texts_of(name, value, self._count)
+                if "text_images" in given and self._count == 1:  # which belong to one caption, not to a list
+                    (value,) = value
             own = self._names[name]
             if name == "control_image" and type(getattr(self.pipeline, "controlnet", None)).__name__ == UNION:
                 value = _by_control(value, self._count)
@@ -340,7 +344,10 @@ class DrivenPrior(PipelinePrior):
         packs = getattr(self.pipeline, "_pack_latents", None)
         if packs is None:
             return cells
-        return pack(cells) if len(inspect.signature(packs).parameters) == PACKS else None
+        if len(inspect.signature(packs).parameters) != PACKS:
+            return None
+        packed: Tensor = packs(cells, *cells.shape)
+        return packed.contiguous()
 
 
 def _by_control(value: Any, count: int) -> list[list[Any]]:
@@ -365,9 +372,10 @@ def _adapts(name: str) -> bool:
 
 
 WORDS_ONLY = ("LongCatImagePipeline",)
+SLOTS = ("QwenImage21Pipeline",)  # whose text has one slot for four cells
 CHANNELS_LAST = "in_visual_dim"  # an entry of Kandinsky 5, whose samples are (B, 1, H, W, C)
 OWN_TOKENS = "_pack_latents_no_patch"  # of Bria Fibo, whose tokens are one cell, or four on request
-PACKS = 5  # (latents, batch, channels, height, width), as in Flux; other forms take the pipeline's own latents
+PACKS = 5  # (latents, batch, channels, height, width), as in Flux; with others, the pipeline makes its own latents
 
 
 def _type(network: Any) -> torch.dtype:

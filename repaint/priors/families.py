@@ -93,6 +93,11 @@ REFUSALS = [
         "text-to-image model, such as Qwen-Image.",
     ),
     Refusal(
+        r"GlmImage",
+        "plans each image as tokens, which a language model draws without seeing yours, and from torch's global "
+        "generator. Use another text-to-image model, such as Qwen-Image.",
+    ),
+    Refusal(
         r"BlipDiffusion",
         "writes a subject's image into its prompt by an encoder of its own. Use a StableDiffusionPipeline with an "
         "IP-Adapter.",

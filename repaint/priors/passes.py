@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ class Passes:
         self._scales = [float(arguments[name]) for name in SCALES if arguments.get(name) is not None]
         self._rescale = float(arguments.get("guidance_rescale") or 0.0)
         self._outputs: list[Tensor] = []
-        self._found: tuple[int, float] | None = None
+        self._found: tuple[int, float, bool] | None = None
         self._looked = False
 
     @contextmanager
@@ -70,8 +70,8 @@ class Passes:
             self._looked, self._found = True, self._order(rows, wanted)
         if self._found is None or self._found[0] >= len(rows):
             return None
-        place, sign = self._found
-        return output.layout.unpack(sign * _fitted(rows[place], wanted))
+        place, sign, last = self._found
+        return output.layout.unpack(sign * _fitted(rows[place], wanted, last))
 
     def _rows(self, output: Any) -> list[Tensor]:
         """Return the parts of one pass that belong to the batch once."""
@@ -80,16 +80,16 @@ class Passes:
             first = torch.stack(first)
         return list(first.chunk(len(first) // self._count)) if len(first) >= self._count else []
 
-    def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float] | None:
+    def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float, bool] | None:
         limit = TOLERANCE.get(wanted.dtype, 2e-2) * float(wanted.float().std())
-        for without, with_prompt in permutations(range(len(rows)), 2):
-            for sign in (1.0, -1.0):
-                pair = [sign * _fitted(rows[place], wanted) for place in (without, with_prompt)]
-                if any(part.shape != wanted.shape for part in pair):
-                    continue
-                for made in self._guided(*pair):
-                    if float((made - wanted).abs().max()) <= limit:
-                        return with_prompt, sign
+        orders = permutations(range(len(rows)), 2)
+        for (without, with_prompt), sign, last in product(orders, (1.0, -1.0), (False, True)):
+            pair = [sign * _fitted(rows[place], wanted, last) for place in (without, with_prompt)]
+            if any(part.shape != wanted.shape for part in pair):
+                continue
+            for made in self._guided(*pair):
+                if float((made - wanted).abs().max()) <= limit:
+                    return with_prompt, sign, last
         return None
 
     def _guided(self, without: Tensor, with_prompt: Tensor) -> Iterator[Tensor]:
@@ -102,8 +102,16 @@ class Passes:
             yield plain * (norms[0] / norms[1])  # Qwen-Image, Lumina 2
 
 
-def _fitted(row: Tensor, wanted: Tensor) -> Tensor:
-    """Return what is left of a network's output in a pipeline: without a learned variance, or further tokens."""
+def _fitted(row: Tensor, wanted: Tensor, last: bool) -> Tensor:
+    """Return what is left of a network's output in a pipeline: without a learned variance, or further tokens.
+
+    Args:
+        row: an output of the network.
+        wanted: what the pipeline hands to its scheduler, of which the shape is read.
+        last: whether further tokens come before those of the sample, and not after them.
+    """
     if row.ndim != wanted.ndim:
         row = row.reshape(row.shape[0], *wanted.shape[1:]) if row[0].numel() == wanted[0].numel() else row
+    if last and row.ndim == 3:
+        row = row[:, -wanted.shape[1] :]
     return row[tuple(slice(size) for size in wanted.shape)] if row.ndim == wanted.ndim else row

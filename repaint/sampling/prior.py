@@ -34,7 +34,7 @@ class Conditions:
         class_labels: a class number or name for all images, or one for each.
         prompt, negative_prompt: a text for all images, or one for each.
         prompt_embeds, negative_prompt_embeds: (B, tokens, width) embeddings in place of texts, or for some
-            models a list of (tokens, width).
+            models a list with (tokens, width) for each image, or with a list of them (a text in parts, around images).
         pooled_prompt_embeds, negative_pooled_prompt_embeds: (B, width), for models that also take them.
         guidance_scale: weight of classifier-free guidance (arXiv 2207.12598), at least 0: 1 disables guidance, 0
             ignores the condition.
@@ -53,8 +53,8 @@ class Conditions:
     class_labels: int | str | Sequence[int | str] | None = None
     prompt: str | Sequence[str] | None = None
     negative_prompt: str | Sequence[str] | None = None
-    prompt_embeds: Tensor | Sequence[Tensor] | None = None
-    negative_prompt_embeds: Tensor | Sequence[Tensor] | None = None
+    prompt_embeds: Tensor | Sequence[Tensor | Sequence[Tensor]] | None = None
+    negative_prompt_embeds: Tensor | Sequence[Tensor | Sequence[Tensor]] | None = None
     pooled_prompt_embeds: Tensor | None = None
     negative_pooled_prompt_embeds: Tensor | None = None
     guidance_scale: float | None = None

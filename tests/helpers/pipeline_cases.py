@@ -31,6 +31,7 @@ from helpers.tiny_latents import (
     tokenizer,
     without_zeros,
 )
+from helpers.tiny_multimodal import MULTIMODAL
 from helpers.tiny_pipelines import sd_like
 from helpers.tiny_recent import RECENT
 from helpers.tiny_transformers import TRANSFORMERS
@@ -197,7 +198,7 @@ def sd(name: str, given: dict[str, Any] | None = None) -> Case:
 
 
 CASES: dict[str, Case] = {
-    **{name: Case(build, size=(32, 64)) for name, build in (TRANSFORMERS | CONTROLS | RECENT).items()},
+    **{name: Case(build, size=(32, 64)) for name, build in (TRANSFORMERS | CONTROLS | RECENT | MULTIMODAL).items()},
     "PRXPixelPipeline": Case(RECENT["PRXPixelPipeline"], size=(16, 32)),
     **{name: Case(RECENT[name], size=(64, 128)) for name in ("QwenImageEditPipeline", "QwenImageEditPlusPipeline")},
     "Kandinsky3Pipeline": Case(TRANSFORMERS["Kandinsky3Pipeline"], size=(64, 64)),

@@ -26,6 +26,7 @@ from repaint.sampling.prior import NAMES, Conditions
 __all__ = ["Run", "conditions_of", "run"]
 
 STEPS = 5
+OF_A_CAPTION = ("text_images", "render_text_images")  # which go with one JSON caption only
 EFFECT = 1e-6  # of the noise prediction, whose standard deviation is about 1; an input without effect changes no bit
 
 
@@ -68,7 +69,7 @@ def conditions_of(prior: DrivenPrior, given: dict[str, Any], size: tuple[int, in
     if "ControlNetUnion" in type(prior.pipeline).__name__:  # by kind of control there, and by image here
         named["control_image"] = [list(each) for each in zip(*given["control_image"], strict=True)]
     rows = [value for name, value in named.items() if name == "prompt" or "embeds" in name]
-    count = len(rows[0]) if rows else 1
+    count = 1 if not rows or isinstance(rows[0], str) else len(rows[0])
     own = {name: value for name, value in named.items() if name in NAMES}
     further = {name: value for name, value in named.items() if name not in NAMES}
     return count, Conditions(**own, arguments=further, size=size, calls=STEPS)
@@ -82,7 +83,7 @@ def changed(value: Any) -> Any:
     if isinstance(value, Image.Image):
         return ImageOps.invert(value)
     if isinstance(value, str):
-        return f"not {value}"
+        return value.replace(': "', ': "not ', 1) if value.startswith("{") else f"not {value}"  # a JSON caption
     return value.flip(-1) if isinstance(value, torch.Tensor) and value.is_floating_point() else None
 
 
@@ -91,7 +92,7 @@ def effects(
 ) -> Iterator[tuple[str, float]]:
     """Yield each input, and how much the prediction `reference` changes with it."""
     for name, value in conditions.given().items():
-        if not any(kind in name for kind in ("prompt", "image", "embeds")):
+        if not any(kind in name for kind in ("prompt", "image", "embeds", "reference")):
             continue
         if (other := changed(value)) is None:
             continue
@@ -160,7 +161,7 @@ def run(name: str, case: Case | None = None) -> Run:
         bound.release()
     found = effects(prior, conditions, prediction.eps_hat, x, grid[3])
     ignored = [own for own, effect in found if effect < EFFECT]
-    images = [own for own in prior.serves if own.removesuffix("s").endswith("image")]
+    images = [own for own in prior.serves if own.removesuffix("s").endswith("image") and own not in OF_A_CAPTION]
     images = [own for own in images if name not in NO_IP_ADAPTER or own != "ip_adapter_image"]
     untried = [own for own in images if own not in conditions.given() and not own.startswith("negative")]
     return Run(difference, prediction.unguided is not None, end, start, ignored, untried)

@@ -34,12 +34,13 @@ tests build this table from diffusers' own list, so that a new class shows up as
 
 - A class name (`PixelPrior`, ...): this library calls the network itself. See [models](models.md).
 - *driven*: the pipeline's own `__call__` runs, with all of its arguments, and its scheduler is replaced in a copy. What
-  a pipeline calls `image` is `control_image` if it has a ControlNet or an adapter, and else `reference_image`.
+  a pipeline calls `image` is `control_image` if it has a ControlNet or an adapter, and else `reference_image`; what it
+  calls `mask` is `reference_mask`.
 - *bit-equal*: on a small copy of the model with random weights, the driven prediction equals that of the pipeline's own
   run at five noise levels, bit for bit; flow models start from the same noise and end in the same clean sample; and
   another prompt, control image, reference image or image of an IP-Adapter (each that the pipeline takes) changes the
-  prediction. *not tested*: the tests have no small copy. In each run, the driver checks that the pipeline uses the
-  driver's x and time, and raises an error otherwise.
+  prediction. In each run, the driver checks that the pipeline uses the driver's x and time, and raises an error
+  otherwise.
 - *guided merge*: `predicted` merges use the prediction with the prompt alone, which the driver finds among the
   network's passes. Elsewhere they use the guided one.
 
