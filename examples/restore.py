@@ -32,7 +32,7 @@ def main() -> None:
     else:
         photo = Image.open(arguments.photograph).convert("RGB")
     pipe = RePaintPipeline.from_pretrained("photos")
-    restored = restore(photo, prior=pipe, samples=1 if arguments.short else 4, generator=0)
+    restored = restore(photo, prior=pipe, samples=1 if arguments.short else 2, generator=0)
     found = np.asarray(photo).copy()
     found[restored.mask] = (255, 0, 255)
     side_by_side([photo, Image.fromarray(found), restored.image]).save(arguments.out)

@@ -23,6 +23,7 @@ from repaint.pictures.push_pull import smooth_fill
 from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
 from repaint.sampling.prior import Prior
+from repaint.sampling.rng import derived_seed
 
 __all__ = [
     "Cutout",
@@ -70,7 +71,7 @@ class Cutout:
 
 def window_seed(seed: int, number: int) -> int:
     """The seed of a window: that of the image for the first window, derived from it for the others."""
-    return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    return seed if number == 0 else derived_seed(seed, number)
 
 
 def encode(

@@ -13,6 +13,7 @@ from repaint.errors import InputError
 from repaint.pictures.images import ImageLike
 from repaint.pictures.margins import Margins, extended
 from repaint.sampling.prior import Prior
+from repaint.sampling.rng import derived_seed
 
 __all__ = ["outpaint_in_steps", "step_seed", "step_width"]
 
@@ -43,7 +44,7 @@ def step_width(prior: Prior, overlap: int | None) -> int | None:
 
 def step_seed(seed: int, step: int) -> int:
     """The seed of a step: that of the result for the first, derived from it for the others."""
-    return seed if step == 0 else int(np.random.SeedSequence((seed, step, 1)).generate_state(1)[0])
+    return seed if step == 0 else derived_seed(seed, step, 1)
 
 
 def outpaint_in_steps(

@@ -66,8 +66,9 @@ class RePaintOutput:
         """Compute the mean of the results of each input image.
 
         It minimises the squared error, so use it for measurements. It is blurrier than any result, and not a sample of
-        the prior. It is computed in float from the results before they are rounded, and rounded once if the image has
-        an integer type. Kept pixels are bit-equal to the input.
+        the prior. Results in pairs (`antithetic=True`) give a better mean for the same calls. It is computed in float
+        from the results before they are rounded, and rounded once if the image has an integer type. Kept pixels are
+        bit-equal to the input.
 
         Returns:
             One image per input image, in the output type of the call.
@@ -87,14 +88,15 @@ class RePaintOutput:
     def uncertainty(self) -> list[NDArray[np.float64]]:
         """Compute the standard deviation of the results of each input image at each pixel.
 
-        It is unbiased (divisor m - 1 for m results) and computed from the results before they are rounded. Its unit is
-        that of the output: of 255 for 8-bit images, of 1 for tensors and float arrays.
+        Its square is unbiased (divisor m - 1 for m results) and computed from the results before they are rounded. Its
+        unit is that of the output: of 255 for 8-bit images, of 1 for tensors and float arrays. Antithetic results give
+        a rougher estimate, about that of half as many independent ones.
 
         Returns:
             One (H, W) array per input image, as displayed (upright, like the mask): the root mean square over the
             colour channels; 0 at kept pixels.
         Raises:
-            InputError: one result per image, or latents.
+            InputError: one result per image, one antithetic pair per image, or latents.
         """
         return [fills.deviation(self.output_type) for fills in self._several("uncertainty")]
 
@@ -235,6 +237,7 @@ class RePaintPipeline(Placed):
         crop: CropLike = "auto",
         output_type: OutputType = "pil",
         num_images_per_prompt: int = 1,
+        antithetic: bool = False,
         generator: Seedable = None,
         batch_size: BatchSize = None,
         callback_on_step_end: StepCallback | None = None,
@@ -270,7 +273,12 @@ class RePaintPipeline(Placed):
                 result, and each other one a seed derived from it.
             output_type: "pil", "np", "pt" or "latent"; a cropped image has no latents.
             num_images_per_prompt: results per image. With several, see `RePaintOutput.mean` and `uncertainty`.
-            generator: an int, a `torch.Generator`, or one of these per result. See `repaint.sampling.rng.seeds_for`.
+            antithetic: draw the results of an image in pairs with opposite noise: each is a sample as before, but the
+                mean of one pair is nearer to the mean of all samples than that of several independent results. Use it
+                for `RePaintOutput.mean`; see `repaint.sampling.rng`. A single result, or an odd last one, has no
+                partner.
+            generator: an int, a `torch.Generator`, or one of these per result, or per pair of results. See
+                `repaint.sampling.rng.seeds_for`.
             batch_size: maximum number of images of one size, or windows, in a batch; None: all; "auto": halve the batch
                 and compute it again when memory runs out. The noise of an image does not depend on its batch, so that
                 results differ only by rounding.
@@ -303,6 +311,7 @@ class RePaintPipeline(Placed):
             crop=crop,
             output_type=output_type,
             num_images_per_prompt=num_images_per_prompt,
+            antithetic=antithetic,
             generator=generator,
             **conditions,
         )
@@ -330,6 +339,7 @@ class RePaintPipeline(Placed):
         aspect: str | float | None = None,
         overlap: int | None = None,
         num_images_per_prompt: int = 1,
+        antithetic: bool = False,
         generator: Seedable = None,
         output_type: OutputType = "pil",
         **options: Any,
@@ -346,7 +356,7 @@ class RePaintPipeline(Placed):
                 sides. Together with sides, these are added first.
             overlap: number of pixels of the picture that each window of new ones holds at least. Smaller values need
                 fewer steps, and see less. None: half the training size of the model, or more for models of small holes.
-            num_images_per_prompt, generator, output_type: see `__call__`.
+            num_images_per_prompt, antithetic, generator, output_type: see `__call__`.
             **options: other arguments of `__call__`, except masks.
         Returns:
             As `__call__`; `model_calls` is the sum over the steps.
@@ -368,13 +378,14 @@ class RePaintPipeline(Placed):
         margins = as_margins(pictures[0].size, left, right, top, bottom, aspect)
         warn_if_large(self.prior, margins.largest, f"The new space is {margins.largest} pixels wide")
         steps = margins.steps(step_width(self.prior, overlap))
-        seeds = seeds_for(whole_number("num_images_per_prompt", num_images_per_prompt, 1), generator)
+        copies = whole_number("num_images_per_prompt", num_images_per_prompt, 1)
+        seeds = seeds_for(1, generator, copies=copies, antithetic=antithetic)
         if self.prior.preferred_size is not None and overlap is not None:
             options = {"crop": Crop(context=overlap / max(1, self.prior.preferred_size - overlap)), **options}
         results = outpaint_in_steps(partial(self, **options), image, steps, seeds, output_type)
         calls, images, fills = sum(result.model_calls for result in results), results[-1].images, []
         if len(seeds) > 1 and output_type != "latent":
-            fills = [Fills.from_images(list(images), extended(image, margins)[1])]
+            fills = [Fills.from_images(list(images), extended(image, margins)[1], paired=antithetic)]
         return RePaintOutput(images, calls, list(seeds), output_type, fills)
 
     def resume(
@@ -394,13 +405,15 @@ class RePaintPipeline(Placed):
         Args:
             state: a `SamplerState`, or the path of a saved one.
             image, mask_image, callback_on_step_end: see `__call__`.
-            **options: the other arguments of `__call__`, except num_images_per_prompt, generator and batch_size, which
-                the state sets.
+            **options: the other arguments of `__call__`, except num_images_per_prompt, antithetic, generator and
+                batch_size, which the state sets.
         Raises:
             StateError: a damaged state, another walk, or another image.
             OutOfMemory: the batch of the state does not fit; the state is unchanged.
         """
-        left_out(options, ("num_images_per_prompt", "generator", "batch_size"), "the saved state sets it.")
+        left_out(
+            options, ("num_images_per_prompt", "antithetic", "generator", "batch_size"), "the saved state sets it."
+        )
         saved = state if isinstance(state, SamplerState) else SamplerState.load(state)
         plan = Plan.of(self.prior, saved, image, mask_image, **options)
         calls = 0

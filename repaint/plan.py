@@ -44,7 +44,7 @@ from repaint.sampling.merge import Merge
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.population import spread
 from repaint.sampling.prior import NAMES, Conditions, Prior
-from repaint.sampling.rng import Seedable, seeds_for
+from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Solver
@@ -167,6 +167,7 @@ class Plan:
         crop: CropLike = "auto",
         output_type: OutputType = "pil",
         num_images_per_prompt: int = 1,
+        antithetic: bool = False,
         generator: Seedable = None,
         **named: Any,
     ) -> Plan:
@@ -221,10 +222,11 @@ class Plan:
         warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
         if saved is not None:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
-            generator = 0  # replaced by the seeds of the state
+            generator, antithetic = 0, False  # replaced by the seeds of the state
         canvases = []
         split = given.split(len(pictures))
-        for i, seed in enumerate(seeds_for(len(pictures) * copies, generator)):
+        seeds = seeds_for(len(pictures), generator, copies=copies, antithetic=antithetic)
+        for i, seed in enumerate(seeds):
             k = i // copies
             fillings = []
             for n, cutout in enumerate(cutouts[k]):
@@ -335,7 +337,8 @@ class Plan:
             for one in canvas.fillings:
                 window = one.cutout.window
                 into[number[window.place][window.own]] = one.unrounded
-        return Fills(picture, hole, values, channels if channels == self.prior.channels else COLOURS[channels])
+        colours = channels if channels == self.prior.channels else COLOURS[channels]
+        return Fills(picture, hole, values, colours, are_pairs([canvas.seed for canvas in group]))
 
     def bound(self, batch: Sequence[Filling], resumed: bool = False) -> Prior:
         """The prior with the conditions of a batch, in windows where they cover the holes."""

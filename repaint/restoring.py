@@ -55,8 +55,8 @@ def restore(
         image: one image; see `RePaintPipeline.__call__`.
         prior: what `RePaintPipeline.from_pretrained` loads, or a pipeline.
         sensitivity, max_width, tone, grow: see `repaint.pictures.detection.detect_damage`.
-        samples: results that are averaged. The mean is nearer to the truth than one result, and smoother; 1 is the
-            fastest.
+        samples: results that are averaged, drawn in antithetic pairs. The mean is nearer to the truth than one result,
+            and smoother; 1 is the fastest, and more gain little.
         **options: other arguments of `RePaintPipeline.__call__`, such as generator=0. The default schedule
             is "thin".
     Returns:
@@ -96,6 +96,6 @@ def fill_damage(
         image,
         keep_mask=keep,
         num_images_per_prompt=samples,
-        **{"batch_size": WINDOWS, "schedule": RESTORE_SCHEDULE, **options},
+        **{"batch_size": WINDOWS, "schedule": RESTORE_SCHEDULE, "antithetic": samples != 1, **options},
     )
     return RestoredPhotograph(output.images[0] if samples == 1 else output.mean()[0], mask, output)

@@ -41,7 +41,7 @@ from repaint.sampling.levels import Level
 from repaint.sampling.merge import Predicted
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.prior import Conditions
-from repaint.sampling.rng import NoiseStreams
+from repaint.sampling.rng import NoiseStreams, antithetic_seed
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import DDIM
 from repaint.sampling.state import SamplerState
@@ -318,7 +318,7 @@ def test_generators(pipe: RePaintPipeline) -> None:
     assert run(None).seeds != run(None).seeds
     with pytest.raises(InputError, match=r"generator has 3 entries but must have one per image, 2"):
         run([1, 2, 3])
-    with pytest.raises(InputError, match=r"seed=-1 must be an integer from 0 to 4294967295"):
+    with pytest.raises(InputError, match=r"seed=-1 must be an integer from 0 to 8589934591"):
         run(-1)
 
 
@@ -1038,6 +1038,43 @@ def test_a_resumed_state_has_a_mean() -> None:
     resumed = pipe.resume(states[0], image, white, schedule=TWO)
     assert np.array_equal(resumed.mean()[0], out.mean()[0])
     assert np.array_equal(resumed.uncertainty()[0], out.uncertainty()[0])
+
+
+@pytest.mark.parametrize("schedule", ["fast", "none", "quick"])
+def test_the_mean_of_a_pair_is_exact_where_the_denoiser_is_linear(schedule: str) -> None:
+    """If this fails, some noise of a run does not change its sign, or the results of a pair are not samples."""
+    pipe, image, white = quiet(PixelByPixelPrior(preferred_size=8)), noise(40, 60, 3), np.zeros((40, 60), bool)
+    white[3:7, 4:8] = white[30:33, 50:58] = True  # two windows
+    common: dict[str, Any] = {"schedule": schedule, "num_images_per_prompt": 2, "generator": 0, "output_type": "np"}
+    out = pipe(image, white, **common, antithetic=True)
+    assert out.seeds == [0, antithetic_seed(0)]
+    first, second = out.fills[0].values
+    np.testing.assert_allclose((first + second) / 2, 0.5, atol=1e-5)  # the prior's mean, by float32
+    assert np.abs(first - 0.5).mean() > 0.05
+    independent = pipe(image, white, **common)
+    assert np.array_equal(independent.images[0], out.images[0])
+    assert np.abs(independent.fills[0].values.mean(0) - 0.5).mean() > 0.05
+
+
+def test_antithetic_results_alone_and_resumed(tmp_path: Path) -> None:
+    """If this fails, the second result of a pair cannot be computed again, or a saved state forgets its sign."""
+    pipe, states = quiet(PixelByPixelPrior()), []
+    image, white = noise(12, 17, 3), hole(12, 17)
+    common: dict[str, Any] = {"schedule": "quick", "output_type": "np"}
+    pairs: dict[str, Any] = {"num_images_per_prompt": 5, "antithetic": True, "generator": 3}
+    out = pipe(image, white, **common, **pairs, callback_on_step_end=record(states))
+    for seed, result in zip(out.seeds, out.images, strict=True):
+        assert np.array_equal(pipe(image, white, **common, generator=seed).images[0], result)
+    states[3].save(tmp_path / "state.safetensors")
+    resumed = pipe.resume(tmp_path / "state.safetensors", image, white, **common)
+    assert np.array_equal(resumed.images, out.images)
+    assert resumed.fills[0].paired
+    assert np.array_equal(resumed.uncertainty()[0], out.uncertainty()[0])
+    with pytest.raises(InputError, match="antithetic"):
+        pipe.resume(states[3], image, white, **common, antithetic=True)
+    wide = pipe.outpaint(image, right=4, **common, **pairs)
+    assert wide.seeds == out.seeds
+    assert wide.fills[0].paired
 
 
 @pytest.mark.parametrize("name", ["mean", "uncertainty", "interval"])

@@ -31,7 +31,7 @@ def photographs(
         list[str] | None, typer.Option("--damage", help="Kind of damage; may be repeated. Default: all six.")
     ] = None,
     size: Annotated[int, typer.Option(help="Side of the crops in pixels, at most 256.", min=48, max=256)] = 128,
-    samples: Annotated[int, typer.Option(help="Results of each crop.", min=2)] = 8,
+    samples: Annotated[int, typer.Option(help="Results of each crop, an even number.", min=2)] = 8,
     seed: Annotated[int, typer.Option(help="Seed, at least 0.", min=0)] = 0,
     dtype: DType = "float32",
     threads: Threads = "auto",
@@ -42,7 +42,7 @@ def photographs(
     Crops are cut at random scales; each has scratches, lettering, spots, a missing piece, dust or a wire. gradient:
     sharpness over that of the truth. energy: energy score in 8-bit values. patches: distance of patches to real ones,
     and that of the true pixels; n/a in thin holes. in N %: share of true values in central
-    intervals of the fills.
+    intervals of the fills. in pairs: of samples with opposite noise.
 
     Example: repaint bench photographs --images photographs/held_out --count 60
 

@@ -73,7 +73,8 @@ def inpaint(
         typer.Option(min=1, help="Single image: number of results. If above 1, the seed is added to each file name."),
     ] = 1,
     mean: Annotated[
-        bool, typer.Option("--mean", help="Write the mean of the samples to --out instead of the samples.")
+        bool,
+        typer.Option("--mean", help="Write to --out the mean of the samples, drawn in pairs with opposite noise."),
     ] = False,
     uncertainty: Annotated[
         Path | None,
@@ -246,7 +247,7 @@ def _one(
     done = 0 if state is None else state.model_calls
     with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, done) as step:
         if state is None:
-            several: dict[str, Any] = {"num_images_per_prompt": wanted.samples}
+            several: dict[str, Any] = {"num_images_per_prompt": wanted.samples, "antithetic": wanted.mean}
             if wanted.samples > 1:
                 several["batch_size"] = "auto"  # one image fits or fails; more of them can be run in smaller batches
             result = pipe(picture, **given, **several, generator=seed, callback_on_step_end=step)

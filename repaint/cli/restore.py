@@ -31,7 +31,8 @@ def restore(
     tone: ToneOption = TONE,
     grow: Annotated[float, typer.Option(help="Pixels by which the mask grows around the damage.")] = GROW,
     samples: Annotated[
-        int, typer.Option(help="Results that are averaged; 1 is fastest, and rougher.", min=1)
+        int,
+        typer.Option(help="Results that are averaged, in pairs with opposite noise; 1 is rougher.", min=1),
     ] = SAMPLES,
     prior: PriorName = "photos",
     schedule: Schedule = None,

@@ -29,6 +29,8 @@ class SampleFiles:
         if self.samples == 1 and (self.mean or self.uncertainty):
             option = "--mean" if self.mean else "--uncertainty"
             raise InputError(f"{option} needs several samples, but --samples is 1. Add --samples 8.")
+        if self.samples == 2 and self.mean and self.uncertainty:
+            raise InputError("--mean with --uncertainty needs at least 2 pairs, but --samples is 2. Add --samples 8.")
         if self.samples > 1 and branch is not None:
             raise InputError(f"--samples {self.samples} cannot be used with --branch: a state continues to one result.")
         if self.uncertainty is not None and self.uncertainty.absolute() == out_file.absolute():
@@ -74,9 +76,10 @@ class SampleFiles:
 
     def text(self, result: RePaintOutput, files: list[Path], method: Method) -> str:
         """What is printed without --json."""
-        seeds = f"seed{'' if self.samples == 1 else 's'} {result.seeds[0]}"
-        if self.samples > 1:
-            seeds += f" to {result.seeds[-1]}"
+        first, last = result.seeds[0], result.seeds[::2][-1] if self.mean else result.seeds[-1]
+        seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+        if self.mean:
+            seeds += " with the noise of both signs"
         what = "Mean" if self.mean else "Result" if self.samples == 1 else "Results"
         where = f"{files[0]}{'' if len(files) == 1 else f' to {files[-1]}'}"
         line = f"{result.model_calls} model calls with schedule {method.name}, {seeds}. {what}: {where}"

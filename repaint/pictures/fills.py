@@ -27,6 +27,8 @@ class Fills:
         values: (fills, pixels, C) in [0, 1]: the pixels of the hole in row order, before they are rounded. Palette and
             CMYK pictures as RGB.
         colours: the first channels of C that are colours; the others are alpha.
+        paired: the fills are antithetic pairs that follow one another; an odd last one has no partner. The
+            two fills of a pair deviate in nearly opposite directions.
 
     >>> dark, light = np.full((2, 4, 4, 3), 90, np.uint8)
     >>> light[0, 0] = 100
@@ -39,14 +41,16 @@ class Fills:
     hole: Bool[np.ndarray, "h w"]
     values: Float[np.ndarray, "m n c"]
     colours: int
+    paired: bool = False
 
     @classmethod
-    def from_images(cls, images: Sequence[ImageLike], hole: NDArray[np.bool_]) -> Fills:
+    def from_images(cls, images: Sequence[ImageLike], hole: NDArray[np.bool_], *, paired: bool = False) -> Fills:
         """Collect finished results of one image, such as those of several calls. They are already rounded.
 
         Args:
             images: at least two results of one size, mode and dtype; see `read_images`.
             hole: (H, W) True at the pixels that were filled, as displayed.
+            paired: see `Fills`.
         Raises:
             InputError: fewer than two results, results that differ in size or kind, or a hole of another size.
         """
@@ -67,7 +71,7 @@ class Fills:
             )
         values = np.stack([picture.unit[hole] for picture in pictures])
         channels: int = values.shape[2]
-        return cls(first, hole, values, COLOURS.get(channels, channels))
+        return cls(first, hole, values, COLOURS.get(channels, channels), paired)
 
     def mean(self) -> Picture:
         """The picture with the mean of the fills in its hole, rounded once where its dtype is an integer type.
@@ -77,14 +81,27 @@ class Fills:
         return self.picture.filled(self.hole, self.values.mean(axis=0, dtype=np.float64))
 
     def deviation(self, output_type: str) -> Float[np.ndarray, "h w"]:
-        """Compute the unbiased standard deviation of the fills, and its root mean square over the colour channels.
+        """Compute the standard deviation of the fills, and its root mean square over the colour channels.
+
+        The variance is unbiased. Fills of one pair are not independent, but the first ones of all pairs are, and so are
+        the second ones: with pairs it is pooled over these two groups.
 
         Args:
             output_type: see `Picture.output`; its white is the unit.
         Returns:
             (H, W) float64, as displayed; 0 outside the hole.
+        Raises:
+            InputError: a single pair.
         """
-        variance = self.values[..., : self.colours].var(axis=0, ddof=1, dtype=np.float64)
+        values = self.values[..., : self.colours].astype(np.float64)
+        groups = [values[::2], values[1::2]] if self.paired else [values]
+        freedom = len(values) - len(groups)
+        if freedom < 1:
+            raise InputError(
+                "uncertainty needs at least 2 antithetic pairs, but this call drew one. Pass num_images_per_prompt=8, "
+                "or antithetic=False."
+            )
+        variance = sum(np.square(group - group.mean(axis=0)).sum(axis=0) for group in groups) / freedom
         found = np.zeros(self.picture.size)
         found[self.hole] = np.sqrt(variance.mean(axis=1)) * self.picture.white_of(output_type)
         return found

@@ -137,7 +137,7 @@ class SamplerState:
             facts = json.loads(metadata["facts"])
             facts.pop("version", None)  # for versions that cannot read this format
             facts["seeds"] = tuple(facts["seeds"])
-            streams = NoiseStreams(tensors.pop("streams"))
+            streams = NoiseStreams.at(tensors.pop("streams"), facts["seeds"])
             own = {name: tensors.pop(name) for name in ("x", "x0", "known", "x0_hat", "free_from") if name in tensors}
             state = cls(streams=streams, carry=tensors, **own, **facts)
             state._check()

@@ -107,9 +107,11 @@ def test_several_samples(run: Run, folder: Path, prior: Path) -> None:
     before = set(contents(folder))
 
     done = run("inpaint", *common, "--out", "mean.png", "--mean", "--uncertainty", "map.png")
+    pairs: dict[str, Any] = {"generator": 3, "num_images_per_prompt": 4, "antithetic": True}
+    expected = pipe("photo.png", "mask.png", schedule="two.yaml", **pairs)
     spread = expected.uncertainty()[0]
     assert done.out == (
-        "2 model calls with schedule two, seeds 3 to 6. Mean: mean.png. Map: map.png\n"
+        "2 model calls with schedule two, seeds 3 to 4 with the noise of both signs. Mean: mean.png. Map: map.png\n"
         f"uncertainty: mean {spread[WHITE].mean():.3g}, largest {spread.max():.3g} of 255 in the hole\n"
     )
     assert set(contents(folder)) == before | {"mean.png", "map.png"}
@@ -203,7 +205,7 @@ BAD = [
     ({"--out": "none/out.png"}, "Cannot write none/out.png: no folder none. Create it first."),
     ({"--dtype": "float8"}, "--dtype float8 must be one of auto, float32, bfloat16, float16."),
     ({"--device": "gpu"}, "device='gpu' must be a device that PyTorch can use on this computer"),
-    ({"--seed": "-1"}, "seed=-1 must be an integer from 0 to 4294967295"),
+    ({"--seed": "-1"}, "seed=-1 must be an integer from 0 to 8589934591"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
     ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
     ({"--samples": "0"}, "Invalid value for '--samples': "),

@@ -39,6 +39,27 @@ def test_values_against_numpy() -> None:
     assert fills.in_hole("np") == (found.mean(), found.max())
 
 
+def test_the_variance_of_pairs_is_unbiased() -> None:
+    """If this fails, antithetic fills claim more certainty, or less, than independent ones."""
+    rng = np.random.default_rng(0)
+    picture, everywhere = read_images(np.zeros((100, 100, 1), np.uint8))[0], np.ones((100, 100), bool)
+    half = 0.5 + 0.1 * rng.standard_normal((4, 10_000, 1))
+    pairs = np.stack([half, 1 - half], axis=1).reshape(8, 10_000, 1)
+    deviation = Fills(picture, everywhere, pairs, 1, paired=True).deviation("pt")
+    assert np.square(deviation).mean() == pytest.approx(0.01, rel=0.03)  # standard error 0.8 %
+    assert np.square(Fills(picture, everywhere, pairs, 1).deviation("pt")).mean() > 0.011  # 8/7 of it
+    odd = Fills(picture, everywhere, pairs[:5], 1, paired=True).deviation("pt")
+    assert np.square(odd).mean() == pytest.approx(0.01, rel=0.03)
+
+
+def test_one_pair_has_no_uncertainty() -> None:
+    """If this fails, the deviation of a pair, which is opposite by design, passes for an uncertainty."""
+    fills = Fills.from_images(list(results(2)), HOLE, paired=True)
+    fills.mean()
+    with pytest.raises(InputError, match=r"^uncertainty needs at least 2 antithetic pairs, .* Pass num_images"):
+        fills.deviation("np")
+
+
 def test_the_mean_is_rounded_once() -> None:
     """If this fails, the mean of unrounded fills is that of rounded ones: off by one grey value."""
     picture = read_images(np.zeros((1, 1, 1), np.uint8))[0]

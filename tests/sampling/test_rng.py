@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repaint.errors import InputError
-from repaint.sampling.rng import MAX_SEED, NoiseStreams, seeds_for
+from repaint.sampling.rng import MAX_SEED, Draws, NoiseStreams, antithetic_seed, are_pairs, derived_seed, seeds_for
 
 # --- Seeds
 
@@ -54,11 +54,16 @@ def test_none_uses_fresh_entropy() -> None:
 @pytest.mark.parametrize(
     ("count", "generator", "message"),
     [
-        (1, -1, r"^seed=-1 must be an integer from 0 to 4294967295 \(PyTorch repeats larger seeds\)\.$"),
-        (1, 2**32, r"^seed=4294967296 must be an integer from 0"),
-        (2, MAX_SEED, r"^seed=4294967296 must be"),  # the second image's
-        (1, [2**32], r"^seed=4294967296 must be"),
-        (3, [1, 2], r"^generator has 2 entries but must have one per image, 3 \(.*image i uses seed \+ i\)\.$"),
+        (
+            1,
+            -1,
+            r"^seed=-1 must be an integer from 0 to 8589934591 \(from 2\*\*32 on, .* opposite sign\)\.$",
+        ),
+        (1, 2**33, r"^seed=8589934592 must be an integer from 0"),
+        (2, MAX_SEED, r"^seed=8589934592 must be"),  # the second image's
+        (2, 2**32 - 1, r"^seed=4294967296 must be an integer from 0 to 4294967295"),  # of the other sign
+        (1, [2**33], r"^seed=8589934592 must be"),
+        (3, [1, 2], r"^generator has 2 entries but must have one per image, 3 \(.*number i uses seed \+ i\)\.$"),
         (1, [], r"^generator has 0 entries but must have one per image, 1"),
         (1, True, r"^generator=True must be an integer, a torch\.Generator, or a list"),
         (1, [True], r"^seed=True must be an integer"),
@@ -71,8 +76,33 @@ def test_invalid_seeds_are_refused(count: int, generator: Any, message: str) -> 
         seeds_for(count, generator)
 
 
+def test_pairs_of_seeds() -> None:
+    """If this fails, the results of one image are not pairs, or two images share a pair."""
+    assert seeds_for(2, 7, copies=2, antithetic=True) == [7, 2**32 + 7, 8, 2**32 + 8]
+    assert seeds_for(2, 7, copies=3, antithetic=True) == [7, 2**32 + 7, 8, 9, 2**32 + 9, 10]
+    assert seeds_for(1, [5, 2**32 + 1], copies=4, antithetic=True) == [5, 2**32 + 5, 2**32 + 1, 1]
+    assert seeds_for(2, 7, copies=2) == [7, 8, 9, 10]
+    assert are_pairs([7, 2**32 + 7, 8])
+    assert not are_pairs([7, 2**32 + 7, 8, 9])
+    assert not are_pairs([7])
+
+
+def test_invalid_pairs() -> None:
+    """If this fails, a single result passes for a pair, or seeds are counted wrongly."""
+    with pytest.raises(InputError, match=r"^antithetic=True needs at least 2 .* num_images_per_prompt=2\.$"):
+        seeds_for(3, 0, antithetic=True)
+    with pytest.raises(InputError, match=r"^generator has 4 entries but must have one per pair of results, 2 \("):
+        seeds_for(1, [1, 2, 3, 4], copies=4, antithetic=True)
+
+
+def test_derived_seeds_keep_the_sign() -> None:
+    """If this fails, the windows of two antithetic results have unrelated noise."""
+    assert derived_seed(antithetic_seed(3), 1) == antithetic_seed(derived_seed(3, 1))
+    assert len({derived_seed(3, 1), derived_seed(3, 2), derived_seed(4, 1), derived_seed(3, 1, 1)}) == 4
+
+
 def test_larger_seeds_do_repeat() -> None:
-    """If this fails, PyTorch now uses all 64 bits of a seed, and MAX_SEED can be raised."""
+    """If this fails, PyTorch now uses all 64 bits of a seed, and there can be more streams."""
     streams = NoiseStreams.from_seeds([5])
     assert torch.equal(torch.Generator().manual_seed(2**32 + 5).get_state()[8:], streams.states[0][8:])
 
@@ -103,6 +133,19 @@ def test_drawing_changes_nothing_in_place() -> None:
     assert torch.equal(streams.states, before)
     assert torch.equal(streams.draw(torch.Size([1, 4]), torch.float64)[0], first)
     assert not torch.equal(after.states, before)
+
+
+def test_antithetic_noise_has_the_opposite_sign() -> None:
+    """If this fails, antithetic results are independent, or their streams drift apart."""
+    streams = NoiseStreams.from_seeds([3, antithetic_seed(3), 4])
+    for _ in range(2):
+        noise, streams = streams.draw(torch.Size([3, 2, 5]), torch.float32)
+        assert torch.equal(noise[0], -noise[1])
+        assert not torch.equal(noise[0].abs(), noise[2].abs())
+    uniform = Draws(streams, torch.zeros(3, 1)).uniform(4)
+    torch.testing.assert_close(uniform[0], 1 - uniform[1])  # the antithetic of a uniform number
+    halves, _ = NoiseStreams.from_seeds([3, antithetic_seed(3)]).draw(torch.Size([6, 4]), torch.float64)
+    assert torch.equal(halves[:3], -halves[3:])
 
 
 def test_one_stream_may_serve_a_population() -> None:

@@ -389,7 +389,7 @@ def test_restore_and_remove(page: Page) -> None:
     page.wait_for_timeout(1000)
     draw(page)
     run(page, "thin", "done")
-    expect(page.locator("#index input")).to_have_value("mean of 4", timeout=3 * PATIENCE)
+    expect(page.locator("#index input")).to_have_value("mean of 2", timeout=3 * PATIENCE)
     photographed(page, "studio-restored.png")
     page.get_by_label("Remove", exact=True).click()
     expect(page.locator("#margin")).to_be_visible(timeout=PATIENCE)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.lab.calibration.proper_scores import energy_score, rank_test
 from repaint.lab.quality.cases import Hole
@@ -24,6 +25,7 @@ from repaint.pictures.decoding import open_image
 from repaint.pictures.pairs import picture_files
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.plan import ScheduleLike
+from repaint.sampling.rng import antithetic_seed
 
 __all__ = [
     "BATCH",
@@ -105,38 +107,52 @@ def restore(
     batch: int = BATCH,
     on_call: StepCallback | None = None,
 ) -> dict[str, Restored]:
-    """Restore with a pipeline: one sample, and the mean of several.
+    """Restore with a pipeline: one sample, the mean of several, and the mean of as many in antithetic pairs.
+
+    The first half of the samples has the same seeds in both means.
 
     Args:
         pipe: of an unconditional prior.
         holes: see `damaged_crops`.
         schedule: see `RePaintPipeline.__call__`.
-        samples: results of each hole, at least 2.
+        samples: results of each hole, an even number.
         seed: of the first.
         batch: holes at once.
         on_call: the `callback_on_step_end` of the pipeline.
     Returns:
-        "one sample" and "mean of m".
+        "one sample", "mean of m" and "mean of m in pairs". The fills of all three are the independent samples.
+    Raises:
+        InputError: an odd number of samples.
     """
-    first, mean, fills, started = [], [], [], time.perf_counter()
+    whole_number("samples", samples, 2)
+    if samples % 2:
+        raise InputError(f"samples={samples} must be even: half of them are drawn again with opposite noise.")
+    pairs = samples // 2
+    first, mean, paired, fills, started = [], [], [], [], time.perf_counter()
     for begin in range(0, len(holes), batch):
         some = holes[begin : begin + batch]
+        own = [range(seed + samples * (begin + i), seed + samples * (begin + i + 1)) for i in range(len(some))]
         result = pipe(
             [hole.image for hole in some],
             [hole.mask for hole in some],
             schedule=schedule,
-            num_images_per_prompt=samples,
-            generator=[seed + samples * (begin + i) + k for i in range(len(some)) for k in range(samples)],
+            num_images_per_prompt=samples + pairs,
+            generator=[s for seeds in own for s in (*seeds, *map(antithetic_seed, seeds[:pairs]))],
             output_type="np",
             callback_on_step_end=on_call,
         )
-        first += [result.images[samples * i] for i in range(len(some))]
-        mean += result.mean()
-        fills += [each.values.astype(np.float64) * 255 for each in result.fills]
-    seconds = (time.perf_counter() - started) / len(holes)
+        for each in result.fills:
+            independent, opposite = each.values[:samples], each.values[samples:]
+            both = np.concatenate([independent[:pairs], opposite])
+            mean.append(replace(each, values=independent).mean().output("np"))
+            paired.append(replace(each, values=both).mean().output("np"))
+            fills.append(independent.astype(np.float64) * 255)
+        first += list(result.images[:: samples + pairs])
+    seconds = (time.perf_counter() - started) / len(holes) / (samples + pairs)
     return {
-        "one sample": Restored(first, fills, seconds / samples),
-        f"mean of {samples}": Restored(mean, fills, seconds),
+        "one sample": Restored(first, fills, seconds),
+        f"mean of {samples}": Restored(mean, fills, seconds * samples),
+        f"mean of {samples} in pairs": Restored(paired, fills, seconds * samples),
     }
 
 

@@ -88,13 +88,19 @@ def test_our_samples_and_their_mean_are_measured(folder: Path) -> None:
     holes = damaged_crops(folder, 6, side=48)
     pipe = RePaintPipeline(PixelByPixelPrior())
     ours = restore(pipe, holes, "fast", samples=4, batch=4)
-    assert list(ours) == ["one sample", "mean of 4"]
+    assert list(ours) == ["one sample", "mean of 4", "mean of 4 in pairs"]
     for hole, image, fills in zip(holes, ours["mean of 4"].images, ours["mean of 4"].fills or [], strict=True):
         assert (image[~hole.mask] == hole.image[~hole.mask]).all()
         np.testing.assert_allclose(image[hole.mask], fills.mean(0), atol=0.51)
     means, gaps = compare_restorations(holes, {**classical(holes), **ours})
-    assert len(means) == 6 * 5
-    assert len(gaps) == 6 * 2 * 3
+    for hole, image, other in zip(holes, ours["mean of 4 in pairs"].images, ours["mean of 4"].images, strict=True):
+        assert (image[~hole.mask] == hole.image[~hole.mask]).all()
+        np.testing.assert_allclose(image[hole.mask], 127.5, atol=0.51)  # each pair has the mean of the prior
+        assert np.abs(other[hole.mask] - 127.5).mean() > 5
+    assert len(means) == 6 * 6
+    assert len(gaps) == 6 * 3 * 3
+    with pytest.raises(InputError, match="samples=3 must be even"):
+        restore(pipe, holes, "fast", samples=3)
     mine = next(each for each in means if each.method == "mean of 4")
     assert list(mine.inside) == [0.6, 0.2]
 
@@ -125,14 +131,14 @@ def test_the_command_prints_every_kind(tmp_path: Path) -> None:
     arguments += ["--schedule", str(walk), "--threads", "1"]
     run = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     found = json.loads(run.stdout)
-    assert len(found["means"]) == 6 * 5
+    assert len(found["means"]) == 6 * 6
     assert {each["classical"] for each in found["differences"]} == set(CLASSICAL)
     assert found["energies"] == []
     arguments[arguments.index("--count") + 1] = "2"
     arguments += ["--damage", "dust", "--schedule", "turbo"]
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert {each["method"] for each in found["means"] if each["inside"]} == {
-        f"{name}, {result}" for name in ("two", "turbo") for result in ("one sample", "mean of 2")
+        f"{name}, {result}" for name in ("two", "turbo") for result in ("one sample", "mean of 2", "mean of 2 in pairs")
     }
     assert [(each["damage"], each["schedule"]) for each in found["energies"]] == [("dust", "turbo")]
     with pytest.raises(InputError, match="--count 2 must be at least 4"):

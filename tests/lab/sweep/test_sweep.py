@@ -578,7 +578,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"methods": [{"solvr": "ddim"}]}, r"unknown key 'methods\.0\.solvr': allowed are merge, solver, corrector\. Did"),
     ({"methods": [{"merge": "fersh"}]}, r"merge='fersh' must be .*Did you mean 'fresh'\?"),
     ({"seeds": [-1]}, r"seeds\.0 is -1: Input should be greater than or equal to 0"),
-    ({"seeds": [2**32]}, r"seeds\.0 is 4294967296: "),
+    ({"seeds": [2**33]}, r"seeds\.0 is 8589934592: "),
     ({"seeds": [3, 3]}, r"cells of the grid must differ, but pictures/a\.png with box, two and seed 3 is repeated"),
     ({"batch": 0}, "batch is 0: Input should be greater than or equal to 1"),
     ({"classes": ["$name"]}, r"'\$name' needs a bundled sample, but the image is pictures/a\.png"),
