@@ -116,7 +116,8 @@ def test_restoring_averages(does: Handlers, tmp_path: Path, monkeypatch: pytest.
     """If this fails, Restore gives one of several images, or its recipe another mean."""
     run = ran(does, SHARES, "Restore", 0, seeds=3)
     (result,) = run.results
-    alone = [tiny_pipe()(photo().image, HOLE, schedule=run.job.method, generator=s).images[0] for s in (5, antithetic_seed(5), 6)]
+    seeds = 5, antithetic_seed(5), 6
+    alone = [tiny_pipe()(photo().image, HOLE, schedule=run.job.method, generator=s).images[0] for s in seeds]
     mean = np.asarray(Fills.from_images(alone, HOLE).mean().output("pil")).astype(int)
     assert np.abs(np.asarray(result.image).astype(int) - mean).max() <= 1  # they are rounded before this mean
     assert np.array_equal(np.asarray(result.image)[~HOLE], np.asarray(photo().image)[~HOLE])
