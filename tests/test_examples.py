@@ -71,6 +71,15 @@ def test_guidance_comes_near_the_exact_answer(run, capsys: pytest.CaptureFixture
     assert abs(plain[0] - exact[0]) > 0.5
 
 
+def test_opposite_noise_is_measured(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, results of a pair are not opposite, or the table of the documentation cannot be reproduced."""
+    run("antithetic", "--prior", "textures", "--holes", "2")
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["2", "4", "8"]
+    assert float(rows[0][4]) > float(rows[0][3]) > float(rows[0][2])  # a pair, two independent results, one
+    assert float(rows[0][6]) < -0.5  # measured on five holes: -0.78
+
+
 def test_half_precision_is_measured(run, capsys: pytest.CaptureFixture[str]) -> None:
     """If this fails, a bundled prior does not run in half precision, or changes kept pixels there."""
     run("half_precision", "--short")
