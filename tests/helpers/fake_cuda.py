@@ -21,10 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from repaint.sampling.rng import NoiseStreams
+__all__ = ["CUDA", "CudaGenerator", "Trace", "built", "fake_cuda"]
 
-__all__ = ["Trace", "built", "fake_cuda"]
-
+CUDA = torch.device("cuda", 0)
 READS = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal"}
 
 
@@ -66,6 +65,8 @@ class Trace(TorchDispatchMode):
         out = func(*args, **kwargs)
         if name == "aten::any":
             out.is_any = True
+        if kwargs.get("pin_memory"):
+            out.in_locked_memory = True
         if isinstance(out, Tensor) and name in ("aten::_to_copy", "aten::copy_"):
             source = args[1] if name == "aten::copy_" else args[0]
             places = source.device.type, out.device.type
@@ -104,8 +105,25 @@ class Trace(TorchDispatchMode):
 @contextmanager
 def fake_cuda() -> Iterator[None]:
     """Make tensors fake inside the block. Build models in it under `torch.device("cuda")`, and trace their runs."""
-    with MODE, mock.patch.object(NoiseStreams, "draw", drawn), mock.patch.object(Tensor, "numpy", in_numpy):
+    with MODE, mock.patch.object(torch, "Generator", Generator), mock.patch.object(Tensor, "numpy", in_numpy):
         yield
+
+
+class Generator(torch.Generator):
+    """A generator whose state cannot be set: a fake tensor has no values to set it to. All else is torch's own."""
+
+    def set_state(self, state: Tensor) -> Generator:
+        own = self.get_state()
+        assert (state.device, state.dtype, state.shape) == (own.device, own.dtype, own.shape)
+        return self
+
+
+class CudaGenerator(Generator):
+    """A generator that says it is on the GPU. A real one needs a driver: torch.Generator("cuda") fails without."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda", 0)
 
 
 NUMPY = Tensor.numpy
@@ -117,15 +135,6 @@ def in_numpy(self: Tensor, *args: Any, **options: Any) -> Any:
         return NUMPY(self, *args, **options)
     assert self.device.type == "cpu"
     return np.full(self.shape, self.dtype == torch.bool, str(self.dtype).removeprefix("torch."))
-
-
-def drawn(
-    self: NoiseStreams, shape: torch.Size, dtype: torch.dtype, *, pinned: bool = False
-) -> tuple[Tensor, NoiseStreams]:
-    """Return noise on the CPU, as `NoiseStreams.draw` does: fake tensors have no generators."""
-    noise: Any = torch.zeros(shape, dtype=dtype)
-    noise.in_locked_memory = pinned
-    return noise, self
 
 
 def built(make: Callable[[], Any], dtype: torch.dtype) -> Any:
