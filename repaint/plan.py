@@ -348,7 +348,8 @@ class Plan:
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
         # Particles of an image follow one another, under its conditions.
         each = [filling.conditions for filling in batch for _ in range(self._particles)]
-        joined = Conditions.join(each, (height, width), self.method.model_calls)
+        calls = self.method.model_calls // self._particles  # all particles are predicted at once
+        joined = Conditions.join(each, (height, width), calls)
         return prior.conditioned(len(each), replace(joined, in_order=not resumed))
 
     @property

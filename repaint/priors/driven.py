@@ -338,9 +338,8 @@ class DrivenPrior(PipelinePrior):
             return None
         assert self._conditions.size is not None
         height, width = (side // self.codec.factor for side in self._conditions.size)
-        cells = torch.zeros(
-            self._count, self.codec.latent_channels, height, width, device=self.device, dtype=_type(self.network)
-        )
+        dtype = torch.float32 if type(self.pipeline).__name__.startswith(WIDE) else _type(self.network)
+        cells = torch.zeros(self._count, self.codec.latent_channels, height, width, device=self.device, dtype=dtype)
         packs = getattr(self.pipeline, "_pack_latents", None)
         if packs is None:
             return cells
@@ -375,6 +374,7 @@ WORDS_ONLY = ("LongCatImagePipeline",)
 SLOTS = ("QwenImage21Pipeline",)  # whose text has one slot for four cells
 CHANNELS_LAST = "in_visual_dim"  # an entry of Kandinsky 5, whose samples are (B, 1, H, W, C)
 OWN_TOKENS = "_pack_latents_no_patch"  # of Bria Fibo, whose tokens are one cell, or four on request
+WIDE = ("ZImage", "Sana", "CogView4", "OmniGen", "BriaFibo2")  # whose latents are float32, whatever their network is
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; with others, the pipeline makes its own latents
 
 
@@ -389,7 +389,9 @@ class _Run:
     def __init__(self, pipeline: Any, arguments: dict[str, Any], latents: Tensor | None, calls: int) -> None:
         self._name = type(pipeline).__name__
         clone = copy.copy(pipeline)
-        steps = calls + 1  # the first prediction may be for the pipeline's own noise
+        # The first prediction may be for the pipeline's own noise. Else there is one step for each call, because shares
+        # of a run are counted in steps.
+        steps = calls + (latents is None)
         self._left = calls
         vars(clone)["scheduler"] = driven(pipeline.scheduler, steps, latents)
         vars(clone)["_progress_bar_config"] = {"disable": True}

@@ -81,10 +81,11 @@ class Passes:
         return list(first.chunk(len(first) // self._count)) if len(first) >= self._count else []
 
     def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float, bool] | None:
-        limit = TOLERANCE.get(wanted.dtype, 2e-2) * float(wanted.float().std())
+        coarsest = max(TOLERANCE.get(kind, 2e-2) for kind in (wanted.dtype, rows[0].dtype))
+        limit = coarsest * float(wanted.float().std())
         orders = permutations(range(len(rows)), 2)
         for (without, with_prompt), sign, last in product(orders, (1.0, -1.0), (False, True)):
-            pair = [sign * _fitted(rows[place], wanted, last) for place in (without, with_prompt)]
+            pair = [sign * _fitted(rows[place], wanted, last).to(wanted.dtype) for place in (without, with_prompt)]
             if any(part.shape != wanted.shape for part in pair):
                 continue
             for made in self._guided(*pair):

@@ -71,7 +71,7 @@ def largest_difference(
             "another clock"
         )
         layout = SampleLayout.of(cells, call.x.shape)
-        x, output = layout.unpack(call.x), layout.unpack(call.output)
+        x, output = layout.unpack(call.x).float(), layout.unpack(call.output).float()  # as the sampler's x
         if output.shape[1] == 2 * x.shape[1]:
             output = split_variance(output)[0]
         scaled = getattr(prior, "preconditioning", None)  # only of priors that have one

@@ -28,7 +28,7 @@ from repaint.sampling.state import SamplerState
 SCENES: dict[str, tuple[dict[str, Any], int, int]] = {
     "crop": ({"crop": Crop(), "generator": torch.Generator().manual_seed(0)}, 2, 1),
     "windows": ({"crop": Crop(windows=True)}, 2, 2),
-    "batch": ({"num_images_per_prompt": 3, "generator": [3, 1, 2]}, 1, 1),
+    "batch": ({"num_images_per_prompt": 3, "generator": [3, 1, 2**32 + 3]}, 1, 1),
     "strength": ({"strength": 0.5, "num_images_per_prompt": 2}, 1, 1),
 }
 STOP = 2  # moves before a state is saved
