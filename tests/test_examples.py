@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from PIL import Image
 
-from repaint import cli
+from repaint import GaussianMixturePrior, JumpSchedule, Method, cli
+from repaint.sampling.method import as_method
+from repaint.sampling.sampler import Sampler
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLUSTER = EXAMPLES / "cluster"
@@ -107,6 +110,92 @@ def test_a_sweep_is_drawn(run) -> None:
     assert Image.open("all.png").width > 3 * 32
     run("sweep_pictures", "sweep.yaml", "--count", "1", "--out", "one.png")
     assert Image.open("one.png").height + 16 < Image.open("all.png").height
+
+
+def test_a_sweep_is_drawn_with_a_row_for_each_class(run) -> None:
+    """If this fails, results of another class or prompt are drawn under the name of a schedule, or not at all."""
+    images = "images: [{sample: 'textures:brick', size: 16}]\nmasks: [{generator: box}]\n"
+    schedules = "schedules: [{name: a, steps: 1}, {name: b, steps: 2}, {name: c, steps: 3}]\n"
+    Path("sweep.yaml").write_text(images + schedules + "classes: [brick, grass]\n")
+    run("sweep_pictures", "sweep.yaml", "--out", "all.png")
+    run("sweep_pictures", "sweep.yaml", "--count", "1", "--out", "one.png")
+    run("sweep_pictures", "sweep.yaml", "--count", "1", "--columns", "2", "--out", "below.png")
+    every, one, below = (np.asarray(Image.open(f"{name}.png")) for name in ("all", "one", "below"))
+    row, column, title = 32 + 4, 32 + 4, 22  # tiles of 16 pixels, twice as large, with gaps; see `strip`
+    assert one.shape[:2] == (title + row, 5 * column + 4)
+    assert every.shape[:2] == (title + 2 * row, 5 * column + 4)
+    assert below.shape[:2] == (2 * (title + row), 4 * column + 4)
+    tile = slice(title, title + 32)
+    assert np.array_equal(below[tile], one[tile, : 4 * column + 4])
+    last, third = slice(4 + 4 * column, 4 + 4 * column + 32), slice(4 + 2 * column, 4 + 2 * column + 32)
+    assert np.array_equal(below[title + row :][tile, third], one[tile, last])
+    assert np.array_equal(every[tile], one[tile])
+
+
+def test_colourising_keeps_the_grey_channel(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, the example changes the photograph that it colours, or leaves it grey."""
+    run("colourise", "photos", "--short", "--out", "out.png")
+    printed = capsys.readouterr().out
+    # Two rotations in float32 of values up to 3 ** 0.5: a few times 1.2e-7.
+    assert float(re.findall(r"grey channel: ([\d.e-]+) of", printed)[0]) < 1e-6
+    found = {name: float(value) for name, value in re.findall(r"^(.*): PSNR .* colourfulness ([\d.]+)", printed, re.M)}
+    assert found["grey"] == 0 < found["one sample"]
+    assert Image.open("out.png").width == 5 * 68 + 4
+
+
+def test_colour_axes_are_exact() -> None:
+    """If this fails, colours do not follow the posterior given grey: the rotation or the mask of channels is wrong."""
+    example = runpy.run_path(str(EXAMPLES / "colourise.py"))
+    axes, known = example["AXES"].double(), example["KNOWN"]
+    assert torch.allclose(axes @ axes.T, torch.eye(3, dtype=torch.float64), atol=1e-6)
+    root = torch.tensor([[0.5, 0, 0], [0.3, 0.4, 0], [-0.2, 0.3, 0.3]], dtype=torch.float64)
+    prior = GaussianMixturePrior([1.0], [[0.1, -0.2, 0.3]], (root @ root.T)[None], shape=(3, 1, 1))
+    turned = GaussianMixturePrior([1.0], prior.means @ axes.T, axes @ prior.covariances @ axes.T)
+    exact = turned.posterior([0], [0.4])
+    count, x0 = 2000, torch.tensor([0.4, 9.0, 9.0], dtype=torch.float64)[:, None, None]
+    sampler = Sampler(example["ColourAxes"](prior), as_method("best"))
+    *_, last = sampler.run(sampler.start(x0.expand(count, 3, 1, 1), known, [0]))
+    assert bool((last.x[:, 0] == 0.4).all())
+    colours = last.x[:, 1:, 0, 0]
+    # Four standard errors of 2000 draws of std 0.28 and 0.18 are 0.025; best itself is within 3 % here (two pixels).
+    assert torch.allclose(colours.mean(0), exact.means[0], atol=0.04)
+    assert torch.allclose(torch.cov(colours.T), exact.covariances[0], atol=0.015)
+
+
+def test_the_probability_flow_is_solved_to_its_tolerance(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, a smaller tolerance does not come nearer to the flow, or DDIM follows another one."""
+    run("probability_flow", "--short")
+    found = re.findall(r"^(.*): (\d+) calls, error ([\d.]+)", capsys.readouterr().out, flags=re.MULTILINE)
+    calls, errors = ({name: float(row[i]) for name, *row in found} for i in (0, 1))
+    assert errors["RK45, 0.001"] == 0
+    assert errors["RK45, 0.01"] < errors["RK45, 0.1"] < errors["DDIM, 8 steps"] < errors["DDIM, 4 steps"]
+    assert calls["RK45, 0.1"] < calls["RK45, 0.01"] < calls["RK45, 0.001"]
+
+
+def test_the_probability_flow_of_a_gaussian() -> None:
+    """If this fails, the flow, its clock, or the last step to the clean level is wrong."""
+    example = runpy.run_path(str(EXAMPLES / "probability_flow.py"))
+    std, noise = torch.tensor([0.3, 2.0], dtype=torch.float64), torch.tensor([[0.7, -1.1]], dtype=torch.float64)
+    prior = GaussianMixturePrior([1.0], torch.zeros(1, 2), torch.diag(std**2)[None])
+    levels = prior.schedule(1000, "linspace").levels
+    sizes = [(level.alpha**2 * std**2 + level.sigma**2).sqrt() for level in (levels[-1], levels[1])]
+    at_least = noise * sizes[1] / sizes[0]  # each coordinate keeps its quantile
+    exact = at_least * levels[1].alpha * std**2 / sizes[1] ** 2
+    found, calls = example["solved"](prior, noise, 1e-6)
+    assert torch.allclose(found, exact, rtol=1e-4)
+    assert 20 < calls < 1000
+
+
+def test_euler_maruyama_reaches_the_prior() -> None:
+    """If this fails, the reverse SDE beside the flow has a wrong drift or a wrong diffusion."""
+    example = runpy.run_path(str(EXAMPLES / "probability_flow.py"))
+    std = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    prior = GaussianMixturePrior([1.0], torch.zeros(1, 2), torch.diag(std**2)[None])
+    sampler = Sampler(prior, Method(JumpSchedule.from_rules(500, []), solver=example["EulerMaruyama"]()))
+    nothing = torch.zeros(2000, 2, dtype=torch.float64)
+    *_, last = sampler.run(sampler.start(nothing, torch.zeros(1, dtype=torch.bool), [0]))
+    # Three standard errors of 2000 draws are 5 %; 500 steps cost 2 %.
+    assert torch.allclose(last.x.std(0), std, rtol=0.07)
 
 
 def test_beside_diffusers(run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,10 @@ def sweep(
     ] = "schedule",
     against: Annotated[
         str | None,
-        typer.Option(help="Also print differences to this schedule, with 95 % intervals over pictures."),
+        typer.Option(
+            help="Also print differences to this schedule, with 95 % intervals over pictures; with --by size, mask, "
+            "class or prompt for each group."
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the measures: .png, .svg or .pdf.")] = None,
     measure: Annotated[
@@ -117,7 +120,7 @@ def _tell(
     from repaint.lab.sweep.sweep_table import differences_table, missing_values, summary_table
 
     means = summary(found, by)
-    compared = [] if against is None else differences(found, against, measures)
+    compared = [] if against is None else differences(found, against, measures, by)
     if as_json:
         plain = [{"schedule": name} | {kind: vars(diff) for kind, diff in diffs.items()} for name, diffs in compared]
         print_json(means if against is None else {"means": means, "differences": plain})

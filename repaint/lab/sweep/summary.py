@@ -24,13 +24,15 @@ GROUPS: dict[str, Callable[[CellRow], Any]] = {
     "image": lambda row: str(row["image"]["name"]),
     "mask": lambda row: str(row["mask"]["name"]),
     "class": lambda row: str(row["class_label"]),
-    "prompt": lambda row: str(row["prompt"]),
+    "prompt": lambda row: '""' if row["prompt"] == "" else str(row["prompt"]),
     "steps": lambda row: row["method"]["steps"],
     "calls": lambda row: row["method"]["model_calls"],
     "merge": lambda row: row["method"]["merge"],
     "solver": lambda row: row["method"]["solver"],
 }
 NUMBERS = (*MEASURES, "model_calls", "seconds")
+# The keys of groups that hold several pictures of each schedule, so that differences within them have intervals.
+WITHIN = ("size", "mask", "class", "prompt")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def curves(
 
 
 def differences(
-    rows: Sequence[CellRow], against: str, measures: Sequence[str] = NUMBERS
+    rows: Sequence[CellRow], against: str, measures: Sequence[str] = NUMBERS, by: str = "schedule"
 ) -> list[tuple[str, dict[str, Difference]]]:
     """Subtract the measures of one schedule from those of each other one, on the same pictures, conditions and seeds.
 
@@ -108,9 +110,25 @@ def differences(
         rows: of a sweep. Cells without a value on both sides are left out.
         against: name of the schedule to subtract.
         measures: from `NUMBERS`.
+        by: a key of `GROUPS`. Size, mask, class and prompt separate the differences of their groups.
     Returns:
-        (schedule, measure to difference) for each schedule with at least one pair of values.
+        (schedule, or schedule and group; measure to difference) for each schedule with at least one pair of values.
+    Raises:
+        InputError: an unknown key.
     """
+    group = _group("--by", by)
+    if by not in WITHIN:
+        return _differences(rows, against, measures)
+    return [
+        (f"{schedule}, {name}", found)
+        for name in dict.fromkeys(map(group, rows))
+        for schedule, found in _differences([row for row in rows if group(row) == name], against, measures)
+    ]
+
+
+def _differences(
+    rows: Sequence[CellRow], against: str, measures: Sequence[str]
+) -> list[tuple[str, dict[str, Difference]]]:
     schedules: dict[str, list[CellRow]] = {}
     for row in rows:
         schedules.setdefault(row["schedule"], []).append(row)

@@ -84,6 +84,18 @@ def test_differences_are_of_the_same_picture_and_seed() -> None:
     assert found["psnr"].mean == 3.0
 
 
+def test_differences_within_a_prompt() -> None:
+    """If this fails, the effect of a schedule under one prompt is averaged with that under another."""
+    values = {("a", "cat"): 1.0, ("b", "cat"): 2.0, ("a", ""): 5.0, ("b", ""): 9.0}
+    rows = [row(name, psnr=psnr) | {"prompt": prompt} for (name, prompt), psnr in values.items()]
+    found = differences(rows, "a", ["psnr"], "prompt")
+    assert [(name, each["psnr"].mean) for name, each in found] == [("b, cat", 1.0), ('b, ""', 4.0)]
+    (every,) = differences(rows, "a", ["psnr"], "solver")
+    assert (every[0], every[1]["psnr"].mean) == ("b", 2.5)
+    with pytest.raises(InputError, match="--by promt must be one of"):
+        differences(rows, "a", ["psnr"], "promt")
+
+
 def test_the_table_fits_80_columns() -> None:
     """If this fails, a sweep's table is wrapped or truncated in a terminal or a log file."""
     long = "early, quick with a long name of its own"

@@ -737,10 +737,12 @@ EXAMPLES = sorted((ROOT / "examples" / "sweeps").glob("*.yaml"))
 def test_the_sweeps_that_ship(path: Path) -> None:
     """If this fails, a bundled sweep cannot be run, or does not say what it reproduces."""
     grid = read_grid(path)
-    assert grid.prior == "textures"
+    assert grid.prior == ("emoji" if path.stem == "wrong-prompt" else "textures")
     assert grid.config.about
     assert grid.config.source
-    assert {cell.class_label for cell in grid.cells} <= set(PHOTOGRAPHS)
+    assert len({cell.image.name for cell in grid.cells if cell.image.size == grid.cells[0].image.size}) == 10
+    if grid.prior == "textures":
+        assert {cell.class_label for cell in grid.cells} <= set(PHOTOGRAPHS)
 
 
 def test_the_experiments_are_those_of_the_sources() -> None:
@@ -750,7 +752,7 @@ def test_the_experiments_are_those_of_the_sources() -> None:
         cells = read_grid(ROOT / "examples" / "sweeps" / f"{name}.yaml").cells
         return {cell.method.name: cell.method for cell in cells}
 
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 10
     assert [method.model_calls for method in methods("steps").values()] == [2, 5, 10, 25, 50, 100, 250, 500, 1000]
     assert [method.schedule for method in methods("resampling").values()] == [
         JumpSchedule.paper(50, 10, r) for r in (1, 2, 5, 10, 25, 50)
@@ -763,6 +765,14 @@ def test_the_experiments_are_those_of_the_sources() -> None:
     assert [method.schedule for method in list(methods("jump-sizes").values())[:5]] == [
         JumpSchedule.paper(50, j, 5) for j in (1, 2, 5, 10, 20)
     ]
+    assert [method.schedule for method in methods("jump-grid").values()] == [
+        JumpSchedule.paper(50, j, 1 + patterns) for patterns in (1, 4, 9) for j in (2, 5, 10)
+    ]
+    assert [method.schedule for method in methods("wrong-prompt").values()] == [
+        JumpSchedule.paper(50, 10, r) for r in (1, 2, 5, 10)
+    ]
+    cells = read_grid(ROOT / "examples" / "sweeps" / "wrong-prompt.yaml").cells
+    assert all(cell.prompt != cell.image.stem for cell in cells)
     assert [(method.schedule.steps, spec(method.solver)) for method in methods("ddpm-ddim").values()] == [
         (steps, solver) for steps in (25, 50, 100) for solver in ("ddpm(variance=small)", "ddim(eta=0)")
     ]
