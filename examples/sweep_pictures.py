@@ -1,7 +1,7 @@
 """Draw what the cells of a sweep look like: truth, kept part, and the results of one seed.
 
 python examples/sweep_pictures.py examples/sweeps/continuation.yaml --schedule predicted --out continuation.png
-python examples/sweep_pictures.py examples/sweeps/jump-grid.yaml --count 1 --columns 3 --out jump-grid-crop.png
+python examples/sweep_pictures.py examples/sweeps/jump-grid.yaml --count 1 --columns 3 --out jump-grid.png
 
 The pictures are those that `repaint sweep` measures, with one row for each picture, mask, class and prompt.
 """
