@@ -114,7 +114,8 @@ def seeds_for(count: int, generator: Seedable, *, copies: int = 1, antithetic: b
         antithetic: the results of an image are pairs, and `generator` counts pairs: an integer s gives s and its
             antithetic seed, s + 1 and its antithetic seed, and so on. An odd last result has no partner.
     Raises:
-        InputError: a seed outside [0, 2**33), a list of another length, or an antithetic single result.
+        InputError: a seed outside [0, 2**33), a list of another length, an antithetic single result, or an `antithetic`
+            that is not a bool.
 
     >>> seeds_for(3, 7)
     [7, 8, 9]
@@ -123,6 +124,8 @@ def seeds_for(count: int, generator: Seedable, *, copies: int = 1, antithetic: b
     >>> seeds_for(1, 7, copies=4, antithetic=True)
     [7, 4294967303, 8, 4294967304]
     """
+    if not isinstance(antithetic, (bool, np.bool_)):
+        raise InputError(f"antithetic={shown(antithetic)} must be True or False.")
     if antithetic:
         if copies < 2:
             raise InputError(

@@ -87,12 +87,15 @@ def test_pairs_of_seeds() -> None:
     assert not are_pairs([7])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_invalid_pairs() -> None:
     """If this fails, a single result passes for a pair, or seeds are counted wrongly."""
     with pytest.raises(InputError, match=r"^antithetic=True needs at least 2 .* num_images_per_prompt=2\.$"):
         seeds_for(3, 0, antithetic=True)
     with pytest.raises(InputError, match=r"^generator has 4 entries but must have one per pair of results, 2 \("):
         seeds_for(1, [1, 2, 3, 4], copies=4, antithetic=True)
+    with pytest.raises(InputError, match=r"^antithetic='no' must be True or False\.$"):
+        seeds_for(1, 0, copies=2, antithetic="no")  # type: ignore[arg-type]
 
 
 def test_derived_seeds_keep_the_sign() -> None:
