@@ -32,7 +32,7 @@ from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
 from repaint.sampling.prior import Prior
-from repaint.sampling.rng import Seedable, seeds_for
+from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
@@ -385,7 +385,7 @@ class RePaintPipeline(Placed):
         results = outpaint_in_steps(partial(self, **options), image, steps, seeds, output_type)
         calls, images, fills = sum(result.model_calls for result in results), results[-1].images, []
         if len(seeds) > 1 and output_type != "latent":
-            fills = [Fills.from_images(list(images), extended(image, margins)[1], paired=antithetic)]
+            fills = [Fills.from_images(list(images), extended(image, margins)[1], paired=are_pairs(seeds))]
         return RePaintOutput(images, calls, list(seeds), output_type, fills)
 
     def resume(

@@ -1075,6 +1075,8 @@ def test_antithetic_results_alone_and_resumed(tmp_path: Path) -> None:
     wide = pipe.outpaint(image, right=4, **common, **pairs)
     assert wide.seeds == out.seeds
     assert wide.fills[0].paired
+    again = pipe.outpaint(image, right=4, **common, num_images_per_prompt=5, generator=wide.seeds)
+    assert np.array_equal(again.uncertainty()[0], wide.uncertainty()[0])
 
 
 @pytest.mark.parametrize("name", ["mean", "uncertainty", "interval"])
