@@ -135,7 +135,7 @@ def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int, *, recursiv
             image NAME. It may be the folder of the images. An image with several masks has a result for each, of the
             name of the mask.
         out: the folder of results.
-        seed: in [0, 2**32).
+        seed: in [0, 2**33).
         recursive: a folder of images, and one of masks, is searched with its subfolders; results keep their places.
     Raises:
         InputError: no images, two images of one name, or an image without a mask.

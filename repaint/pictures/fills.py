@@ -93,7 +93,7 @@ class Fills:
         Raises:
             InputError: a single pair.
         """
-        values = self.values[..., : self.colours].astype(np.float64)
+        values = self.values[..., : self.colours]
         groups = [values[::2], values[1::2]] if self.paired else [values]
         freedom = len(values) - len(groups)
         if freedom < 1:
@@ -101,7 +101,7 @@ class Fills:
                 "uncertainty needs at least 2 antithetic pairs, but this call drew one. Pass num_images_per_prompt=8, "
                 "or antithetic=False."
             )
-        variance = sum(np.square(group - group.mean(axis=0)).sum(axis=0) for group in groups) / freedom
+        variance = sum(len(group) * group.var(axis=0, dtype=np.float64) for group in groups) / freedom
         found = np.zeros(self.picture.size)
         found[self.hole] = np.sqrt(variance.mean(axis=1)) * self.picture.white_of(output_type)
         return found

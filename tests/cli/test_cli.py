@@ -259,6 +259,8 @@ def test_a_mean_of_one_sample(run: Run, folder: Path, prior: Path) -> None:
     before = contents(folder)
     done = run(*command({}, prior), "--mean")
     check_refused(done, folder, before, "--mean needs several samples, but --samples is 1. Add --samples 8.")
+    done = run(*command({"--samples": "2", "--uncertainty": "map.png"}, prior), "--mean")
+    check_refused(done, folder, before, "--mean with --uncertainty needs at least 2 pairs, but --samples is 2.")
 
 
 def test_samples_of_many_images(run: Run, folder: Path, prior: Path) -> None:

@@ -186,20 +186,19 @@ class Model:
         return made if self.wrap is None else self.wrap(made)
 
 
+def diffusion_1_5(unet: dict[str, Any], vae: dict[str, Any], side: int, scale: float | None = None) -> Model:
+    """Stable Diffusion 1.5 in one size; driven by its own pipeline where a guidance scale is given."""
+    wrap, more = (StableDiffusionPrior, {}) if scale is None else (DrivenPrior, {"guidance_scale": scale})
+    width = unet["cross_attention_dim"]
+    return Model(
+        lambda dtype: stable_diffusion(dtype, unet, vae), wrap, side, lambda dtype: both(embeds(dtype, width)) | more
+    )
+
+
 SMALL: dict[str, Model] = {
     "pixel": Model(lambda dtype: pixel(dtype, **TINY_PIXEL), None, 16),
-    "text": Model(
-        lambda dtype: stable_diffusion(dtype, TINY_SD, TINY_VAE),
-        StableDiffusionPrior,
-        64,
-        lambda dtype: both(embeds(dtype, 8)),
-    ),
-    "driven": Model(
-        lambda dtype: stable_diffusion(dtype, TINY_SD, TINY_VAE),
-        DrivenPrior,
-        64,
-        lambda dtype: both(embeds(dtype, 8)) | {"guidance_scale": 5.0},
-    ),
+    "text": diffusion_1_5(TINY_SD, TINY_VAE, 64),
+    "driven": diffusion_1_5(TINY_SD, TINY_VAE, 64, 5.0),
     "flow": Model(
         lambda dtype: stable_diffusion_3(dtype, TINY_SD3, TINY_VAE | {"latent_channels": 16}),
         StableDiffusion3Prior,
@@ -216,18 +215,8 @@ SMALL: dict[str, Model] = {
 REAL: dict[str, Model] = {
     "guided-diffusion 256": Model(guided_256, None, 256),
     "DDPM 256": Model(lambda dtype: pixel(dtype, **DDPM_256), None, 256),
-    "SD 1.5 512": Model(
-        lambda dtype: stable_diffusion(dtype, SD15, VAE),
-        StableDiffusionPrior,
-        512,
-        lambda dtype: both(embeds(dtype, 768)),
-    ),
-    "SD 1.5 512, driven": Model(
-        lambda dtype: stable_diffusion(dtype, SD15, VAE),
-        DrivenPrior,
-        512,
-        lambda dtype: both(embeds(dtype, 768)) | {"guidance_scale": 7.5},
-    ),
+    "SD 1.5 512": diffusion_1_5(SD15, VAE, 512),
+    "SD 1.5 512, driven": diffusion_1_5(SD15, VAE, 512, 7.5),
     "SDXL 1024": Model(stable_diffusion_xl, StableDiffusionPrior, 1024, lambda dtype: both(embeds(dtype, 2048, 1280))),
     "SD 3.5 large 1024": Model(
         lambda dtype: stable_diffusion_3(dtype, SD35_LARGE, VAE_SD3),
