@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -23,12 +25,32 @@ if TYPE_CHECKING:
     from repaint.lab.quality.audit_sweep import AuditRow, Fill
     from repaint.measure.audit import Audit
 
-__all__ = ["Device", "Fills", "GuidanceScale", "ImageFile", "PlotFile", "Prompt", "compare", "fillers", "test_image"]
+__all__ = [
+    "Device",
+    "Fills",
+    "GuidanceScale",
+    "ImageFiles",
+    "Pictures",
+    "PlotFile",
+    "Prompt",
+    "Subject",
+    "compare",
+    "fillers",
+    "subjects",
+]
 
 OURS = "repaint"
+WORST = 3  # heatmaps of many pictures
+REGIONS = {"at most 6 pixels from the hole": "near", "beyond": "far", "flat": "flat", "textured": "textured"}
 
 Prompt = Annotated[str, typer.Option(help="Text prompt. Without --image, also the name of the emoji to fill.")]
-ImageFile = Annotated[Path | None, typer.Option("--image", help="An 8-bit RGB image to fill instead of an emoji.")]
+ImageFiles = Annotated[
+    list[Path] | None, typer.Option("--image", help="An 8-bit RGB image to fill instead of an emoji; may be repeated.")
+]
+Pictures = Annotated[
+    int,
+    typer.Option(help="Number of emoji to fill, beginning at --prompt, each with its own name as the prompt.", min=1),
+]
 Fills = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,39 +62,64 @@ PlotFile = Annotated[Path | None, typer.Option("--plot", help="Also draw curves 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
 
-def test_image(image: Path | None, prompt: str) -> NDArray[np.uint8]:
-    """Load the image, or the emoji whose name is the prompt."""
+@dataclass(frozen=True)
+class Subject:
+    """A picture to fill.
+
+    Attributes:
+        name: of its file or emoji.
+        pixels: (H, W, 3).
+        prompt: text for its fills.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+    prompt: str
+
+
+def subjects(images: list[Path] | None, prompt: str, pictures: int) -> list[Subject]:
+    """Load the images, or as many emoji as asked, beginning with the one that the prompt names."""
     import numpy as np
 
     from repaint.pictures.decoding import open_image, upright
     from repaint.pictures.samples import glyphs
 
-    if image is None:
+    if images is None:
         known = glyphs()
         if prompt not in known:
             raise InputError(
                 f"--prompt {prompt!r} without --image must be the name of an emoji among the samples."
                 f"{nearest(prompt, known)} Choose another, or pass --image."
             )
-        return known[prompt]
-    picture = upright(open_image(image))
-    if picture.mode != "RGB":
-        raise InputError(f"{image}: PIL mode {picture.mode} is not supported here. Convert it to RGB.")
-    return np.asarray(picture)
+        if pictures > len(known):
+            raise InputError(
+                f"--pictures {pictures} must be at most {len(known)}, the number of emoji among the samples."
+            )
+        first = list(known).index(prompt)
+        names = [*known][first:] + [*known][:first]
+        return [Subject(name, known[name], name) for name in names[:pictures]]
+    if pictures != 1:
+        raise InputError(f"--pictures {pictures} must be left out with --image. Repeat --image instead.")
+    found = []
+    for path in images:
+        picture = upright(open_image(path))
+        if picture.mode != "RGB":
+            raise InputError(f"{path}: PIL mode {picture.mode} is not supported here. Convert it to RGB.")
+        found.append(Subject(str(path), np.asarray(picture), prompt))
+    return found
 
 
 def fillers(
     names: list[str] | None,
     prior: str,
     schedule: str,
-    prompt: str,
     guidance_scale: float,
     device: str,
     dtype: str,
     threads: str,
     plot: Path | None,
-) -> dict[str, Fill]:
-    """Make the fills named by --fill, which share one prior."""
+) -> dict[str, Callable[[str], Fill]]:
+    """Make the fills named by --fill, which share one prior: title to a function from a prompt to a fill."""
     from repaint.lab.quality.audit_sweep import DIFFUSERS, diffusers_fill, repaint_fill
     from repaint.measure.plots import check_plot
     from repaint.pipeline import RePaintPipeline
@@ -86,54 +133,75 @@ def fillers(
     set_threads(threads)
     pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device)
     pipe.set_progress_bar_config(disable=True)
-    options: dict[str, Any] = {"prompt": prompt, "guidance_scale": guidance_scale}
-    return {
-        title: repaint_fill(pipe, schedule=method, **options)
-        if way == OURS
-        else diffusers_fill(pipe, way, steps=method.schedule.steps, **options)
-        for way, title in titles.items()
-    }
+
+    def maker(way: str) -> Callable[[str], Fill]:
+        if way == OURS:
+            return lambda prompt: repaint_fill(pipe, schedule=method, prompt=prompt, guidance_scale=guidance_scale)
+        steps = method.schedule.steps
+        return lambda prompt: diffusers_fill(pipe, way, steps=steps, prompt=prompt, guidance_scale=guidance_scale)
+
+    makers = {title: maker(way) for way, title in titles.items()}
+    for make in makers.values():
+        make("")  # refuses a wrong prior before the first fill
+    return makers
 
 
 def compare(
-    fills: dict[str, Fill],
-    sweep: Callable[[Fill, Callable[[AuditRow, Audit], None]], list[AuditRow]],
+    fills: dict[str, Callable[[str], Fill]],
+    pictures: list[Subject],
+    sweep: Callable[[Fill, NDArray[np.uint8], Callable[[AuditRow, Audit], None]], list[AuditRow]],
     cells: int,
     drawn: int,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Sweep with every fill, and report. The plot has the heatmaps of cell number `drawn`."""
+    """Sweep each picture with every fill, and report.
+
+    The plot has the heatmaps of cell number `drawn` of one picture, or of the `WORST` results among many.
+    """
     from repaint.lab.quality.audit_plot import audit_plot
     from repaint.lab.quality.audit_sweep import curves
     from repaint.measure.plots import save_plot
 
-    rows: dict[str, list[AuditRow]] = {}
-    shown: dict[str, Audit] = {}
-    with progress_bar(f"filling {cells} times in {len(fills)} ways", cells * len(fills), "fillings") as advance:
-        for name, fill in fills.items():
-            done = 0
+    rows: dict[str, dict[str, list[AuditRow]]] = {name: {} for name in fills}
+    shown: list[tuple[str, Audit]] = []
+    total = cells * len(pictures) * len(fills)
+    with progress_bar(f"filling {total // len(fills)} times in {len(fills)} ways", total, "fillings") as advance:
+        for name, make in fills.items():
+            for each in pictures:
+                done = count()
 
-            def on_cell(row: AuditRow, found: Audit, name: str = name) -> None:
-                nonlocal done
-                if done == drawn:
-                    hole = "" if row.radius is None else f", radius {row.radius:g}"
-                    shown[f"{name}\nstrength {row.strength:g}{hole}"] = found
-                done += 1
-                advance(1)
+                def on_cell(
+                    row: AuditRow, found: Audit, name: str = name, each: Subject = each, done: Iterator[int] = done
+                ) -> None:
+                    if next(done) == drawn or len(pictures) > 1:
+                        hole = "" if row.radius is None else f", radius {row.radius:g}"
+                        of = f", {each.name}" if len(pictures) > 1 else ""
+                        shown.append((f"{name}{of}\nstrength {row.strength:g}{hole}", found))
+                    if len(pictures) > 1:
+                        shown.sort(key=lambda titled: -titled[1].mse)
+                        del shown[WORST:]
+                    advance(1)
 
-            rows[name] = sweep(fill, on_cell)
+                rows[name][each.name] = sweep(make(each.prompt), each.pixels, on_cell)
+    every = {name: [row for found in by_picture.values() for row in found] for name, by_picture in rows.items()}
     if plot is not None:
-        save_plot(audit_plot(rows, shown), plot)
+        save_plot(audit_plot(rows, dict(shown)), plot)
     if as_json:
-        trends = {
-            name: [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(found)]
-            for name, found in rows.items()
-        }
-        print_json({name: {"rows": [vars(row) for row in rows[name]], "trends": trends[name]} for name in rows})
+        print_json(
+            {
+                name: {
+                    "rows": [
+                        {"picture": picture} | vars(row) for picture, found in rows[name].items() for row in found
+                    ],
+                    "trends": [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(every[name])],
+                }
+                for name in rows
+            }
+        )
         return
     table = Table("fills with", "strength", "mean MSE", "most", "quadratic trend", "R²", box=None, header_style="bold")
-    for name, found in rows.items():
+    for name, found in every.items():
         for curve in curves(found):
             strength = f"{min(curve.x):g} to {max(curve.x):g}" if curve.strength is None else f"{curve.strength:g}"
             errors = f"{sum(curve.mse) / len(curve.mse):.4g}", f"{max(curve.mse):.4g}"
@@ -141,3 +209,12 @@ def compare(
             r_squared = "n/a" if isnan(curve.trend.r_squared) else f"{curve.trend.r_squared:.2f}"
             table.add_row(name, strength, *errors, f"{a:.4g} x² {b:+.4g} x {c:+.4g}", r_squared)
     out.print(table)
+    regions = Table("mean MSE of kept pixels", *REGIONS, box=None, header_style="bold")
+    for name, found in every.items():
+        regions.add_row(name, *(_mean([getattr(row, region) for row in found]) for region in REGIONS.values()))
+    out.print(regions)
+
+
+def _mean(values: list[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    return f"{sum(there) / len(there):.4g}" if there else "n/a"

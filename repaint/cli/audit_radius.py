@@ -10,12 +10,13 @@ from repaint.cli.audit_comparison import (
     Device,
     Fills,
     GuidanceScale,
-    ImageFile,
+    ImageFiles,
+    Pictures,
     PlotFile,
     Prompt,
     compare,
     fillers,
-    test_image,
+    subjects,
 )
 from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads
 
@@ -24,7 +25,8 @@ __all__ = ["radius"]
 
 def radius(
     prompt: Prompt = "grinning face",
-    image: ImageFile = None,
+    image: ImageFiles = None,
+    pictures: Pictures = 1,
     strength: Annotated[
         list[float] | None, typer.Option(help="Strength; may be repeated. Default: 0.1, 0.5 and 0.9.")
     ] = None,
@@ -46,13 +48,15 @@ def radius(
     """
     from repaint.lab.quality.audit_sweep import even, sweep_radius
 
-    picture = test_image(image, prompt)
-    radii = even(values, min(picture.shape[:2]) / 2)
+    found = subjects(image, prompt, pictures)
     strengths = strength or [0.1, 0.5, 0.9]
-    fills = fillers(fill, prior, schedule, prompt, guidance_scale, device, dtype, threads, plot)
+    fills = fillers(fill, prior, schedule, guidance_scale, device, dtype, threads, plot)
     compare(
         fills,
-        lambda way, on_cell: sweep_radius(way, picture, radii, strengths, seed=seed, on_cell=on_cell),
+        found,
+        lambda way, picture, on_cell: sweep_radius(
+            way, picture, even(values, min(picture.shape[:2]) / 2), strengths, seed=seed, on_cell=on_cell
+        ),
         values * len(strengths),
         values * (len(strengths) - 1) + values // 2,
         plot,

@@ -11,12 +11,13 @@ from repaint.cli.audit_comparison import (
     Device,
     Fills,
     GuidanceScale,
-    ImageFile,
+    ImageFiles,
+    Pictures,
     PlotFile,
     Prompt,
     compare,
     fillers,
-    test_image,
+    subjects,
 )
 from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads
 
@@ -25,7 +26,8 @@ __all__ = ["strength"]
 
 def strength(
     prompt: Prompt = "grinning face",
-    image: ImageFile = None,
+    image: ImageFiles = None,
+    pictures: Pictures = 1,
     mask: Annotated[Path | None, typer.Option(help="Mask; white is repainted. Default: a round hole.")] = None,
     fill: Fills = None,
     values: Annotated[int, typer.Option(help="Number of strengths, evenly spaced in (0, 1].", min=3)] = 100,
@@ -43,20 +45,24 @@ def strength(
 
     All use the same weights; the pipelines of diffusers take as many steps as the schedule.
 
-    Example: repaint audit strength --values 20 --plot strength.png
+    Example: repaint audit strength --values 20 --pictures 5 --plot strength.png
     """
     from repaint.lab.quality.audit_sweep import even, sweep_strength
     from repaint.pictures.mask_shapes import circle
     from repaint.pictures.masks import known, read_keep
 
-    picture = test_image(image, prompt)
-    size = picture.shape[:2]
-    keep = circle(*size) if mask is None else read_keep(mask, sizes=[size])[0]
-    hole = ~known(keep)[0].numpy()
-    fills = fillers(fill, prior, schedule, prompt, guidance_scale, device, dtype, threads, plot)
+    found = subjects(image, prompt, pictures)
+    sizes = [each.pixels.shape[:2] for each in found]
+    # One mask for all pictures, so that it must fit each of them.
+    keeps = [circle(*size) if mask is None else read_keep(mask, sizes=[size])[0] for size in sizes]
+    holes = {size: ~known(keep)[0].numpy() for size, keep in zip(sizes, keeps, strict=True)}
+    fills = fillers(fill, prior, schedule, guidance_scale, device, dtype, threads, plot)
     compare(
         fills,
-        lambda way, on_cell: sweep_strength(way, picture, hole, even(values), seed=seed, on_cell=on_cell),
+        found,
+        lambda way, picture, on_cell: sweep_strength(
+            way, picture, holes[picture.shape[:2]], even(values), seed=seed, on_cell=on_cell
+        ),
         values,
         values - 1,
         plot,

@@ -15,6 +15,7 @@ from PIL import Image
 from repaint.errors import InputError
 from repaint.lab.quality.audit_plot import audit_plot
 from repaint.measure.audit import audit_files
+from repaint.pictures.samples import glyphs
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -183,3 +184,51 @@ def test_the_hole_of_a_strength_sweep(run: Run, folder: Path, model: Path) -> No
     options = ["--image", "photo.png", "--mask", "mask.png", "--prompt", "a", "--prior", model, "--values", 3]
     done = run("audit", "strength", *options, "--schedule", "two.yaml", "--fill", "repaint", "--json")
     assert [row["hole"] for row in json.loads(done.out)["repaint"]["rows"]] == [0.25] * 3
+
+
+@pytest.mark.parametrize("what", ["strength", "radius"])
+def test_many_pictures(run: Run, folder: Path, model: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, pictures share a prompt, one is missing from rows or plot, or the worst are not those drawn."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "repaint.lab.quality.audit_plot.audit_plot",
+        lambda rows, shown: drawn.append((rows, shown)) or audit_plot(rows, shown),
+    )
+    names = list(glyphs())
+    options: list[Any] = [
+        "--pictures",
+        3,
+        "--prompt",
+        names[-1],
+        "--prior",
+        model,
+        "--schedule",
+        "two.yaml",
+        "--values",
+        3,
+    ]
+    options += ["--fill", "inpaint", "--json", "--plot", "plot.png"]
+    options += ["--strength", 0.5] if what == "radius" else []
+    done = run("audit", what, *options)
+    assert done.status == 0, done
+    data = json.loads(done.out)["diffusers, inpaint"]
+    assert [row["picture"] for row in data["rows"]] == [name for name in (names[-1], *names[:2]) for _ in range(3)]
+    assert len(data["trends"]) == 1
+    worst = sorted((row["mse"] for row in data["rows"]), reverse=True)[:3]
+    ((rows, shown),) = drawn
+    assert list(rows["diffusers, inpaint"]) == [names[-1], *names[:2]]
+    assert [found.mse for found in shown.values()] == worst
+    assert Image.open("plot.png").height > Image.open("plot.png").width / 2
+
+
+def test_images_may_be_repeated(run: Run, folder: Path, model: Path) -> None:
+    """If this fails, only the last of several images is filled, or images of other sizes get a wrong mask."""
+    for side in (16, 24):
+        Image.fromarray(np.full((side, side, 3), side, np.uint8)).save(f"{side}.png")
+    options: list[Any] = ["--image", "16.png", "--image", "24.png", "--prompt", "a", "--prior", model, "--values", 3]
+    done = run("audit", "strength", *options, "--schedule", "two.yaml", "--fill", "repaint", "--json")
+    assert [row["picture"] for row in json.loads(done.out)["repaint"]["rows"]] == ["16.png"] * 3 + ["24.png"] * 3
+    done = run("audit", "strength", *options, "--pictures", 2)
+    assert "--pictures 2 must be left out with --image" in done.err
+    done = run("audit", "strength", "--pictures", 999)
+    assert "--pictures 999 must be at most 280" in done.err

@@ -17,18 +17,46 @@ if TYPE_CHECKING:
 __all__ = ["audit_plot"]
 
 
-def audit_plot(sweeps: Mapping[str, Sequence[AuditRow]], audits: Mapping[str, Audit]) -> Figure:
+COLUMNS = 5  # of panels
+
+
+def audit_plot(sweeps: Mapping[str, Mapping[str, Sequence[AuditRow]]], audits: Mapping[str, Audit]) -> Figure:
     """MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
 
+    Many pictures: the mean over them, one panel for each, and the heatmaps.
+
     Args:
-        sweeps: method to its rows, all of one kind of sweep.
+        sweeps: method to picture to its rows, all of one kind of sweep and of the same pictures.
         audits: title to audit.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(8, 4 * len(audits) + 1), 8), layout="constrained")
-    parts: Any = figure.subfigures(2, 1)
+    pictures = list(next(iter(sweeps.values())))
+    lines = -(-len(pictures) // COLUMNS) if len(pictures) > 1 else 0
+    heights = [4.0, *([2.2 * lines] if lines else []), 4.0]
+    figure = Figure(figsize=(max(8, 4 * len(audits) + 1), sum(heights)), layout="constrained")
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     axes = parts[0].subplots()
+    rows = {name: [row for found in by_picture.values() for row in found] for name, by_picture in sweeps.items()}
+    _draw_curves(axes, rows)
+    radii = next(iter(rows.values()))[0].radius is not None
+    label = "radius of the hole, pixels" if radii else "strength"
+    mean = f", mean of {len(pictures)} pictures" if lines else ""
+    axes.set(xlabel=label, ylabel="MSE outside the hole" + mean)
+    axes.legend(frameon=False)
+    if lines:
+        panels = parts[1].subplots(lines, COLUMNS, squeeze=False).ravel()
+        for panel in panels[len(pictures) :]:
+            panel.set_visible(False)
+        for panel, picture in zip(panels, pictures, strict=False):
+            _draw_curves(panel, {name: found[picture] for name, found in sweeps.items()})
+            panel.set_title(picture, fontsize=8)
+            panel.tick_params(labelsize=7)
+    draw_heatmaps(parts[-1], audits)
+    return figure
+
+
+def _draw_curves(axes: Any, sweeps: Mapping[str, Sequence[AuditRow]]) -> None:
     for number, (name, rows) in enumerate(sweeps.items()):
         for curve, marker in zip(curves(rows), "osD^v<>phX" * len(rows), strict=False):
             where = name if curve.strength is None else f"{name}, strength {curve.strength:g}"
@@ -37,9 +65,4 @@ def audit_plot(sweeps: Mapping[str, Sequence[AuditRow]], audits: Mapping[str, Au
             axes.scatter(curve.x, curve.mse, s=10, alpha=0.5, color=f"C{number}", marker=marker)
             x = np.linspace(min(curve.x), max(curve.x), 200)
             axes.plot(x, curve.trend(x), **style, label=where + explained)
-    radii = next(iter(sweeps.values()))[0].radius is not None
-    axes.set(xlabel="radius of the hole, pixels" if radii else "strength", ylabel="MSE outside the hole")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    draw_heatmaps(parts[1], audits)
-    return figure

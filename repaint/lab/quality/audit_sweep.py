@@ -19,6 +19,7 @@ from PIL import Image
 from repaint.checks import nearest
 from repaint.errors import InputError, PriorError
 from repaint.measure.audit import Audit, audit
+from repaint.pictures.decoding import NUMPY_WHITE
 from repaint.pictures.mask_shapes import circle
 from repaint.pipeline import RePaintPipeline
 
@@ -41,6 +42,9 @@ Picture = NDArray[Any]
 Fill = Callable[[Picture, NDArray[np.bool_], float, int], Any]
 """(image (H, W) or (H, W, C), hole (H, W), strength in (0, 1], seed) -> image of the same size, numpy or PIL."""
 
+NEAR = 6  # pixels
+FLAT = 0.05  # of the range of the values
+
 # Task to the diffusers pipeline for Stable Diffusion.
 DIFFUSERS = {"inpaint": "StableDiffusionInpaintPipeline", "img2img": "StableDiffusionImg2ImgPipeline"}
 
@@ -55,6 +59,9 @@ class AuditRow:
         hole: share of the picture inside the hole.
         mse, max_change, changed: of the kept pixels.
         rim: mean change of the kept pixels with a side on the hole.
+        near, far: mean squared change of the kept pixels at most `NEAR` pixels from the hole, and of the others.
+        flat, textured: mean squared change of the kept pixels around which the picture varies by at most `FLAT` of its
+            range within 3 x 3 pixels, and of the others. None without such pixels.
     """
 
     strength: float
@@ -64,6 +71,10 @@ class AuditRow:
     max_change: float
     changed: float
     rim: float
+    near: float | None
+    far: float | None
+    flat: float | None
+    textured: float | None
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,8 @@ class Curve:
 
     Attributes:
         strength: of a curve over radii; None for a curve over strengths.
-        x: strengths, or radii in pixels.
-        mse: of the kept pixels.
+        x: strengths, or radii in pixels, in ascending order.
+        mse: of the kept pixels; the mean over the pictures at each x.
         trend: of `mse` over `x`.
     """
 
@@ -107,14 +118,15 @@ class Curve:
 
 
 def curves(rows: Sequence[AuditRow]) -> list[Curve]:
-    """Group rows into curves: one over strengths, or one over radii for each strength."""
-    swept: dict[float | None, list[tuple[float, float]]] = {}
+    """Group rows of one or more pictures into curves: one over strengths, or one over radii for each strength."""
+    swept: dict[float | None, dict[float, list[float]]] = {}
     for row in rows:
         strength, x = (None, row.strength) if row.radius is None else (row.strength, row.radius)
-        swept.setdefault(strength, []).append((x, row.mse))
+        swept.setdefault(strength, {}).setdefault(x, []).append(row.mse)
     found = []
     for strength, points in swept.items():
-        places, errors = map(list, zip(*points, strict=True))
+        places = sorted(points)
+        errors = [float(np.mean(points[x])) for x in places]
         found.append(Curve(strength, places, errors, quadratic_trend(places, errors)))
     return found
 
@@ -207,11 +219,35 @@ def _audited(
         result = np.asarray(fill(image.copy(), hole.copy(), strength, seed + number))
         found = audit(result, image, hole)
         row = AuditRow(
-            strength, radius, float(hole.mean()), found.mse, found.max_change, found.changed, float(found.profile[0])
+            strength,
+            radius,
+            float(hole.mean()),
+            found.mse,
+            found.max_change,
+            found.changed,
+            float(found.profile[0]),
+            **_regions(result, image, hole),
         )
         if on_cell is not None:
             on_cell(row, found)
         yield row
+
+
+def _regions(result: Picture, image: Picture, hole: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Mean squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
+    from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
+
+    values = image.reshape(*hole.shape, -1).astype(np.float64)
+    squares = np.square(result.reshape(values.shape) - values).mean(axis=2)
+    close = distance_transform_edt(~hole) <= NEAR
+    window = (3, 3, 1)
+    spans = (maximum_filter(values, window) - minimum_filter(values, window)).max(axis=2)
+    level = spans <= FLAT * NUMPY_WHITE.get(image.dtype.name, 1.0)
+    regions = {"near": close, "far": ~close, "flat": level, "textured": ~level}
+    return {
+        name: float(squares[kept].mean()) if (kept := region & ~hole).any() else None
+        for name, region in regions.items()
+    }
 
 
 def repaint_fill(pipe: RePaintPipeline, **options: Any) -> Fill:

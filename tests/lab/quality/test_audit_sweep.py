@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from repaint.errors import InputError, PriorError
 from repaint.lab.quality.audit_sweep import (
     AuditRow,
     Fill,
+    curves,
     diffusers_fill,
     even,
     quadratic_trend,
@@ -134,7 +137,34 @@ def test_one_changed_pixel_is_seen() -> None:
     kept = np.count_nonzero(~HOLE)
     assert [row.strength for row in rows] == [0.25, 0.5, 0.75, 1.0]
     assert [row.changed for row in rows] == [0, 1 / kept, 0, 0]
-    assert rows[1] == AuditRow(0.5, None, 42 / 256, 1 / (3 * kept), 1, 1 / kept, 0)
+    # Noise is textured everywhere, and the corner is 6.4 pixels from the hole.
+    far = sum(math.hypot(max(4 - y, 0, y - 9), max(5 - x, 0, x - 11)) > 6 for y in range(16) for x in range(16))
+    expected = (0.5, None, 42 / 256, 1 / (3 * kept), 1, 1 / kept, 0, 0, 1 / (3 * far), None, 1 / (3 * kept))
+    assert rows[1] == AuditRow(*expected)
+
+
+def test_changes_by_region() -> None:
+    """If this fails, changes are counted at the wrong distance from the hole, or flat pixels as textured."""
+    image = np.full((1, 20), 100, np.uint8)
+    image[0, 17:] = (200, 100, 200)  # the neighbour of column 16 differs
+    hole = np.zeros((1, 20), bool)
+    hole[0, :2] = True
+    changes = np.arange(20, dtype=np.uint8)
+    (row,) = sweep_strength(lambda image, *_: image + changes, image, hole, [1.0])
+    squares = np.arange(20.0) ** 2
+    assert row.near == pytest.approx(squares[2:8].mean())
+    assert row.far == pytest.approx(squares[8:].mean())
+    assert row.flat == pytest.approx(squares[2:16].mean())
+    assert row.textured == pytest.approx(squares[16:].mean())
+
+
+def test_the_mean_of_pictures_has_one_point_for_each_strength() -> None:
+    """If this fails, the trend of many pictures is not that of their mean."""
+    rows = [row for image in (IMAGE, 255 - IMAGE) for row in sweep_strength(untouched, image, HOLE, [1.0, 0.5, 0.25])]
+    changed = [replace(row, mse=float(i)) for i, row in enumerate(rows)]
+    (curve,) = curves(changed)
+    assert curve.x == [0.25, 0.5, 1.0]
+    assert curve.mse == [3.5, 2.5, 1.5]
 
 
 def test_painting_in_place_does_not_hide_changes() -> None:
