@@ -186,6 +186,26 @@ def test_the_probability_flow_of_a_gaussian() -> None:
     assert 20 < calls < 1000
 
 
+def test_a_variance_is_learned(run, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, the bound is wrong: it falls with training, and no variance is better than the learned one."""
+    run("learned_variance", "--short")
+    bits = re.search(r"4 steps, bits: small ([\d.]+), large ([\d.]+), learned ([\d.]+)", capsys.readouterr().out)
+    small, large, learned = map(float, bits.groups())
+    # Untrained, it lies halfway in the log domain; at four steps the small variance is far too small.
+    assert large < learned < small
+
+
+def test_the_bound_is_least_at_the_optimal_variance() -> None:
+    """If this fails, the divergence is wrong: its minimum is elsewhere, or is not that of two Gaussians."""
+    divergence = runpy.run_path(str(EXAMPLES / "learned_variance.py"))["divergence"]
+    small, square = torch.tensor(0.3).log(), 0.5
+    logs = torch.linspace(-2, 1, 3001)
+    found = divergence(logs, small, square)
+    assert logs[found.argmin()].exp().item() == pytest.approx(0.3 + square, rel=2e-3)
+    a, b = torch.distributions.Normal(0.0, 0.3**0.5), torch.distributions.Normal(square**0.5, logs[7].mul(0.5).exp())
+    assert found[7].item() == pytest.approx(torch.distributions.kl_divergence(a, b).item() / np.log(2), rel=1e-5)
+
+
 def test_euler_maruyama_reaches_the_prior() -> None:
     """If this fails, the reverse SDE beside the flow has a wrong drift or a wrong diffusion."""
     example = runpy.run_path(str(EXAMPLES / "probability_flow.py"))
