@@ -39,7 +39,7 @@ def step_variances(scheduler, t):
 
 
 def divergence(log_variance, small, square):
-    """KL divergence of N(mean, small) from a step with another mean, in bits; variances as logs, `square` of the means."""
+    """KL divergence in bits between Gaussians with logs of variances and the squared distance of their means."""
     return 0.5 * (log_variance - small - 1 + (small - log_variance).exp() + square / log_variance.exp()) / math.log(2)
 
 
@@ -113,12 +113,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50, help="holes, each filled four times")
     parser.add_argument("--short", action="store_true", help="few of everything")
     args = parser.parse_args()
-    steps, count, grids = (20, 3, (4,)) if args.short else (args.steps, args.count, (5, 10, 25, 100))
+    steps, count, grids = (3, 2, (4,)) if args.short else (args.steps, args.count, (5, 10, 25, 100))
     before = RePaintPipeline.from_pretrained("textures").prior
     config = DDPMScheduler(prediction_type="v_prediction", clip_sample=True, variance_type="learned_range")
     unet = before.network.requires_grad_(False)
     prior = PixelPrior(extended(unet, train(unet, config, steps)), config, before.class_names)
-    x0 = to_tensor(np.stack([crop for name in PHOTOGRAPHS for crop in held_out_crops(name, 48, 4)]))
+    x0 = to_tensor(
+        np.stack([crop for name in PHOTOGRAPHS for crop in held_out_crops(name, 48, 1 if args.short else 4)])
+    )
     null = prior.conditioned(len(x0), Conditions(class_labels=[NULL_CLASS] * len(x0)))
     for grid in grids:
         print(f"{grid} steps, bits:", ", ".join(f"{name} {bits:.3f}" for name, bits in bound(null, x0, grid).items()))

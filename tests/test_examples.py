@@ -28,6 +28,7 @@ CLUSTER = EXAMPLES / "cluster"
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Return a function that runs an example in a new folder, as a shell does."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     Path("photos").mkdir()
     photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     mask = np.zeros((32, 32), np.uint8)
@@ -195,8 +196,9 @@ def test_a_variance_is_learned(run, capsys: pytest.CaptureFixture[str]) -> None:
     assert large < learned < small
 
 
-def test_the_bound_is_least_at_the_optimal_variance() -> None:
+def test_the_bound_is_least_at_the_optimal_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, the divergence is wrong: its minimum is elsewhere, or is not that of two Gaussians."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     divergence = runpy.run_path(str(EXAMPLES / "learned_variance.py"))["divergence"]
     small, square = torch.tensor(0.3).log(), 0.5
     logs = torch.linspace(-2, 1, 3001)
