@@ -35,13 +35,13 @@ def main() -> None:
         asked = {"class_labels": name, "schedule": short if args.short else "balanced"}
         rows.append([image, hole, textures(image, hole, generator=0, output_type="np", **asked).images[0]])
     face, hole = glyphs()["relieved face"], MASKS["mouth"]
-    asked = {"prompt": "angry face", "guidance_scale": 3.0, "blend_rim": 2}
+    asked = {"prompt": "worried face", "guidance_scale": 3.0, "blend_rim": 2}
     schedule = short if args.short else "predicted"
     rows.append([face, hole, emoji(face, hole, generator=0, output_type="np", schedule=schedule, **asked).images[0]])
     before_after = [[np.where(hole[..., None], np.uint8(200), image), result] for image, hole, result in rows]
     truth = [image for image, _, _ in rows]
     tiles = [tile for pair, was in zip(before_after, truth, strict=True) for tile in (*pair, was)]
-    strip([tiles], ["before", "after", "truth", "before", "after", "truth", "before", "angry face", "was"]).save(
+    strip([tiles], ["before", "after", "truth", "before", "after", "truth", "before", "worried face", "was"]).save(
         args.out
     )
 
