@@ -109,8 +109,8 @@ def bound(prior, x0, steps):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500, help="of the training of the variance")
-    parser.add_argument("--count", type=int, default=50, help="holes, each filled four times")
+    parser.add_argument("--steps", type=int, default=300, help="of the training of the variance")
+    parser.add_argument("--count", type=int, default=30, help="holes, each filled four times")
     parser.add_argument("--short", action="store_true", help="few of everything")
     args = parser.parse_args()
     steps, count, grids = (3, 2, (4,)) if args.short else (args.steps, args.count, (5, 10, 25, 100))
