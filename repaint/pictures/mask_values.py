@@ -28,7 +28,7 @@ _NEAR_TO_MIDDLE = 3
 _GREY_SHARE = 0.75
 _OPAQUE = 0.9
 _BLACK_SHARE = 0.05  # less is no black background, but a photograph with dark parts, or paint on white
-_CURE = "For hard edges, use --threshold 0.5 in the shell, or repaint.pictures.masks.hard_mask in Python."
+_DEPTHS = (9, 10, 11, 12, 13, 14)  # bits of cameras, scanners and microscopes; 15 can be an even grey
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,14 @@ def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) 
 
 
 def _grey(colours: NDArray[Any], white: float, name: str, threshold: float | None) -> NDArray[Any]:
-    """The grey values of a picture without colours; with a threshold, the brightest channel of one with colours."""
-    plane = colours[..., 0]
-    if not (colours != plane[..., None]).any():
-        return plane
+    """The grey values of a picture without colours; with a threshold, the brightest channel of one with colours.
+
+    Channels that differ slightly, as lossy compression makes them, are no colours.
+    """
     brightest: NDArray[Any] = colours.max(axis=2)
+    spread = brightest.astype(np.float64) - colours.min(axis=2)
+    if spread.max() <= (_NEAR * white if colours.dtype.kind in "ui" else 0):
+        return brightest
     if (brightest <= _NEAR * white).mean() < _BLACK_SHARE:
         raise InputError(
             f"{name} has colours ({_listed(colours)}) and no black background, so that --threshold cannot separate "
@@ -141,17 +144,36 @@ def _listed(colours: NDArray[Any]) -> str:
 
 
 def _refuse_labels(plane: NDArray[Any], white: float, name: str, graded: bool) -> None:
-    """Refuse integers that are almost black everywhere: labels, or values of fewer bits."""
+    """Refuse integers that are almost black everywhere, labels or values of fewer bits, and values of known depths."""
     most = plane.max().item()
     eight_bits = 1 < most <= white / 257  # of 16
-    if white == 1 or most == 0 or not (most == 1 or eight_bits or (not graded and most <= _NEAR * white)):
+    bits = bit_depth(most, white)
+    dark = not graded and (most <= _NEAR * white or bits is not None)
+    if white == 1 or most == 0 or not (most == 1 or eight_bits or dark):
         return
-    kind = "0/1 labels" if most == 1 else "8-bit values in 16 bits" if eight_bits else "labels"
-    cure = f"multiply it by {white if most == 1 else 257}" if most == 1 or eight_bits else "pass image == label"
+    if most == 1:
+        kind, cure = "0/1 labels", f"multiply it by {white}"
+    elif eight_bits:
+        kind, cure = "8-bit values in 16 bits", "multiply it by 257"
+    elif bits is not None:
+        kind, cure = f"{bits}-bit values in 16 bits", f"divide it by {most} to get floats in [0, 1]"
+    elif white == 65535:
+        kind, cure = "labels, or values of fewer than 16 bits", f"pass image == label, or image / {most}"
+    else:
+        kind, cure = "labels", "pass image == label"
     raise InputError(
         f"{name} has {most} as its largest value where white is {white}: it looks like {kind}. Pass it as bool, or "
         f"{cure}; --threshold {1 / white:.2g} in the shell reads all values above 0 as white."
     )
+
+
+def bit_depth(most: float, white: float) -> int | None:
+    """The number of bits of integers in 16 bits whose largest value is the largest of a common depth, else None.
+
+    >>> bit_depth(4095, 65535)
+    12
+    """
+    return next((bits for bits in _DEPTHS if white == 65535 and most == 2**bits - 1), None)
 
 
 def warn_of_values(masks: Sequence[Plane], repaints_white: bool) -> None:
@@ -186,12 +208,22 @@ def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
         shown = f"{values[0]:.2f}" if len(values) == 1 else f"{values[0]:.2f} to {values[-1]:.2f}"
         return "grey", (
             f"is grey ({shown} of white) in {middle / count:.0%} of the hole: such pixels are blended with the input. "
-            f"{_CURE} For how much each pixel may change, pass it as strength (--strength)."
+            f"{_cure(mask, repaints_white)} For how much each pixel may change, pass it as strength (--strength)."
         )
-    share_of_hole = near / max(1, int(np.count_nonzero(hole > 0.5)))
-    if share_of_hole > _NEAR_SHARE and (mask.jpeg or near > _NEAR_TO_MIDDLE * middle):
+    inside = int(np.count_nonzero(hole > 0.5))
+    if near > _NEAR_SHARE * max(1, inside) and (mask.jpeg or near > _NEAR_TO_MIDDLE * middle):
         return "jpeg", (
-            f"has {near} pixels that are almost but not exactly black or white, as in JPEG files ({share_of_hole:.0%} "
-            f"of the hole). They are read as soft edges. {_CURE}"
+            f"has {near} pixels that are almost but not exactly black or white, as lossy files such as JPEG have, and "
+            f"{inside} in the hole. They are read as soft edges. {_cure(mask, repaints_white)}"
         )
     return None
+
+
+def _cure(mask: Plane, repaints_white: bool) -> str:
+    """How to get hard edges: at half of white, or at half of the strongest repainting where none is so strong."""
+    cut, hole = 0.5, mask.values if repaints_white else 1 - mask.values
+    if not ((mask.values >= cut) == repaints_white).any():  # nothing would be repainted
+        half = float(f"{hole.max() / 2:.2g}")
+        cut = half if repaints_white else 1 - half
+    call = "hard_mask" if cut == 0.5 else f"hard_mask(mask, {cut:g})"
+    return f"For hard edges, use --threshold {cut:g} in the shell, or repaint.pictures.masks.{call} in Python."

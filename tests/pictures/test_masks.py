@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -308,7 +309,10 @@ def test_an_unpainted_layer_repaints_nothing() -> None:
         ((0, 255), np.uint16, r"has 255 as its largest .* 65535: it looks like 8-bit values in 16 bits.*by 257"),
         ((0, 255), np.int32, r"looks like 8-bit values in 16 bits"),
         ((0, 1), np.uint16, r"0/1 labels"),
-        ((0, 4095), np.uint16, r"has 4095 as its largest"),
+        ((0, 4095), np.uint16, r"4095 as its largest .* looks like 12-bit values in 16 bits.*divide it by 4095"),
+        ((0, 1023), np.int32, r"looks like 10-bit values in 16 bits\. Pass it as bool, or divide it by 1023"),
+        ((0, 16383), np.uint16, r"looks like 14-bit values in 16 bits"),
+        ((0, 3000), np.uint16, r"looks like labels, or values of fewer than 16 bits\. .* or image / 3000;"),
     ],
 )
 def test_values_near_black_are_refused(values: tuple[int, int], dtype: type, message: str) -> None:
@@ -332,12 +336,25 @@ def test_holes_that_are_mostly_grey_are_named(argument: str, dtype: type, grey: 
     white = np.iinfo(dtype).max
     values = np.where(BLOB > 0, grey, ground).astype(dtype)
     mask = Image.fromarray(values if argument == "mask_image" else (white - values).astype(dtype))
-    with pytest.warns(MaskWarning, match=r"is grey .* of the hole.*--threshold 0\.5.*hard_mask.*strength"):
+    with pytest.warns(MaskWarning, match=r"is grey .* of the hole.*--threshold 0\.\d+ .*hard_mask.*strength"):
         read_keep(**{argument: mask}, sizes=[(32, 32)])
     if not ground:
         assert np.array_equal(
             hard_mask(mask, 0.4 if argument == "mask_image" else 0.9), (BLOB > 0) ^ (argument != "mask_image")
         )
+
+
+@pytest.mark.parametrize("argument", ["mask_image", "keep_mask"])
+@pytest.mark.parametrize("grey", [20, 64, 127, 128, 200])
+def test_the_threshold_that_is_advised_leaves_a_hole(argument: str, grey: int) -> None:
+    """A hole of value 127 is warned of, and the advised threshold of 0.5 makes it vanish."""
+    values = np.where(BLOB > 0, grey, 0).astype(np.uint8)
+    given = {argument: values if argument == "mask_image" else 255 - values}
+    with pytest.warns(MaskWarning, match="is grey") as caught:
+        read_keep(**given, sizes=[(32, 32)])
+    (found,) = re.findall(r"--threshold (\S+) in", str(caught[0].message))
+    (keep,) = read_keep(**given, sizes=[(32, 32)], threshold=float(found))
+    assert np.array_equal(keep[0].numpy() == 0, BLOB > 0)
 
 
 def test_empty_masks_are_named() -> None:
@@ -387,6 +404,19 @@ def test_thin_jpeg_masks_in_large_pictures(tmp_path: Path, quality: int) -> None
     with pytest.warns(MaskWarning, match=r"wire\.jpg has \d+ pixels that are almost"):
         read_keep(tmp_path / "wire.jpg", sizes=[wire.shape])
     assert np.array_equal(hard_mask(tmp_path / "wire.jpg"), wire > 0)
+
+
+def test_masks_of_lossy_webp_files_are_named_in_counts(tmp_path: Path) -> None:
+    """A thin mask in a lossy WebP file is refused for its colours, or the warning says "1033 % of the hole"."""
+    wire = np.zeros((600, 800), np.uint8)
+    wire[np.arange(600), np.arange(600) + 100] = 255
+    Image.fromarray(wire).convert("RGB").save(tmp_path / "wire.webp", quality=60)
+    assert np.ptp(np.asarray(Image.open(tmp_path / "wire.webp")), axis=2).max() > 0
+    with pytest.warns(MaskWarning, match=r"has \d+ pixels that are almost .* lossy files .*, and 600 in the hole\."):
+        read_keep(tmp_path / "wire.webp", sizes=[wire.shape])
+    assert np.array_equal(hard_mask(tmp_path / "wire.webp"), wire > 0)
+    every = np.repeat(BLOB[..., None] > 0, 3, axis=2)
+    assert np.array_equal(hard_mask(every), BLOB > 0)
 
 
 def test_soft_edges_are_not_taken_for_jpeg() -> None:
