@@ -142,6 +142,8 @@ def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int, *, recursiv
     """
     pictures = _pictures(images, recursive)
     if not masks.is_dir():
+        if not masks.exists():
+            raise InputError(f"No file {masks}. Check the path (the current folder is {Path.cwd()}).")
         return [Task(path, masks, out / name, _seed(seed, name)) for name, path in sorted(pictures.items())]
     whole = len(images) == 1 and images[0].is_dir()  # a selection of images does not need all masks of a folder
     if whole and images[0].resolve() == masks.resolve():
@@ -218,7 +220,8 @@ def check_settings(
         if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
             raise InputError(f"{out}: the folder is not empty and has no {SETTINGS}. Pass a new folder.")
         return
-    differ = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
+    before, now = _flat(found), _flat(settings)
+    differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if not differ:
         return
     if overwrite:
@@ -236,11 +239,19 @@ def check_settings(
             f"{out} was made by {writer} of repaint, but this is {shown(settings.get('repaint'))}. "
             "Pass another --out, or --overwrite to replace its results."
         )
-    changes = (f"{name} was {shown(found.get(name))} and is now {shown(settings.get(name))}" for name in differ[:3])
+    changes = (f"{name} was {shown(before.get(name))} and is now {shown(now.get(name))}" for name in differ[:3])
     raise InputError(
         f"{out} was made with other settings: {'; '.join(changes)}. "
         "Pass another --out, or --overwrite to replace its results."
     )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the entries of mappings, such as a method, on one level."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def write_settings(out: Path, settings: Mapping[str, Any], todo: Sequence[Task] = ()) -> None:
@@ -278,6 +289,10 @@ def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:
     Raises:
         RepaintError: see `RePaintPipeline.__call__`.
     """
+    options = dict(options)
+    if isinstance(options.get("strength"), str):  # a map, whose size is that of the images
+        open_image(options["strength"])
+        options["strength"] = 1
     side = 8 * pipe.prior.multiple_of
     whole = np.zeros((side, side), np.uint8)  # without a hole, so nothing is computed
     pipe(whole, keep_mask=ReadMask(torch.ones(1, side, side)), generator=0, **options)

@@ -294,6 +294,7 @@ class RePaintPipeline(Placed):
             LargeHoleWarning: a hole is thicker than the prior's `largest_hole`; once per call.
         """
         check_batch_size(batch_size)
+        _check_callback(callback_on_step_end)
         plan = Plan.of(
             self.prior,
             None,
@@ -414,6 +415,9 @@ class RePaintPipeline(Placed):
         left_out(
             options, ("num_images_per_prompt", "antithetic", "generator", "batch_size"), "the saved state sets it."
         )
+        _check_callback(callback_on_step_end)
+        if not isinstance(state, (SamplerState, str, Path)):
+            raise InputError(f"state is a {type(state).__name__}: pass a SamplerState, or the path of a saved one.")
         saved = state if isinstance(state, SamplerState) else SamplerState.load(state)
         plan = Plan.of(self.prior, saved, image, mask_image, **options)
         calls = 0
@@ -442,11 +446,42 @@ class RePaintPipeline(Placed):
                 calls = state.model_calls
                 if callback is None:
                     return None
-                changed = (callback(self, state.position, state.level, {"state": state}) or {}).get("state")
+                changed = _changed(callback(self, state.position, state.level, {"state": state}))
                 calls = calls if changed is None else changed.model_calls
                 return changed
 
             return plan.paint(batch, state, on_move)
+
+
+def _check_callback(callback: object) -> None:
+    """Check the callback before the first model call.
+
+    Raises:
+        InputError: it cannot be called.
+    """
+    if callback is not None and not callable(callback):
+        raise InputError(
+            f"callback_on_step_end={shown(callback)} must be a function (pipeline, moves, level, {{'state': state}})."
+        )
+
+
+def _changed(returned: Any) -> SamplerState | None:
+    """The state that a callback returned, or None.
+
+    Raises:
+        InputError: it returned something else, such as the latents of a callback of diffusers, which nothing reads.
+    """
+    if returned is None:
+        return None
+    state = returned.get("state") if isinstance(returned, Mapping) else None
+    known = isinstance(returned, Mapping) and returned.keys() <= {"state"}
+    if not known or not (state is None or isinstance(state, SamplerState)):
+        names = f" with {', '.join(map(repr, returned))}" if isinstance(returned, Mapping) else ""
+        raise InputError(
+            f"callback_on_step_end returned a {type(returned).__name__}{names}, but only {{'state': SamplerState}} is "
+            "read. Return that, or None."
+        )
+    return state
 
 
 def _output(plan: Plan, calls: int) -> RePaintOutput:
@@ -454,12 +489,15 @@ def _output(plan: Plan, calls: int) -> RePaintOutput:
     return RePaintOutput(plan.images(), calls, seeds, plan.output_type, plan.fills())
 
 
-def inpaint(image: ImageLike, mask_image: MaskLike, prior: str | Path = "photos", **kwargs: Any) -> RePaintOutput:
+def inpaint(
+    image: ImageLike, mask_image: MaskLike, prior: str | Path | RePaintPipeline = "photos", **kwargs: Any
+) -> RePaintOutput:
     """Load a prior and fill the hole. For several calls, create a `RePaintPipeline` once.
 
     Args:
         image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted.
-        prior: bundled name, folder or Hub id.
+        prior: bundled name, folder or Hub id, or a pipeline.
         **kwargs: see `RePaintPipeline.__call__`.
     """
-    return RePaintPipeline.from_pretrained(prior)(image, mask_image, **kwargs)
+    pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
+    return pipe(image, mask_image, **kwargs)

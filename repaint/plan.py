@@ -87,6 +87,7 @@ HABITS = {
     "image_embeds": "Wrap a pipeline that takes embeddings of images, such as KandinskyV22Pipeline.",
     "reference_image": "Wrap a pipeline that takes an image beside the prompt, such as FluxKontextPipeline.",
     "callback": "Pass callback_on_step_end=.",
+    "return_dict": "A result has names: out.images, out.seeds, out.model_calls.",
     "invert_mask": "Pass the mask as keep_mask= if white is kept.",
 }
 

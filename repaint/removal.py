@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from repaint.checks import left_out, whole_number
+from repaint.checks import is_number, left_out, shown, whole_number
 from repaint.cutouts import encode
 from repaint.defaults import CANDIDATES, MARGIN
 from repaint.errors import InputError
@@ -87,6 +87,8 @@ def remove(
         raise InputError(f"remove() got {len(pictures)} images. Pass one image.")
     if output_type == "latent":
         raise InputError("output_type='latent' cannot be ranked. Pass 'pil', 'np' or 'pt'.")
+    if not (is_number(margin) and margin >= 0):
+        raise InputError(f"margin={shown(margin)} must be at least 0 (pixels by which the mask grows).")
     (keep,) = read_keep(mask_image, keep_mask, sizes=[pictures[0].size], turns=[pictures[0].orientation])
     keep = grow(keep, margin)
     hole = ~known(keep)[0].numpy()
@@ -96,8 +98,8 @@ def remove(
     count = whole_number("candidates", candidates, 1)
     given = {"keep_mask": ReadMask(keep), **options}
     out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
-    given.pop("callback_on_step_end", None)
-    given.pop("batch_size", None)
+    for name in ("callback_on_step_end", "batch_size", "antithetic"):
+        given.pop(name, None)
     return ranked(pipe.prior, list(out.images), out.seeds, hole, **given)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from repaint.checks import left_out
+from repaint.checks import left_out, whole_number
 from repaint.defaults import GROW, MAX_WIDTH, RESTORE_SCHEDULE, SAMPLES, SENSITIVITY, TONE
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.images import ImageLike
@@ -91,6 +91,7 @@ def fill_damage(
     Raises:
         RepaintError: invalid arguments.
     """
+    samples = whole_number("samples", samples, 1)
     keep = ReadMask(torch.from_numpy(~mask).float()[None])
     output = pipe(
         image,

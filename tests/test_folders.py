@@ -123,6 +123,26 @@ def test_one_mask_for_all(folder: Path, call: Call) -> None:
     assert [reason in entry.get("reason", "") for entry in report["images"]] == [False] * 5 + [True] * 3
 
 
+def test_one_map_of_strengths_for_all(folder: Path, call: Call) -> None:
+    """If this fails, a map of strengths is checked against the size of a picture that nobody gave."""
+    images = [f"photos/p{i}.png" for i in range(5)]
+    Image.fromarray(np.full(SIZES[0], 128, np.uint8)).save("map.png")
+    status, stdout, stderr = call(*images, "masks/p0.png", "--out", "out", "--strength", "map.png")
+    assert (status, stdout) == (0, "5 filled. Results: out\n"), stderr
+    assert call(*images, "masks/p0.png", "--out", "none", "--strength", "no.png")[0] == 2
+    assert not Path("none").exists()
+    status, stdout, stderr = call("photos", "masks/p0.png", "--out", "all", "--strength", "map.png")
+    assert (status, stdout) == (2, "5 filled, 3 failed. Results: all\n"), stderr
+
+
+def test_a_missing_mask_for_all_is_one_line(folder: Path, call: Call) -> None:
+    """If this fails, a typing error in the name of the mask is reported once for each of thousands of images."""
+    status, _, stderr = call("photos", "mask.png", "--out", "out")
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert stderr.startswith("repaint: No file mask.png. Check the path")
+    assert not Path("out").exists()
+
+
 def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
     """If this fails, one damaged file ends the run, or is silently skipped."""
     whole = Path("photos/p2.png").read_bytes()
@@ -131,6 +151,7 @@ def test_a_bad_file_among_many(folder: Path, call: Call) -> None:
     status, stdout, stderr = call("photos", "masks", "--out", "out")
     assert (status, stdout) == (2, "6 filled, 2 failed. Results: out\n")
     assert "photos/p2.png: Cannot " in stderr
+    assert "photos/p2.png: photos/p2.png" not in stderr
     assert "photos/p6.png: Cannot open masks/p6.png: " in stderr
     Path("photos/p2.png").write_bytes(whole)
     assert call("photos", "masks", "--out", "out")[:2] == (2, "1 filled, 6 already filled, 1 failed. Results: out\n")
@@ -143,7 +164,7 @@ def test_other_settings_never_mix(folder: Path, call: Call) -> None:
     before = results("out")
     for options, schedule, message in (
         (["--seed", 1], "two.yaml", "seed was 0 and is now 1"),
-        ([], "three.yaml", "method was "),
+        ([], "three.yaml", "method.name was 'two' and is now 'three'; method.steps was 2 and is now 3; method."),
         (["--dtype", "bfloat16"], "two.yaml", "dtype was 'float32' and is now 'bfloat16'"),
     ):
         status, stdout, stderr = call("photos", "masks", "--out", "out", *options, schedule=schedule)

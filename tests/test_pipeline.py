@@ -416,6 +416,58 @@ def test_callback_replaces_the_state(pipe: RePaintPipeline) -> None:
     assert np.array_equal(result[~white], image[~white])
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("callback", "message", "calls"),
+    [
+        (5, r"callback_on_step_end=5 must be a function \(pipeline, moves, level", 0),
+        (lambda *_: {"latents": 1}, r"returned a dict with 'latents', but only \{'state': SamplerState\} is read", 1),
+        (lambda *_: {"state": torch.zeros(1)}, r"returned a dict with 'state', but only", 1),
+        (lambda *_: True, r"callback_on_step_end returned a bool, but only", 1),
+    ],
+)
+def test_callbacks_that_cannot_be_used(callback: Any, message: str, calls: int) -> None:
+    """If this fails, changed latents are ignored without a word, or a wrong callback is a TypeError after the work."""
+    pipe = tiny_pipe()
+    made: list[object] = []
+    denoise = pipe.prior.denoise
+    pipe.prior.denoise = lambda *given: made.append(1) or denoise(*given)  # type: ignore[method-assign,func-returns-value]
+    with pytest.raises(InputError, match=message):
+        pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, generator=0, callback_on_step_end=callback)
+    assert len(made) == calls
+    with pytest.raises(InputError, match=r"callback_on_step_end=5 must be a function"):
+        pipe.resume("missing", noise(8, 8, 3), hole(8, 8), callback_on_step_end=5)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_states_and_priors_of_a_wrong_type() -> None:
+    """If this fails, a list in place of a state, or a prior in place of a name, is a TypeError or a page of tensors."""
+    image, white, prior = noise(8, 8, 3), hole(8, 8), PixelByPixelPrior()
+    with pytest.raises(InputError, match=r"^state is a list: pass a SamplerState, or the path of a saved one\.$"):
+        tiny_pipe().resume([torch.zeros(1)], image, white)
+    for call in (repaint.inpaint, remove, partial(restore, sensitivity=0.5)):
+        with pytest.raises(InputError, match=r"prior=PixelByPixelPrior.* Make a pipeline of a Prior with RePaintPipe"):
+            call(image, **({} if isinstance(call, partial) else {"mask_image": white}), prior=prior)
+    out = repaint.inpaint(image, white, prior=quiet(prior), schedule=TWO, generator=0)
+    assert out.seeds == [0]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_seeds_of_branches(tmp_path: Path) -> None:
+    """If this fails, seeds in an array or a generator are a TypeError, or a branch of them cannot be saved."""
+    pipe, image, white, kept = tiny_pipe(), noise(8, 8, 3), hole(8, 8), []
+    pipe(image, white, schedule=TWO, generator=0, callback_on_step_end=lambda *step: kept.append(step[3]["state"]))
+    for seeds in (np.array([1, 2]), (seed for seed in (1, 2)), range(1, 3)):
+        branch = kept[0].branch(seeds)
+        branch.save(tmp_path / "branch.safetensors")
+        assert SamplerState.load(tmp_path / "branch.safetensors").seeds == (1, 2)
+    for wrong in (1, None):
+        with pytest.raises(InputError, match=rf"seeds={wrong} must be a list"):
+            kept[0].branch(wrong)
+    with pytest.raises(InputError, match="seed=-1 must be an integer from 0"):
+        kept[0].branch([-1])
+
+
 def test_callback_cannot_smuggle_another_level(pipe: RePaintPipeline) -> None:
     """If this fails, a branch returned by a callback is denoised from the first level of the walk."""
 
@@ -927,6 +979,7 @@ def test_a_notebook_shows_the_images(pipe: RePaintPipeline) -> None:
         ({"ip_adapter_image": 1}, r"Load an IP-Adapter into a pipeline before wrapping it"),
         ({"image_embeds": 1}, r"Wrap a pipeline that takes embeddings of images"),
         ({"reference_image": 1}, r"Wrap a pipeline that takes an image beside the prompt"),
+        ({"return_dict": False}, r"return_dict=False is not an argument .* A result has names: out\.images"),
         ({"saved": None}, r"saved=None is not an argument of the pipeline\."),
         ({"prior": None}, r"prior=None is not an argument of the pipeline\."),
     ],

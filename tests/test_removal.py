@@ -85,6 +85,14 @@ def test_what_is_refused() -> None:
         remove(picture(), OBJECT, prior=pipe, stregth=1)
 
 
+def test_candidates_in_pairs() -> None:
+    """If this fails, candidates with opposite noise are drawn, and then lost to an error of the ranking."""
+    found = remove(picture(), OBJECT, prior=tiny_pipe(), candidates=2, generator=5, schedule=TWO, antithetic=True)
+    assert sorted(one.seed for one in found) == [5, 2**32 + 5]
+    with pytest.raises(InputError, match=r"^margin=-1 must be at least 0"):
+        remove(picture(), OBJECT, prior=tiny_pipe(), margin=-1)
+
+
 def test_the_command(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, the file of --out is not the best result."""
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ from helpers.shell import Run, run
 from PIL import Image
 
 from repaint import RePaintPipeline, restore
+from repaint.errors import InputError
 from repaint.lab.quality.detector_scores import printed_damage, score_detector
 from repaint.pictures.damage import damage
 from repaint.pictures.samples import unseen
@@ -35,6 +36,13 @@ def test_only_what_was_found_changes(scratched: np.ndarray) -> None:
     assert mask[damage("scratches", 96, 128, 3)].mean() > 0.9
     assert np.array_equal(restored.image[~mask], scratched[~mask])
     assert (restored.image[mask] != scratched[mask]).any(axis=1).mean() > 0.9
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_number_of_samples_is_named(scratched: np.ndarray) -> None:
+    """If this fails, a wrong number of samples is refused under the name of another argument."""
+    with pytest.raises(InputError, match=r"^samples=0 must be an integer of at least 1"):
+        restore(scratched, prior=RePaintPipeline(PixelByPixelPrior()), samples=0)
 
 
 def test_a_clean_picture_is_returned() -> None:

@@ -319,7 +319,8 @@ def _many(
         ):
             outcomes.append(outcome)
             if outcome.status == "failed":
-                _say_aside(f"{outcome.image}: {outcome.reason}")
+                named = str(outcome.reason).startswith(outcome.image)
+                _say_aside(str(outcome.reason) if named else f"{outcome.image}: {outcome.reason}")
     with together("The results"):
         outcomes = gather_object(outcomes)
     if state.is_main_process:

@@ -27,6 +27,7 @@ __all__ = [
     "PIL_WHITE",
     "TURNS",
     "ImageLike",
+    "bit_depth",
     "check_range",
     "load_image",
     "open_image",
@@ -34,6 +35,7 @@ __all__ = [
     "to_numpy",
     "turned_pixels",
     "upright",
+    "warn_if_dark",
 ]
 
 OneImage = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
@@ -66,6 +68,8 @@ TURNS: dict[int, Image.Transpose] = {
 }
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+
+_DEPTHS = (9, 10, 11, 12, 13, 14)  # bits of cameras, scanners and microscopes; 15 can be an even grey
 
 # PIL keeps 8 bits of 16-bit colour; only the raw mode of the decoder still shows the 16 bits.
 _SIXTEEN_BIT = re.compile(r";16[BLN]")
@@ -252,6 +256,35 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
     else:
         cure = f"Scale or clip the values to [0, {white}]"
     raise InputError(f"{name} has values from {low} to {high}: they must lie in [0, {white}]. {cure}.")
+
+
+def bit_depth(most: float, white: float) -> int | None:
+    """The number of bits of integers in 16 bits whose largest value is the largest of a common depth, else None.
+
+    >>> bit_depth(4095, 65535)
+    12
+    """
+    return next((bits for bits in _DEPTHS if white == 65535 and most == 2**bits - 1), None)
+
+
+def warn_if_dark(values: NDArray[Any], white: float, name: str) -> None:
+    """Warn of integers of fewer bits in a wider type: the model takes such a picture for black.
+
+    Args:
+        values, white, name: see `check_range`.
+    Warns:
+        UserWarning: no value is above a sixteenth of 16 bits, or the largest one is that of a common depth, or 1.
+    """
+    if white == 1 or values.dtype.kind not in "ui":
+        return
+    most = int(values.max())
+    bits = 8 if 1 < most <= 255 else bit_depth(most, white)
+    if most == 1 or (white == 65535 and 1 < most <= white // 16) or bit_depth(most, white) is not None:
+        kind = "0/1 values" if most == 1 else f"{bits}-bit values in 16 bits" if bits else "values of fewer bits"
+        warn(
+            f"{name} has {most} as its largest value where white is {white}, so that the model takes it for dark: it "
+            f"looks like {kind}. Multiply it by {white // most} before."
+        )
 
 
 def plain(array: NDArray[Any], name: str) -> NDArray[Any]:

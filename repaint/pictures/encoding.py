@@ -24,6 +24,7 @@ _FORMATS: dict[str, tuple[str, ...]] = {
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
     "JPEG": ("L", "RGB", "CMYK"),
     "WEBP": ("RGB", "RGBA"),
+    "AVIF": ("RGB", "RGBA"),  # grey would be read as RGB
     "BMP": ("1", "L", "RGB"),
     "GIF": ("L", "P"),
 }
@@ -35,6 +36,7 @@ _SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
     ".webp": "WEBP",
+    ".avif": "AVIF",
     ".bmp": "BMP",
     ".gif": "GIF",
 }
@@ -42,11 +44,13 @@ _SUFFIXES = {
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},  # libavif still rounds in its conversion to YCbCr
 }
+_LOSSY = ("JPEG", "AVIF")
 
 
 # The largest width and height in pixels.
-_LIMITS = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535, "PNG": 2**31 - 1}
+_LIMITS = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536, "GIF": 65535, "PNG": 2**31 - 1}
 _TIFF_BYTES = 2**32 - 2**20  # of a classic TIFF file, with space for its tags
 
 
@@ -60,7 +64,8 @@ def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> No
         InputError: the suffix is unknown; the format does not hold the mode, the size or the metadata; the folder is
             missing or cannot be written; or the path is a folder.
     Warns:
-        UserWarning: metadata that the format cannot hold, and JPEG, which changes all pixels. Only for an image.
+        UserWarning: metadata that the format cannot hold, and JPEG and AVIF, which change all pixels. Only for an
+            image.
     """
     form, mode = _format(path), image if isinstance(image, str) else image.mode
     if mode not in _FORMATS[form]:
@@ -79,17 +84,17 @@ def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> No
     except Exception as error:  # PIL's encoders raise many types
         raise InputError(
             f"Cannot write {path}: the metadata of the image does not fit into {form} ({error}). "
-            f"Use {'.png' if form != 'PNG' and mode in _FORMATS['PNG'] else '.tif'}."
+            f"Use {_lossless(mode) if form != 'PNG' else '.tif'}."
         ) from error
     if lost:
-        better = "" if form in ("PNG", "TIFF") else f" Use {'.png' if mode in _FORMATS['PNG'] else '.tif'} to keep it."
+        better = "" if form in ("PNG", "TIFF") else f" Use {_lossless(mode)} to keep it."
         warn(f"{path}: {form} cannot hold {', '.join(lost)} of the image, so it is left out.{better}")
-    if form == "JPEG":
-        warn(f"{path}: JPEG changes the kept pixels slightly. Use .png to keep them bit-equal.")
+    if form in _LOSSY:
+        warn(f"{path}: {form} changes the kept pixels slightly. Use {_lossless(mode)} to keep them bit-equal.")
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a PIL image atomically with the metadata that the format holds. All formats but JPEG are lossless.
+    """Write a PIL image atomically with the metadata that the format holds. All formats but JPEG and AVIF are lossless.
 
     Args:
         image: of a mode that the format supports.
@@ -99,7 +104,7 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     form = _format(path)
     check_writable(path, image.mode)
-    if form not in ("PNG", "JPEG", "WEBP"):  # BMP and GIF have no EXIF, and a TIFF is written upright
+    if form not in ("PNG", "JPEG", "WEBP"):  # BMP and GIF have no EXIF, TIFF and AVIF are written upright
         image = upright(image)
     options, _ = save_options(image.info, form)
     with atomic_path(path) as draft:
@@ -130,7 +135,7 @@ def keep_result(image: Image.Image, path: str | os.PathLike[str]) -> Path:
         return target
     except InputError as error:
         reason = error
-    name = f"{target.stem}{'.png' if image.mode in _FORMATS['PNG'] else '.tif'}"
+    name = f"{target.stem}{_lossless(image.mode)}"
     for folder in (target.parent, Path(), Path(tempfile.gettempdir())):
         beside = folder / name
         for tried in (image, _bare(image)):  # metadata may be the reason
@@ -148,7 +153,16 @@ def _format(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in _SUFFIXES:
         raise InputError(f"Cannot write {path}: the suffix must be one of {', '.join(_SUFFIXES)}. Rename it.")
-    return _SUFFIXES[suffix]
+    form = _SUFFIXES[suffix]
+    Image.init()
+    if form not in Image.SAVE:
+        raise InputError(f"Cannot write {path}: this version of Pillow has no {form}. Update it, or use .png.")
+    return form
+
+
+def _lossless(mode: str) -> str:
+    """The suffix of the format that keeps every pixel of a mode."""
+    return ".png" if mode in _FORMATS["PNG"] else ".tif"
 
 
 def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> None:
@@ -156,7 +170,7 @@ def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> 
     if limit is not None and max(image.size) > limit:
         raise InputError(
             f"Cannot write {path}: the image has {image.width} x {image.height} pixels, and {form} at most {limit} on "
-            f"a side. Use {'.png' if image.mode in _FORMATS['PNG'] else '.tif'}."
+            f"a side. Use {_lossless(image.mode)}."
         )
     if form == "TIFF" and image.width * image.height * _bytes(image.mode) > _TIFF_BYTES:
         raise InputError(f"Cannot write {path}: the image needs more than 4 GiB, the limit of TIFF. Use .png.")

@@ -31,6 +31,7 @@ from repaint.pictures.decoding import (
     plain,
     to_numpy,
     upright,
+    warn_if_dark,
 )
 from repaint.pictures.encoding import check_writable, write_image
 from repaint.pictures.metadata import collected, exif_orientation, without_thumbnail
@@ -329,6 +330,8 @@ def read_images(image: object) -> list[Picture]:
     Raises:
         InputError: no image, a type, dtype, shape or mode that is not listed, values out of range, or a file that
             cannot be read.
+    Warns:
+        UserWarning: see `repaint.pictures.decoding.warn_if_dark`.
 
     >>> [picture.size for picture in read_images(np.zeros((2, 32, 48, 3), dtype=np.uint8))]
     [(32, 48), (32, 48)]
@@ -359,6 +362,8 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
     shown_image = upright(image)
     raw = np.asarray(shown_image)
     check_range(raw, PIL_WHITE[image.mode], name)
+    if image.mode != "P":
+        warn_if_dark(raw, PIL_WHITE[image.mode], name)
     like = shown_image.crop((0, 0, 1, 1))
     like.info.clear()
     like.info.update(collected(shown_image))
@@ -380,6 +385,7 @@ def _from_numpy(array: NDArray[Any]) -> list[Picture]:
     batch = list(array) if array.ndim == 4 else [array]
     for one in batch:
         check_range(one, NUMPY_WHITE[array.dtype.name], "Image array")
+        warn_if_dark(one, NUMPY_WHITE[array.dtype.name], "Image array")
     return [Picture(one, "numpy") for one in batch]
 
 
@@ -398,6 +404,7 @@ def _from_tensor(tensor: Tensor) -> list[Picture]:
     raws = np.moveaxis(to_numpy(tensor if tensor.ndim == 4 else tensor[None]), 1, 3)
     for raw in raws:
         check_range(raw, NUMPY_WHITE[raw.dtype.name], "Image tensor")
+        warn_if_dark(raw, NUMPY_WHITE[raw.dtype.name], "Image tensor")
     return [Picture(raw, "tensor", like) for raw in raws]
 
 
@@ -420,7 +427,7 @@ def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
 def save_image(picture: Picture | Image.Image, path: str | os.PathLike[str]) -> None:
     """Write an image file atomically, with the metadata that the format holds: EXIF, XMP, ICC profile, text.
 
-    PNG, TIFF, BMP and WebP are lossless and keep every pixel; JPEG (quality 95, full chroma) is not.
+    PNG, TIFF, BMP and WebP are lossless and keep every pixel; JPEG (quality 95, full chroma) and AVIF are not.
 
     Args:
         picture: a PIL image, or a `Picture`, which is written as its `output("pil")`.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repaint.errors import InputError, MaskWarning, warn
-from repaint.pictures.decoding import check_range
+from repaint.pictures.decoding import bit_depth, check_range
 
 __all__ = ["Plane", "plane_of", "warn_of_values"]
 
@@ -28,7 +28,6 @@ _NEAR_TO_MIDDLE = 3
 _GREY_SHARE = 0.75
 _OPAQUE = 0.9
 _BLACK_SHARE = 0.05  # less is no black background, but a photograph with dark parts, or paint on white
-_DEPTHS = (9, 10, 11, 12, 13, 14)  # bits of cameras, scanners and microscopes; 15 can be an even grey
 
 
 @dataclass(frozen=True)
@@ -165,15 +164,6 @@ def _refuse_labels(plane: NDArray[Any], white: float, name: str, graded: bool) -
         f"{name} has {most} as its largest value where white is {white}: it looks like {kind}. Pass it as bool, or "
         f"{cure}; --threshold {1 / white:.2g} in the shell reads all values above 0 as white."
     )
-
-
-def bit_depth(most: float, white: float) -> int | None:
-    """The number of bits of integers in 16 bits whose largest value is the largest of a common depth, else None.
-
-    >>> bit_depth(4095, 65535)
-    12
-    """
-    return next((bits for bits in _DEPTHS if white == 65535 and most == 2**bits - 1), None)
 
 
 def warn_of_values(masks: Sequence[Plane], repaints_white: bool) -> None:

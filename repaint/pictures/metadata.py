@@ -30,6 +30,7 @@ _HOLDS: dict[str, tuple[str, ...]] = {
     "TIFF": ("exif", "icc_profile", "xmp", "dpi"),
     "JPEG": ("exif", "icc_profile", "xmp", "dpi", "comment"),
     "WEBP": ("exif", "icc_profile", "xmp"),
+    "AVIF": ("exif", "icc_profile", "xmp"),
     "BMP": ("dpi",),
     "GIF": ("comment",),
 }

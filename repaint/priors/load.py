@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 from collections.abc import Mapping
 from importlib import import_module
@@ -71,6 +72,11 @@ def load(
         InputError: an argument that this function does not have or that has no meaning for this prior, or a torch_dtype
             that is not a floating type.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(
+            f"prior={shown(name)} must be a name, a folder or a Hub id. Make a pipeline of a Prior with "
+            "RePaintPipeline(prior), and of one of diffusers with RePaintPipeline.from_pipe(pipeline)."
+        )
     _check_arguments(torch_dtype, hub)
     if Path(name).suffix in SUFFIXES and Path(name).is_file():
         if variant is not None:

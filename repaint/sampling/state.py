@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repaint.checks import is_integer, shown
 from repaint.errors import InputError, StateError
 from repaint.files import atomic_path
-from repaint.sampling.rng import NoiseStreams
+from repaint.sampling.rng import NoiseStreams, seeds_for
 from repaint.version import __version__
 
 __all__ = ["Carry", "SamplerState"]
@@ -79,20 +80,26 @@ class SamplerState:
         A state of one image becomes as many continuations as there are seeds; a batch takes one seed per image. The
         branch may be run with any walk that begins at `level` and keeps the noise levels.
 
+        Args:
+            seeds: see `repaint.sampling.rng.seeds_for`; at least one.
         Raises:
-            InputError: no seeds, or a number that does not fit the batch.
+            InputError: no seeds, a seed out of range, or a number that does not fit the batch.
         """
         count = len(self.x)
-        if not seeds or (count > 1 and len(seeds) != count):
+        if is_integer(seeds) or not isinstance(seeds, Iterable):
+            raise InputError(f"seeds={shown(seeds)} must be a list, with a seed for each continuation.")
+        each = list(seeds)
+        each = seeds_for(len(each), each)
+        if not each or (count > 1 and len(each) != count):
             raise InputError(
-                f"branch() got {len(seeds)} seeds for a state of {count} images. Pass one seed per image, or branch a "
+                f"branch() got {len(each)} seeds for a state of {count} images. Pass one seed per image, or branch a "
                 "state of one image."
             )
-        copies = len(seeds) // count
+        copies = len(each) // count
         copied = self._with(
             {name: t if t.ndim == 0 else t.repeat_interleave(copies, dim=0) for name, t in self._tensors().items()}
         )
-        return replace(copied, seeds=tuple(seeds), streams=NoiseStreams.from_seeds(seeds), position=0, walk="")
+        return replace(copied, seeds=tuple(each), streams=NoiseStreams.from_seeds(each), position=0, walk="")
 
     def to(self, device: torch.device | str) -> SamplerState:
         """Move the tensors to another device; random streams and 0-dimensional numbers stay on the CPU."""

@@ -15,7 +15,6 @@ from repaint.studio.endpoint import wire_endpoint
 from repaint.studio.handlers import NOTHING_RUN, Handlers
 from repaint.studio.inputs import samples
 from repaint.studio.jobs import TASKS
-from repaint.studio.painting import BRUSHES
 from repaint.studio.tabs import QUIET, SHOWN, audit_tab, compare_tab, explore_tab
 
 __all__ = ["CSS", "build", "theme"]
@@ -137,8 +136,7 @@ def _picture(page: SimpleNamespace) -> None:
         sources=[],
         transforms=[],
         layers=False,
-        brush=gr.Brush(default_size=60, colors=BRUSHES, default_color=BRUSHES[0], color_mode="fixed"),
-        eraser=gr.Eraser(default_size=60),
+        **canvas.tools(20),
         canvas_size=(16, 16),  # grows with the picture; on a larger one, layers would be shown beside it
         buttons=[],
         height=560,
@@ -199,12 +197,15 @@ def _wire_canvas(page: SimpleNamespace, does: Handlers) -> None:
         **QUIET,
     }
     taken = [page.photo, page.canvas, page.about]
-    page.upload.change(canvas.take_upload, page.upload, taken, **QUIET).success(**page.plan)
-    page.sample.input(canvas.take_sample, page.sample, taken, api_name="sample").success(**page.plan)
+    for took in (
+        page.upload.change(canvas.take_upload, page.upload, taken, **QUIET),
+        page.sample.input(canvas.take_sample, page.sample, taken, api_name="sample"),
+        page.extend.click(canvas.extend, [page.photo, page.canvas, *page.sides], taken, **QUIET),
+    ):
+        took.success(canvas.fit_brush, page.photo, page.canvas, **QUIET).success(**page.plan)
     page.invert.click(canvas.invert, [page.photo, page.canvas], page.canvas, **QUIET)
     page.clear.click(canvas.clear, page.photo, page.canvas, **QUIET)
     page.mask.upload(canvas.take_mask, [page.photo, page.mask], page.canvas, **QUIET)
-    page.extend.click(canvas.extend, [page.photo, page.canvas, *page.sides], taken, **QUIET).success(**page.plan)
     page.detect.click(canvas.find_damage, [page.photo, page.sensitivity, page.tone], [page.canvas, page.about], **QUIET)
     page.task.change(does.task, page.task, [page.preset, page.seeds, page.margin, page.find], **QUIET)
 

@@ -13,9 +13,31 @@ from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.margins import Margins
 from repaint.studio.inputs import Photo, extended_photo, read_mask, read_photo, sample
 from repaint.studio.page_errors import errors_on_page
-from repaint.studio.painting import paint, painted
+from repaint.studio.painting import BRUSHES, brush_radius, paint, painted
 
-__all__ = ["chosen_photo", "clear", "extend", "find_damage", "invert", "take_mask", "take_sample", "take_upload"]
+__all__ = [
+    "chosen_photo",
+    "clear",
+    "extend",
+    "find_damage",
+    "fit_brush",
+    "invert",
+    "take_mask",
+    "take_sample",
+    "take_upload",
+    "tools",
+]
+
+
+def tools(radius: int) -> dict[str, Any]:
+    """The brush and the eraser of the canvas, as arguments of `gradio.ImageEditor`."""
+    brush = gr.Brush(default_size=radius, colors=BRUSHES, default_color=BRUSHES[0], color_mode="fixed")
+    return {"brush": brush, "eraser": gr.Eraser(default_size=radius)}
+
+
+def fit_brush(photo: Photo | None) -> Any:
+    """An update of the canvas that fits its brush to a picture."""
+    return gr.skip() if photo is None else gr.update(**tools(brush_radius(photo)))
 
 
 @errors_on_page

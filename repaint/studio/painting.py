@@ -13,12 +13,17 @@ from repaint.errors import InputError
 from repaint.pictures.masks import grow, known
 from repaint.studio.inputs import Photo, magnify
 
-__all__ = ["BRUSHES", "PINK", "check_hole", "graded", "grown", "paint", "painted"]
+__all__ = ["BRUSHES", "PINK", "brush_radius", "check_hole", "graded", "grown", "paint", "painted"]
 
 PINK = (228, 0, 127)
 # The first is all that may change; the greys are three quarters, a half and a quarter of it.
 BRUSHES: list[Any] = [f"rgb{PINK}", *(f"rgb({grey}, {grey}, {grey})" for grey in (191, 128, 64))]
 NEARLY_GREY = 16  # largest difference of channels, because browsers round translucent colours
+
+
+def brush_radius(photo: Photo) -> int:
+    """Radius of the brush, in pixels of the canvas: a 24th of the longer side, at least one pixel of the picture."""
+    return max(photo.magnified, round(max(photo.size) * photo.magnified / 24))
 
 
 def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:

@@ -68,7 +68,10 @@ def label(run: Run) -> str:
     job = run.job
     method = f"branch, {job.kind}" if job.origin else job.method.name
     method = method if job.task == "Fill" else f"{job.task}, {method}"
-    seeds = f"seed {job.seeds[0]}" if len(job.seeds) == 1 else f"{len(job.seeds)} seeds from {job.seeds[0]}"
+    first, count = job.seeds[0], len(job.seeds)
+    seeds = f"seed {first}" if count == 1 else f"{count} seeds from {first}"
+    if job.task == "Restore":
+        seeds = f"{_mean_of(run)} from seed {first}"
     submitted = time.strftime("%H:%M:%S", time.localtime(run.asked))
     return f"{submitted}, {job.photo.name}, {job.prior}, {method}, {seeds}: {WORDS[run.status].lower()}"
 
@@ -76,9 +79,14 @@ def label(run: Run) -> str:
 def result_names(run: Run) -> list[str]:
     """What each result of a run is, in order."""
     if run.job.task == "Restore":
-        return [f"mean of {len(run.job.seeds)}" for _ in run.results]
+        return [_mean_of(run) for _ in run.results]
     best = "best, " if run.job.task == "Remove" and run.status == "done" else ""
     return [f"{best * (number == 0)}seed {result.seed}" for number, result in enumerate(run.results)]
+
+
+def _mean_of(run: Run) -> str:
+    """What Restore makes. Its images have opposite noise in pairs, so that their seeds are not consecutive."""
+    return f"mean of {len(run.job.seeds)}"
 
 
 def progress_html(run: Run, before: int = 0) -> str:
@@ -91,7 +99,7 @@ def progress_html(run: Run, before: int = 0) -> str:
         text += f": {escape(run.message)}"
     else:
         text += f": {run.calls} of {planned} model calls"
-        if run.status == "running" and len(run.job.seeds) > 1:
+        if run.status == "running" and len(run.job.seeds) > 1 and run.job.task != "Restore":
             text += f", image {min(len(run.results) + 1, len(run.job.seeds))} of {len(run.job.seeds)}"
         if run.seconds_left is not None:
             text += f", {duration(run.seconds_left)} left"
@@ -173,7 +181,8 @@ def _node(run: Run, result: Result) -> str:
     thumbnail.thumbnail((96, 96))
     thumbnail.save(file, "PNG")
     picture = base64.b64encode(file.getvalue()).decode()
-    text = f"{_origin_text(run)}seed {result.seed}, {calls}"
+    made = f"{_mean_of(run)}, " if run.job.task == "Restore" else ""
+    text = f"{_origin_text(run)}{made}seed {result.seed}, {calls}"
     image = f"<img src='data:image/png;base64,{picture}' alt='Result: {text}'>"
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 

@@ -177,3 +177,29 @@ def test_bfloat16_to_numpy_is_exact() -> None:
     """bfloat16 pixels cannot be read, or change on the way."""
     tensor = torch.tensor([0.1, 0.7, 1.0], dtype=torch.bfloat16, requires_grad=True)
     assert (torch.from_numpy(decoding.to_numpy(tensor)).to(torch.bfloat16) == tensor).all()
+
+
+@pytest.mark.parametrize(
+    ("most", "dtype", "message"),
+    [
+        (4095, np.uint16, r"4095 as its largest value where white is 65535, .* 12-bit values in 16 bits\. .* by 16 be"),
+        (16383, np.uint16, r"14-bit values in 16 bits\. Multiply it by 4 "),
+        (3000, np.int32, r"values of fewer bits\. Multiply it by 21 "),
+        (255, np.uint16, r"8-bit values in 16 bits\. Multiply it by 257 "),
+        (1, np.uint8, r"0/1 values\. Multiply it by 255 "),
+    ],
+)
+def test_dark_values_of_fewer_bits_are_named(tmp_path: Path, most: int, dtype: type, message: str) -> None:
+    """If this fails, a 12-bit scan is black to the model and to the finder of damage, without a word."""
+    values = np.linspace(0, most, 64).astype(dtype).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "scan.tif")
+    given = [tmp_path / "scan.tif", Image.fromarray(values), *([] if dtype is np.int32 else [values])]
+    for image in given:
+        with pytest.warns(UserWarning, match=message):
+            read_images(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bright = values.astype(np.int64) * ((255 if dtype is np.uint8 else 65535) // most)
+        read_images(Image.fromarray(bright.astype(dtype)))
+        read_images(np.zeros((4, 4), np.uint16))
+        read_images(np.full((4, 4), 9, np.uint8))

@@ -34,6 +34,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, path: str, message: str) 
         ("L", "out.docx", r"Cannot write .*out\.docx: the suffix must be one of"),
         ("RGBA", "out.jpg", r"JPEG does not hold mode RGBA, only L, RGB, CMYK\. Use \.png, or convert the image first"),
         ("I;16", "out.webp", r"WEBP does not hold mode I;16, only RGB, RGBA\. Use \.png"),
+        ("L", "out.avif", r"AVIF does not hold mode L, only RGB, RGBA\. Use \.png"),
         ("RGB", "out.gif", r"GIF does not hold mode RGB, only L, P\. Use \.png"),
         ("HSV", "out.png", r"PNG does not hold mode HSV, .*\. Convert the image first"),
     ],
@@ -49,7 +50,7 @@ def _held() -> list[tuple[str, str]]:
     return [
         (suffix, mode)
         for suffix, form in encoding._SUFFIXES.items()
-        if form != "JPEG"
+        if form not in ("JPEG", "AVIF")
         for mode in encoding._FORMATS[form]
     ]
 
@@ -71,3 +72,41 @@ def test_lossless_formats_hold_what_they_promise(tmp_path: Path, suffix: str, mo
     shown = "RGB" if mode == "P" or suffix == ".gif" else mode
     assert np.array_equal(np.asarray(again.convert(shown)), np.asarray(image.convert(shown)))
     assert re.fullmatch(rf"{mode}|P", again.mode)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("RGB", ".png"), ("RGBA", ".png"), ("CMYK", ".tif")])
+@pytest.mark.parametrize("name", ["out.jpg", "out.avif"])
+def test_lossy_formats_name_one_that_is_exact(tmp_path: Path, name: str, mode: str, suffix: str) -> None:
+    """A lossy result is written without a word, or the format that is advised does not hold the image."""
+    image = Image.new("RGB", (8, 8), (10, 200, 90)).convert(mode)
+    if mode not in encoding._FORMATS[encoding._format(name)]:
+        pytest.skip("refused, as test_formats_never_convert tests")
+    with pytest.warns(UserWarning, match=rf"changes the kept pixels slightly\. Use \{suffix} to keep them bit-equal"):
+        encoding.check_writable(tmp_path / name, image)
+    encoding.check_writable(tmp_path / f"out{suffix}", image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_avif_stays_within_its_conversion(tmp_path: Path, mode: str) -> None:
+    """AVIF files get the quality of thumbnails, or their opacity changes.
+
+    The conversion to 8-bit YCbCr and back errs by at most 3 of 255.
+    """
+    Image.init()
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("Pillow without AVIF")
+    values = np.random.default_rng(1).integers(0, 256, (40, 50, len(mode)), dtype=np.uint8)
+    encoding.write_image(Image.fromarray(values), tmp_path / "out.avif")
+    found = decoding.open_image(tmp_path / "out.avif")
+    assert found.mode == mode
+    error = np.abs(np.asarray(found).astype(int) - values)
+    assert error[..., :3].max() <= 3
+    assert error[..., 3:].max(initial=0) == 0
+
+
+def test_pillow_without_avif_is_named_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older Pillow fails with a KeyError after the work."""
+    Image.init()
+    monkeypatch.delitem(Image.SAVE, "AVIF", raising=False)
+    with pytest.raises(InputError, match=r"out\.avif: this version of Pillow has no AVIF\. Update it, or use \.png"):
+        encoding.check_writable(tmp_path / "out.avif", Image.new("RGB", (2, 2)))

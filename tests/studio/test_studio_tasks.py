@@ -23,7 +23,7 @@ from repaint.pictures.fills import Fills
 from repaint.removal import remove
 from repaint.sampling.rng import antithetic_seed
 from repaint.studio.app import build
-from repaint.studio.canvas import find_damage
+from repaint.studio.canvas import find_damage, fit_brush
 from repaint.studio.comparing import Comparison
 from repaint.studio.exploring import Explorer
 from repaint.studio.handlers import Handlers
@@ -32,7 +32,7 @@ from repaint.studio.jobs import Run
 from repaint.studio.painting import graded, grown, paint, painted
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Runner
-from repaint.studio.views import label
+from repaint.studio.views import label, progress_html, tree_html
 
 __all__ = ["folder", "run"]
 
@@ -98,6 +98,16 @@ def test_a_graded_run_is_the_pipelines(
     reproduced(run, 0, tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize(("side", "radius"), [(16, 28), (64, 19), (256, 11), (1448, 60)])
+def test_the_brush_fits_the_picture(side: int, radius: int) -> None:
+    """If this fails, the brush covers a quarter of a small photograph, or is thinner than a pixel of it."""
+    picture = photo(np.zeros((side, side // 2, 3), np.uint8))
+    update = fit_brush(picture)
+    assert (update["brush"].default_size, update["eraser"].default_size) == (radius, radius)
+    assert radius >= picture.magnified
+    assert fit_brush(None)["__type__"] == "update"
+
+
 def reproduced(run: Run, index: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the command of a recipe, and compare its bytes."""
     files = bundle(run, index, folder)
@@ -122,7 +132,11 @@ def test_restoring_averages(does: Handlers, tmp_path: Path, monkeypatch: pytest.
     assert np.abs(np.asarray(result.image).astype(int) - mean).max() <= 1  # they are rounded before this mean
     assert np.array_equal(np.asarray(result.image)[~HOLE], np.asarray(photo().image)[~HOLE])
     assert run.calls == run.job.model_calls
-    assert "Restore, own walk" in label(run)
+    assert "Restore, own walk, mean of 3 from seed 5: done" in label(run)  # its seeds are not consecutive
+    assert "mean of 3, seed 5, 10 model calls" in tree_html([run], run)
+    run.status = "running"
+    assert ", image " not in progress_html(run)  # all at once
+    run.status = "done"
     assert [name for name, _ in list(does.watch(run.id, gr.Request(session_hash="a")))[-1][5]["choices"]] == [
         "mean of 3"
     ]
