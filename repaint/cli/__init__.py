@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -99,7 +100,7 @@ def main() -> None:
     """Entry point: errors of the command line and of the library become one line and exit status 2."""
     keep_freed_memory()
     with warnings.catch_warnings():
-        warnings.showwarning = show_warning
+        warnings.showwarning = partial(show_warning, set())
         _run()
 
 

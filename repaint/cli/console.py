@@ -63,11 +63,19 @@ def about(*names: str) -> Iterator[None]:
         _about.pop()
 
 
-def show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
-    """Print a warning on one line, without the place in the source. Replaces `warnings.showwarning`."""
+def show_warning(printed: set[str], message: Warning | str, *_where: object, **_more: object) -> None:
+    """Print a warning on one line, without the place in the source. Replaces `warnings.showwarning`.
+
+    Args:
+        printed: the lines of this command so far. An image that is read again warns again, and is not printed again.
+        message: the warning.
+    """
     text = " ".join(str(message).split())
     if _about and not any(name in text for name in _about[-1]):
         text = f"{_about[-1][0]}: {text}"
+    if text in printed:
+        return
+    printed.add(text)
     err.print(f"[yellow]repaint:[/yellow] warning: {escape(text)}", highlight=False, soft_wrap=True)
 
 

@@ -283,7 +283,7 @@ def warn_if_dark(values: NDArray[Any], white: float, name: str) -> None:
         kind = "0/1 values" if most == 1 else f"{bits}-bit values in 16 bits" if bits else "values of fewer bits"
         warn(
             f"{name} has {most} as its largest value where white is {white}, so that the model takes it for dark: it "
-            f"looks like {kind}. Multiply it by {white // most} before."
+            f"looks like {kind}. Multiply it by {white // (2**bits - 1 if bits and most > 1 else most)} before."
         )
 
 

@@ -149,6 +149,13 @@ def test_warnings_are_one_line_with_the_file(run: Run, folder: Path, common: lis
     assert "warning" not in run("inpaint", "large.png", "mask.jpg", "--threshold", 0.5, "--out", "o.png", *common).err
 
 
+def test_a_warning_is_printed_once(run: Run, folder: Path, common: list[object]) -> None:
+    """If this fails, a dark scan is named each time that a part of the command reads it."""
+    Image.fromarray((PHOTO[..., 0].astype(np.uint16)) * 16).save("scan.png")
+    result = run("inpaint", "scan.png", "mask.png", "--out", "out.png", *common)
+    assert result.err.count("as its largest value where white is 65535") == 1, result.err
+
+
 def test_the_cure_of_a_mask_exists_in_every_command(run: Run, folder: Path, common: list[object]) -> None:
     """If this fails, the error of a red mask names an option that the command does not have."""
     Image.fromarray(np.dstack([WHITE * 255, 0 * WHITE, 0 * WHITE]).astype(np.uint8)).save(folder / "red.png")

@@ -186,6 +186,7 @@ def test_bfloat16_to_numpy_is_exact() -> None:
         (16383, np.uint16, r"14-bit values in 16 bits\. Multiply it by 4 "),
         (3000, np.int32, r"values of fewer bits\. Multiply it by 21 "),
         (255, np.uint16, r"8-bit values in 16 bits\. Multiply it by 257 "),
+        (193, np.uint16, r"8-bit values in 16 bits\. Multiply it by 257 "),
         (1, np.uint8, r"0/1 values\. Multiply it by 255 "),
     ],
 )
@@ -199,7 +200,7 @@ def test_dark_values_of_fewer_bits_are_named(tmp_path: Path, most: int, dtype: t
             read_images(image)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bright = values.astype(np.int64) * ((255 if dtype is np.uint8 else 65535) // most)
+        bright = values.astype(np.int64) * (255 if dtype is np.uint8 else 65535) // most
         read_images(Image.fromarray(bright.astype(dtype)))
         read_images(np.zeros((4, 4), np.uint16))
         read_images(np.full((4, 4), 9, np.uint8))
