@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import permutations, product
@@ -81,23 +82,31 @@ class Passes:
         return list(first.chunk(len(first) // self._count)) if len(first) >= self._count else []
 
     def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float, bool] | None:
-        coarsest = max(TOLERANCE.get(kind, 2e-2) for kind in (wanted.dtype, rows[0].dtype))
-        limit = coarsest * float(wanted.float().std())
+        """Return (place of the pass with the prompt, its sign, `last` of `_fitted`), or None.
+
+        Of all orders the nearest is taken, because a prompt with little effect makes the reversed one near, too.
+        """
+        found, errors = [], []
         orders = permutations(range(len(rows)), 2)
         for (without, with_prompt), sign, last in product(orders, (1.0, -1.0), (False, True)):
             pair = [sign * _fitted(rows[place], wanted, last).to(wanted.dtype) for place in (without, with_prompt)]
             if any(part.shape != wanted.shape for part in pair):
                 continue
             for made in self._guided(*pair):
-                if float((made - wanted).abs().max()) <= limit:
-                    return with_prompt, sign, last
-        return None
+                found.append((with_prompt, sign, last))
+                errors.append((made - wanted).abs().max().nan_to_num(nan=math.inf))
+        if not errors:
+            return None
+        best = int(torch.stack(errors).argmin())
+        coarsest = max(TOLERANCE.get(kind, 2e-2) for kind in (wanted.dtype, rows[0].dtype))
+        return found[best] if bool(errors[best] <= coarsest * wanted.float().std()) else None
 
     def _guided(self, without: Tensor, with_prompt: Tensor) -> Iterator[Tensor]:
         """Yield the guided prediction in the forms that pipelines have."""
         for scale in self._scales:
             yield guide(without, with_prompt, scale, self._rescale)
-            yield guide(without, with_prompt, scale + 1)  # Z-Image counts from the prompt's prediction
+            yield with_prompt + scale * (with_prompt - without)  # Z-Image, Krea 2
+            yield (scale + 1) * with_prompt - scale * without  # Kandinsky 3: in half precision, another rounding
             plain = guide(without, with_prompt, scale)
             norms = [torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (with_prompt, plain)]
             yield plain * (norms[0] / norms[1])  # Qwen-Image, Lumina 2

@@ -90,8 +90,7 @@ def test_driven_predictions_in_half_precision(name: str) -> None:
     pipe.to(torch.bfloat16)
     found = run(name, Case(lambda: pipe, {key: in_half(value) for key, value in given.items()}, case.size))
     assert (found.difference, found.ignored) == (0, [])
-    if name != "Kandinsky3Pipeline":  # whose guidance cancels more digits than bfloat16 has
-        assert ("guided merge" in written()[name]) == found.guided
+    assert ("guided merge" in written()[name]) == found.guided
 
 
 DROPPED = {
