@@ -237,20 +237,13 @@ class DrivenPrior(PipelinePrior):
         variance = None
         if output.shape[1] == 2 * x.shape[1]:
             output, variance = split_variance(output)
-        output = output.to(x.dtype)
-        unguided = None if unguided is None else unguided.to(x.dtype)
-        if scales.c_skip or scales.c_out != 1:
-            output = weighted((scales.c_skip, x), (scales.c_out, output))
-            unguided = None if unguided is None else weighted((scales.c_skip, x), (scales.c_out, unguided))
-        return from_output(
-            self.preconditioning.predicts,
-            output,
-            x,
-            level,
-            clip=Clip.from_config(self.pipeline.scheduler.config),
-            variance=variance,
-            unguided=unguided,
-        )
+        # New memory, also where the scales do nothing: a compiled network overwrites that of its output.
+        output = weighted((scales.c_skip, x), (scales.c_out, output.to(x.dtype)))
+        if unguided is not None:
+            unguided = weighted((scales.c_skip, x), (scales.c_out, unguided.to(x.dtype)))
+        clip = Clip.from_config(self.pipeline.scheduler.config)
+        kind = self.preconditioning.predicts
+        return from_output(kind, output, x, level, clip=clip, variance=variance, unguided=unguided)
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
