@@ -141,7 +141,7 @@ class RePaintPipeline(Placed):
     Args:
         prior: any object of the `Prior` protocol.
     Raises:
-        InputError: a diffusers pipeline or a name in its place.
+        InputError: another object, such as a diffusers pipeline or a name.
 
     >>> import numpy as np
     >>> from repaint.testing import PixelByPixelPrior
@@ -154,9 +154,10 @@ class RePaintPipeline(Placed):
     """
 
     def __init__(self, prior: Prior) -> None:
-        if hasattr(prior, "components") or isinstance(prior, (str, Path)):
-            way = "from_pretrained" if isinstance(prior, (str, Path)) else "from_pipe"
-            raise InputError(f"prior={shown(prior)} must be a Prior. Use RePaintPipeline.{way}.")
+        if isinstance(prior, type) or not isinstance(prior, Prior):
+            named = isinstance(prior, (str, Path))
+            way = "RePaintPipeline.from_pretrained" if named else "RePaintPipeline.from_pipe for a diffusers pipeline"
+            raise InputError(f"prior={shown(prior)} must be a Prior. Use {way}.")
         self.prior = prior
         self._progress: dict[str, Any] = {}
 

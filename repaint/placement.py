@@ -46,7 +46,7 @@ class Placed:
         if device is not None:
             try:
                 torch.empty(0, device=device)
-            except (RuntimeError, AssertionError, NotImplementedError) as error:
+            except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
                 raise InputError(
                     f"device={str(device)!r} must be a device that PyTorch can use on this computer (such as 'cpu', "
                     "'cuda', 'cuda:1' or 'mps')."

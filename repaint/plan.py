@@ -191,6 +191,9 @@ class Plan:
         _check_rim(prior, latent_margin, blend_rim, output_type)
         walk = prior.default_schedule if schedule is None else schedule
         rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
+        hook: Guidance | None = None if rule is not None else guidance  # type: ignore[assignment]
+        if hook is not None and not callable(hook):
+            raise InputError(f"guidance={shown(hook)} must be a function (x, level) -> gradient, a rule, or its text.")
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector, guidance=rule)
         given = replace(_conditions(named, prior), guided=method.guided)
         if image is None:
@@ -236,7 +239,6 @@ class Plan:
                 fillings.append(Filling(cutout, window_seed(seed, n), conditions))
             canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
-        hook = None if isinstance(guidance, (str, GuidanceRule)) else guidance
         plan = cls(prior, method, hook, canvases, copies, keeps, cropping, most, *rim, output_type)
         if output_type == "latent":
             plan._check_latents()

@@ -680,14 +680,14 @@ def test_guidance_of_classes_keeps_to_its_interval() -> None:
         ({"guidance_scale": 2.0}, r"guidance_scale=2 must be left out or 1: no class_labels are given"),
         (
             {"class_labels": 0, "guidance_scale": -1.0},
-            r"guidance_scale=-1 must be at least 0 \(1 disables guidance\)\.",
+            r"guidance_scale=-1\.0 must be finite and at least 0 \(1 disables guidance\)\.",
         ),
-        ({"class_labels": 0, "guidance_scale": math.nan}, r"guidance_scale=nan must be at least 0"),
+        ({"class_labels": 0, "guidance_scale": math.nan}, r"guidance_scale=nan must be finite and at least 0"),
     ],
 )
 def test_class_errors(classes: RePaintPipeline, asked: dict[str, Any], message: str) -> None:
     """If this fails, an invalid class or scale gives another class, or a traceback from the model."""
-    with pytest.raises(PriorError, match=message):
+    with pytest.raises((PriorError, InputError), match=message):
         classes(noise(8, 8, 3), hole(8, 8), schedule=TWO, **asked)
 
 
@@ -1013,6 +1013,27 @@ def test_arguments_that_are_none_are_refused_elsewhere_too(way: str, name: str, 
     }[way]
     with pytest.raises(InputError, match=message):
         call(**{name: None})
+
+
+@pytest.mark.parametrize("name", ["guidance", "callback_on_step_end"])
+@pytest.mark.parametrize("way", ["call", "resume"])
+@pytest.mark.usefixtures("unchecked")
+def test_what_cannot_be_called_is_refused(way: str, name: str) -> None:
+    """If this fails, guidance=3 ends in a TypeError in the middle of the run."""
+    pipe, image, mask = tiny_pipe(), np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)
+    saved: list[SamplerState] = []
+    pipe(image, mask, schedule=JUMPS, callback_on_step_end=lambda *moved: saved.append(moved[3]["state"]))
+    call: Any = pipe if way == "call" else partial(pipe.resume, saved[0])
+    with pytest.raises(InputError, match=rf"{name}=3 must be a function"):
+        call(image, mask, schedule=JUMPS, **{name: 3})
+
+
+@pytest.mark.parametrize("prior", [3, None, PixelByPixelPrior, torch.nn.Linear(1, 1)])
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_prior_is_refused(prior: Any) -> None:
+    """If this fails, RePaintPipeline(network) ends in an AttributeError at the first call."""
+    with pytest.raises(InputError, match=r"prior=.* must be a Prior"):
+        RePaintPipeline(prior)
 
 
 @pytest.mark.parametrize("name", ["generator", "num_images_per_prompt", "batch_size"])

@@ -15,7 +15,7 @@ from repaint.checks import is_integer, nearest, shown
 from repaint.errors import PriorError
 from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
-from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
 from repaint.sampling.prior import Conditions, PriorDefaults, each_of
@@ -119,15 +119,11 @@ class PixelPrior(PriorDefaults):
         """Return this prior for `count` images of given classes; see `Prior.conditioned`.
 
         Raises:
-            PriorError: an unknown or missing class, a negative guidance scale, guidance without a null class, or a
-                prompt.
+            PriorError: an unknown or missing class, guidance without a null class, or a prompt.
         """
         conditions.refuse_beyond(self.serves, "a prior without a text encoder")
         default = 1.0 if conditions.class_labels is None else self.default_guidance_scale
         scale = default if conditions.guidance_scale is None else float(conditions.guidance_scale)
-        if not scale >= 0:
-            raise PriorError(f"guidance_scale={scale:g} must be at least 0 (1 disables guidance).")
-        conditions.guides_at(CLEAN)
         labels = self._label_numbers(count, conditions.class_labels)
         if scale != 1 and (conditions.class_labels is None or self.null_class is None):
             why = "no class_labels are given" if self.null_class is not None else "this model has no null class"

@@ -6,7 +6,6 @@ The pipeline is wrapped, so its prompt encoding, LoRA weights, slicing and offlo
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from repaint.priors.latent import LatentCodec
 from repaint.priors.networks import floating_type, has_ip_adapter, side_of
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
-from repaint.sampling.levels import CLEAN, Level
+from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
 from repaint.sampling.prior import Conditions, each_of
@@ -105,22 +104,14 @@ class PromptPrior(PipelinePrior, ABC):
         """Return this prior for `count` images with their prompts; see `Prior.conditioned`.
 
         Raises:
-            PriorError: no prompt, guidance_scale or guidance_rescale out of range, or class labels.
+            PriorError: no prompt, or class labels.
         """
         if has_ip_adapter(self.network):
             raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")
         self._check_embeds(conditions)
-        scale = self._scale(conditions)
-        if not 0 <= scale < math.inf:
-            raise PriorError(f"guidance_scale={scale:g} must be finite and at least 0 (1 disables guidance).")
-        rescale = conditions.guidance_rescale
-        if rescale is not None and not 0 <= rescale <= 1:
-            raise PriorError(f"guidance_rescale={rescale:g} must be from 0 to 1 (0 disables rescaling).")
         bound = copy.copy(self)
-        bound._conditions = conditions
-        conditions.guides_at(CLEAN)
-        bound._guidance_scale = scale
+        bound._conditions, bound._guidance_scale = conditions, self._scale(conditions)
         prompts = None if conditions.prompt is None else texts_of("prompt", conditions.prompt, count)
         negative = conditions.negative_prompt
         negatives = None if negative is None else texts_of("negative_prompt", negative, count)

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from repaint.checks import is_integer, shown
+from repaint.checks import is_integer, is_number, shown
 from repaint.errors import InputError
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction, weighted
@@ -94,8 +94,8 @@ class Langevin:
                 f"langevin(iterations={shown(self.iterations)}) must be an integer of at least 1 (leave the corrector "
                 "out for 0)."
             )
-        if not 0 < self.h <= LONGEST_STEP:
-            raise InputError(f"langevin(h={self.h}) must be above 0 and at most {LONGEST_STEP} (0.6 is usual).")
+        if not (is_number(self.h) and 0 < self.h <= LONGEST_STEP):
+            raise InputError(f"langevin(h={shown(self.h)}) must be above 0 and at most {LONGEST_STEP} (0.6 is usual).")
         if self.noise not in ("exact", "averaged"):
             raise InputError(f"langevin(noise={self.noise}) must be exact or averaged.")
         if self.pace not in ("even", "noise"):

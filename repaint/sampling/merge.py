@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repaint.checks import is_number, shown
 from repaint.errors import InputError
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction, weighted
@@ -175,8 +176,8 @@ class Linear(LinearMerge):
 
     def __post_init__(self) -> None:
         for name, weight in (("eps", self.eps), ("n", self.n), ("z", self.z)):
-            if not math.isfinite(weight):
-                raise InputError(f"linear({name}={weight}) must be finite.")
+            if not (is_number(weight) and math.isfinite(weight)):
+                raise InputError(f"linear({name}={shown(weight)}) must be finite.")
         if not (self.eps or self.n or self.z):
             raise InputError("linear(eps=0, n=0, z=0) must have a weight other than 0.")
 
@@ -242,14 +243,14 @@ class Predicted(LinearMerge):
 
     def __post_init__(self) -> None:
         _check_lam("predicted", self.lam)
-        if not self.fade > 0:
-            raise InputError(f"predicted(fade={self.fade}) must be above 0 (inf disables it).")
+        if not (is_number(self.fade) and self.fade > 0):
+            raise InputError(f"predicted(fade={shown(self.fade)}) must be above 0 (inf disables it).")
         if math.isinf(self.lam) and not math.isinf(self.fade):
             raise InputError(f"predicted(inf, fade={self.fade}) must have a finite strength: infinity does not fade.")
-        if not 0 <= self.guard < math.inf:
-            raise InputError(f"predicted(guard={self.guard}) must be finite and at least 0 (0 disables it).")
-        if not 1 <= self.relax < 2:
-            raise InputError(f"predicted(relax={self.relax}) must be in [1, 2) (1 disables it; 2 diverges).")
+        if not (is_number(self.guard) and 0 <= self.guard < math.inf):
+            raise InputError(f"predicted(guard={shown(self.guard)}) must be finite and at least 0 (0 disables it).")
+        if not (is_number(self.relax) and 1 <= self.relax < 2):
+            raise InputError(f"predicted(relax={shown(self.relax)}) must be in [1, 2) (1 disables it; 2 diverges).")
 
     def weights(self, src: Level, dst: Level) -> Weights:
         rho = src.sigma / src.alpha if src.alpha > 0 else math.inf
@@ -327,8 +328,8 @@ class Relaxed(LinearMerge):
 
     def __post_init__(self) -> None:
         _check_lam("relaxed", self.lam)
-        if not self.h > 0:
-            raise InputError(f"relaxed(h={self.h}) must be above 0 (inf is predicted(lam)).")
+        if not (is_number(self.h) and self.h > 0):
+            raise InputError(f"relaxed(h={shown(self.h)}) must be above 0 (inf is predicted(lam)).")
 
     def weights(self, src: Level, dst: Level) -> Weights:
         pull, kick = _gibbs(self.lam)
@@ -353,8 +354,8 @@ def _gibbs(lam: float) -> tuple[float, float]:
 
 
 def _check_lam(part: str, lam: float) -> None:
-    if not lam >= 0:
-        raise InputError(f"{part}(lam={lam}) must be at least 0 (inf is allowed).")
+    if not (is_number(lam) and lam >= 0):
+        raise InputError(f"{part}(lam={shown(lam)}) must be at least 0 (inf is allowed).")
 
 
 def merge_known(

@@ -60,6 +60,14 @@ GUIDANCE: dict[str, Callable[..., Any]] = {
     "flowchef": FlowChef,
 }
 
+# The parts of a method: what their texts name, and the protocol of objects.
+PARTS: dict[str, tuple[Mapping[str, Callable[..., Any]], type]] = {
+    "merge": (MERGES, Merge),
+    "solver": (SOLVERS, Solver),
+    "corrector": (CORRECTORS, Corrector),
+    "guidance": (GUIDANCE, GuidanceRule),
+}
+
 
 @lru_cache(maxsize=1)
 def kernels() -> dict[str, EntryPoint]:
@@ -98,6 +106,10 @@ class Method:
         about, source: what it is for, and where it comes from.
         guided: False for models distilled to few steps, which classifier-free guidance harms: no guidance unless asked.
 
+    Raises:
+        ScheduleError: a schedule, part or init that is none, parts beside a kernel that takes their place, or too many
+            model calls.
+
     >>> Method.from_preset("quick").counts
     {'transitions': 770, 'renoises': 360, 'model_calls': 410}
     """
@@ -116,6 +128,15 @@ class Method:
     guided: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.schedule, JumpSchedule):
+            raise ScheduleError(
+                f"schedule={shown(self.schedule)} must be a JumpSchedule (Method.from_preset reads a preset)."
+            )
+        if self.init not in ("noise", "smooth"):
+            raise ScheduleError(f"init={shown(self.init)} must be noise or smooth.")
+        for name in PARTS:
+            if (part := getattr(self, name)) is not None or name in ("merge", "solver"):
+                _check_part(name, part)
         if self.kernel is not None and not (self.corrector is None and self.guidance is None):
             raise ScheduleError(f"{spec(self.kernel)} takes the place of corrector and guidance. Leave them out.")
         calls = self.model_calls // (self.kernel.particles if self.kernel else 1)
@@ -155,12 +176,10 @@ class Method:
                 read_spacing(preset.spacing)
             except NoiseLevelError as error:
                 raise ScheduleError(f"{name}: {error}") from error
+        texts = {name: getattr(preset, name) for name in PARTS}
         method = cls(
             schedule=JumpSchedule.from_content(preset),
-            merge=build("merge", preset.merge, MERGES),
-            solver=build("solver", preset.solver, SOLVERS),
-            corrector=build("corrector", preset.corrector, CORRECTORS) if preset.corrector else None,
-            guidance=build("guidance", preset.guidance, GUIDANCE) if preset.guidance else None,
+            **{name: _part(name, text) for name, text in texts.items() if text},
             kernel=_kernel(preset.kernel) if preset.kernel else None,
             spacing=preset.spacing,
             init=preset.init,
@@ -293,17 +312,8 @@ def as_method(
         raise ScheduleError(
             f"schedule={shown(schedule)} must be a preset's name, a YAML file, a JumpSchedule or a Method."
         )
-    changes: dict[str, Any] = {}
-    if merge is not None:
-        changes["merge"] = _part("merge", merge, MERGES, Merge)
-    if solver is not None:
-        changes["solver"] = _part("solver", solver, SOLVERS, Solver)
-    if corrector is not None:
-        none = isinstance(corrector, str) and corrector == "none"
-        changes["corrector"] = None if none else _part("corrector", corrector, CORRECTORS, Corrector)
-    if guidance is not None:
-        none = isinstance(guidance, str) and guidance == "none"
-        changes["guidance"] = None if none else _part("guidance", guidance, GUIDANCE, GuidanceRule)
+    given = {"merge": merge, "solver": solver, "corrector": corrector, "guidance": guidance}
+    changes = {name: _part(name, part) for name, part in given.items() if part is not None}
     if method.kernel is not None and changes:
         raise ScheduleError(
             f"{', '.join(changes)} cannot be changed: {method.name} has a kernel, {spec(method.kernel)}, that makes "
@@ -332,16 +342,27 @@ def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[
     return found
 
 
-def _part(name: str, given: object, known: Mapping[str, Callable[..., Any]], kind: type) -> Any:
-    """The given part, or the one that a text describes."""
-    if isinstance(given, str):
-        return build(name, given, known)
-    if not isinstance(given, kind):
+def _part(name: str, given: object) -> Any:
+    """The given part, or the one that a text describes; None for the text "none" of an optional part."""
+    if not isinstance(given, str):
+        _check_part(name, given)
+        return given
+    known = PARTS[name][0]
+    return None if given == "none" and given not in known else build(name, given, known)
+
+
+def _check_part(name: str, part: object) -> None:
+    """Raise an error for an object that is no part, such as its class.
+
+    Raises:
+        ScheduleError: see above.
+    """
+    known, kind = PARTS[name]
+    if isinstance(part, type) or not isinstance(part, kind):
         raise ScheduleError(
-            f"{name}={shown(given)} must be the text of one of {', '.join(known)}, or an object with the members of "
-            f"the {kind.__name__} protocol."
+            f"{name}={shown(part)} must be an object with the members of the {kind.__name__} protocol; as_method() and "
+            f"the pipeline also read the text of one of {', '.join(known)}."
         )
-    return given
 
 
 def _kernel(text: str) -> Kernel:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from repaint.checks import shown
+from repaint.checks import is_number, shown
 from repaint.errors import InputError, PriorError
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
@@ -40,14 +40,16 @@ class Conditions:
             ignores the condition.
         guidance_rescale: share in [0, 1] by which the std of the guided prediction is moved to that of the conditional
             one (arXiv 2305.08891).
-        guidance_interval: (low, high) of sigma / alpha in which guidance acts. Elsewhere only the conditional
-            prediction is computed, at half the cost (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+        guidance_interval: (low, high) of sigma / alpha, 0 <= low < high, in which guidance acts. Elsewhere only the
+            conditional prediction is computed, at half the cost (Kynkäänniemi et al. 2024, arXiv 2404.07724).
         arguments: further arguments of a driven diffusers pipeline, by their names in `Prior.serves`.
         size: (height, width) of the padded images in pixels. The pipeline sets it.
         calls: predictions that each image takes, for models that depend on the progress. The pipeline sets it.
         guided: False for distilled models, whose default is then no classifier-free guidance. The pipeline sets it.
         in_order: whether each prediction is the next one of a walk from its start; False in windows and for a walk that
             is resumed. The pipeline sets it.
+    Raises:
+        InputError: a guidance_scale, guidance_rescale or guidance_interval out of range.
     """
 
     class_labels: int | str | Sequence[int | str] | None = None
@@ -65,6 +67,18 @@ class Conditions:
     calls: int | None = None
     guided: bool = True
     in_order: bool = True
+
+    def __post_init__(self) -> None:
+        scale, rescale, interval = self.guidance_scale, self.guidance_rescale, self.guidance_interval
+        if scale is not None and not (is_number(scale) and 0 <= scale < math.inf):
+            raise InputError(f"guidance_scale={shown(scale)} must be finite and at least 0 (1 disables guidance).")
+        if rescale is not None and not (is_number(rescale) and 0 <= rescale <= 1):
+            raise InputError(f"guidance_rescale={shown(rescale)} must be from 0 to 1 (0 disables rescaling).")
+        if interval is not None and not _is_interval(interval):
+            raise InputError(
+                f"guidance_interval={shown(interval)} must be two values of sigma / alpha with 0 <= low < high "
+                "(such as (0.3, 5); None guides at every level)."
+            )
 
     def given(self) -> dict[str, Any]:
         """Return the conditions that were given, those in `arguments` among them, by name."""
@@ -86,19 +100,10 @@ class Conditions:
                 raise PriorError(f"{name} must be left out: {prior} takes {takes}.")
 
     def guides_at(self, level: Level) -> bool:
-        """Return whether a level lies in the guidance interval.
-
-        Raises:
-            PriorError: the interval is empty or begins below 0.
-        """
+        """Return whether a level lies in the guidance interval."""
         if self.guidance_interval is None:
             return True
         low, high = self.guidance_interval
-        if not 0 <= low < high:
-            raise PriorError(
-                f"guidance_interval=({low}, {high}) must be two values of sigma / alpha with 0 <= low < high "
-                "(such as (0.3, 5); None guides at every level)."
-            )
         return low <= math.exp(-level.log_snr) <= high if level.alpha > 0 else math.isinf(high)
 
     def split(self, count: int) -> list[Conditions]:
@@ -136,6 +141,12 @@ class Conditions:
                 joined[name] = _stacked(values)
         arguments = {name: joined_argument(name, [one.arguments[name] for one in each]) for name in each[0].arguments}
         return replace(each[0], **joined, arguments=arguments, size=size, calls=calls or each[0].calls)
+
+
+def _is_interval(interval: Any) -> bool:
+    """Return whether a value is two numbers (low, high) with 0 <= low < high."""
+    ends = list(interval) if isinstance(interval, Sequence) else []
+    return len(ends) == 2 and all(map(is_number, ends)) and 0 <= ends[0] < ends[1]
 
 
 OURS = ("arguments", "size", "calls", "guided", "in_order")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repaint.checks import is_number, shown
 from repaint.errors import InputError
 from repaint.sampling.levels import Level, posterior
 from repaint.sampling.prediction import Prediction, weighted
@@ -112,8 +113,8 @@ class DDIM:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise InputError(f"ddim(eta={self.eta}) must be in [0, 1] (0 is deterministic).")
+        if not (is_number(self.eta) and 0 <= self.eta <= 1):
+            raise InputError(f"ddim(eta={shown(self.eta)}) must be in [0, 1] (0 is deterministic).")
 
     def step(
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
@@ -167,8 +168,8 @@ class Multistep:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eta < math.inf:
-            raise InputError(f"multistep(eta={self.eta}) must be at least 0 (0 is the ODE, 1 the SDE).")
+        if not (is_number(self.eta) and 0 <= self.eta < math.inf):
+            raise InputError(f"multistep(eta={shown(self.eta)}) must be at least 0 (0 is the ODE, 1 the SDE).")
 
     def step(
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
@@ -211,8 +212,9 @@ class Refresh:
     noise: Literal["fresh", "averaged"] = "fresh"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.extrapolate <= 1:
-            raise InputError(f"refresh(extrapolate={self.extrapolate}) must be in [0, 1] (0.5 keeps the variance).")
+        share = self.extrapolate
+        if not (is_number(share) and 0 <= share <= 1):
+            raise InputError(f"refresh(extrapolate={shown(share)}) must be in [0, 1] (0.5 keeps the variance).")
         if self.noise not in ("fresh", "averaged"):
             raise InputError(f"refresh(noise={self.noise}) must be fresh or averaged.")
 

@@ -220,14 +220,30 @@ def test_outside_its_interval_guidance_costs_nothing(tmp_path: Path, build: Call
     assert seen == {True, False}
 
 
-@pytest.mark.parametrize("interval", [(-1.0, 2.0), (2.0, 2.0), (3.0, 2.0)])
-def test_invalid_guidance_intervals(tmp_path: Path, interval: tuple[float, float]) -> None:
-    """If this fails, a swapped interval silently disables guidance."""
-    prior = wrap(tiny_sd(tmp_path)).prior
+@pytest.mark.parametrize("interval", [(-1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (1.0, math.nan), 0.5, ("a", "b"), (1, 2, 3)])
+@pytest.mark.usefixtures("unchecked")
+def test_invalid_guidance_intervals(interval: Any) -> None:
+    """If this fails, a swapped interval silently disables guidance, or another value ends in a TypeError."""
     with pytest.raises(
-        PriorError, match=r"guidance_interval=.* must be two values of sigma / alpha with 0 <= low < high"
+        InputError, match=r"guidance_interval=.* must be two values of sigma / alpha with 0 <= low < high"
     ):
-        prior.conditioned(1, Conditions(prompt="", guidance_interval=interval))
+        Conditions(prompt="", guidance_interval=interval)
+
+
+@pytest.mark.parametrize("value", ["7", [1, 2], -1.0, math.nan, math.inf])
+@pytest.mark.usefixtures("unchecked")
+def test_invalid_guidance_scales(value: Any) -> None:
+    """If this fails, a scale that is not a number ends in a TypeError, or a driven pipeline takes a negative one."""
+    with pytest.raises(InputError, match=r"guidance_scale=.* must be finite and at least 0 \(1 disables guidance\)\."):
+        Conditions(prompt="", guidance_scale=value)
+
+
+@pytest.mark.parametrize("value", ["0.5", -0.1, 1.5, math.nan])
+@pytest.mark.usefixtures("unchecked")
+def test_invalid_guidance_rescales(value: Any) -> None:
+    """If this fails, a share that is not a number ends in a TypeError, or one out of range inverts the prediction."""
+    with pytest.raises(InputError, match=r"guidance_rescale=.* must be from 0 to 1 \(0 disables rescaling\)\."):
+        Conditions(prompt="", guidance_rescale=value)
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "flux"])
@@ -449,7 +465,7 @@ def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
         ),
         (
             {"prompt": "a", "guidance_scale": -1.0},
-            r"guidance_scale=-1 must be finite and at least 0 \(1 disables guidance\)\.",
+            r"guidance_scale=-1\.0 must be finite and at least 0 \(1 disables guidance\)\.",
         ),
         ({"prompt": "a", "guidance_scale": float("nan")}, r"guidance_scale=nan must be finite and at least 0"),
         (

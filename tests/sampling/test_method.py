@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from repaint.errors import InputError, RepaintError, ScheduleError
 from repaint.sampling.corrector import Langevin
 from repaint.sampling.merge import Carried, Fresh, Linear, Mixed, Predicted, Relaxed, Trajectory, Unmerged
 from repaint.sampling.method import CORRECTORS, MERGES, SOLVERS, Method, Move, as_method, build, spec
+from repaint.sampling.reconstruction import DPS, Covariance, FlowChef, FlowDPS, PiGDM
 from repaint.sampling.schedule import JumpSchedule
-from repaint.sampling.solvers import DDIM, DDPM, Multistep, Renew
+from repaint.sampling.solvers import DDIM, DDPM, Multistep, Refresh, Renew
 
 PARTS = [
     (Fresh(), "fresh"),
@@ -149,5 +151,64 @@ def test_what_is_no_schedule_is_refused() -> None:
 @pytest.mark.parametrize("part", ["merge", "solver", "corrector"])
 def test_a_part_that_is_no_part_is_refused(part: str, unchecked: None) -> None:
     """If this fails, merge=0.5 ends in an AttributeError deep in the loop."""
-    with pytest.raises(ScheduleError, match=rf"{part}=0.5 must be the text of one of .*, or an object"):
+    with pytest.raises(ScheduleError, match=rf"{part}=0.5 must be an object with .* read the text of one of"):
         as_method("quick", **{part: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"), [("merge", Fresh), ("solver", DDPM), ("corrector", Langevin), ("guidance", DPS)]
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_class_in_place_of_a_part_is_refused(part: str, kind: type) -> None:
+    """If this fails, solver=DDPM without parentheses ends in a TypeError deep in the loop."""
+    with pytest.raises(ScheduleError, match=rf"{part}=.*{kind.__name__}.* must be an object with .*protocol"):
+        as_method("quick", **{part: kind})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"solver": "ddim(0)"}, r"solver='ddim\(0\)' must be an object .* as_method\(\) and the pipeline also read"),
+        ({"merge": None}, r"merge=None must be an object"),
+        ({"guidance": 0.5}, r"guidance=0.5 must be an object"),
+        ({"schedule": "fast"}, r"schedule='fast' must be a JumpSchedule \(Method\.from_preset reads"),
+        ({"init": "smoth"}, r"init='smoth' must be noise or smooth\."),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_method_of_other_things_is_refused(given: dict[str, Any], message: str) -> None:
+    """If this fails, Method(walk, solver="ddim(0)") is accepted, and ends in an AttributeError deep in the loop."""
+    with pytest.raises(ScheduleError, match=message):
+        Method(**{"schedule": JumpSchedule.paper(9, 2, 2), **given})
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument"),
+    [
+        (DDIM, "eta"),
+        (Multistep, "eta"),
+        (Refresh, "extrapolate"),
+        (Renew, "zeta"),
+        (Predicted, "lam"),
+        (Predicted, "relax"),
+        (Predicted, "guard"),
+        (Predicted, "fade"),
+        (Relaxed, "lam"),
+        (Relaxed, "h"),
+        (Linear, "eps"),
+        (Carried, "zeta"),
+        (Mixed, "zeta"),
+        (Langevin, "h"),
+        (DPS, "zeta"),
+        (PiGDM, "sigma_y"),
+        (Covariance, "tolerance"),
+        (FlowDPS, "weight"),
+        (FlowChef, "kappa"),
+    ],
+)
+@pytest.mark.parametrize("value", ["half", None])
+@pytest.mark.usefixtures("unchecked")
+def test_arguments_that_are_no_numbers(kind: type, argument: str, value: object) -> None:
+    """If this fails, ddim(half) is refused without the argument and its range, or with a TypeError."""
+    with pytest.raises(InputError, match=rf"\({argument}={value!r}\) must be "):
+        kind(**{argument: value})
