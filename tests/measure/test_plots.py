@@ -39,17 +39,32 @@ def test_heatmaps_share_a_scale(changes: tuple[int, int], top: float) -> None:
     assert second.get_title() == f"b, MSE {changes[1] ** 2 / 15:.3g}"
 
 
+def row(strength: float, radius: float, mse: float) -> AuditRow:
+    return AuditRow(strength, radius, 0.1, mse, 9, 1, 1, mse, mse, mse, mse)
+
+
 def test_curves_and_their_trend_lines() -> None:
     """A line is drawn through the wrong points, or has the wrong label."""
-    rows = [AuditRow(s, r, 0.1, r * r + s, 9, 1, 1) for s in (0.5, 1.0) for r in (1.0, 2.0, 3.0, 4.0)]
-    none = [AuditRow(0.5, r, 0.1, 0, 0, 0, 0) for r in (1.0, 2.0, 3.0)]
-    axes = audit_plot({"ours": none, "theirs": rows}, {"a": changed(1)}).subfigs[0].axes[0]
+    rows = [row(s, r, r * r + s) for s in (0.5, 1.0) for r in (1.0, 2.0, 3.0, 4.0)]
+    none = [row(0.5, r, 0) for r in (1.0, 2.0, 3.0)]
+    axes = audit_plot({"ours": {"cat": none}, "theirs": {"cat": rows}}, {"a": changed(1)}).subfigs[0].axes[0]
     labels = ["ours, strength 0.5", "theirs, strength 0.5, R² = 1.00", "theirs, strength 1, R² = 1.00"]
     assert [line.get_label() for line in axes.lines] == labels
     x, y = (np.asarray(values) for values in axes.lines[2].get_data())
     assert y == pytest.approx(x**2 + 1)
     assert np.array_equal(axes.collections[1].get_offsets(), [(r, r * r + 0.5) for r in (1, 2, 3, 4)])
     assert axes.get_xlabel() == "radius of the hole, pixels"
+
+
+def test_many_pictures_have_their_mean_and_a_panel_each() -> None:
+    """A picture is missing, drawn under the name of another, or the mean is that of one picture."""
+    names = ["cat", "dog", "bus", "tree", "moon", "sun"]
+    sweeps = {name: [row(0.5, r, r * i) for r in (1.0, 2.0, 3.0)] for i, name in enumerate(names)}
+    mean, panels, _ = audit_plot({"theirs": sweeps}, {"a": changed(1)}).subfigs
+    assert np.allclose(mean.axes[0].collections[0].get_offsets(), [(r, 2.5 * r) for r in (1, 2, 3)])
+    shown = [panel for panel in panels.axes if panel.get_visible()]
+    assert [panel.get_title() for panel in shown] == names
+    assert np.allclose(shown[4].collections[0].get_offsets(), [(r, 4 * r) for r in (1, 2, 3)])
 
 
 def test_an_older_plot_survives_a_failure(tmp_path: Path) -> None:
