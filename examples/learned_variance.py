@@ -91,11 +91,8 @@ def extended(unet, head):
 @torch.no_grad()
 def bound(prior, x0, steps):
     """The terms of the bound between the steps of a grid, in bits per value, for each variance."""
-    grid, generator, bits = (
-        prior.schedule(steps, "linspace"),
-        torch.Generator().manual_seed(0),
-        dict.fromkeys(VARIANCES, 0.0),
-    )
+    grid, generator = prior.schedule(steps, "linspace"), torch.Generator().manual_seed(0)
+    bits = dict.fromkeys(VARIANCES, 0.0)
     for i in range(2, steps + 1):
         x_t = grid[i].alpha * x0 + grid[i].sigma * torch.randn(x0.shape, generator=generator)
         found, q = prior.denoise(x_t, grid[i]), posterior(grid[i], grid[i - 1])

@@ -160,13 +160,13 @@ def compare(
     The plot has the heatmaps of cell number `drawn` of one picture, or of the `WORST` results among many.
     """
     from repaint.lab.quality.audit_plot import audit_plot
-    from repaint.lab.quality.audit_sweep import curves
     from repaint.measure.plots import save_plot
 
     rows: dict[str, dict[str, list[AuditRow]]] = {name: {} for name in fills}
     shown: list[tuple[str, Audit]] = []
-    total = cells * len(pictures) * len(fills)
-    with progress_bar(f"filling {total // len(fills)} times in {len(fills)} ways", total, "fillings") as advance:
+    each_way, many = cells * len(pictures), len(pictures) > 1
+    title = f"filling {each_way} times in {len(fills)} ways"
+    with progress_bar(title, each_way * len(fills), "fillings") as advance:
         for name, make in fills.items():
             for each in pictures:
                 done = count()
@@ -174,11 +174,11 @@ def compare(
                 def on_cell(
                     row: AuditRow, found: Audit, name: str = name, each: Subject = each, done: Iterator[int] = done
                 ) -> None:
-                    if next(done) == drawn or len(pictures) > 1:
+                    if next(done) == drawn or many:
                         hole = "" if row.radius is None else f", radius {row.radius:g}"
-                        of = f", {each.name}" if len(pictures) > 1 else ""
+                        of = f", {each.name}" if many else ""
                         shown.append((f"{name}{of}\nstrength {row.strength:g}{hole}", found))
-                    if len(pictures) > 1:
+                    if many:
                         shown.sort(key=lambda titled: -titled[1].mse)
                         del shown[WORST:]
                     advance(1)
@@ -188,18 +188,25 @@ def compare(
     if plot is not None:
         save_plot(audit_plot(rows, dict(shown)), plot)
     if as_json:
-        print_json(
-            {
-                name: {
-                    "rows": [
-                        {"picture": picture} | vars(row) for picture, found in rows[name].items() for row in found
-                    ],
-                    "trends": [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(every[name])],
-                }
-                for name in rows
-            }
-        )
-        return
+        _print_rows(rows, every)
+    else:
+        _print_tables(every)
+
+
+def _print_rows(rows: dict[str, dict[str, list[AuditRow]]], every: dict[str, list[AuditRow]]) -> None:
+    from repaint.lab.quality.audit_sweep import curves
+
+    found = {}
+    for name, by_picture in rows.items():
+        each = [{"picture": picture} | vars(row) for picture, of_it in by_picture.items() for row in of_it]
+        trends = [{"strength": curve.strength} | curve.trend.as_dict() for curve in curves(every[name])]
+        found[name] = {"rows": each, "trends": trends}
+    print_json(found)
+
+
+def _print_tables(every: dict[str, list[AuditRow]]) -> None:
+    from repaint.lab.quality.audit_sweep import curves
+
     table = Table("fills with", "strength", "mean MSE", "most", "quadratic trend", "R²", box=None, header_style="bold")
     for name, found in every.items():
         for curve in curves(found):

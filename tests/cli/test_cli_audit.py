@@ -195,18 +195,8 @@ def test_many_pictures(run: Run, folder: Path, model: Path, what: str, monkeypat
         lambda rows, shown: drawn.append((rows, shown)) or audit_plot(rows, shown),
     )
     names = list(glyphs())
-    options: list[Any] = [
-        "--pictures",
-        3,
-        "--prompt",
-        names[-1],
-        "--prior",
-        model,
-        "--schedule",
-        "two.yaml",
-        "--values",
-        3,
-    ]
+    options: list[Any] = ["--pictures", 3, "--prompt", names[-1], "--prior", model, "--schedule", "two.yaml"]
+    options += ["--values", 3]
     options += ["--fill", "inpaint", "--json", "--plot", "plot.png"]
     options += ["--strength", 0.5] if what == "radius" else []
     done = run("audit", what, *options)

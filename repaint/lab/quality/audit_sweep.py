@@ -19,6 +19,7 @@ from PIL import Image
 from repaint.checks import nearest
 from repaint.errors import InputError, PriorError
 from repaint.measure.audit import Audit, audit
+from repaint.measure.metrics import mse
 from repaint.pictures.decoding import NUMPY_WHITE
 from repaint.pictures.mask_shapes import circle
 from repaint.pipeline import RePaintPipeline
@@ -214,6 +215,7 @@ def _audited(
     for strength, _, _ in cells:
         if not 0 < strength <= 1:
             raise InputError(f"strength={strength} must lie in (0, 1] (1 starts from pure noise).")
+    flat = _flat(image)
     for number, (strength, radius, hole) in enumerate(cells):
         # A copy: a fill that writes into its input would otherwise be compared with itself.
         result = np.asarray(fill(image.copy(), hole.copy(), strength, seed + number))
@@ -226,28 +228,33 @@ def _audited(
             found.max_change,
             found.changed,
             float(found.profile[0]),
-            **_regions(result, image, hole),
+            **_regions(result, image, hole, flat),
         )
         if on_cell is not None:
             on_cell(row, found)
         yield row
 
 
-def _regions(result: Picture, image: Picture, hole: NDArray[np.bool_]) -> dict[str, float | None]:
-    """Mean squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
-    from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
+def _flat(image: Picture) -> NDArray[np.bool_]:
+    """(H, W), True where the picture varies by at most `FLAT` of its range within 3 x 3 pixels."""
+    from scipy.ndimage import maximum_filter, minimum_filter
 
-    values = image.reshape(*hole.shape, -1).astype(np.float64)
-    squares = np.square(result.reshape(values.shape) - values).mean(axis=2)
-    close = distance_transform_edt(~hole) <= NEAR
-    window = (3, 3, 1)
-    spans = (maximum_filter(values, window) - minimum_filter(values, window)).max(axis=2)
-    level = spans <= FLAT * NUMPY_WHITE.get(image.dtype.name, 1.0)
-    regions = {"near": close, "far": ~close, "flat": level, "textured": ~level}
-    return {
-        name: float(squares[kept].mean()) if (kept := region & ~hole).any() else None
-        for name, region in regions.items()
-    }
+    values = image.reshape(*image.shape[:2], -1).astype(np.float64)
+    spans = maximum_filter(values, (3, 3, 1)) - minimum_filter(values, (3, 3, 1))
+    level: NDArray[np.bool_] = spans.max(axis=2) <= FLAT * NUMPY_WHITE.get(image.dtype.name, 1.0)
+    return level
+
+
+def _regions(
+    result: Picture, image: Picture, hole: NDArray[np.bool_], flat: NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """Mean squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
+    from scipy.ndimage import distance_transform_edt
+
+    near = distance_transform_edt(~hole) <= NEAR
+    regions = {"near": near, "far": ~near, "flat": flat, "textured": ~flat}
+    kept = {name: region & ~hole for name, region in regions.items()}
+    return {name: mse(result, image, region) if region.any() else None for name, region in kept.items()}
 
 
 def repaint_fill(pipe: RePaintPipeline, **options: Any) -> Fill:
