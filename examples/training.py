@@ -68,13 +68,21 @@ def velocity_loss(
     scheduler: DDPMScheduler,
     x0: torch.Tensor,
     generator: torch.Generator,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean squared error of the velocity that `predict(x_t, t)` gives, with timesteps stratified over the batch."""
+    """Mean squared error of the velocity that `predict(x_t, t)` gives, with timesteps stratified over the batch.
+
+    Args:
+        weights: (T,), the weight of each timestep; None: 1 for all.
+    """
     u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)) / len(x0)
     t = (u * scheduler.config.num_train_timesteps).long().to(x0.device)
     eps = torch.randn(x0.shape, generator=generator).to(x0.device)
     prediction = predict(scheduler.add_noise(x0, eps, t), t)
-    return (prediction.float() - scheduler.get_velocity(x0, eps, t)).square().mean()
+    errors = (prediction.float() - scheduler.get_velocity(x0, eps, t)).square()
+    if weights is not None:
+        errors = errors * weights[t].view(-1, 1, 1, 1)
+    return errors.mean()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from repaint.arguments import OutputType
 from repaint.checks import left_out, shown, whole_number
 from repaint.cutouts import warn_if_large
 from repaint.errors import InputError
@@ -24,7 +25,7 @@ from repaint.pictures.images import ImageLike, read_images, side_by_side
 from repaint.pictures.margins import as_margins, extended
 from repaint.pictures.masks import MaskLike
 from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
-from repaint.plan import Filling, OutputType, Plan, ScheduleLike
+from repaint.plan import Filling, Plan, ScheduleLike
 from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
 from repaint.priors.lora import load_lora

@@ -7,11 +7,11 @@ conditions, so no result depends on the batch that it is computed in.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, SupportsFloat, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from repaint.checks import is_number, nearest, shown, whole_number
+from repaint.arguments import OutputType, check_output, read_conditions, read_strength, weakened
+from repaint.checks import shown, whole_number
 from repaint.cutouts import (
     Cutout,
     cut,
@@ -34,65 +35,25 @@ from repaint.errors import InputError, NonFiniteError, StateError
 from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
-from repaint.pictures.masks import MaskLike, known, read_keep, read_map
+from repaint.pictures.masks import MaskLike, known
 from repaint.pictures.rim import meet_rim
-from repaint.priors.driven import OURS
 from repaint.priors.windowed import Windowed
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.population import spread
-from repaint.sampling.prior import NAMES, Conditions, Prior
+from repaint.sampling.prior import Conditions, Prior
 from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
-__all__ = ["Canvas", "Filling", "OutputType", "Plan", "ScheduleLike", "weakened"]
-
-# Arguments of other libraries, and what they are called here.
-_STEPS = (
-    "The schedule sets the steps: schedule='fast' (25), 'balanced' (100) or 'best' (250), or another number with "
-    "schedule=repaint.sampling.budget.with_budget('fast', steps=50)."
-)
-_MASK = "Pass mask_image= (white is repainted) or keep_mask= (white is kept)."
-_JUMPS = "Pass schedule=repaint.JumpSchedule.paper(steps=250, jump_length=10, jump_n_sample=10)."
-HABITS = {
-    **dict.fromkeys(("num_inference_steps", "steps", "num_steps", "ddim_steps", "timesteps"), _STEPS),
-    **dict.fromkeys(("mask", "masks", "mask_img", "inpaint_mask", "mask_images"), _MASK),
-    **dict.fromkeys(("jump_length", "jump_n_sample", "num_resample_steps", "resampling_steps"), _JUMPS),
-    **dict.fromkeys(
-        ("init_image", "input_image", "images", "img", "original_image"), "Pass image=, the first argument."
-    ),
-    **dict.fromkeys(("seed", "seeds", "random_seed"), "Pass generator=, an int or a torch.Generator."),
-    **dict.fromkeys(
-        ("height", "width"), "A result has the size of its image: leave it out, or resize the image before."
-    ),
-    **dict.fromkeys(("num_images", "num_samples", "n_samples"), "Pass num_images_per_prompt=."),
-    "eta": "The solver sets it: pass solver='ddim(0.5)', with eta from 0 to 1.",
-    "padding_mask_crop": "Holes are cropped by themselves; pass crop= to change it.",
-    "cfg_scale": "Pass guidance_scale=.",
-    "scheduler": "The sampler has its own: pass schedule=, solver= or a prior with another noise schedule.",
-    **dict.fromkeys(("dtype", "torch_dtype", "device"), "Call .to(device, dtype) on the pipeline before."),
-    **dict.fromkeys(
-        ("control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale"),
-        "Wrap a pipeline with a ControlNet or an adapter, such as StableDiffusionControlNetPipeline.",
-    ),
-    **dict.fromkeys(
-        ("ip_adapter_image", "ip_adapter_image_embeds"),
-        "Load an IP-Adapter into a pipeline before wrapping it: pipe.load_ip_adapter(...).",
-    ),
-    "image_embeds": "Wrap a pipeline that takes embeddings of images, such as KandinskyV22Pipeline.",
-    "reference_image": "Wrap a pipeline that takes an image beside the prompt, such as FluxKontextPipeline.",
-    "callback": "Pass callback_on_step_end=.",
-    "return_dict": "A result has names: out.images, out.seeds, out.model_calls.",
-    "invert_mask": "Pass the mask as keep_mask= if white is kept.",
-}
+__all__ = ["Canvas", "Filling", "Plan", "ScheduleLike"]
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-OutputType = Literal["pil", "np", "pt", "latent"]
+LATENT_TOLERANCE = 0.125  # an image encoded on another device or in another type; bfloat16 changes latents by 0.03
 ScheduleLike = str | Path | JumpSchedule | Method
 
 
@@ -183,31 +144,18 @@ class Plan:
             RepaintError: see `RePaintPipeline.__call__`.
         """
         copies = whole_number("num_images_per_prompt", num_images_per_prompt, 1)
-        if not isinstance(output_type, str) or output_type not in get_args(OutputType):
-            raise InputError(
-                f"output_type={shown(output_type)} must be one of {', '.join(get_args(OutputType))}."
-                f"{nearest(output_type, get_args(OutputType))}"
-            )
-        _check_rim(prior, latent_margin, blend_rim, output_type)
+        check_output(prior, output_type, latent_margin, blend_rim)
         walk = prior.default_schedule if schedule is None else schedule
         rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
         hook: Guidance | None = None if rule is not None else guidance  # type: ignore[assignment]
         if hook is not None and not callable(hook):
             raise InputError(f"guidance={shown(hook)} must be a function (x, level) -> gradient, a rule, or its text.")
         method = as_method(walk, merge=merge, solver=solver, corrector=corrector, guidance=rule)
-        given = replace(_conditions(named, prior), guided=method.guided)
+        given = replace(read_conditions(named, prior, ARGUMENTS), guided=method.guided)
         if image is None:
             raise InputError("image is missing: pass an image and a mask, such as pipe('photo.png', 'mask.png').")
         pictures, cropping = read_images(image), as_crop(crop)
-        seen: dict[str, Any] = {
-            "sizes": [picture.size for picture in pictures],
-            "turns": [picture.orientation for picture in pictures],
-        }
-        if is_number(strength):
-            assert isinstance(strength, SupportsFloat)
-            keeps, maps, most = read_keep(mask_image, keep_mask, **seen), None, float(strength)
-        else:
-            keeps, maps, most = _graded(read_map("strength", strength, **seen), mask_image, keep_mask, seen)
+        keeps, maps, most = read_strength(strength, mask_image, keep_mask, pictures)
         method = weakened(method, most)
         aligned = {
             name: read_aligned(name, given.arguments[name], pictures)
@@ -295,8 +243,10 @@ class Plan:
         if state is None:
             init = self._init(cutouts)
             state = sampler.start(x0, mask, [filling.seed for filling in batch], init, shares)
-        elif not _same_problem(state, sampler.start(x0, mask, state.seeds, x0, shares)):
-            raise _foreign(state)
+        else:
+            tolerance = 0.0 if self.prior.latent_factor == 1 else LATENT_TOLERANCE
+            if not _same_problem(state, sampler.start(x0, mask, state.seeds, x0, shares), tolerance):
+                raise _foreign(state)
         del x0, mask  # the state has its own, and a large picture has no memory to spare
         if isinstance(prior, Windowed):
             parts = (spread(state.x0, self._particles), spread(state.known, self._particles))
@@ -414,105 +364,14 @@ class Plan:
             canvas.seed = canvas.fillings[0].seed if canvas.fillings else canvas.seed
 
 
-def _conditions(given: Mapping[str, Any], prior: Prior) -> Conditions:
-    """Conditions from keyword arguments.
-
-    Raises:
-        InputError: an argument that neither the pipeline nor the prior has.
-    """
-    own = {name: value for name, value in given.items() if name in NAMES}
-    further = {name: value for name, value in given.items() if name not in NAMES}
-    for name, value in further.items():
-        if name not in prior.serves:  # whatever its value: None could be a default of another library
-            if name in HABITS:
-                raise InputError(f"{name}={shown(value)} is not an argument of the pipeline. {HABITS[name]}")
-            taken = [entry.name for entry in inspect.signature(Plan.of).parameters.values() if entry.kind in BY_NAME]
-            arguments = [*taken, "batch_size", "callback_on_step_end", *NAMES]
-            cure = _driven(name, prior) or nearest(name, [*arguments, *prior.serves])
-            raise InputError(f"{name}={shown(value)} is not an argument of the pipeline.{cure}")
-    return Conditions(**own, arguments={name: value for name, value in further.items() if value is not None})
-
-
-def _driven(name: str, prior: Prior) -> str:
-    """Return how to use an argument that the diffusers pipeline of a prior has, or "" where it has none."""
-    if prior.pipeline is None or name in OURS or name not in inspect.signature(prior.pipeline.__call__).parameters:
-        return ""
-    return " To use it, drive the diffusers pipeline: RePaintPipeline(repaint.priors.driven.DrivenPrior(pipe))."
-
-
-def _check_rim(prior: Prior, margin: int, blend_rim: float, output_type: OutputType) -> None:
-    """Check `latent_margin` and `blend_rim`.
-
-    Raises:
-        InputError: an invalid value.
-    """
-    if whole_number("latent_margin", margin, 0, hint="cells of the latent grid") and prior.latent_factor == 1:
-        raise InputError(
-            f"latent_margin={margin} needs a latent prior, and {type(prior).__name__} works on pixels. Leave it out; "
-            "repaint.pictures.masks.grow enlarges a hole."
-        )
-    if not (is_number(blend_rim) and blend_rim >= 0):
-        raise InputError(f"blend_rim={shown(blend_rim)} must be a width in pixels of at least 0 (0 disables it).")
-    if blend_rim and output_type == "latent":
-        raise InputError(f"blend_rim={blend_rim} cannot be used with output_type='latent': only pixels are blended.")
-
-
-def _graded(
-    maps: Sequence[Float[Tensor, "1 h w"]],
-    mask_image: MaskLike | None,
-    keep_mask: MaskLike | None,
-    seen: Mapping[str, Any],
-) -> tuple[list[Float[Tensor, "1 h w"]], list[Float[Tensor, "1 h w"]], float]:
-    """Masks, maps and strength from maps of how much each pixel may change. Without a mask, all that may is the hole.
-
-    The walk begins at the level of the largest value, where pixels of that value are free.
-
-    Returns:
-        (keep masks, maps in which the largest value is 1, the largest value).
-    Raises:
-        InputError: maps with different largest values, which would need different walks.
-    """
-    keeps = [(share == 0).float() for share in maps]
-    if mask_image is not None or keep_mask is not None:
-        given = read_keep(mask_image, keep_mask, **seen)
-        keeps = [torch.maximum(keep, own) for keep, own in zip(given, keeps, strict=True)]
-    holes = [share[~known(keep)] for share, keep in zip(maps, keeps, strict=True)]
-    largest = {float(hole.max()) for hole in holes if hole.numel()} or {1.0}
-    if len(largest) > 1:
-        raise InputError(
-            f"The maps of strength have the largest values {', '.join(f'{most:g}' for most in sorted(largest))}: all "
-            "maps of a call must have the same one, because they share the schedule. Use one call for each."
-        )
-    (most,) = largest
-    return keeps, [torch.where(share >= most, 1, share) for share in maps], most
-
-
-def weakened(method: Method, strength: float) -> Method:
-    """Start a method at a share of its levels: at the nearest level that its walk visits. One below stays as it is.
-
-    Args:
-        method: the method.
-        strength: the share, in (0, 1]; 1 starts from pure noise.
-    Raises:
-        InputError: another strength.
-    """
-    if not (is_number(strength) and 0 < strength <= 1):
-        raise InputError(f"strength={shown(strength)} must be in (0, 1] (1 starts from pure noise).")
-    if method.schedule.levels[0] <= strength * method.schedule.steps:  # also the walk of a branch, which may jump up
-        return method
-    visited = {level for level in method.schedule.levels if level > 0}
-    level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))
-    return replace(method, schedule=method.schedule.capped(level))
-
-
-def _same_problem(state: SamplerState, begun: SamplerState) -> bool:
-    """Whether a state has the known part, and the strengths, of a state that has just begun."""
+def _same_problem(state: SamplerState, begun: SamplerState, tolerance: float) -> bool:
+    """Whether a state has the known part, up to a tolerance, and the strengths of a state that has just begun."""
     saved, expected = state.free_from, begun.free_from
     if state.x0.shape != begun.x0.shape or (saved is None) != (expected is None):
         return False
     if saved is not None and expected is not None and not torch.equal(saved, expected):
         return False
-    return torch.equal(state.known, begun.known) and torch.equal(state.x0, begun.x0)
+    return torch.equal(state.known, begun.known) and bool(((state.x0 - begun.x0).abs() <= tolerance).all())
 
 
 def _foreign(state: SamplerState) -> StateError:
@@ -521,3 +380,11 @@ def _foreign(state: SamplerState) -> StateError:
         "Pass the original image, mask, crop and latent_margin. If batch_size split the run, pass the images of that "
         "batch."
     )
+
+
+# What a caller may pass by name, besides conditions.
+ARGUMENTS = [
+    *(entry.name for entry in inspect.signature(Plan.of).parameters.values() if entry.kind in BY_NAME),
+    "batch_size",
+    "callback_on_step_end",
+]

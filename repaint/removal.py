@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from repaint.arguments import OutputType
 from repaint.checks import is_number, left_out, shown, whole_number
 from repaint.cutouts import encode
 from repaint.defaults import CANDIDATES, MARGIN
@@ -20,7 +21,7 @@ from repaint.errors import InputError
 from repaint.pictures.images import ImageLike, read_images
 from repaint.pictures.masks import MaskLike, ReadMask, grow, known, read_keep
 from repaint.pipeline import RePaintPipeline
-from repaint.plan import OutputType, Plan
+from repaint.plan import Plan
 from repaint.priors.windowed import Windowed
 from repaint.sampling.levels import Level
 from repaint.sampling.prior import Prior

@@ -23,7 +23,7 @@ STAIR = [
     ["pictures", "sampling"],
     ["priors", "measure"],
     ["placement"],
-    ["cutouts"],
+    ["arguments", "cutouts"],
     ["outpainting", "plan"],
     ["pipeline"],
     ["folders", "removal", "restoring", "testing"],

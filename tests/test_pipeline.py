@@ -557,6 +557,23 @@ def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -
         pipe.resume(tmp_path / "state", image, white, schedule=TWO)
 
 
+def test_a_latent_state_resumes_in_another_type() -> None:
+    """If this fails, a run saved on a GPU cannot be continued on a CPU: encoders differ in their last bits."""
+    image, white = noise(64, 64, 3), hole(64, 64)
+    states: list[SamplerState] = []
+    full, half = (
+        RePaintPipeline.from_pretrained("emoji", torch_dtype=kind) for kind in (torch.float32, torch.bfloat16)
+    )
+    asked: dict[str, Any] = {"prompt": "", "schedule": TWO, "output_type": "np"}
+    whole = full(image, white, generator=0, callback_on_step_end=record(states), **asked)
+    rest = half.resume(states[0], image, white, **asked)
+    assert np.array_equal(rest.images[0][~white], image[~white])
+    assert not np.array_equal(rest.images, whole.images)
+    assert np.abs(rest.images.astype(int) - whole.images).mean() < 2
+    with pytest.raises(StateError, match="was saved for another image or mask"):
+        half.resume(states[0], np.where(white[..., None], image, 255 - image), white, **asked)
+
+
 # --- What comes out
 
 

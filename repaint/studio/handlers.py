@@ -12,11 +12,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from repaint.arguments import weakened
 from repaint.defaults import CANDIDATES, RESTORE_SCHEDULE, SAMPLES
 from repaint.errors import InputError
 from repaint.measure.plots import heat_map
 from repaint.pictures.fills import Fills
-from repaint.plan import weakened
 from repaint.sampling.method import Method
 from repaint.studio.canvas import chosen_photo
 from repaint.studio.inputs import Photo
