@@ -137,3 +137,43 @@ def test_latents_are_standardised_without_changing_the_autoencoder(script: Any) 
         torch.testing.assert_close(
             folded.decode(after.mean).sample, vae.decode(before.mean).sample, rtol=1e-3, atol=1e-4
         )
+
+
+def test_the_bake_off_is_between_networks_that_may_ship(script: Any) -> None:
+    """If this fails, a contender wins by weights that do not fit the package (20 MiB), or it does not run."""
+    module = script("bake_off")
+    for name, contender in module.CONTENDERS.items():
+        with torch.device("meta"):
+            network = module.Candidate(contender, None).model
+            x, t = torch.empty(2, 3, 48, 48), torch.empty(2)
+            assert network(x, t).sample.shape == x.shape, name
+        assert sum(p.numel() for p in network.parameters()) * 2 < 20 * 2**20, name
+
+
+def test_the_bake_off_trains_each_contender_once(
+    tmp_path: Path, script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If this fails, the networks for `photos` cannot be compared, or an interrupted comparison begins again."""
+    module = script("bake_off")
+    small = {"block_out_channels": (8, 8, 16)} | {
+        f"{way}_block_types": (f"{way.capitalize()}Block2D",) * 3 for way in ("down", "up")
+    }
+    contenders = {
+        "plain": module.Contender(small, crops={48: 1, 64: 1, 96: 1}),
+        "weighted": module.Contender(small, crops={48: 1, 64: 1, 96: 1}, min_snr=True),
+    }
+    for name, value in {"CONTENDERS": contenders, "ROUNDS": 1, "TRIAL_STEPS": 1, "HELD_OUT_CROPS": 2}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "entries", lambda _split: [0, 1])
+    monkeypatch.setattr(
+        module, "read", lambda _folder, seed: np.random.default_rng(seed).integers(0, 256, (120, 130, 3), np.uint8)
+    )
+    monkeypatch.setattr(sys, "argv", ["bake_off", "--minutes", "0", "--out", str(tmp_path)])
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
+    results = [line for line in lines if "held out" in line]
+    assert [line.split()[0] for line in results] == ["plain", "weighted"]
+    times = [(tmp_path / name / "facts.json").stat().st_mtime_ns for name in contenders]
+    module.main()
+    assert [line for line in capsys.readouterr().out.splitlines() if "held out" in line] == results
+    assert [(tmp_path / name / "facts.json").stat().st_mtime_ns for name in contenders] == times
