@@ -153,7 +153,7 @@ def denoising_loss(prior: Prior, image: ImageLike, **options: Any) -> float:
             for level in _judged(prior, plan.method.schedule.steps):
                 eps, streams = streams.draw(x0.shape, x0.dtype)
                 error = _error(bound, x0, eps.to(x0.device), level)[near]
-                total, count = total + float(error.double().square().sum()), count + error.numel()
+                total, count = total + float(error.cpu().double().square().sum()), count + error.numel()
         finally:
             bound.release()
     return total / count

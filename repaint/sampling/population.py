@@ -82,7 +82,7 @@ def ancestors(
             random number, which adds least noise.
     """
     count = log_weights.shape[1]
-    weights = torch.softmax(log_weights.double(), dim=1).cpu()
+    weights = torch.softmax(log_weights.cpu().double(), dim=1)  # on the CPU: MPS has no float64
     uniform = draws.uniform(count if scheme == "multinomial" else 1)
     if scheme == "systematic":
         uniform = (torch.arange(count, dtype=torch.float64) + uniform) / count

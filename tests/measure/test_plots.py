@@ -67,6 +67,15 @@ def test_many_pictures_have_their_mean_and_a_panel_each() -> None:
     assert np.allclose(shown[4].collections[0].get_offsets(), [(r, 4 * r) for r in (1, 2, 3)])
 
 
+def test_curves_of_one_method_have_different_colours() -> None:
+    """Three strengths of one method are three blue curves, and only the ends of their lines tell them apart."""
+    rows = [row(s, r, r * s) for s in (0.1, 0.5, 0.9) for r in (1.0, 2.0, 3.0)]
+    alone = audit_plot({"theirs": {"cat": rows}}, {"a": changed(1)}).subfigs[0].axes[0]
+    assert len({line.get_color() for line in alone.lines}) == 3
+    beside = audit_plot({"ours": {"cat": rows[:3]}, "theirs": {"cat": rows}}, {"a": changed(1)}).subfigs[0].axes[0]
+    assert [line.get_color() for line in beside.lines] == ["C0", "C1", "C1", "C1"]
+
+
 def test_an_older_plot_survives_a_failure(tmp_path: Path) -> None:
     """A plot is written in place, and an interruption destroys the old file."""
 

@@ -57,12 +57,14 @@ def audit_plot(sweeps: Mapping[str, Mapping[str, Sequence[AuditRow]]], audits: M
 
 
 def _draw_curves(axes: Any, sweeps: Mapping[str, Sequence[AuditRow]]) -> None:
+    """Draw points and trends: a colour for each method, or, of a single method, for each curve."""
     for number, (name, rows) in enumerate(sweeps.items()):
-        for curve, marker in zip(curves(rows), "osD^v<>phX" * len(rows), strict=False):
+        for place, (curve, marker) in enumerate(zip(curves(rows), "osD^v<>phX" * len(rows), strict=False)):
+            colour = f"C{number if len(sweeps) > 1 else place}"
             where = name if curve.strength is None else f"{name}, strength {curve.strength:g}"
             explained = "" if np.isnan(curve.trend.r_squared) else f", R² = {curve.trend.r_squared:.2f}"
-            style: dict[str, Any] = {"color": f"C{number}", "marker": marker, "markevery": [-1]}
-            axes.scatter(curve.x, curve.mse, s=10, alpha=0.5, color=f"C{number}", marker=marker)
+            style: dict[str, Any] = {"color": colour, "marker": marker, "markevery": [-1]}
+            axes.scatter(curve.x, curve.mse, s=10, alpha=0.5, color=colour, marker=marker)
             x = np.linspace(min(curve.x), max(curve.x), 200)
             axes.plot(x, curve.trend(x), **style, label=where + explained)
     axes.spines[["top", "right"]].set_visible(False)
