@@ -19,7 +19,7 @@ from repaint.priors.driven import OURS
 from repaint.sampling.method import Method
 from repaint.sampling.prior import NAMES, Conditions, Prior
 
-__all__ = ["OutputType", "check_output", "read_conditions", "read_strength", "weakened"]
+__all__ = ["OutputType", "check_copies", "check_output", "read_conditions", "read_strength", "weakened"]
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 
@@ -90,6 +90,19 @@ def _driven(name: str, prior: Prior) -> str:
     if prior.pipeline is None or name in OURS or name not in inspect.signature(prior.pipeline.__call__).parameters:
         return ""
     return " To use it, drive the diffusers pipeline: RePaintPipeline(repaint.priors.driven.DrivenPrior(pipe))."
+
+
+def check_copies(method: Method, copies: int) -> None:
+    """Check that several results of one image would differ.
+
+    Raises:
+        InputError: they would not.
+    """
+    if copies > 1 and method.temperature == 0:
+        raise InputError(
+            f"num_images_per_prompt={copies} at temperature=0 would give equal results: no noise is drawn. Pass "
+            "another temperature, or ask for one."
+        )
 
 
 def check_output(prior: Prior, output_type: OutputType, margin: int, blend_rim: float) -> None:

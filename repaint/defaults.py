@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CANDIDATES", "GROW", "MARGIN", "MAX_WIDTH", "RESTORE_SCHEDULE", "SAMPLES", "SENSITIVITY", "TONE"]
+__all__ = ["CANDIDATES", "GROW", "MARGIN", "MAX_WIDTH", "SAMPLES", "SENSITIVITY", "TONE", "restore_schedule"]
 
-# Restore: detection, then the mean of an antithetic pair.
+# Restore: detection, then one result without noise; or the mean of several with noise, in antithetic pairs.
 SENSITIVITY: Final = 0.5
 MAX_WIDTH: Final = 8  # pixels
 TONE: Final = "both"
 GROW: Final = 2  # pixels
-RESTORE_SCHEDULE: Final = "thin"
-SAMPLES: Final = 2
+SAMPLES: Final = 1
 
 # Remove: the mask grows, and several results are ranked. The schedule is the prior's own.
 MARGIN: Final = 4  # pixels
 CANDIDATES: Final = 4
+
+
+def restore_schedule(samples: int) -> str:
+    """The preset for so many results of a restoration."""
+    return "mean" if samples == 1 else "thin"

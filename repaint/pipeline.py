@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from repaint.arguments import OutputType
+from repaint.arguments import OutputType, check_copies
 from repaint.checks import left_out, shown, whole_number
 from repaint.cutouts import warn_if_large
 from repaint.errors import InputError
@@ -32,6 +32,7 @@ from repaint.priors.lora import load_lora
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
+from repaint.sampling.method import as_method
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.solvers import Solver
@@ -91,7 +92,8 @@ class RePaintOutput:
 
         Its square is unbiased (divisor m - 1 for m results) and computed from the results before they are rounded. Its
         unit is that of the output: of 255 for 8-bit images, of 1 for tensors and float arrays. Antithetic results give
-        a rougher estimate, about that of half as many independent ones.
+        a rougher estimate, about that of half as many independent ones. At a temperature below 1 (see `Method`) results
+        differ less than what the model finds likely: their deviations are divided by the temperature.
 
         Returns:
             One (H, W) array per input image, as displayed (upright, like the mask): the root mean square over the
@@ -105,6 +107,7 @@ class RePaintOutput:
         """Compute the interval that holds the central share of the results of each input image, at each pixel.
 
         Its ends are quantiles of the results before they are rounded, interpolated linearly as in `numpy.quantile`.
+        As for `uncertainty`, deviations from the mean are first divided by the temperature of the method.
 
         Args:
             coverage: the share, in (0, 1].
@@ -232,6 +235,7 @@ class RePaintPipeline(Placed):
         merge: str | Merge | None = None,
         solver: str | Solver | None = None,
         corrector: str | Corrector | None = None,
+        temperature: float | None = None,
         guidance: Guidance | str | GuidanceRule | None = None,
         strength: float | MaskLike = 1.0,
         latent_margin: int = 0,
@@ -257,6 +261,8 @@ class RePaintPipeline(Placed):
             keep_mask: a mask of the opposite polarity, white (1) is kept. Pass exactly one of the two.
             schedule: preset name, YAML file, JumpSchedule or Method; None: the default preset of the prior.
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
+            temperature: replaces that of the preset, in [0, 1]: the factor of all noise. 1 samples what the model finds
+                likely; lower values are nearer to the mean of all such samples, and smoother; 0 estimates the mean.
             guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier; or a rule
                 that replaces that of the preset, as an object or as text ("dps(1)"), see
                 `repaint.sampling.reconstruction`.
@@ -307,6 +313,7 @@ class RePaintPipeline(Placed):
             merge=merge,
             solver=solver,
             corrector=corrector,
+            temperature=temperature,
             guidance=guidance,
             strength=strength,
             latent_margin=latent_margin,
@@ -385,10 +392,14 @@ class RePaintPipeline(Placed):
         seeds = seeds_for(1, generator, copies=copies, antithetic=antithetic)
         if self.prior.preferred_size is not None and overlap is not None:
             options = {"crop": Crop(context=overlap / max(1, self.prior.preferred_size - overlap)), **options}
+        chosen = options.get("schedule") or self.prior.default_schedule
+        method = as_method(chosen, temperature=options.get("temperature"))
+        check_copies(method, copies)
         results = outpaint_in_steps(partial(self, **options), image, steps, seeds, output_type)
         calls, images, fills = sum(result.model_calls for result in results), results[-1].images, []
         if len(seeds) > 1 and output_type != "latent":
-            fills = [Fills.from_images(list(images), extended(image, margins)[1], paired=are_pairs(seeds))]
+            hole, paired = extended(image, margins)[1], are_pairs(seeds)
+            fills = [Fills.from_images(list(images), hole, paired=paired, temperature=method.temperature)]
         return RePaintOutput(images, calls, list(seeds), output_type, fills)
 
     def resume(

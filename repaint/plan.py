@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from repaint.arguments import OutputType, check_output, read_conditions, read_strength, weakened
+from repaint.arguments import OutputType, check_copies, check_output, read_conditions, read_strength, weakened
 from repaint.checks import shown, whole_number
 from repaint.cutouts import (
     Cutout,
@@ -122,6 +122,7 @@ class Plan:
         merge: str | Merge | None = None,
         solver: str | Solver | None = None,
         corrector: str | Corrector | None = None,
+        temperature: float | None = None,
         guidance: Guidance | str | GuidanceRule | None = None,
         strength: float | MaskLike = 1.0,
         latent_margin: int = 0,
@@ -150,7 +151,11 @@ class Plan:
         hook: Guidance | None = None if rule is not None else guidance  # type: ignore[assignment]
         if hook is not None and not callable(hook):
             raise InputError(f"guidance={shown(hook)} must be a function (x, level) -> gradient, a rule, or its text.")
-        method = as_method(walk, merge=merge, solver=solver, corrector=corrector, guidance=rule)
+        method = as_method(
+            walk, merge=merge, solver=solver, corrector=corrector, guidance=rule, temperature=temperature
+        )
+        if saved is None:
+            check_copies(method, copies)
         given = replace(read_conditions(named, prior, ARGUMENTS), guided=method.guided)
         if image is None:
             raise InputError("image is missing: pass an image and a mask, such as pipe('photo.png', 'mask.png').")
@@ -291,7 +296,9 @@ class Plan:
                 window = one.cutout.window
                 into[number[window.place][window.own]] = one.unrounded
         colours = channels if channels == self.prior.channels else COLOURS[channels]
-        return Fills(picture, hole, values, colours, are_pairs([canvas.seed for canvas in group]))
+        return Fills(
+            picture, hole, values, colours, are_pairs([canvas.seed for canvas in group]), self.method.temperature
+        )
 
     def bound(self, batch: Sequence[Filling], resumed: bool = False) -> Prior:
         """The prior with the conditions of a batch, in windows where they cover the holes."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 
 from repaint.checks import left_out, whole_number
-from repaint.defaults import GROW, MAX_WIDTH, RESTORE_SCHEDULE, SAMPLES, SENSITIVITY, TONE
+from repaint.defaults import GROW, MAX_WIDTH, SAMPLES, SENSITIVITY, TONE, restore_schedule
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.images import ImageLike
 from repaint.pictures.masks import ReadMask
@@ -55,10 +55,9 @@ def restore(
         image: one image; see `RePaintPipeline.__call__`.
         prior: what `RePaintPipeline.from_pretrained` loads, or a pipeline.
         sensitivity, max_width, tone, grow: see `repaint.pictures.detection.detect_damage`.
-        samples: results that are averaged, drawn in antithetic pairs. The mean is nearer to the truth than one result,
-            and smoother; 1 is the fastest, and more gain little.
-        **options: other arguments of `RePaintPipeline.__call__`, such as generator=0. The default schedule
-            is "thin".
+        samples: results that are averaged, drawn in antithetic pairs.
+        **options: other arguments of `RePaintPipeline.__call__`, such as generator=0. The default schedule is "mean",
+            which estimates the mean of all results in one; for several samples it is "thin".
     Returns:
         The result, with the mask that was found; without damage, the image itself and an empty mask.
     Raises:
@@ -97,6 +96,6 @@ def fill_damage(
         image,
         keep_mask=keep,
         num_images_per_prompt=samples,
-        **{"batch_size": WINDOWS, "schedule": RESTORE_SCHEDULE, "antithetic": samples != 1, **options},
+        **{"batch_size": WINDOWS, "schedule": restore_schedule(samples), "antithetic": samples != 1, **options},
     )
     return RestoredPhotograph(output.images[0] if samples == 1 else output.mean()[0], mask, output)

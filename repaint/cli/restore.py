@@ -10,7 +10,7 @@ import typer
 from repaint.cli.console import about, calls_bar, tell
 from repaint.cli.loading import Device, Schedule, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
-from repaint.defaults import GROW, MAX_WIDTH, RESTORE_SCHEDULE, SAMPLES, SENSITIVITY, TONE
+from repaint.defaults import GROW, MAX_WIDTH, SAMPLES, SENSITIVITY, TONE, restore_schedule
 from repaint.errors import InputError
 
 __all__ = ["MaxWidth", "Sensitivity", "ToneOption", "restore"]
@@ -32,7 +32,7 @@ def restore(
     grow: Annotated[float, typer.Option(help="Pixels by which the mask grows around the damage.")] = GROW,
     samples: Annotated[
         int,
-        typer.Option(help="Results that are averaged, in pairs with opposite noise; 1 is rougher.", min=1),
+        typer.Option(help="Results that are averaged, in pairs with opposite noise.", min=1),
     ] = SAMPLES,
     prior: PriorName = "photos",
     schedule: Schedule = None,
@@ -73,7 +73,7 @@ def restore(
         check_writable(mask_out, "L")
         if out_file is not None and mask_out.absolute() == out_file.absolute():
             raise InputError(f"--mask-out {mask_out} must be another file than --out.")
-    method = as_method(schedule or RESTORE_SCHEDULE)
+    method = as_method(schedule or restore_schedule(samples))
     settings: dict[str, Any] = {"sensitivity": sensitivity, "max_width": max_width, "tone": tone, "grow": grow}
     mask = detect_damage(picture, **settings)
     if mask_out is not None:

@@ -29,6 +29,7 @@ class Fills:
         colours: the first channels of C that are colours; the others are alpha.
         paired: the fills are antithetic pairs that follow one another; an odd last one has no partner. The
             two fills of a pair deviate in nearly opposite directions.
+        temperature: factor of the noise they were drawn with, above 0. Deviations from the mean are divided by it.
 
     >>> dark, light = np.full((2, 4, 4, 3), 90, np.uint8)
     >>> light[0, 0] = 100
@@ -42,15 +43,18 @@ class Fills:
     values: Float[np.ndarray, "m n c"]
     colours: int
     paired: bool = False
+    temperature: float = 1.0
 
     @classmethod
-    def from_images(cls, images: Sequence[ImageLike], hole: NDArray[np.bool_], *, paired: bool = False) -> Fills:
+    def from_images(
+        cls, images: Sequence[ImageLike], hole: NDArray[np.bool_], *, paired: bool = False, temperature: float = 1.0
+    ) -> Fills:
         """Collect finished results of one image, such as those of several calls. They are already rounded.
 
         Args:
             images: at least two results of one size, mode and dtype; see `read_images`.
             hole: (H, W) True at the pixels that were filled, as displayed.
-            paired: see `Fills`.
+            paired, temperature: see `Fills`.
         Raises:
             InputError: fewer than two results, results that differ in size or kind, or a hole of another size.
         """
@@ -71,7 +75,7 @@ class Fills:
             )
         values = np.stack([picture.unit[hole] for picture in pictures])
         channels: int = values.shape[2]
-        return cls(first, hole, values, COLOURS.get(channels, channels), paired)
+        return cls(first, hole, values, COLOURS.get(channels, channels), paired, temperature)
 
     def mean(self) -> Picture:
         """The picture with the mean of the fills in its hole, rounded once where its dtype is an integer type.
@@ -79,6 +83,14 @@ class Fills:
         All other pixels are bit-equal to the picture's.
         """
         return self.picture.filled(self.hole, self.values.mean(axis=0, dtype=np.float64))
+
+    def _spread(self) -> Float[np.ndarray, "m n c"]:
+        """The values as far from their mean as at a temperature of 1."""
+        if self.temperature == 1:
+            return self.values
+        mean = self.values.mean(axis=0, dtype=np.float64)
+        spread: NDArray[np.float64] = np.clip(mean + (self.values - mean) / self.temperature, 0, 1)
+        return spread
 
     def deviation(self, output_type: str) -> Float[np.ndarray, "h w"]:
         """Compute the standard deviation of the fills, and its root mean square over the colour channels.
@@ -93,7 +105,7 @@ class Fills:
         Raises:
             InputError: a single pair.
         """
-        values = self.values[..., : self.colours]
+        values = self._spread()[..., : self.colours]
         groups = [values[::2], values[1::2]] if self.paired else [values]
         freedom = len(values) - len(groups)
         if freedom < 1:
@@ -120,7 +132,7 @@ class Fills:
         if not (is_number(coverage) and 0 < coverage <= 1):
             raise InputError(f"coverage={shown(coverage)} must be in (0, 1] (0.9 leaves out 5 % at each end).")
         white, around = self.picture.white_of(output_type), self.picture.channels_last.astype(np.float64)
-        ends = np.quantile(self.values, [(1 - coverage) / 2, (1 + coverage) / 2], axis=0)
+        ends = np.quantile(self._spread(), [(1 - coverage) / 2, (1 + coverage) / 2], axis=0)
         images = []
         for end in ends:
             image = around * (white / self.picture.white)  # a factor of 1 keeps known pixels exact

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from repaint.checks import shown
+from repaint.checks import is_number, shown
 from repaint.errors import NoiseLevelError, ScheduleError
 from repaint.sampling import parts, presets
 from repaint.sampling.corrector import Corrector, Langevin, PacedCorrector
@@ -102,6 +102,8 @@ class Method:
         spacing: where the levels lie, see `repaint.sampling.spacing`; None is the scheduler's own choice.
         init: what the hole begins as at the first level: pure noise, or noise around a smooth fill of the hole from its
             rim, for walks that begin where the noise is no larger than what such a fill leaves uncertain.
+        temperature: factor of all noise that is drawn, in [0, 1]. 1 samples the posterior. Lower values pull each
+            result towards the mean of all results: for a Gaussian prior by exactly this factor, and 0 gives that mean.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
         guided: False for models distilled to few steps, which classifier-free guidance harms: no guidance unless asked.
@@ -126,6 +128,7 @@ class Method:
     guidance: GuidanceRule | None = None
     kernel: Kernel | None = None
     guided: bool = True
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, JumpSchedule):
@@ -134,11 +137,20 @@ class Method:
             )
         if self.init not in ("noise", "smooth"):
             raise ScheduleError(f"init={shown(self.init)} must be noise or smooth.")
+        if not (is_number(self.temperature) and 0 <= self.temperature <= 1):
+            raise ScheduleError(
+                f"temperature={shown(self.temperature)} must be in [0, 1] (1 samples the posterior, 0 gives its mean)."
+            )
         for name in PARTS:
             if (part := getattr(self, name)) is not None or name in ("merge", "solver"):
                 _check_part(name, part)
         if self.kernel is not None and not (self.corrector is None and self.guidance is None):
             raise ScheduleError(f"{spec(self.kernel)} takes the place of corrector and guidance. Leave them out.")
+        if self.kernel is not None and self.temperature != 1:
+            raise ScheduleError(
+                f"temperature={self.temperature:g} cannot be used with {spec(self.kernel)}, which weighs its own "
+                "noise. Leave it out."
+            )
         calls = self.model_calls // (self.kernel.particles if self.kernel else 1)
         if calls > MAX_TRANSITIONS:
             raise ScheduleError(
@@ -183,6 +195,7 @@ class Method:
             kernel=_kernel(preset.kernel) if preset.kernel else None,
             spacing=preset.spacing,
             init=preset.init,
+            temperature=preset.temperature,
             name=name,
             about=" ".join(preset.about.split()),
             source=" ".join(preset.source.split()),
@@ -274,6 +287,7 @@ class Method:
             "solver": None if self.kernel else spec(self.solver),
             "corrector": spec(self.corrector) if self.corrector else None,
             **({"init": self.init} if self.init != "noise" else {}),
+            **({"temperature": self.temperature} if self.temperature != 1 else {}),
             **({"guidance": spec(self.guidance)} if self.guidance else {}),
             **({"kernel": spec(self.kernel)} if self.kernel else {}),
             **self.counts,
@@ -287,6 +301,7 @@ def as_method(
     solver: str | Solver | None = None,
     corrector: str | Corrector | None = None,
     guidance: str | GuidanceRule | None = None,
+    temperature: float | None = None,
 ) -> Method:
     """Make a Method from what callers may pass as `schedule`, with parts replaced where given.
 
@@ -295,6 +310,7 @@ def as_method(
             on the training clock) or a Method.
         merge, solver, corrector, guidance: a part, or its text as in YAML; "none" removes corrector or guidance. None
             keeps the part.
+        temperature: see `Method`; None keeps it.
     Raises:
         ScheduleError: no such preset, file or part, a schedule of another type, or a part that the method's kernel does
             not use.
@@ -319,6 +335,8 @@ def as_method(
             f"{', '.join(changes)} cannot be changed: {method.name} has a kernel, {spec(method.kernel)}, that makes "
             "the whole step. Use another method."
         )
+    if temperature is not None:
+        changes["temperature"] = temperature
     return replace(method, **changes)
 
 

@@ -78,6 +78,7 @@ class Preset(BaseModel):
     levels: tuple[Integer, ...] | None = None
     start: Integer | None = None
     init: Literal["noise", "smooth"] = "noise"
+    temperature: float = 1.0
     merge: str = "fresh"
     solver: str = "ddpm"
     corrector: str | None = None

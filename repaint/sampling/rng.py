@@ -181,27 +181,36 @@ class Draws:
         streams: the streams before this move.
         like: (B, ...) the sample that noise is added to; draws have its shape and device.
         images: number of images in it, fewer than samples where each has several particles; None: as many.
+        temperature: the standard deviation of the noise, see `Method.temperature`.
     Attributes:
         streams: the streams after everything drawn so far.
     """
 
-    def __init__(self, streams: NoiseStreams, like: Float[Tensor, "b *shape"], images: int | None = None) -> None:
+    def __init__(
+        self,
+        streams: NoiseStreams,
+        like: Float[Tensor, "b *shape"],
+        images: int | None = None,
+        temperature: float = 1.0,
+    ) -> None:
         self.streams, self._like, self._images = streams, like, len(like) if images is None else images
+        self._temperature = temperature
         self._shared: Tensor | None = None
 
     @property
     def z(self) -> Float[Tensor, "b *shape"]:
-        """Standard normal noise, the same at every read. Read it and do not keep it: its memory may be reused."""
+        """Normal noise, the same at every read. Read it and do not keep it: its memory may be reused."""
         if self._shared is None:
             self._shared = self.another()
         return self._shared
 
     def another(self) -> Float[Tensor, "b *shape"]:
-        """New standard normal noise, independent of all other draws."""
+        """New normal noise, independent of all other draws; its standard deviation is the temperature."""
         like = self._like
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         noise, self.streams = self.streams.draw(like.shape, dtype, pinned=like.device.type == "cuda")
-        return noise.to(like.device, non_blocking=True)
+        noise = noise.to(like.device, non_blocking=True)
+        return noise if self._temperature == 1 else noise.mul_(self._temperature)
 
     def uniform(self, count: int) -> Float[Tensor, "images count"]:
         """New numbers, uniform in [0, 1), `count` for each image; float64 on the CPU."""

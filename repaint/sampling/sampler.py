@@ -84,7 +84,7 @@ class Sampler:
         read = known if free_from is None else known | (free_from < self.grid.steps)
         x0 = torch.where(read, x0, torch.zeros_like(x0))
         first = self.moves[0].src
-        level, draws = self.grid[first], Draws(NoiseStreams.from_seeds(seeds), x0)
+        level, draws = self.grid[first], self._draws(NoiseStreams.from_seeds(seeds), x0)
         x = level.sigma * draws.z if init is None else level.alpha * init + level.sigma * draws.z
         noise, carry = self.method.merge.noise(KnownPart(None, x0, level), level, draws, {})
         own = tuple(seeds), draws.streams, None, free_from, _named(merge=carry), self.walk, self.scales
@@ -147,7 +147,7 @@ class Sampler:
         if move.kind == "denoise" and self.method.kernel is not None:
             return self._by_kernel(state, move)
         src, dst = self.grid[move.src], self.grid[move.dst]
-        draws, prediction, model = Draws(state.streams, state.x), None, self._model(state)
+        draws, prediction, model = self._draws(state.streams, state.x), None, self._model(state)
         merge, solver, corrector = (state.carried(part) for part in ("merge", "solver", "corrector"))
         if move.kind == "renoise":
             gain, std = renoise_scales(src, dst)
@@ -203,6 +203,9 @@ class Sampler:
             model_calls=state.model_calls + model.calls,
             gradient_calls=state.gradient_calls + model.gradients,
         )
+
+    def _draws(self, streams: NoiseStreams, like: Batch) -> Draws:
+        return Draws(streams, like, temperature=self.method.temperature)
 
     def _model(self, state: SamplerState) -> Model:
         return Model(self.prior, len(state.x), None if self.guidance is None else self._classified)

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 from repaint.arguments import weakened
-from repaint.defaults import CANDIDATES, RESTORE_SCHEDULE, SAMPLES
+from repaint.defaults import CANDIDATES, SAMPLES, restore_schedule
 from repaint.errors import InputError
 from repaint.measure.plots import heat_map
 from repaint.pictures.fills import Fills
@@ -66,7 +66,7 @@ class Handlers:
 
     def task(self, task: Task) -> tuple[Any, ...]:
         """A task -> updates of (schedule, number of images, margin, the panel that finds damage)."""
-        preset = RESTORE_SCHEDULE if task == "Restore" else ""
+        preset = restore_schedule(SAMPLES) if task == "Restore" else ""
         images = {"Fill": 1, "Restore": SAMPLES, "Remove": CANDIDATES}[task]
         return (
             preset,
@@ -126,6 +126,8 @@ class Handlers:
         if task == "Remove":
             hole = grown(hole, float(margin or 0))
         parts = chosen_seeds(seed, seeds), preset, conditions, float(blend_rim or 0)
+        if task == "Restore" and len(parts[0]) == 1:
+            task = "Fill"  # nothing to average
         return Job(photo, hole, prior, method, *parts, strengths, task)
 
     def _method(self, prior: str, preset: str, *editor: Any) -> tuple[Method, str | None]:

@@ -103,6 +103,8 @@ def schedule_yaml(method: Method) -> str:
     }
     if method.spacing is not None:
         content["spacing"] = method.spacing
+    if method.temperature != 1:
+        content["temperature"] = method.temperature
     if method.corrector is not None:
         content["corrector"] = spec(method.corrector)
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from repaint.errors import InputError
@@ -76,4 +77,4 @@ def chosen_method(
                 f"({start} to {stop}) at least 0."
             ) from error
         walk = JumpSchedule.from_rules(int(steps), [rule])
-    return Method(walk, method.merge, method.solver, method.corrector, method.spacing, name="own walk"), None
+    return replace(method, schedule=walk, init="noise", name="own walk", about="", source=""), None

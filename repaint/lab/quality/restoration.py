@@ -25,6 +25,7 @@ from repaint.pictures.decoding import open_image
 from repaint.pictures.pairs import picture_files
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.plan import ScheduleLike
+from repaint.sampling.method import as_method
 from repaint.sampling.rng import antithetic_seed
 
 __all__ = [
@@ -88,7 +89,8 @@ class Restored:
 
     Attributes:
         images: one result for each hole.
-        fills: unrounded fills of each hole, (m, pixels, 3) in [0, 255]; None for a method with a single result.
+        fills: unrounded fills of each hole, (m, pixels, 3) in [0, 255]; none for a single result of a prior, and None
+            for a classical method.
         seconds: for each hole.
     """
 
@@ -109,23 +111,26 @@ def restore(
 ) -> dict[str, Restored]:
     """Restore with a pipeline: one sample, the mean of several, and the mean of as many in antithetic pairs.
 
-    The first half of the samples has the same seeds in both means.
+    The first half of the samples has the same seeds in both means. A method without noise has one sample, and no mean.
 
     Args:
         pipe: of an unconditional prior.
         holes: see `damaged_crops`.
         schedule: see `RePaintPipeline.__call__`.
-        samples: results of each hole, an even number.
+        samples: results of each hole, 1 or an even number.
         seed: of the first.
         batch: holes at once.
         on_call: the `callback_on_step_end` of the pipeline.
     Returns:
-        "one sample", "mean of m" and "mean of m in pairs". The fills of all three are the independent samples.
+        "one sample"; of several also "mean of m" and "mean of m in pairs". The fills of all three are the independent
+        samples.
     Raises:
-        InputError: an odd number of samples.
+        InputError: an odd number of samples above 1.
     """
-    whole_number("samples", samples, 2)
-    if samples % 2:
+    whole_number("samples", samples, 1)
+    if as_method(pipe.prior.default_schedule if schedule is None else schedule).temperature == 0:
+        samples = 1
+    if samples > 1 and samples % 2:
         raise InputError(f"samples={samples} must be even: half of them are drawn again with opposite noise.")
     pairs = samples // 2
     first, mean, paired, fills, started = [], [], [], [], time.perf_counter()
@@ -141,7 +146,7 @@ def restore(
             output_type="np",
             callback_on_step_end=on_call,
         )
-        for each in result.fills:
+        for each in result.fills if samples > 1 else ():
             independent, opposite = each.values[:samples], each.values[samples:]
             both = np.concatenate([independent[:pairs], opposite])
             mean.append(replace(each, values=independent).mean().output("np"))
@@ -149,8 +154,11 @@ def restore(
             fills.append(independent.astype(np.float64) * 255)
         first += list(result.images[:: samples + pairs])
     seconds = (time.perf_counter() - started) / len(holes) / (samples + pairs)
+    one = {"one sample": Restored(first, fills, seconds)}
+    if samples == 1:
+        return one
     return {
-        "one sample": Restored(first, fills, seconds),
+        **one,
         f"mean of {samples}": Restored(mean, fills, seconds * samples),
         f"mean of {samples} in pairs": Restored(paired, fills, seconds * samples),
     }
@@ -255,14 +263,14 @@ def _gradient(image: Image, hole: Hole) -> float:
 
 def _energy(found: Restored, hole: Hole, i: int) -> float:
     truth = hole.image[hole.mask].astype(np.float64).ravel()
-    if found.fills is None:
+    if not found.fills:
         return float(np.sqrt(np.square(found.images[i][hole.mask].astype(np.float64).ravel() - truth).mean()))
     return energy_score(found.fills[i].reshape(len(found.fills[i]), -1), truth)
 
 
 def _inside(found: Restored, holes: Sequence[Hole], which: Sequence[int]) -> dict[float, float]:
     """Share of true values in each central interval of the fills."""
-    if found.fills is None:
+    if not found.fills:
         return {}
     m = len(found.fills[0])
     counts = np.zeros(m + 1, dtype=np.int64)

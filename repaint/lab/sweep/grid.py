@@ -42,6 +42,7 @@ class Overrides(Strict):
     merge: str | None = None
     solver: str | None = None
     corrector: str | None = None
+    temperature: float | None = None
 
 
 def _kind(value: object) -> str:
@@ -227,11 +228,15 @@ def _methods(config: SweepConfig, home: Path) -> list[tuple[Method, dict[str, An
         name, preset = _preset(entry, home)
         parts = changes.model_dump(exclude_none=True)
         method = as_method(Method.from_content(name, preset), **parts)
-        label = ", ".join([name, *("no corrector" if text == "none" else text for text in parts.values())])
+        label = ", ".join([name, *(_label(value) for value in parts.values())])
         walk = preset.model_dump(mode="json", include={"jumps", "levels"}, exclude_defaults=True)
         found.append((replace(method, name=label), walk))
     as_methods(method for method, _ in found)
     return found
+
+
+def _label(value: str | float) -> str:
+    return f"temperature {value:g}" if isinstance(value, float) else "no corrector" if value == "none" else value
 
 
 def _preset(entry: str | InlineSchedule, home: Path) -> tuple[str, presets.Preset]:
