@@ -92,7 +92,7 @@ def _driven(name: str, prior: Prior) -> str:
     return " To use it, drive the diffusers pipeline: RePaintPipeline(repaint.priors.driven.DrivenPrior(pipe))."
 
 
-def check_copies(method: Method, copies: int) -> None:
+def check_copies(method: Method, copies: int, name: str = "num_images_per_prompt") -> None:
     """Check that several results of one image would differ.
 
     Raises:
@@ -100,7 +100,7 @@ def check_copies(method: Method, copies: int) -> None:
     """
     if copies > 1 and method.temperature == 0:
         raise InputError(
-            f"num_images_per_prompt={copies} at temperature=0 would give equal results: no noise is drawn. Pass "
+            f"{name}={copies} at temperature=0 would give equal results: no noise is drawn. Pass "
             "another temperature, or ask for one."
         )
 

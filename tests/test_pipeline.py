@@ -322,6 +322,33 @@ def test_generators(pipe: RePaintPipeline) -> None:
         run(-1)
 
 
+def test_a_temperature_is_less_noise() -> None:
+    """If this fails, the argument is ignored, acts on kept pixels, or changes the uncertainty."""
+    pipe, image, white = RePaintPipeline(PixelByPixelPrior()), noise(24, 24, 3), hole(24, 24)
+    asked: dict[str, Any] = {"schedule": "fast", "generator": 0, "output_type": "np"}
+    full, half = (pipe(image, white, temperature=t, num_images_per_prompt=8, **asked) for t in (1.0, 0.5))
+    alone = pipe(image, white, temperature=0, **asked).images[0]
+    assert np.array_equal(alone[~white], image[~white])
+    assert np.abs(alone[white] - 127.5).max() <= 0.5  # the mean of this prior
+    spread, narrow = (np.std([each[white] for each in out.images], axis=0).mean() for out in (full, half))
+    assert narrow / spread == pytest.approx(0.5, abs=0.03)  # a few values of `full` are clipped
+    assert half.uncertainty()[0].mean() == pytest.approx(full.uncertainty()[0].mean(), rel=0.06)
+    states: list[SamplerState] = []
+    whole = pipe(image, white, temperature=0.5, callback_on_step_end=record(states), **asked)
+    again: dict[str, Any] = {"schedule": "fast", "output_type": "np"}
+    assert np.array_equal(pipe.resume(states[3], image, white, temperature=0.5, **again).images, whole.images)
+    assert not np.array_equal(pipe.resume(states[3], image, white, **again).images, whole.images)
+
+
+@pytest.mark.parametrize("way", ["call", "outpaint"])
+def test_equal_results_are_refused(pipe: RePaintPipeline, way: str) -> None:
+    """If this fails, eight equal images are drawn, and their uncertainty is 0 divided by 0."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    asked: dict[str, Any] = {"num_images_per_prompt": 8, "temperature": 0, "schedule": "fast"}
+    with pytest.raises(InputError, match=r"^num_images_per_prompt=8 at temperature=0 would give equal results"):
+        pipe(image, white, **asked) if way == "call" else pipe.outpaint(image, left=2, **asked)
+
+
 @pytest.mark.parametrize("count", [0, -1, True, 1.5])
 def test_num_images_per_prompt_out_of_range(unchecked: None, pipe: RePaintPipeline, count: Any) -> None:
     """If this fails, an invalid count gives no image, or a traceback."""

@@ -121,7 +121,7 @@ def _picture(page: SimpleNamespace) -> None:
         label="Task",
         choices=list(TASKS),
         value=TASKS[0],
-        info="Restore finds damage, and fills it without noise; several images are averaged. Remove grows the mask and puts the best image first.",
+        info="Restore finds damage. Remove grows the mask and puts the best image first.",
         elem_id="task",
     )
     with gr.Row():

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from repaint.arguments import check_copies
 from repaint.cutouts import window_seed
 from repaint.errors import InputError, RepaintError
 from repaint.pictures.decoding import upright
@@ -85,9 +86,8 @@ class Runner:
         check_hole(job.hole)
         if not 1 <= len(job.seeds) <= MOST_SEEDS:
             raise InputError(f"images={len(job.seeds)} must be from 1 to {MOST_SEEDS}.")
+        check_copies(job.method, len(job.seeds), "images")
         seeds_for(len(job.seeds), list(job.seeds))
-        if job.task == "Restore" and len(job.seeds) < 2:
-            raise InputError("images=1 must be at least 2 for Restore, which averages them. Or choose Fill.")
         if job.task == "Remove" and job.strengths is not None:
             raise InputError("Remove fills all of the mask, but parts of it are painted in grey. Paint in pink.")
         self._check_conditions(job)

@@ -52,6 +52,24 @@ def test_the_variance_of_pairs_is_unbiased() -> None:
     assert np.square(odd).mean() == pytest.approx(0.01, rel=0.03)
 
 
+def test_deviations_are_those_of_a_temperature_of_one() -> None:
+    """If this fails, fills that were drawn with half the noise claim half the uncertainty."""
+    rng = np.random.default_rng(0)
+    picture, everywhere = read_images(np.zeros((10, 10, 1), np.uint8))[0], np.ones((10, 10), bool)
+    values = rng.uniform(0.4, 0.6, (6, 100, 1))
+    mean = values.mean(axis=0)
+    full, half = (
+        Fills(picture, everywhere, values, 1),
+        Fills(picture, everywhere, mean + (values - mean) / 2, 1, temperature=0.5),
+    )
+    assert np.array_equal(full.mean().output("np"), half.mean().output("np"))
+    assert np.allclose(full.deviation("pt"), half.deviation("pt"), rtol=0, atol=1e-12)
+    assert np.allclose(full.interval(0.9, "pt"), half.interval(0.9, "pt"), rtol=0, atol=1e-12)
+    wide = Fills(picture, everywhere, values, 1, temperature=0.1).interval(1, "pt")
+    assert wide[0].min() == 0  # a value is never below black
+    assert wide[1].max() == 1
+
+
 def test_one_pair_has_no_uncertainty() -> None:
     """If this fails, the deviation of a pair, which is opposite by design, passes for an uncertainty."""
     fills = Fills.from_images(list(results(2)), HOLE, paired=True)

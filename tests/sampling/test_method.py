@@ -134,6 +134,20 @@ class Halfway:
         return x / 2
 
 
+def test_the_temperature_of_a_method(tmp_path: Path) -> None:
+    """If this fails, a temperature is lost on the way from a file or an argument, or a senseless one is accepted."""
+    (tmp_path / "warm.yaml").write_text("steps: 5\ntemperature: 0.3\n")
+    method = Method.from_yaml(tmp_path / "warm.yaml")
+    assert method.temperature == method.describe()["temperature"] == 0.3
+    assert as_method(method).temperature == 0.3
+    assert as_method(method, temperature=1).describe().get("temperature") is None
+    for wrong in (-0.1, 1.1, math.nan, "cold"):
+        with pytest.raises(ScheduleError, match=r"temperature=.* must be in \[0, 1\] \(1 samples the posterior"):
+            as_method("fast", temperature=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ScheduleError, match=r"temperature=0.5 cannot be used with daps.*, which weighs its own noise"):
+        as_method("daps", temperature=0.5)
+
+
 def test_own_parts_are_welcome() -> None:
     """If this fails, a custom solver does not run."""
     method = as_method("quick", solver=Halfway())

@@ -76,7 +76,7 @@ def test_presets_follow_their_law(name: str, two_pixels: GaussianMixturePrior) -
     assert follows_its_law(Sampler(two_pixels, Method.from_preset(name)), 4_000 if name == "paper" else 20_000)
 
 
-@pytest.mark.parametrize("name", ["none", "quick", "predicted", "corrected", "fast", "balanced", "trajectory", "heun"])
+@pytest.mark.parametrize("name", ["none", "predicted", "corrected", "fast", "cool", "trajectory", "heun"])
 def test_a_temperature_pulls_results_to_their_mean(name: str, two_pixels: GaussianMixturePrior) -> None:
     """If this fails, some noise escapes the temperature: results are biased, or 0 does not give the mean."""
     parts = {"trajectory": {"merge": "trajectory"}, "heun": {"solver": "heun"}}.get(name, {})
@@ -84,10 +84,12 @@ def test_a_temperature_pulls_results_to_their_mean(name: str, two_pixels: Gaussi
     def results(temperature: float) -> tuple[Tensor, Sampler]:
         method = as_method("none" if parts else name, **parts, temperature=temperature)  # type: ignore[arg-type]
         sampler = Sampler(two_pixels, method)
-        return last(sampler.run(sampler.start(*problem(50), seeds=[0]))).x[:, 1], sampler
+        return last(sampler.run(sampler.start(*problem(20), seeds=[0]))).x[:, 1], sampler
 
     (mean, _), (half, _), (full, sampler) = (results(temperature) for temperature in (0, 0.5, 1))
-    assert torch.allclose(mean, torch.tensor(law(sampler)[0], dtype=mean.dtype), rtol=0, atol=1e-9)
+    if not parts:
+        assert torch.allclose(mean, torch.tensor(law(sampler)[0], dtype=mean.dtype), rtol=0, atol=1e-9)
+    assert mean.std() < 1e-9
     assert torch.allclose(half, mean + 0.5 * (full - mean), rtol=0, atol=1e-9)
     assert full.std() > 0.2
 

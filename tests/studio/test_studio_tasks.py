@@ -20,6 +20,7 @@ from PIL import Image
 
 from repaint import cli
 from repaint.pictures.fills import Fills
+from repaint.pipeline import RePaintPipeline
 from repaint.removal import remove
 from repaint.sampling.rng import antithetic_seed
 from repaint.studio.app import build
@@ -159,12 +160,14 @@ def test_removing_ranks(does: Handlers, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_tasks_refuse_what_they_cannot_do(does: Handlers) -> None:
-    """If this fails, one image is averaged, or greys are ignored, without a word."""
-    with pytest.raises(gr.Error, match="images=1 must be at least 2 for Restore"):
-        ran(does, SHARES, "Restore", 0)
+    """If this fails, equal images are drawn, or greys are ignored, without a word."""
+    canvas = {"layers": [np.asarray(paint(SHARES, photo()))]}
+    with pytest.raises(gr.Error, match="images=2 at temperature=0 would give equal results"):
+        does.start(photo(), canvas, "tiny", "", "", 0, 0, 5, 2, "mean", *SCHEDULE[1:], "Restore", 0)
+    assert ran(does, SHARES, "Restore", 0).job.task == "Fill"  # one image has no mean
     with pytest.raises(gr.Error, match="parts of it are painted in grey"):
         ran(does, np.where(SHARES, np.uint8(64), np.uint8(0)), "Remove", 0, seeds=4)
-    assert does.task("Restore")[0] == "thin"
+    assert does.task("Restore")[0] == "mean"
     assert does.task("Fill")[1]["value"] == 1
 
 
@@ -212,7 +215,7 @@ def at_first(does: Handlers) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("task", "bits"), [("Restore", 16), ("Remove", 8)])
 def test_tasks_have_the_defaults_of_the_commands(
-    does: Handlers, at_first: dict[str, Any], run: Shell, task: str, bits: int, folder: Path
+    at_first: dict[str, Any], run: Shell, task: str, bits: int, folder: Path, request: pytest.FixtureRequest
 ) -> None:
     """If this fails, the studio restores or removes with other settings than the command, and gives another picture."""
     pixels = np.full((64, 48), 90 * 257, np.uint16)
@@ -224,6 +227,8 @@ def test_tasks_have_the_defaults_of_the_commands(
     white[20:30, 10:20] = True
     Image.fromarray(white).save("object.png")
     tiny_folder_pipeline().save_pretrained(folder / "tiny")
+    does = Handlers(Runner(lambda _: RePaintPipeline.from_pretrained(folder / "tiny"), ["tiny"]))
+    request.addfinalizer(does.close)
     given = ["--out", "result.png", "--prior", "tiny", "--device", "cpu", "--dtype", "float32"]
     mask = ["object.png"] if task == "Remove" else []
     assert run(task.lower(), "scan.png", *mask, *given).status == 0

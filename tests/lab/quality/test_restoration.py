@@ -105,6 +105,24 @@ def test_our_samples_and_their_mean_are_measured(folder: Path) -> None:
     assert list(mine.inside) == [0.6, 0.2]
 
 
+@pytest.mark.parametrize(("schedule", "samples"), [("fast", 1), ("mean", 8)])
+def test_a_single_result_has_an_error_and_no_spread(folder: Path, schedule: str, samples: int) -> None:
+    """If this fails, a method without noise cannot be measured, or a single result passes for a classical one."""
+    holes = damaged_crops(folder, 4, side=48, kinds=["scratches", "dust"])
+    ours = restore(RePaintPipeline(PixelByPixelPrior()), holes, schedule, samples=samples)
+    assert list(ours) == ["one sample"]
+    means, gaps = compare_restorations(holes, {**classical(holes), **ours})
+    assert {(ours, other) for _, ours, other in gaps} == {("one sample", other) for other in CLASSICAL}
+    for each in (each for each in means if each.method == "one sample"):
+        errors = [
+            np.square(image[hole.mask].astype(float) - hole.image[hole.mask]).mean() ** 0.5
+            for image, hole in zip(ours["one sample"].images, holes, strict=True)
+            if hole.group == each.damage
+        ]
+        assert each.energy == pytest.approx(np.mean(errors))
+        assert each.inside == {}
+
+
 def test_intervals_count_the_true_values_inside() -> None:
     """If this fails, the stated coverage is not that of the intervals."""
     from repaint.lab.quality.cases import Hole
@@ -141,6 +159,9 @@ def test_the_command_prints_every_kind(tmp_path: Path) -> None:
         f"{name}, {result}" for name in ("two", "turbo") for result in ("one sample", "mean of 2", "mean of 2 in pairs")
     }
     assert [(each["damage"], each["schedule"]) for each in found["energies"]] == [("dust", "turbo")]
+    arguments[arguments.index("--samples") + 1] = "1"
+    table = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "dust: two, one sample - " in table
     with pytest.raises(InputError, match="--count 2 must be at least 4"):
         CliRunner().invoke(app, [*arguments, "--damage", "wire"], catch_exceptions=False)
 
