@@ -128,7 +128,7 @@ def export(model: UNet2DModel, scheduler: DDPMScheduler, folder: Path, facts: Fa
     card = {
         "about": "Photographs at any size; unconditional. For small damage: scratches, dust, lettering, wires, spots.",
         "licence": "Apache-2.0",
-        "default_schedule": "cool",
+        "schedule": "cool",
         "smallest_size": min(CROPS),
         "largest_hole": LARGEST_HOLE,
         "data": "free photographs at all scales; examples/photographs.json",

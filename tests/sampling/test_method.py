@@ -134,7 +134,7 @@ class Halfway:
         return x / 2
 
 
-def test_the_temperature_of_a_method(tmp_path: Path) -> None:
+def test_the_temperature_of_a_method(tmp_path: Path, unchecked: None) -> None:
     """If this fails, a temperature is lost on the way from a file or an argument, or a senseless one is accepted."""
     (tmp_path / "warm.yaml").write_text("steps: 5\ntemperature: 0.3\n")
     method = Method.from_yaml(tmp_path / "warm.yaml")
