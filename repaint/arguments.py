@@ -100,8 +100,8 @@ def check_copies(method: Method, copies: int, name: str = "num_images_per_prompt
     """
     if copies > 1 and method.temperature == 0:
         raise InputError(
-            f"{name}={copies} at temperature=0 would give equal results: no noise is drawn. Pass "
-            "another temperature, or ask for one."
+            f"{name}={copies} at temperature=0 would give equal results: no noise is drawn. Use "
+            "another temperature or schedule, or ask for one."
         )
 
 

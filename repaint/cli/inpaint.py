@@ -125,6 +125,7 @@ def inpaint(
 
     Example: repaint inpaint photos/*.jpg mask.png --out filled/ --prior FOLDER --prompt "a cat"
     """
+    from repaint.arguments import check_copies
     from repaint.folders import is_one_file
     from repaint.priors.load import default_schedule
     from repaint.sampling.budget import with_budget
@@ -148,6 +149,8 @@ def inpaint(
     load = _Loader(prior, model_type, device, threads, method, files, lora or [])
     wanted = SampleFiles(samples, mean, uncertainty)
     wanted.check(out_path, branch)
+    if method is not None:
+        check_copies(method, samples, "--samples")
     if is_one_file(images, mask):
         if shard or overwrite or recursive:
             option = "--shard" if shard else "--overwrite" if overwrite else "--recursive"

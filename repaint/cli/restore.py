@@ -54,6 +54,7 @@ def restore(
     import numpy as np
     from PIL import Image
 
+    from repaint.arguments import check_copies
     from repaint.files import check_unread
     from repaint.pictures.decoding import open_image, upright
     from repaint.pictures.detection import detect_damage
@@ -74,6 +75,7 @@ def restore(
         if out_file is not None and mask_out.absolute() == out_file.absolute():
             raise InputError(f"--mask-out {mask_out} must be another file than --out.")
     method = as_method(schedule or restore_schedule(samples))
+    check_copies(method, samples, "--samples")
     settings: dict[str, Any] = {"sensitivity": sensitivity, "max_width": max_width, "tone": tone, "grow": grow}
     mask = detect_damage(picture, **settings)
     if mask_out is not None:

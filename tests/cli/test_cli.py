@@ -210,6 +210,10 @@ BAD = [
     ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
     ({"--samples": "0"}, "Invalid value for '--samples': "),
     ({"--uncertainty": "map.png"}, "--uncertainty needs several samples, but --samples is 1. Add --samples 8."),
+    (
+        {"--samples": "2", "--schedule": "mean"},
+        "--samples=2 at temperature=0 would give equal results: no noise is drawn",
+    ),
     ({"--samples": "2", "--uncertainty": "map.txt"}, "Cannot write map.txt: the suffix must be one of .png, "),
     ({"--samples": "2", "--uncertainty": "out.png"}, "--uncertainty out.png must be another file than --out."),
     ({"--samples": "2", "--branch": "a.safetensors"}, "--samples 2 cannot be used with --branch: a state continues"),
