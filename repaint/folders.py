@@ -295,7 +295,7 @@ def check_options(pipe: RePaintPipeline, options: Mapping[str, Any]) -> None:
         options["strength"] = 1
     side = 8 * pipe.prior.multiple_of
     whole = np.zeros((side, side), np.uint8)  # without a hole, so nothing is computed
-    pipe(whole, keep_mask=ReadMask(torch.ones(1, side, side)), generator=0, **options)
+    pipe(whole, keep_mask=ReadMask(torch.ones(1, side, side, device="cpu")), generator=0, **options)
     conditions = {name: value for name, value in options.items() if name in Conditions.__dataclass_fields__}
     pipe.prior.conditioned(1, Conditions.join(Conditions(**conditions).split(1), (side, side)))
 

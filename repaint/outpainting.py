@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from repaint.checks import whole_number
@@ -64,10 +65,14 @@ def outpaint_in_steps(
     canvas, mask = extended(image, steps[0])
     kind = "np" if isinstance(canvas, np.ndarray) else "pt" if isinstance(canvas, Tensor) else "pil"
     canvases = [canvas] * len(seeds)
+    whole = isinstance(canvas, Tensor) and not canvas.is_floating_point()
     results: list[Any] = []
     for number, margins in enumerate(steps):
         if number:
-            pairs = [extended(each, margins) for each in results[-1].images]
+            painted = results[-1].images
+            if whole:  # tensors come back as floats; the next step and the last result depend on the type
+                painted = [(255 * each).round().to(torch.uint8) for each in painted]
+            pairs = [extended(each, margins) for each in painted]
             canvases, mask = [canvas for canvas, _ in pairs], pairs[0][1]
         last = number == len(steps) - 1
         generator = [step_seed(seed, number) for seed in seeds]

@@ -503,12 +503,12 @@ def _output(plan: Plan, calls: int) -> RePaintOutput:
 
 
 def inpaint(
-    image: ImageLike, mask_image: MaskLike, prior: str | Path | RePaintPipeline = "photos", **kwargs: Any
+    image: ImageLike, mask_image: MaskLike | None = None, prior: str | Path | RePaintPipeline = "photos", **kwargs: Any
 ) -> RePaintOutput:
     """Load a prior and fill the hole. For several calls, create a `RePaintPipeline` once.
 
     Args:
-        image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted.
+        image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted. Or pass keep_mask=.
         prior: bundled name, folder or Hub id, or a pipeline.
         **kwargs: see `RePaintPipeline.__call__`.
     """

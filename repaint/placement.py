@@ -11,7 +11,7 @@ import torch
 from repaint.checks import is_integer, shown
 from repaint.errors import InputError, OutOfMemory, PriorError, RepaintError
 from repaint.priors.foreign_errors import is_out_of_memory
-from repaint.priors.networks import compile_network, network_of
+from repaint.priors.networks import check_floating, compile_network, network_of
 from repaint.sampling.prior import Prior
 
 __all__ = ["BatchSize", "Halving", "Placed", "check_batch_size", "in_batches"]
@@ -51,8 +51,11 @@ class Placed:
                     f"device={str(device)!r} must be a device that PyTorch can use on this computer (such as 'cpu', "
                     "'cuda', 'cuda:1' or 'mps')."
                 ) from error
-        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise InputError(f"dtype={shown(dtype)} must be a floating type of PyTorch, such as torch.float16.")
+        if dtype is not None:
+            check_floating("dtype", dtype)
+            place = self.device if device is None else torch.device(device)
+            if place.type == "mps" and dtype == torch.float64:
+                raise InputError("dtype=torch.float64 must be another type on mps, which lacks it: use torch.float32.")
         self.prior.to(device, dtype)
         return self
 

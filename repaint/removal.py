@@ -150,7 +150,7 @@ def denoising_loss(prior: Prior, image: ImageLike, **options: Any) -> float:
         near = F.max_pool2d((~mask).float(), 2 * reach + 1, 1, reach).bool().expand(x0.shape)
         streams = NoiseStreams.from_seeds([filling.seed for filling in batch])
         try:
-            for level in _judged(prior, plan.method.schedule.steps):
+            for level in _judged(bound, plan.method.schedule.steps):
                 eps, streams = streams.draw(x0.shape, x0.dtype)
                 error = _error(bound, x0, eps.to(x0.device), level)[near]
                 total, count = total + float(error.cpu().double().square().sum()), count + error.numel()

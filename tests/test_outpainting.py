@@ -125,6 +125,20 @@ def test_overlap_sets_the_steps() -> None:
         step_width(prior, 64)
 
 
+@pytest.mark.parametrize("output_type", ["np", "pil", "pt"])
+def test_a_tensor_of_bytes_is_an_array_of_bytes(pipe: RePaintPipeline, output_type: Any) -> None:
+    """If this fails, the type and the rounding of a result depend on the number of its steps."""
+    image = picture()
+    for right in (4, 20):
+        tensor, array = (
+            added(pipe, kind, right=right, output_type=output_type).images[0]
+            for kind in (torch.from_numpy(image).permute(2, 0, 1), image)
+        )
+        tensor, array = (np.asarray(each) for each in (tensor, array))
+        assert tensor.dtype == array.dtype
+        assert np.array_equal(tensor, array)
+
+
 def test_several_results(pipe: RePaintPipeline) -> None:
     """If this fails, a result depends on its batch, or mean and uncertainty are missing."""
     several = added(pipe, picture(), right=12, num_images_per_prompt=3, generator=5)

@@ -788,6 +788,29 @@ def test_guidance_hook(pipe: RePaintPipeline) -> None:
     assert levels == [grid[move.src] for move in as_method(JUMPS).moves if move.kind == "denoise"]
 
 
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [(None, "a NoneType"), (torch.zeros(1, 3, 8, 4), r"\(1, 3, 8, 4\)"), (torch.zeros(()), r"\(\)")],
+)
+def test_gradients_of_another_shape(pipe: RePaintPipeline, returned: Any, found: str) -> None:
+    """If this fails, a function that returns no gradient, or the loss, ends in a traceback or guides all pixels."""
+    message = rf"^guidance returned {found}, but must return a tensor of the shape of x, \(1, 3, 8, 8\)\.$"
+    with pytest.raises(InputError, match=message):
+        pipe(np.full((8, 8, 3), 0.5), np.ones((8, 8), bool), schedule=TWO, guidance=lambda _x, _level: returned)
+
+
+def test_gradients_of_another_type(pipe: RePaintPipeline) -> None:
+    """If this fails, a gradient in float64 turns the sample into float64, and its state cannot be read again."""
+    states: list[SamplerState] = []
+
+    def keep(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        states.append(kwargs["state"])
+
+    given = np.full((8, 8, 3), 0.5), np.eye(8, dtype=bool)
+    pipe(*given, schedule=TWO, guidance=lambda x, _level: x.double(), callback_on_step_end=keep)
+    assert {state.x.dtype for state in states} == {torch.float32}
+
+
 # --- Methods
 
 
@@ -898,6 +921,17 @@ def test_unknown_device(pipe: RePaintPipeline) -> None:
     assert pipe.device == torch.device("cpu")
 
 
+def test_types_that_no_network_computes_in(pipe: RePaintPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a model is moved to a type in which its first prediction ends in a traceback."""
+    with pytest.raises(InputError, match=r"dtype=torch\.float8_e4m3fn must be a floating type .* of at least 16 bits"):
+        pipe.to(torch.float8_e4m3fn)
+    with pytest.raises(InputError, match=r"torch_dtype=torch\.float8_e4m3fn must be a floating type"):
+        RePaintPipeline.from_pretrained("textures", torch_dtype=torch.float8_e4m3fn)
+    monkeypatch.setattr(PixelByPixelPrior, "device", torch.device("mps"))
+    with pytest.raises(InputError, match=r"dtype=torch\.float64 must be another type on mps"):
+        RePaintPipeline(PixelByPixelPrior()).to(torch.float64)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models(dtype: torch.dtype) -> None:
     """If this fails, x and the noise are in half precision, as the model is."""
@@ -992,6 +1026,8 @@ def test_the_bundled_prior_fills_in_one_line() -> None:
     """If this fails, `repaint.inpaint(image, mask)` does not work offline."""
     image, white = noise(16, 16, 3), hole(16, 16)
     out = repaint.inpaint(image, white, schedule=TWO, generator=0, output_type="np")
+    kept = repaint.inpaint(image, keep_mask=white == 0, schedule=TWO, generator=0, output_type="np")
+    assert np.array_equal(out.images, kept.images)
     assert np.array_equal(out.images[0][~white], image[~white])
     assert not np.array_equal(out.images[0][white], image[white])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.shell import Run, run
+from helpers.tiny_latents import tiny_flux
 from helpers.tiny_priors import tiny_pipe
 from PIL import Image
 
@@ -58,6 +59,13 @@ def test_an_unlikely_fill_has_a_higher_loss() -> None:
     far = picture(128)
     far[0, 0] = 255  # not near the hole
     assert denoising_loss(prior, far, mask_image=OBJECT) == losses[0]
+
+
+def test_levels_that_depend_on_the_size(tmp_path: Path) -> None:
+    """If this fails, models of the kind of Flux, whose levels depend on the size, paint everything and then fail."""
+    pipe = RePaintPipeline.from_pipe(tiny_flux(tmp_path))
+    given = {"candidates": 2, "generator": 0, "schedule": TWO, "prompt": "", "output_type": "np"}
+    assert len(remove(picture(), OBJECT, prior=pipe, **given)) == 2
 
 
 def test_the_rim_is_measured_across_it() -> None:

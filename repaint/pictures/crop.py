@@ -235,12 +235,12 @@ def pad(image: Shaped[Tensor, "*b h w"], multiple_of: int) -> tuple[Shaped[Tenso
     padded = image
     for axis, size in ((-2, height), (-1, width)):
         if missing := -size % multiple_of:
-            padded = padded.index_select(axis, _bounce(size, size + missing).to(image.device))
+            padded = padded.index_select(axis, _bounce(size, size + missing, image.device))
     return padded, Padding(height, width)
 
 
-def _bounce(size: int, length: int) -> Tensor:
+def _bounce(size: int, length: int, device: torch.device) -> Tensor:
     """List the first `length` indices of a back-and-forth walk over 0 ... size - 1 that does not repeat its ends."""
     period = max(2 * (size - 1), 1)
-    phase = torch.arange(length) % period
+    phase = torch.arange(length, device=device) % period
     return torch.minimum(phase, period - phase)

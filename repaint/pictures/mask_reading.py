@@ -165,7 +165,7 @@ def _tensor_conversion(tensor: Tensor) -> str:
     if tensor.is_floating_point():
         return "x.float()"
     # Several integer types have no max of their own.
-    return "x.bool()" if tensor.is_complex() or bool((tensor.double() <= 1).all()) else "x.to(torch.uint8)"
+    return "x.bool()" if tensor.is_complex() or bool((tensor.cpu().double() <= 1).all()) else "x.to(torch.uint8)"
 
 
 def _from_tensor(reading: Reading, tensor: Tensor) -> list[Plane]:

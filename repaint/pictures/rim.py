@@ -42,11 +42,11 @@ def meet_rim(
         raise InputError(f"width={shown(width)} must be at least 0 (0 changes nothing).")
 
     result = result.clamp(-1, 1)
-    band = (~known & (feather(known.double(), width) > 0))[0].cpu().numpy()
+    band = (~known & (feather(known.float(), width) > 0))[0].cpu().numpy()
     if width == 0 or not band.any():
         return result
-    error = torch.where(known, image - result, torch.zeros_like(result)).double().cpu().numpy()
-    offset = torch.zeros(result.shape, dtype=torch.float64)
+    error = torch.where(known, image - result, torch.zeros_like(result)).cpu().double().numpy()
+    offset = torch.zeros(result.shape, dtype=torch.float64, device="cpu")
     offset[:, torch.from_numpy(band)] = torch.from_numpy(_membrane(error, band).T)
     return result + offset.to(result)
 

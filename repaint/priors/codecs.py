@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repaint.errors import PriorError
-from repaint.priors.latent import LatentCodec
+from repaint.priors.latent import LatentCodec, per_channel
 
 __all__ = ["CODECS", "PixelCodec", "codec_of"]
 
@@ -40,7 +40,7 @@ class MovqCodec(LatentCodec):
     kinds = ("VQModel",)
 
     def _scales(self) -> tuple[Tensor, Tensor]:
-        return torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+        return per_channel([0.0]), per_channel([1.0])
 
     def _decoded(self, z: Tensor) -> Tensor:
         image: Tensor = self.vae.decode(z, force_not_quantize=True).sample
@@ -87,7 +87,7 @@ class PatchCodec(LatentCodec):
     def _scales(self) -> tuple[Tensor, Tensor]:
         norm = self.vae.bn
         std = (norm.running_var + self.vae.config.batch_norm_eps).sqrt()
-        return norm.running_mean.reshape(1, -1, 1, 1).float().cpu(), (1 / std).reshape(1, -1, 1, 1).float().cpu()
+        return per_channel(norm.running_mean), per_channel(1 / std)
 
     def _encoded(self, image: Tensor) -> Tensor:
         return torch.nn.functional.pixel_unshuffle(super()._encoded(image), 2)
@@ -103,7 +103,7 @@ class CellCodec(PatchCodec):
         super().__init__(vae)
         self.factor, self.latent_channels = self.factor // 2, self.latent_channels // 4
         self._of_block = self._mean, self._gain
-        self._mean, self._gain = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+        self._mean, self._gain = per_channel([0.0]), per_channel([1.0])
 
     def _encoded(self, image: Tensor) -> Tensor:
         blocks = super()._encoded(image)

@@ -103,8 +103,8 @@ class Driven:
         """Announce the calls of the walk. Their times are written when they are known, in place: pipelines iterate
         over views of this tensor. Until then they fall evenly, for what a pipeline derives from all of them."""
         last = float(self.config.get("num_train_timesteps") or 1000) - 1
-        self.timesteps = torch.linspace(last, 0.0, self.calls, device=device)
-        self.sigmas = torch.linspace(1.0, 0.0, self.calls + 1, device=device)
+        self.timesteps = torch.linspace(last, 0.0, self.calls, device=device, dtype=torch.float32)
+        self.sigmas = torch.linspace(1.0, 0.0, self.calls + 1, device=device, dtype=torch.float32)
         self.num_inference_steps = self.calls
         self._number, self._injected = 0, False
         shift = None if mu is None else float(mu)
@@ -179,7 +179,7 @@ class Driven:
             if timestep.untyped_storage()._cdata == self.timesteps.untyped_storage()._cdata:
                 return
             timestep = timestep.flatten()[0]
-        expected = float(torch.tensor(self._request.t))
+        expected = float(torch.tensor(self._request.t, dtype=torch.float32, device="cpu"))
         if abs(float(timestep) - expected) > 1e-3 * max(1.0, abs(expected)):
             raise PriorError(
                 f"This pipeline passes time {float(timestep):g} to its scheduler in place of {expected:g}: it copies "

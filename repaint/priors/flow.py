@@ -104,7 +104,7 @@ class StableDiffusion3Prior(FlowPrior):
         """See `Prior.denoise`. Runs with and without the prompt in one batch."""
 
         def model(x: Tensor, embeds: dict[str, Any]) -> Tensor:
-            t, cast = torch.full((len(x),), level.t, device=x.device), x.to(floating_type(self.network))
+            t, cast = x.new_full((len(x),), level.t), x.to(floating_type(self.network))
             output: Tensor = self.network(hidden_states=cast, timestep=t, **embeds, return_dict=False)[0]
             return output.to(x.dtype)
 
@@ -173,17 +173,14 @@ class FluxPrior(FlowPrior):
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """See `Prior.denoise`."""
         height, width = x.shape[-2] // 2, x.shape[-1] // 2
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3)
-        scale = None
-        if self.network.config.guidance_embeds:
-            scale = torch.full((len(x),), self._guidance_scale, device=x.device)
+        places = torch.cartesian_prod(*(torch.arange(side, device=x.device) for side in (1, height, width)))
+        scale = x.new_full((len(x),), self._guidance_scale) if self.network.config.guidance_embeds else None
         with explained(type(self.network).__name__):
             output = self.network(
                 hidden_states=pack(x).to(self.network.dtype),
                 timestep=torch.full((len(x),), level.t / 1000, device=x.device, dtype=self.network.dtype),
                 guidance=scale,
-                img_ids=places.to(x.device, self.network.dtype),
+                img_ids=places.to(self.network.dtype),
                 **self._embeds,
                 return_dict=False,
             )[0]

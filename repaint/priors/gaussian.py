@@ -56,9 +56,7 @@ class GaussianMixturePrior(PriorDefaults):
         shape: tuple[int, ...] | None = None,
         scheduler: Mapping[str, Any] | Any = LINEAR_BETAS,
     ) -> None:
-        self.weights = torch.as_tensor(weights, dtype=torch.float64)
-        self.means = torch.as_tensor(means, dtype=torch.float64)
-        self.covariances = torch.as_tensor(covariances, dtype=torch.float64)
+        self.weights, self.means, self.covariances = map(_numbers, (weights, means, covariances))
         self.scheduler = scheduler
         if self.means.ndim != 2 or self.weights.shape != self.means.shape[:1]:
             raise PriorError(
@@ -128,9 +126,9 @@ class GaussianMixturePrior(PriorDefaults):
     def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "b *shape"]:
         """Exact samples, (count, *shape) float64."""
         # Drawn through the inverse CDF, since torch.multinomial draws another stream with MKL than without.
-        uniform = torch.rand(count, dtype=torch.float64, generator=generator)
+        uniform = torch.rand(count, dtype=torch.float64, device="cpu", generator=generator)
         component = torch.searchsorted(self.weights.cumsum(0), uniform, right=True).clamp(max=len(self.weights) - 1)
-        z = torch.randn(count, self.means.shape[1], dtype=torch.float64, generator=generator)
+        z = torch.randn(count, self.means.shape[1], dtype=torch.float64, device="cpu", generator=generator)
         # The symmetric root of a covariance is unique. Its eigenvectors are not where eigenvalues coincide: samples
         # drawn along them would depend on the CPU.
         x = torch.empty_like(z)
@@ -153,10 +151,10 @@ class GaussianMixturePrior(PriorDefaults):
         Raises:
             PriorError: an index out of range or repeated, no unknown coordinate, or a singular known covariance.
         """
-        known = torch.as_tensor(known_index, dtype=torch.int64)
-        x = torch.as_tensor(values, dtype=torch.float64)
+        known = torch.as_tensor(known_index, dtype=torch.int64, device="cpu")
+        x = _numbers(values)
         size = self.means.shape[1]
-        unknown = torch.tensor([i for i in range(size) if i not in set(known.tolist())], dtype=torch.int64)
+        unknown = known.new_tensor([i for i in range(size) if i not in set(known.tolist())])
         if len(known) + len(unknown) != size or known.shape != x.shape or len(unknown) == 0:
             raise PriorError(
                 f"known_index={known.tolist()[:8]} must be distinct indices from 0 to {size - 1} that leave at least "
@@ -199,3 +197,9 @@ class GaussianMixturePrior(PriorDefaults):
     def _responsibilities(self, y: Float[Tensor, "k b d"], variance: Float[Tensor, "k d"]) -> Float[Tensor, "k b"]:
         log_density = -0.5 * (y.square() / variance[:, None]).sum(-1) - 0.5 * variance.log().sum(-1)[:, None]
         return torch.softmax(self.weights.log()[:, None] + log_density, dim=0)
+
+
+def _numbers(values: Tensor | Sequence[Any]) -> Tensor:
+    """Return a float64 tensor on the CPU. MPS has no float64, so a tensor is moved before it is converted."""
+    values = values.cpu() if isinstance(values, Tensor) else values
+    return torch.as_tensor(values, dtype=torch.float64, device="cpu")

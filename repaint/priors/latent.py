@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from diffusers import SchedulerMixin, UNet2DModel
 
-__all__ = ["AUTOENCODERS", "LatentCodec", "LatentPrior", "widen"]
+__all__ = ["AUTOENCODERS", "LatentCodec", "LatentPrior", "per_channel", "widen"]
 
 AUTOENCODERS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
 
@@ -88,7 +88,7 @@ class LatentCodec:
         if mean is None or std is None:
             mean, std = [config.get("shift_factor") or 0.0], [1.0]
         gain = float(config.get("scaling_factor") or 1.0)
-        return torch.tensor(mean).reshape(1, -1, 1, 1), gain / torch.tensor(std).reshape(1, -1, 1, 1)
+        return per_channel(mean), gain / per_channel(std)
 
     def _encoded(self, image: Tensor) -> Tensor:
         """Return the autoencoder's own latents of an image."""
@@ -146,6 +146,11 @@ class LatentCodec:
                 "from its training data. Load the prior again and check the image."
             )
         return result
+
+
+def per_channel(values: Sequence[float] | Tensor) -> Float[Tensor, "1 c 1 1"]:
+    """Return one number for each channel, or one for all, to be combined with latents; float32 on the CPU."""
+    return torch.as_tensor(values, dtype=torch.float32, device="cpu").reshape(1, -1, 1, 1)
 
 
 # Config entries of the autoencoders: one number per resolution, the ratio itself, and the channels.

@@ -20,7 +20,7 @@ from repaint.priors.families import BY_PARTS, family_of, space_of
 from repaint.priors.foreign_errors import one_line
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import LatentPrior
-from repaint.priors.networks import has_ip_adapter
+from repaint.priors.networks import check_floating, has_ip_adapter
 from repaint.priors.pipeline_prior import DISTILLED
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.private_randomness import PrivateRandomness
@@ -118,13 +118,9 @@ def _check_arguments(torch_dtype: Any, hub: Mapping[str, Any]) -> None:
             allowed = ["torch_dtype", "variant", "config", *HUB]
             cure = CURES.get(name) or nearest(name, allowed).strip() or f"It takes {', '.join(allowed)}."
             raise InputError(f"{name}={shown(value)} is not an argument of from_pretrained. {cure}")
-    if not isinstance(torch_dtype, torch.dtype) or not torch_dtype.is_floating_point:
-        named = getattr(torch, torch_dtype, None) if isinstance(torch_dtype, str) else None
-        meant = f" Did you mean {named}?" if isinstance(named, torch.dtype) else ""
-        raise InputError(
-            f"torch_dtype={shown(torch_dtype)} must be a floating type of PyTorch, such as torch.float16, or 'auto'."
-            f"{meant}"
-        )
+    named = getattr(torch, torch_dtype, None) if isinstance(torch_dtype, str) else None
+    meant = f" Did you mean {named}?" if isinstance(named, torch.dtype) else ""
+    check_floating("torch_dtype", torch_dtype, f" Or pass 'auto'.{meant}")
 
 
 def _only_variant(folder: Path) -> str | None:

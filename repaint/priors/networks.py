@@ -9,10 +9,27 @@ import torch
 from torch import nn
 
 from repaint.checks import is_integer, shown
-from repaint.errors import PriorError, warn
+from repaint.errors import InputError, PriorError, warn
 from repaint.sampling.prior import Prior
 
-__all__ = ["compile_network", "floating_type", "has_ip_adapter", "network_of", "side_of"]
+__all__ = ["check_floating", "compile_network", "floating_type", "has_ip_adapter", "network_of", "side_of"]
+
+
+def check_floating(name: str, dtype: object, hint: str = "") -> None:
+    """Check that a network can compute in a type. Types of eight bits only store weights.
+
+    Args:
+        name: the argument, as the caller spells it.
+        dtype: its value.
+        hint: further sentences of the message, after a space.
+    Raises:
+        InputError: not a floating type of at least 16 bits.
+    """
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize > 1):
+        raise InputError(
+            f"{name}={shown(dtype)} must be a floating type of PyTorch of at least 16 bits, such as torch.float16."
+            f"{hint}"
+        )
 
 
 def side_of(config: Mapping[str, Any]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import permutations, product
@@ -48,7 +49,13 @@ class Passes:
         if compiled or not self._scales or (self._looked and self._found is None):
             yield
             return
-        hook = self._network.register_forward_hook(lambda _module, _inputs, output: self._outputs.append(output))
+        own = threading.get_ident()
+
+        def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if threading.get_ident() == own:  # other threads may run the same network
+                self._outputs.append(output)
+
+        hook = self._network.register_forward_hook(record)
         try:
             yield
         finally:

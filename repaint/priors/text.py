@@ -232,7 +232,7 @@ class StableDiffusionPrior(PromptPrior):
         scaled = x if scales.c_in == 1 else scales.c_in * x
 
         def model(scaled: Tensor, embeds: dict[str, Any]) -> Tensor:
-            t = torch.full((len(scaled),), scales.c_noise, device=x.device)
+            t = x.new_full((len(scaled),), scales.c_noise)
             output: Tensor = self.network(scaled.to(floating_type(self.network)), t, **embeds, return_dict=False)[0]
             return output.to(x.dtype)
 

@@ -188,7 +188,7 @@ def _part(
     images = slice(None) if image is None else slice(image, image + 1)
     windows = [(images, slice(None), *(slice(i, i + n) for i, n in zip(place, size, strict=True))) for place in places]
     ramps = []
-    total = torch.zeros(x.shape[-2:], dtype=x.dtype)
+    total = torch.zeros(x.shape[-2:], dtype=x.dtype, device="cpu")
     for window in windows:
         rows, columns = (_ramp(part, side, margin) for part, side in zip(window[2:], x.shape[-2:], strict=True))
         ramps.append(rows.outer(columns).to(x.dtype))
@@ -209,7 +209,7 @@ def _ramp(window: slice, side: int, margin: int) -> Float[Tensor, " size"]:
 
     They do not fall towards the border of the image, where no neighbour takes over.
     """
-    place = torch.arange(1, window.stop - window.start + 1, dtype=torch.float64) - margin
+    place = torch.arange(1, window.stop - window.start + 1, dtype=torch.float64, device="cpu") - margin
     rising = place if window.start > 0 else torch.full_like(place, len(place))
     falling = place.flip(0) if window.stop < side else torch.full_like(place, len(place))
     return torch.minimum(rising, falling).clamp(min=0)

@@ -85,7 +85,7 @@ def ancestors(
     weights = torch.softmax(log_weights.cpu().double(), dim=1)  # on the CPU: MPS has no float64
     uniform = draws.uniform(count if scheme == "multinomial" else 1)
     if scheme == "systematic":
-        uniform = (torch.arange(count, dtype=torch.float64) + uniform) / count
+        uniform = (torch.arange(count, dtype=torch.float64, device="cpu") + uniform) / count
     total = weights.cumsum(1)
     found = torch.searchsorted(total / total[:, -1:], uniform, right=True).clamp(max=count - 1)
     return found.to(log_weights.device)

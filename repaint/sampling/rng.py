@@ -69,7 +69,7 @@ class NoiseStreams:
         Returns:
             Noise on the CPU, so that a seed gives the same numbers on every device, and the advanced streams.
         """
-        noise = torch.empty(shape, dtype=dtype, pin_memory=pinned)
+        noise = torch.empty(shape, dtype=dtype, device="cpu", pin_memory=pinned)
         states = []
         for state, opposite, own in zip(self.states, self.opposite, noise.chunk(len(self.states)), strict=True):
             generator = torch.Generator()
@@ -208,8 +208,10 @@ class Draws:
         """New normal noise, independent of all other draws; its standard deviation is the temperature."""
         like = self._like
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        noise, self.streams = self.streams.draw(like.shape, dtype, pinned=like.device.type == "cuda")
-        noise = noise.to(like.device, non_blocking=True)
+        pinned = like.device.type == "cuda"
+        noise, self.streams = self.streams.draw(like.shape, dtype, pinned=pinned)
+        # Without page-locked memory, MPS would read the noise after its memory is free (pytorch/pytorch#189690).
+        noise = noise.to(like.device, non_blocking=pinned)
         return noise if self._temperature == 1 else noise.mul_(self._temperature)
 
     def uniform(self, count: int) -> Float[Tensor, "images count"]:

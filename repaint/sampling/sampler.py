@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from repaint.checks import shown
 from repaint.errors import InputError, StateError
 from repaint.sampling.finite import PATIENCE, FiniteCheck
 from repaint.sampling.guidance import Guidance, GuidedStep, guided
@@ -213,7 +214,13 @@ class Sampler:
     def _classified(self, prediction: Prediction, x: Batch, level: Level) -> Prediction:
         """A prediction shifted by the caller's guidance."""
         assert self.guidance is not None
-        return guided(prediction, x, level, self.guidance(x, level))
+        gradient = self.guidance(x, level)
+        if not isinstance(gradient, Tensor) or gradient.shape != x.shape:
+            found = shown(tuple(gradient.shape)) if isinstance(gradient, Tensor) else f"a {type(gradient).__name__}"
+            raise InputError(
+                f"guidance returned {found}, but must return a tensor of the shape of x, {tuple(x.shape)}."
+            )
+        return guided(prediction, x, level, gradient.to(x))
 
     def _predict(self, model: Model, state: SamplerState, move: Move) -> tuple[Prediction, Batch | None]:
         """The prediction for the sample, guided by the method's own rule, and a shift of the sample after a step."""

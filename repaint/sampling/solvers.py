@@ -16,7 +16,7 @@ from repaint.sampling.levels import Level, posterior
 from repaint.sampling.prediction import Prediction, weighted
 from repaint.sampling.renewal import Zeta, checked_zeta, renewed
 from repaint.sampling.rng import Draws
-from repaint.sampling.state import Carry
+from repaint.sampling.state import Carry, number
 
 __all__ = ["DDIM", "DDPM", "Heun", "Multistep", "Refresh", "Renew", "Solver", "TwoStageSolver"]
 
@@ -143,7 +143,7 @@ def extrapolated(prediction: Prediction, src: Level, dst: Level, share: float, c
     x0_hat = prediction.x0_hat
     if not math.isfinite(src.log_snr):  # at alpha = 0 x carries no signal to extrapolate from
         return x0_hat, {}
-    after = {"x0_hat": x0_hat, "log_snr": torch.tensor(src.log_snr, dtype=torch.float64)}
+    after = {"x0_hat": x0_hat, "log_snr": number(src.log_snr)}
     if "x0_hat" not in carry:
         return x0_hat, after
     share = share * (dst.log_snr - src.log_snr) / (src.log_snr - float(carry["log_snr"]))
@@ -286,7 +286,7 @@ class Heun:
         if src.alpha == 0:
             return down, {}
         half = 0.5 * dst.alpha * (dst.sigma / dst.alpha - src.sigma / src.alpha)
-        return down, {"eps_hat": prediction.eps_hat, "half": torch.tensor(half, dtype=torch.float64)}
+        return down, {"eps_hat": prediction.eps_hat, "half": number(half)}
 
     def refine(self, x: Batch, prediction: Prediction, level: Level, carry: Carry) -> tuple[Batch, Carry]:
         if "half" not in carry:

@@ -19,10 +19,19 @@ from repaint.files import atomic_path
 from repaint.sampling.rng import NoiseStreams, seeds_for
 from repaint.version import __version__
 
-__all__ = ["Carry", "SamplerState"]
+__all__ = ["Carry", "SamplerState", "number"]
 
 FORMAT = "repaint-state-2"
 Carry = Mapping[str, Tensor]  # what a part remembers between its steps: batches (B, ...), and 0-dimensional numbers
+
+
+def number(value: float) -> Tensor:
+    """Return a number for a `Carry`: 0-dimensional, float64, and on the CPU on every device.
+
+    >>> number(0.5)
+    tensor(0.5000, dtype=torch.float64)
+    """
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True, eq=False)

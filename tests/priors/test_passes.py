@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -44,3 +46,21 @@ def test_a_prompt_with_little_effect(prompt_first: bool, dtype: torch.dtype) -> 
     found = passes.unguided(Output(guide(without, with_prompt, 3.0), SampleLayout.of(SHAPE, SHAPE)))
     assert found is not None
     assert torch.equal(found, with_prompt)
+
+
+def test_passes_of_other_threads() -> None:
+    """If this fails, a pipeline in one thread merges what another thread predicts with the same network."""
+    without, with_prompt, other = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    network = Replay([without, with_prompt, other, without, with_prompt])
+    passes, x = Passes(network, {"guidance_scale": 3.0}), torch.zeros(SHAPE)
+    for others in (0, 1):
+        with passes.watched(x):
+            for _ in range(others):
+                thread = Thread(target=network, args=(x,))
+                thread.start()
+                thread.join()
+            network(x)
+            network(x)
+        found = passes.unguided(Output(guide(without, with_prompt, 3.0), SampleLayout.of(SHAPE, SHAPE)))
+        assert found is not None
+        assert torch.equal(found, with_prompt)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.sampling.rng import MAX_SEED, Draws, NoiseStreams, antithetic_seed, are_pairs, derived_seed, seeds_for
@@ -164,3 +165,17 @@ def test_noise_is_standard_normal() -> None:
     noise, _ = NoiseStreams.from_seeds([0]).draw(torch.Size([1, 1_000_000]), torch.float64)
     assert abs(float(noise.mean())) < 4e-3  # four standard errors
     assert abs(float(noise.std()) - 1) < 4e-3 / 2**0.5
+
+
+def test_only_locked_memory_is_copied_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, MPS reads noise whose memory is already free or used again, and every result there is wrong."""
+    waits: list[bool] = []
+    move = Tensor.to
+
+    def watched(self: Tensor, *args: Any, **options: Any) -> Tensor:
+        waits.append(self.is_pinned() or not options.get("non_blocking", False))
+        return move(self, *args, **options)
+
+    monkeypatch.setattr(Tensor, "to", watched)
+    Draws(NoiseStreams.from_seeds([0]), torch.zeros(1, 3, device="meta")).another()
+    assert waits == [True]
