@@ -2,7 +2,7 @@
 
 python examples/outpaint.py --out outpainted.png
 
-The bundled prior continues surfaces for a few dozen pixels. For new content pass a large model, and a prompt:
+The bundled prior continues surfaces for a few pixels. For new content pass a large model, and a prompt:
 
 python examples/outpaint.py photo.jpg --prior stable-diffusion-v1-5/stable-diffusion-v1-5 --prompt "a beach" --out o.png
 """

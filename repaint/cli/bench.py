@@ -27,7 +27,10 @@ NOT_A_NUMBER = {
 
 
 def holes(
-    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(help="Preset or YAML file; may be repeated. Default: predicted, corrected and quick."),
+    ] = None,
     prior: PriorName = "textures",
     images: Annotated[
         Path | None, typer.Option(help="Folder of images to use instead of the samples of the prior.")

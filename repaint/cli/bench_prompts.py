@@ -15,7 +15,9 @@ __all__ = ["prompts"]
 
 
 def prompts(
-    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: predicted.")
+    ] = None,
     part: Annotated[str, typer.Option(help="train or held_out glyphs.")] = "train",
     hole: Annotated[list[str] | None, typer.Option(help="mouth, half or box; may be repeated. Default: all.")] = None,
     prompt: Annotated[

@@ -24,13 +24,17 @@ __all__ = ["calibrate"]
 def calibrate(
     out_file: Annotated[Path, typer.Option("--out", help="Where the rows are appended: JSON lines, .jsonl.")],
     prior: PriorName = "photos",
-    schedule: Annotated[list[str] | None, typer.Option(help="Preset or YAML file; may be repeated.")] = None,
+    schedule: Annotated[
+        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: fast and quick.")
+    ] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Holes: lines, box, half, sparse, freeform; may be repeated. Default: all.")
     ] = None,
     count: Annotated[int, typer.Option(help="Number of holes, each in another true sample.", min=2)] = 100,
-    samples: Annotated[int, typer.Option(help="Fills of each hole, at least 2.")] = 4,
-    size: Annotated[int | None, typer.Option(help="Side of the samples in pixels. Default: the prior's own.")] = None,
+    samples: Annotated[int, typer.Option(help="Fills of each hole.", min=2)] = 4,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the samples in pixels. Default: the prior's own.", min=1)
+    ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Folder of held-out pictures. Default: samples drawn from the prior.")
     ] = None,
@@ -46,9 +50,9 @@ def calibrate(
     threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure whether fills have the right diversity, on samples of the prior itself.
+    """Measure whether fills have the right diversity, on samples of the prior itself or held-out pictures (--truth).
 
-    A sample of the prior is masked and filled several times. energy: energy score in 8-bit values; the exact
+    A sample or picture is masked and filled several times. energy: energy score in 8-bit values; the exact
     posterior has the smallest. CRPS: the same of single pixels. spread/error: 1 if the fills differ from each other
     as much as from the truth, below 1 if they are overconfident. p: chi-square test that the truth's rank among the
     fills is uniform. A star marks the Pareto front of energy score and calls. Interrupted runs resume. To use
@@ -62,7 +66,6 @@ def calibrate(
     from repaint.lab.calibration.calibration_plot import calibration_plot
     from repaint.lab.calibration.calibration_run import CalibrationRun, silent
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
-    from repaint.lab.calibration.scored_fills import check_samples
     from repaint.measure.plots import check_plot, save_plot
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_methods
@@ -73,7 +76,6 @@ def calibrate(
         chosen("--against", against, methods)
     if plot is not None:
         check_plot(plot)
-    check_samples(samples)
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
     model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
     run = CalibrationRun(

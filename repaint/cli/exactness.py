@@ -40,7 +40,7 @@ def exactness(
             "repeated."
         ),
     ] = None,
-    problems_seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
+    problems_seed: Annotated[int, typer.Option(help="Seed of the problems, at least 0.", min=0)] = 0,
     problem_sets: Annotated[int, typer.Option(help="Number of sets of problems, from consecutive seeds.", min=1)] = 1,
     dtype: Annotated[
         list[str] | None, typer.Option(help="Round predictions to this type: float32, ...; may be repeated.")

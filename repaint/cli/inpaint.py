@@ -62,7 +62,11 @@ def inpaint(
         ),
     ] = "1",
     blend_rim: Annotated[
-        float, typer.Option(help="Width in pixels of the rim of the hole that is blended into the kept pixels.")
+        float,
+        typer.Option(
+            help="Width in pixels inside the rim of the hole that is shifted to continue the kept pixels, for latent "
+            "priors. Try 2."
+        ),
     ] = 0.0,
     crop: Annotated[
         bool, typer.Option(help="Cut windows around the holes of an image that is too large for the prior.")

@@ -27,7 +27,12 @@ def outpaint(
         str | None, typer.Option(metavar="W:H", help="Extend both sides evenly to this ratio, such as 16:9.")
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option(help="Pixels of the picture that each window of new ones holds at least.", min=0)
+        int | None,
+        typer.Option(
+            help="Least number of older pixels beside the new ones in a window. Default: half of the prior's training "
+            "size, or more for a prior of small holes.",
+            min=0,
+        ),
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="Text prompt, for text-conditioned priors.")] = None,
     prior: PriorName = "photos",
@@ -40,8 +45,8 @@ def outpaint(
 ) -> None:
     """Extend an image beyond its borders, step by step. Its own pixels stay bit-equal.
 
-    The bundled prior photos is made for small holes: it continues surfaces and textures for a few dozen pixels. For new
-    content use a large model, with --prior and --prompt.
+    The bundled prior photos is made for small holes: it continues surfaces for a few pixels. For new content use a
+    large model, with --prior and --prompt.
 
     Example: repaint outpaint photo.png --left 8 --out wider.png
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from repaint.cli.console import about, calls_bar, tell
-from repaint.cli.loading import Device, Schedule, load_pipe
+from repaint.cli.loading import Device, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads
 from repaint.defaults import GROW, MAX_WIDTH, SAMPLES, SENSITIVITY, TONE, restore_schedule
 from repaint.errors import InputError
 
 __all__ = ["MaxWidth", "Sensitivity", "ToneOption", "restore"]
 
-Sensitivity = Annotated[float, typer.Option(help="From 0 to 1; higher finds fainter damage, and false alarms.")]
+Sensitivity = Annotated[float, typer.Option(help="From 0 to 1; higher finds fainter damage, with more false alarms.")]
 MaxWidth = Annotated[int, typer.Option(help="Largest width of a scratch in pixels. Large scans need more, such as 16.")]
 ToneOption = Annotated[str, typer.Option(help="Damage is bright, dark or both. Naming one halves the false alarms.")]
 
@@ -35,7 +35,9 @@ def restore(
         typer.Option(help="Results that are averaged, in pairs with opposite noise.", min=1),
     ] = SAMPLES,
     prior: PriorName = "photos",
-    schedule: Schedule = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Preset name or YAML file. Default: mean; thin if --samples is above 1.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = "auto",

@@ -41,8 +41,10 @@ def studio(
             "pip install -e '.[app]'."
         )
     from repaint.pipeline import RePaintPipeline
+    from repaint.placement import check_device
     from repaint.studio.server import serve
 
+    check_device(device)
     kind = torch_dtype(dtype, device)
 
     def load(name: str) -> RePaintPipeline:

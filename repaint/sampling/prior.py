@@ -97,7 +97,8 @@ class Conditions:
         for name in self.given():
             if name not in served:
                 takes = f"only {', '.join(served)}" if served else "no conditions"
-                raise PriorError(f"{name} must be left out: {prior} takes {takes}.")
+                cure = " Use a text-to-image model." if "prompt" in name and "prompt" not in served else ""
+                raise PriorError(f"{name} must be left out: {prior} takes {takes}.{cure}")
 
     def guides_at(self, level: Level) -> bool:
         """Return whether a level lies in the guidance interval."""

@@ -121,4 +121,6 @@ def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[di
     photo = chosen_photo(photo)
     hole = detect_damage(upright(photo.image), sensitivity=sensitivity, tone=tone)
     found = f"Damage found: {hole.mean():.1%} of the picture. Correct the mask, then press Run."
-    return _canvas(photo, hole), found if hole.any() else "No damage was found. Raise the sensitivity, or paint it."
+    return _canvas(
+        photo, hole
+    ), found if hole.any() else "No damage was found. Raise the sensitivity, or paint the damage."

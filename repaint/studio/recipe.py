@@ -107,4 +107,8 @@ def schedule_yaml(method: Method) -> str:
         content["temperature"] = method.temperature
     if method.corrector is not None:
         content["corrector"] = spec(method.corrector)
+    if method.init != "noise":
+        content["init"] = method.init
+    if not method.guided:
+        content["guided"] = False
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

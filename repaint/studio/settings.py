@@ -77,4 +77,4 @@ def chosen_method(
                 f"({start} to {stop}) at least 0."
             ) from error
         walk = JumpSchedule.from_rules(int(steps), [rule])
-    return replace(method, schedule=walk, init="noise", name="own walk", about="", source=""), None
+    return replace(method, schedule=walk, name="own walk", about="", source=""), None

@@ -6,13 +6,17 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from helpers.shell import PHOTO, WHITE, Run, check_refused, contents, folder, run
 from helpers.tiny_priors import tiny_folder_pipeline
 from PIL import ExifTags, Image, ImageOps
 
+from repaint.cli import app
+from repaint.defaults import restore_schedule
 from repaint.priors.load import load
 from repaint.sampling.sampler import Sampler
 from repaint.version import DISTRIBUTION
@@ -192,6 +196,14 @@ def test_messages_end_once(run: Run, folder: Path) -> None:
     assert "must be 0-65535. Pass another --port" in run("studio", "--port", "99999", "--no-browser").err
 
 
+def test_the_studio_checks_its_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the studio opens, and its first run fails because there is no such device."""
+    monkeypatch.setattr("repaint.studio.server.serve", lambda *_, **__: pytest.fail("it serves"))
+    result = run("studio", "--device", "gpu", "--no-browser")
+    assert (result.status, result.err.count("\n")) == (2, 1)
+    assert "device='gpu' must be a device that PyTorch can use on this computer (cpu" in result.err
+
+
 def test_a_missing_argument_shows_all_of_them(run: Run, folder: Path) -> None:
     """If this fails, an image without a mask is answered by "Missing argument 'images'", although the mask misses."""
     for command, usage in (("inpaint", "IMAGES... MASK"), ("remove", "IMAGE MASK"), ("restore", "IMAGE")):
@@ -206,9 +218,9 @@ def test_a_missing_argument_shows_all_of_them(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "hint"),
     [
-        ("--mask", "The mask is the second argument: repaint inpaint IMAGE MASK"),
+        ("--mask", "The mask is an argument without a name: repaint inpaint IMAGES... MASK [OPTIONS]."),
         ("--num-inference-steps", "Use --steps N"),
-        ("--eta", "The solver of the schedule sets the noise"),
+        ("--eta", "Use --schedule NAME or FILE.yaml: the solver of the schedule sets the noise"),
         ("--output", "Use --out RESULT"),
         ("--model", "Use --prior"),
     ],
@@ -219,6 +231,35 @@ def test_options_of_other_programs(run: Run, folder: Path, option: str, hint: st
     assert result.status == 2
     assert f"No such option: {option}. {hint}" in result.err
     assert result.err.count("\n") == 1
+
+
+COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("command", [name for name, each in COMMANDS.items() if not hasattr(each, "commands")])
+def test_hints_name_only_options_of_the_command(run: Run, folder: Path, command: str) -> None:
+    """If this fails, an error sends somebody to an option that the command refuses."""
+    known = {name for option in COMMANDS[command].params for name in option.opts}
+    for option in ("--mask", "--image", "--num-samples", "--num-inference-steps", "--cfg", "--negative", "--batch"):
+        if option in known:
+            continue
+        hint = run(command, option, 5).err.split("No such option: ")[-1].split(f" See repaint {command} --help.")[0]
+        used = re.findall(r"Use (--[\w-]+)|, or (--[\w-]+)", hint)
+        assert {name for pair in used for name in pair if name} <= known, hint
+        assert "argument without a name" not in hint or f"repaint {command} " in hint
+
+
+def test_the_help_of_restore_names_its_schedule() -> None:
+    """If this fails, the help says that restoring uses the default of the prior, and it uses another."""
+    (schedule,) = (option for option in COMMANDS["restore"].params if option.name == "schedule")
+    one, several = restore_schedule(1), restore_schedule(2)
+    assert f"Default: {one}; {several} if --samples is above 1." in schedule.help
+
+
+def test_several_samples_of_remove(run: Run, folder: Path) -> None:
+    """If this fails, the number of results of `remove` is called --samples, which it does not have."""
+    result = run("remove", "photo.png", "mask.png", "--out", "out.png", "--num-samples", 5)
+    assert "No such option: --num-samples. Use --candidates N. See repaint remove --help." in result.err
 
 
 def test_steps_and_calls(run: Run, folder: Path, prior: Path) -> None:

@@ -30,6 +30,7 @@ from PIL import Image
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.errors import InputError
 from repaint.priors.pixel import PixelPrior
+from repaint.sampling import presets
 from repaint.studio import guard, inputs, run, server, tree
 from repaint.studio.auditing import Auditor
 from repaint.studio.canvas import extend
@@ -40,7 +41,7 @@ from repaint.studio.jobs import Job, Origin, Run
 from repaint.studio.painting import paint, painted
 from repaint.studio.recipe import bundle, schedule_yaml
 from repaint.studio.run import Runner
-from repaint.studio.settings import takes
+from repaint.studio.settings import chosen_method, takes
 from repaint.studio.views import progress_html, tree_html, walk_html
 
 WALK = Method(JumpSchedule.paper(6, 2, 2), spacing="linspace")
@@ -390,7 +391,7 @@ def test_a_recipe_with_a_prompt_makes_the_same_bytes(tmp_path: Path, monkeypatch
     assert reproduced(tmp_path, monkeypatch) == first
 
 
-@pytest.mark.parametrize("name", ["paper", "corrected", "balanced", "large-jump"])
+@pytest.mark.parametrize("name", presets.available())
 def test_a_method_survives_its_yaml(name: str, tmp_path: Path) -> None:
     """If this fails, schedule.yaml in a recipe describes a different method."""
     method = Method.from_preset(name)
@@ -398,6 +399,19 @@ def test_a_method_survives_its_yaml(name: str, tmp_path: Path) -> None:
     again = Method.from_yaml(tmp_path / "own.yaml")
     assert again.describe() | {"name": name} == method.describe()
     assert again.moves == method.moves
+    assert replace(again, schedule=method.schedule, name="", about="", source="") == replace(
+        method, name="", about="", source=""
+    )
+
+
+@pytest.mark.parametrize("name", presets.available())
+def test_a_custom_walk_keeps_the_other_parts(name: str) -> None:
+    """If this fails, a custom walk loses a part of its schedule: the smooth fill of thin, the guidance of turbo."""
+    method, preset = chosen_method(name, True, 5, 2, 2, None, 0)
+    assert (preset, method.schedule) == (None, JumpSchedule.paper(5, 2, 2))
+    before = Method.from_preset(name)
+    own = {"schedule": before.schedule, "name": before.name, "about": before.about, "source": before.source}
+    assert replace(method, **own) == before
 
 
 # Uploads

@@ -28,7 +28,10 @@ def exactness_figures(report: Path) -> dict[str, dict[str, Any]]:
         problems = len({row["problem"] for row in content["rows"]}) * content["problem_sets"]
         return {each["way"]: {"error": round(each["error"], 4), "problems": problems} for each in content["standings"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{report}: not a report of `repaint exactness --report` ({error!r}).") from error
+        raise InputError(
+            f"{report}: not a report of `repaint exactness --report` ({type(error).__name__}: {error}). Pass a file "
+            "that it wrote."
+        ) from error
 
 
 def calibration_figures(rows: Path) -> dict[str, dict[str, Any]]:
@@ -41,7 +44,9 @@ def calibration_figures(rows: Path) -> dict[str, dict[str, Any]]:
         read = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
         found = calibrations(read)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{rows}: not rows of `repaint calibrate` ({error!r}).") from error
+        raise InputError(
+            f"{rows}: not rows of `repaint calibrate` ({type(error).__name__}: {error}). Pass a file that it wrote."
+        ) from error
     described = {row["schedule"]: row["method"] for row in read}
     for name, method in described.items():
         if name in presets.available() and Method.from_preset(name).describe() != method:

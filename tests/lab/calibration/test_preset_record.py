@@ -83,3 +83,13 @@ def test_bad_reports(arguments: list[str], message: str, walk: Path) -> None:
     with pytest.raises(InputError, match=message):
         record(walk, *arguments)
     assert walk.read_text() == WALK
+
+
+@pytest.mark.parametrize("arguments", [("--exactness", "{}"), ("--calibration", "a={}")])
+def test_reports_that_are_not_text(arguments: tuple[str, str], walk: Path, tmp_path: Path) -> None:
+    """If this fails, a picture in place of a report is printed whole, as the repr of an error."""
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(bytes(range(128, 256)) * 100)
+    with pytest.raises(InputError, match=r"picture\.png: not .* \(UnicodeDecodeError: ") as caught:
+        record(walk, arguments[0], arguments[1].format(picture))
+    assert len(str(caught.value)) < 400 + len(str(picture))
