@@ -39,7 +39,9 @@ def calibrate(
         Path | None, typer.Option(help="Folder of held-out pictures. Default: samples drawn from the prior.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep the drawn samples in this .npz file.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="For a prior that takes texts. Default: empty.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Text prompt, for text-conditioned priors. Default: empty.")
+    ] = None,
     against: Annotated[str | None, typer.Option(help="Compare with this schedule. Default: the first.")] = None,
     batch: Annotated[int, typer.Option(help="Holes filled at once.", min=1)] = 8,
     shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts, for job arrays.")] = None,

@@ -23,7 +23,7 @@ from repaint.version import DISTRIBUTION
 
 __all__ = ["Finding", "doctor", "findings"]
 
-EXTRAS = ("app", "heif", "notebooks")
+EXTRAS = ("app", "bench", "heif", "metrics", "notebooks")
 SLOW = 2  # report threads that take this many times as long as one thread
 SIGNS = {
     "ok": "[green]ok[/green]",

@@ -16,10 +16,17 @@ __all__ = ["mask"]
 
 
 def mask(
-    kind: Annotated[str, typer.Argument(help="box, circle, half, expand, alternating_lines, super_resolve, ...")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="alternating_lines, box, checkerboard, circle, expand, freeform, half, strokes or super_resolve."
+        ),
+    ],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")],
     out_file: Annotated[Path, typer.Option("--out", help="The mask to write, an 8-bit image.")],
-    option: Annotated[list[str] | None, typer.Option(help="name=value for the generator, e.g. radius=0.3")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Option of this kind, such as radius=0.3; may be repeated.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random kinds.", min=0)] = None,
     keep_mask: Annotated[bool, typer.Option("--keep-mask", help="White is kept instead of repainted.")] = False,
 ) -> None:

@@ -15,7 +15,9 @@ __all__ = ["studio"]
 
 
 def studio(
-    host: Annotated[str, typer.Option(help="Address; one open to others needs --password.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines reach needs --password.")
+    ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Port. Default: the first free one from 7860.")] = None,
     prior: Annotated[
         str | None,

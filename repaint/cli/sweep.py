@@ -47,7 +47,7 @@ def sweep(
         typer.Option(help="Measure for --plot and --against; may be repeated. Default: psnr and patches."),
     ] = None,
     over: Annotated[
-        str, typer.Option(help="Axis of the plot, with the values of --by. --by selects its curves.")
+        str, typer.Option(help="Horizontal axis of the plot, one of the values of --by. --by selects the curves.")
     ] = "schedule",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto: chosen by accelerate for each process.")] = "auto",
     threads: Threads = "auto",

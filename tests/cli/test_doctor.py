@@ -46,6 +46,7 @@ def test_a_healthy_installation(run: Run) -> None:
     assert found["packages torch"]["found"] == metadata.version("torch")
     assert {"devices cuda", "devices mps"} <= set(found) or {"devices cuda:0", "devices mps"} <= set(found)
     assert {"priors textures", "priors emoji", "extras gradio", "weights LPIPS alex"} <= set(found)
+    assert {"extras opencv-python-headless", "extras torch-fidelity"} <= set(found)
     assert "extras torch" not in found
 
 

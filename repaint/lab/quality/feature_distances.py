@@ -1,6 +1,6 @@
 """FID, KID, precision and recall by torch-fidelity, with Inception weights from a local file.
 
-Needs the extra `metrics`: pip install "repaint-diffusers[metrics]".
+Needs torch-fidelity, the extra `metrics`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_inception(file: Path) -> None:
     """
     if find_spec("torch_fidelity") is None:
         raise InputError(
-            'FID, KID, precision and recall need torch-fidelity: pip install "repaint-diffusers[metrics]".'
+            "FID, KID, precision and recall need torch-fidelity, which is not installed: pip install torch-fidelity."
         )
     check_backbone(file, INCEPTION)
 
