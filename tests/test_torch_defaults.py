@@ -17,6 +17,7 @@ from helpers.tiny_priors import tiny_pipe, tiny_unet
 
 from repaint import Crop, GaussianMixturePrior, JumpSchedule, RePaintPipeline, remove, restore
 from repaint.priors.latent import LatentPrior
+from repaint.sampling.budget import with_budget
 from repaint.testing import PixelByPixelPrior
 
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 3, 2, 1, 0])
@@ -65,6 +66,10 @@ CASES: dict[str, Case] = {
     "steps": lambda _: filled(tiny_pipe(), schedule=JUMPS),
     "multistep": lambda _: filled(tiny_pipe(), schedule=JUMPS, solver="multistep(1)"),
     "heun": lambda _: filled(tiny_pipe(), schedule=JUMPS, solver="heun", corrector="langevin(2)"),
+    **{
+        name: partial(lambda name, _: filled(quiet(PixelByPixelPrior()), schedule=with_budget(name, steps=3)), name)
+        for name in ("copaint", "daps", "lanpaint-paper")
+    },
     "windows": lambda _: filled(quiet(PixelByPixelPrior(multiple_of=4, preferred_size=8)), **COVER),
     "latents": lambda _: filled(latent(), merge="trajectory"),
     "remove": lambda _: called(remove, latent()),

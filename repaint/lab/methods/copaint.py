@@ -91,7 +91,7 @@ class CoPaint(KernelDefaults):
                 moved = x + mu * descent
                 prediction, pullback = step.model.linearised(moved, src)
             x = moved
-        carry = {"done": torch.tensor(done + 1)}
+        carry = {"done": torch.tensor(done + 1, device="cpu")}
         if dst.sigma == 0:
             return dst.alpha * prediction.x0_hat, carry
         return weighted((dst.alpha, prediction.x0_hat), (dst.sigma, prediction.eps_hat)), carry

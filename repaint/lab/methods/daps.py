@@ -81,7 +81,7 @@ class DAPS(KernelDefaults):
             x = weighted((1, x), (eta, force), (math.sqrt(2 * eta), step.draws.another()))
         if step.dst.sigma > 0:
             x = weighted((step.dst.alpha, x), (step.dst.sigma, step.draws.another()))
-        return x, {"done": torch.tensor(done + 1)}
+        return x, {"done": torch.tensor(done + 1, device="cpu")}
 
     def _ode(self, step: KernelStep) -> Batch:
         """The end of the unconditional ODE, divided by its alpha."""

@@ -43,8 +43,8 @@ class Oscillator:
         if self.overdamped:
             self.decay, self.kick = math.exp(-k * h), math.sqrt(-math.expm1(-2 * k * h) / k)
             return
-        drift = torch.tensor([[0.0, 1.0], [-friction * k, -friction]], dtype=torch.float64)
-        stationary = torch.tensor([[1 / k, 0.0], [0.0, friction]], dtype=torch.float64)
+        drift = torch.tensor([[0.0, 1.0], [-friction * k, -friction]], dtype=torch.float64, device="cpu")
+        stationary = torch.tensor([[1 / k, 0.0], [0.0, friction]], dtype=torch.float64, device="cpu")
         self.mean = torch.linalg.matrix_exp(h * drift)
         self.noise, failed = torch.linalg.cholesky_ex(stationary - self.mean @ stationary @ self.mean.T)
         if int(failed):
