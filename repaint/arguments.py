@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, SupportsFloat, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -58,6 +59,7 @@ HABITS = {
     "image_embeds": "Wrap a pipeline that takes embeddings of images, such as KandinskyV22Pipeline.",
     "reference_image": "Wrap a pipeline that takes an image beside the prompt, such as FluxKontextPipeline.",
     "callback": "Pass callback_on_step_end=.",
+    "prior": "The pipeline has one: RePaintPipeline.from_pretrained(prior), or repaint.inpaint(image, mask, prior).",
     "return_dict": "A result has names: out.images, out.seeds, out.model_calls.",
     "invert_mask": "Pass the mask as keep_mask= if white is kept.",
 }
@@ -101,7 +103,7 @@ def check_copies(method: Method, copies: int, name: str = "num_images_per_prompt
     if copies > 1 and method.temperature == 0:
         raise InputError(
             f"{name}={copies} at temperature=0 would give equal results: no noise is drawn. Use "
-            "another temperature or schedule, or ask for one."
+            "another temperature or schedule, or draw one."
         )
 
 
@@ -141,6 +143,13 @@ def read_strength(
         "sizes": [picture.size for picture in pictures],
         "turns": [picture.orientation for picture in pictures],
     }
+    if isinstance(strength, (np.ndarray, Tensor)) and strength.ndim == 0:
+        strength = strength.item()
+    if isinstance(strength, (list, tuple)) and strength and all(map(is_number, strength)):
+        raise InputError(
+            f"strength={shown(strength)} must be one number for all images, or a map for each: they share the "
+            "schedule. Use one call for each number."
+        )
     if is_number(strength):
         assert isinstance(strength, SupportsFloat)
         return read_keep(mask_image, keep_mask, **seen), None, float(strength)

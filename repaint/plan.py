@@ -343,7 +343,9 @@ class Plan:
             return (canvas.picture.stitched(windows) if windows else canvas.picture).output(self.output_type)
         if not canvas.fillings:
             nowhere = Window(0, 0, np.zeros(canvas.picture.size, dtype=bool))
-            return encode(self.prior, [Cutout(nowhere, canvas.picture, torch.ones(1, *canvas.picture.size))])[0][0]
+            return encode(
+                self.prior, [Cutout(nowhere, canvas.picture, torch.ones(1, *canvas.picture.size, device="cpu"))]
+            )[0][0]
         latents = canvas.fillings[0].painted
         if not bool(torch.isfinite(latents).all()):
             raise NonFiniteError(

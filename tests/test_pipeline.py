@@ -322,6 +322,21 @@ def test_generators(pipe: RePaintPipeline) -> None:
         run(-1)
 
 
+def test_numbers_of_arrays_and_lists_as_strength(pipe: RePaintPipeline, unchecked: None) -> None:
+    """If this fails, a number out of an array is read as a map, or the numbers of a list as paths."""
+    image, white = noise(8, 8, 3), hole(8, 8)
+    asked: dict[str, Any] = {"schedule": TWO, "generator": 0, "output_type": "np"}
+    expected = pipe(image, white, strength=0.5, **asked).images
+    for number in (np.array(0.5), torch.tensor(0.5)):
+        assert np.array_equal(pipe(image, white, strength=number, **asked).images, expected)
+    with pytest.raises(InputError, match=r"^strength=\[0\.5, 0\.7\] must be one number for all images, or a map"):
+        pipe([image, image], white, strength=[0.5, 0.7], **asked)
+    with pytest.raises(
+        InputError, match=r"^prior='photos' is not an argument of the pipeline\. The pipeline has its own"
+    ):
+        pipe(image, white, prior="photos", **asked)
+
+
 def test_a_temperature_is_less_noise() -> None:
     """If this fails, the argument is ignored, acts on kept pixels, or changes the uncertainty."""
     pipe, image, white = RePaintPipeline(PixelByPixelPrior()), noise(24, 24, 3), hole(24, 24)
