@@ -120,7 +120,7 @@ def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[di
     """A picture -> (the canvas with a mask of its scratches, dust and lettering, how much was found)."""
     photo = chosen_photo(photo)
     hole = detect_damage(upright(photo.image), sensitivity=sensitivity, tone=tone)
-    found = f"Damage found: {hole.mean():.1%} of the picture. Correct the mask, then press Run."
-    return _canvas(
-        photo, hole
-    ), found if hole.any() else "No damage was found. Raise the sensitivity, or paint the damage."
+    about = "No damage was found. Raise the sensitivity, or paint the damage."
+    if hole.any():
+        about = f"Damage found: {hole.mean():.1%} of the picture. Correct the mask, then press Run."
+    return _canvas(photo, hole), about
