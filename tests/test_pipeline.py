@@ -331,9 +331,7 @@ def test_numbers_of_arrays_and_lists_as_strength(pipe: RePaintPipeline, unchecke
         assert np.array_equal(pipe(image, white, strength=number, **asked).images, expected)
     with pytest.raises(InputError, match=r"^strength=\[0\.5, 0\.7\] must be one number for all images, or a map"):
         pipe([image, image], white, strength=[0.5, 0.7], **asked)
-    with pytest.raises(
-        InputError, match=r"^prior='photos' is not an argument of the pipeline\. The pipeline has one"
-    ):
+    with pytest.raises(InputError, match=r"^prior='photos' is not an argument of the pipeline\. The pipeline has one"):
         pipe(image, white, prior="photos", **asked)
 
 

@@ -31,7 +31,7 @@ def calibrate(
         list[str] | None, typer.Option(help="Holes: lines, box, half, sparse, freeform; may be repeated. Default: all.")
     ] = None,
     count: Annotated[int, typer.Option(help="Number of holes, each in another true sample.", min=2)] = 100,
-    samples: Annotated[int, typer.Option(help="Fills of each hole.", min=2)] = 4,
+    samples: Annotated[int, typer.Option(help="Fills of each hole, at least 2.")] = 4,
     size: Annotated[
         int | None, typer.Option(help="Side of the samples in pixels. Default: the prior's own.", min=1)
     ] = None,
@@ -68,6 +68,7 @@ def calibrate(
     from repaint.lab.calibration.calibration_plot import calibration_plot
     from repaint.lab.calibration.calibration_run import CalibrationRun, silent
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
+    from repaint.lab.calibration.scored_fills import check_samples
     from repaint.measure.plots import check_plot, save_plot
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_methods
@@ -78,6 +79,7 @@ def calibrate(
         chosen("--against", against, methods)
     if plot is not None:
         check_plot(plot)
+    check_samples(samples)
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
     model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
     run = CalibrationRun(

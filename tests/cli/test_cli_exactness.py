@@ -57,7 +57,7 @@ def test_json_and_another_set_of_problems(run: Run, folder: Path) -> None:
             "--family field must be one of separated, overlapping, fields, natural, learned, taught. Did you mean",
         ),
         (["--count", "8"], "Invalid value for '--count'"),
-        (["--problems-seed", "-1"], "seed=-1 must be an integer of at least 0"),
+        (["--problems-seed", "-1"], "Invalid value for '--problems-seed': Input should be greater than or equal to 0"),
         (["--plot", "plot.jpg"], "a plot is a .png, .svg or .pdf file"),
         (["--report", "none/rows.json"], "no folder none"),
     ],

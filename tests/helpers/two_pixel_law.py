@@ -93,4 +93,4 @@ def law(sampler: Sampler) -> tuple[float, float]:
         draw = np.block([[kick, none], [none, none], [one if step else none, none if step or correct else one]])
         mean = linear @ mean + np.concatenate([offset, np.zeros(4)])
         covariance = linear @ covariance @ linear.T + draw @ draw.T
-    return float(mean[1]), math.sqrt(covariance[1, 1])
+    return float(mean[1]), method.temperature * math.sqrt(covariance[1, 1])  # all noise has this factor

@@ -134,8 +134,8 @@ def unpinned(self: NoiseStreams, shape: torch.Size, dtype: torch.dtype, **_optio
     return DRAW(self, shape, dtype)
 
 
-def compared_by_the_host(state: SamplerState, begun: SamplerState) -> bool:
-    return SAME(state.to("cpu").to(CUDA), begun)
+def compared_by_the_host(state: SamplerState, begun: SamplerState, tolerance: float) -> bool:
+    return SAME(state.to("cpu").to(CUDA), begun, tolerance)
 
 
 DRAW, SAME = NoiseStreams.draw, repaint.plan._same_problem

@@ -575,7 +575,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         r"unknown key 'schedules\.0\.jumps\.0\.jump_lenth': .*Did you mean 'jump_length'\?",
     ),
     ({"schedules": ["quick", "quick"]}, r"The names of schedules must differ, but 'quick' is repeated"),
-    ({"methods": [{"solvr": "ddim"}]}, r"unknown key 'methods\.0\.solvr': allowed are merge, solver, corrector\. Did"),
+    (
+        {"methods": [{"solvr": "ddim"}]},
+        r"unknown key 'methods\.0\.solvr': allowed are merge, solver, corrector, temperature\. Did",
+    ),
     ({"methods": [{"merge": "fersh"}]}, r"merge='fersh' must be .*Did you mean 'fresh'\?"),
     ({"seeds": [-1]}, r"seeds\.0 is -1: Input should be greater than or equal to 0"),
     ({"seeds": [2**33]}, r"seeds\.0 is 8589934592: "),
