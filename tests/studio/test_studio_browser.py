@@ -118,6 +118,8 @@ def calls(page: Page) -> int:
 def run(page: Page, schedule: str, until: str) -> None:
     choose(page, "preset", schedule)
     page.locator("#run").click()
+    chosen = re.compile(rf"\b{schedule}, ")  # until then, the page shows the status of the run before
+    expect(page.locator("#runs input")).to_have_value(chosen, timeout=PATIENCE)
     expect(progress(page)).to_have_attribute("data-status", until, timeout=PATIENCE)
 
 
