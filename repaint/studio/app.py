@@ -223,7 +223,6 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
         [page.runs, page.remembered],
         api_name="start",
     )
-    page.cancel.click(does.cancel, page.runs, None, queue=False, **QUIET)
     # A reloaded page finds the run that it started.
     app.load(does.refresh, page.remembered, page.runs, **QUIET)
     app.load(does.abilities, page.prior, conditions, **QUIET).success(**page.plan)
@@ -240,6 +239,10 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     )
     page.watching = watching
     watching.then(does.refresh, page.runs, page.runs, **QUIET)
+    # Watched again, so that the page shows the end even where it has lost its stream.
+    cancelled = page.cancel.click(does.cancel, page.runs, None, queue=False, **QUIET)
+    again = cancelled.then(does.watch, page.runs, watched, concurrency_limit=None, **QUIET)
+    again.then(does.refresh, page.runs, page.runs, **QUIET)
     page.gallery.select(does.pick, None, page.index, **QUIET)
 
 
