@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from diffusers.training_utils import compute_snr
 
 from photographs import entries, read
 from train_photos import CROPS, HELD_OUT_CROPS, Photographs, held_out_loss, noise_scheduler, predict, unet
-from training import Draw, options, to_tensor, train, velocity_loss
+from training import Draw, options, step_times, to_tensor, train, velocity_loss
 
 WIDE_CROPS = {64: 9, 80: 6, 96: 4}  # crop side in pixels: batch size
 MIN_SNR = 5.0  # Hang et al. 2023, arXiv 2303.09556, their gamma
@@ -96,24 +96,12 @@ class Candidate:
     def loss(self, model: torch.nn.Module, draw: Draw) -> tuple[torch.Tensor, int]:
         batch = self._photos.batch(draw.rng, self._crops).to(memory_format=torch.channels_last)
 
-        def predicts(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return predict(model, x_t, t)
+        return velocity_loss(partial(predict, model), self.scheduler, batch, draw.generator, self._weights), len(batch)
 
-        return velocity_loss(predicts, self.scheduler, batch, draw.generator, self._weights), len(batch)
-
-    def seconds_a_step(self) -> list[float]:
-        """Times of training steps, which leave the weights as they are."""
-        optimizer, times = torch.optim.AdamW(self.model.parameters(), 0.0, weight_decay=0.0, fused=True), []
-        for step in range(TRIAL_STEPS):
-            draw = Draw(np.random.default_rng(step), torch.Generator().manual_seed(step), torch.device("cpu"), step)
-            started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16):
-                value, _ = self.loss(self.model, draw)
-            value.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            times.append(time.perf_counter() - started)
-        return times
+    def trial(self, precision: str) -> list[float]:
+        """Seconds of training steps, which leave the weights as they are."""
+        still = torch.optim.AdamW(self.model.parameters(), 0.0, weight_decay=0.0, fused=True)
+        return step_times(self.model, self.loss, precision, TRIAL_STEPS, still)
 
     def train(self, unseen: dict[int, torch.Tensor], args: argparse.Namespace) -> dict[str, Any]:
         """Train for `args.steps` steps, and return the facts at the end."""
@@ -130,14 +118,14 @@ class Candidate:
         return last
 
 
-def step_times(photos: Photographs, file: Path) -> dict[str, float]:
+def median_times(photos: Photographs, precision: str, file: Path) -> dict[str, float]:
     """Median seconds of a step of each contender, measured once and kept in a file."""
     if not file.exists():
         candidates = {name: Candidate(contender, photos) for name, contender in CONTENDERS.items()}
         times: dict[str, list[float]] = {name: [] for name in candidates}
         for _ in range(ROUNDS):
             for name, candidate in candidates.items():
-                times[name] += candidate.seconds_a_step()
+                times[name] += candidate.trial(precision)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({name: float(np.median(each)) for name, each in times.items()}, indent=2) + "\n")
     found: dict[str, float] = json.loads(file.read_text())
@@ -145,7 +133,7 @@ def step_times(photos: Photographs, file: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser: argparse.ArgumentParser = options(__doc__ or "", out="runs/bake-off", steps=0, learning_rate=4e-4)
+    parser = options(__doc__ or "", out="runs/bake-off", steps=0, learning_rate=4e-4)
     parser.add_argument("--photographs", type=Path, default=Path("photographs"))
     parser.add_argument("--minutes", type=float, default=10.0)
     args = parser.parse_args()
@@ -156,7 +144,7 @@ def main() -> None:
         side: to_tensor(np.stack(held_out.crops(side, HELD_OUT_CROPS, np.random.default_rng(0)))) for side in (64, 96)
     }
     out = args.out
-    seconds = step_times(photos, out / "seconds.json")
+    seconds = median_times(photos, args.precision, out / "seconds.json")
     for name, contender in CONTENDERS.items():
         args.out = out / name.replace(" ", "-")
         args.steps = args.save_every = max(1, round(60 * args.minutes / seconds[name]))

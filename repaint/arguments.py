@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, SupportsFloat, get_args
 
 import numpy as np
@@ -17,12 +18,23 @@ from repaint.errors import InputError
 from repaint.pictures.images import Picture
 from repaint.pictures.masks import MaskLike, known, read_keep, read_map
 from repaint.priors.driven import OURS
-from repaint.sampling.method import Method
+from repaint.sampling.method import Method, as_method
 from repaint.sampling.prior import NAMES, Conditions, Prior
+from repaint.sampling.schedule import JumpSchedule
 
-__all__ = ["OutputType", "check_copies", "check_output", "read_conditions", "read_strength", "weakened"]
+__all__ = [
+    "OutputType",
+    "ScheduleLike",
+    "check_copies",
+    "check_output",
+    "method_for",
+    "read_conditions",
+    "read_strength",
+    "weakened",
+]
 
 OutputType = Literal["pil", "np", "pt", "latent"]
+ScheduleLike = str | Path | JumpSchedule | Method
 
 # Arguments of other libraries, and what they are called here.
 _STEPS = (
@@ -92,6 +104,11 @@ def _driven(name: str, prior: Prior) -> str:
     if prior.pipeline is None or name in OURS or name not in inspect.signature(prior.pipeline.__call__).parameters:
         return ""
     return " To use it, drive the diffusers pipeline: RePaintPipeline(repaint.priors.driven.DrivenPrior(pipe))."
+
+
+def method_for(prior: Prior, schedule: ScheduleLike | None, **changes: Any) -> Method:
+    """The method of a call: the given schedule, or the prior's default, with changes; see `as_method`."""
+    return as_method(prior.default_schedule if schedule is None else schedule, **changes)
 
 
 def check_copies(method: Method, copies: int, name: str = "num_images_per_prompt") -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from repaint.arguments import OutputType, check_copies
+from repaint.arguments import OutputType, ScheduleLike, check_copies, method_for
 from repaint.checks import left_out, shown, whole_number
 from repaint.cutouts import warn_if_large
 from repaint.errors import InputError
@@ -25,14 +25,13 @@ from repaint.pictures.images import ImageLike, read_images, side_by_side
 from repaint.pictures.margins import as_margins, extended
 from repaint.pictures.masks import MaskLike
 from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
-from repaint.plan import Filling, Plan, ScheduleLike
+from repaint.plan import Filling, Plan
 from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
 from repaint.priors.lora import load_lora
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
-from repaint.sampling.method import as_method
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.solvers import Solver
@@ -392,8 +391,7 @@ class RePaintPipeline(Placed):
         seeds = seeds_for(1, generator, copies=copies, antithetic=antithetic)
         if self.prior.preferred_size is not None and overlap is not None:
             options = {"crop": Crop(context=overlap / max(1, self.prior.preferred_size - overlap)), **options}
-        chosen = options.get("schedule") or self.prior.default_schedule
-        method = as_method(chosen, temperature=options.get("temperature"))
+        method = method_for(self.prior, options.get("schedule"), temperature=options.get("temperature"))
         check_copies(method, copies)
         results = outpaint_in_steps(partial(self, **options), image, steps, seeds, output_type)
         calls, images, fills = sum(result.model_calls for result in results), results[-1].images, []

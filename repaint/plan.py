@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from repaint.arguments import OutputType, check_copies, check_output, read_conditions, read_strength, weakened
+from repaint.arguments import (
+    OutputType,
+    ScheduleLike,
+    check_copies,
+    check_output,
+    method_for,
+    read_conditions,
+    read_strength,
+    weakened,
+)
 from repaint.checks import shown, whole_number
 from repaint.cutouts import (
     Cutout,
@@ -41,20 +49,18 @@ from repaint.priors.windowed import Windowed
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
-from repaint.sampling.method import Method, as_method
+from repaint.sampling.method import Method
 from repaint.sampling.population import spread
 from repaint.sampling.prior import Conditions, Prior
 from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.sampler import Sampler
-from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
-__all__ = ["Canvas", "Filling", "Plan", "ScheduleLike"]
+__all__ = ["Canvas", "Filling", "Plan"]
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 LATENT_TOLERANCE = 0.125  # an image encoded on another device or in another type; bfloat16 changes latents by 0.03
-ScheduleLike = str | Path | JumpSchedule | Method
 
 
 @dataclass
@@ -146,16 +152,13 @@ class Plan:
         """
         copies = whole_number("num_images_per_prompt", num_images_per_prompt, 1)
         check_output(prior, output_type, latent_margin, blend_rim)
-        walk = prior.default_schedule if schedule is None else schedule
         rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
         hook: Guidance | None = None if rule is not None else guidance  # type: ignore[assignment]
         if hook is not None and not callable(hook):
             raise InputError(f"guidance={shown(hook)} must be a function (x, level) -> gradient, a rule, or its text.")
-        method = as_method(
-            walk, merge=merge, solver=solver, corrector=corrector, guidance=rule, temperature=temperature
-        )
-        if saved is None:
-            check_copies(method, copies)
+        parts = {"merge": merge, "solver": solver, "corrector": corrector, "guidance": rule}
+        method = method_for(prior, schedule, **parts, temperature=temperature)
+        check_copies(method, copies)
         given = replace(read_conditions(named, prior, ARGUMENTS), guided=method.guided)
         if image is None:
             raise InputError("image is missing: pass an image and a mask, such as pipe('photo.png', 'mask.png').")

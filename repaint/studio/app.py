@@ -228,21 +228,14 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
     app.load(does.abilities, page.prior, conditions, **QUIET).success(**page.plan)
     page.runs.focus(does.refresh, page.runs, page.runs, **QUIET)
     watched = [page.progress, page.walk, page.preview, page.gallery, page.slider, page.index]
-    watching = page.runs.change(
-        does.watch,
-        page.runs,
-        watched,
-        trigger_mode="multiple",
-        concurrency_limit=None,
-        show_progress="hidden",
-        api_name="watch",
-    )
-    page.watching = watching
-    watching.then(does.refresh, page.runs, page.runs, **QUIET)
-    # Watched again, so that the page shows the end even where it has lost its stream.
+    watch = {"fn": does.watch, "inputs": page.runs, "outputs": watched, "concurrency_limit": None}
     cancelled = page.cancel.click(does.cancel, page.runs, None, queue=False, **QUIET)
-    again = cancelled.then(does.watch, page.runs, watched, concurrency_limit=None, **QUIET)
-    again.then(does.refresh, page.runs, page.runs, **QUIET)
+    page.watching = (
+        page.runs.change(**watch, trigger_mode="multiple", show_progress="hidden", api_name="watch"),
+        cancelled.then(**watch, **QUIET),  # so that the page shows the end even where it has lost its stream
+    )
+    for watching in page.watching:
+        watching.then(does.refresh, page.runs, page.runs, **QUIET)
     page.gallery.select(does.pick, None, page.index, **QUIET)
 
 
@@ -250,4 +243,5 @@ def _wire_spread(page: SimpleNamespace, does: Handlers) -> None:
     """The panel is hidden as soon as another run is chosen, and shown when that has ended."""
     shown = [page.spread, page.summary, page.mean, page.map]
     page.runs.change(does.spread, page.runs, shown, **QUIET)
-    page.watching.then(does.spread, page.runs, shown, **QUIET)
+    for watching in page.watching:
+        watching.then(does.spread, page.runs, shown, **QUIET)

@@ -195,7 +195,9 @@ class Handlers:
         run = self.with_result(run_id, 1)
         if run is None or not run.ended.is_set():
             return gr.update(visible=False), "", None, None
-        fills = Fills.from_images([result.image for result in run.results], run.job.hole)
+        fills = Fills.from_images(
+            [result.image for result in run.results], run.job.hole, temperature=run.job.method.temperature
+        )
         summary = f"{len(run.results)} images. Uncertainty: {fills.summary('pil')}."
         mean, heat = fills.mean().output("pil"), heat_map(fills.deviation("pil"))
         return gr.update(visible=True), summary, enlarged(mean), enlarged(heat)

@@ -141,9 +141,10 @@ def test_the_temperature_of_a_method(tmp_path: Path, unchecked: None) -> None:
     assert method.temperature == method.describe()["temperature"] == 0.3
     assert as_method(method).temperature == 0.3
     assert as_method(method, temperature=1).describe().get("temperature") is None
-    for wrong in (-0.1, 1.1, math.nan, "cold"):
+    wrongs: list[Any] = [-0.1, 1.1, math.nan, "cold"]
+    for wrong in wrongs:
         with pytest.raises(ScheduleError, match=r"temperature=.* must be in \[0, 1\] \(1 samples the posterior"):
-            as_method("fast", temperature=wrong)  # type: ignore[arg-type]
+            as_method("fast", temperature=wrong)
     with pytest.raises(ScheduleError, match=r"temperature=0.5 cannot be used with daps.*, which weighs its own noise"):
         as_method("daps", temperature=0.5)
 

@@ -79,10 +79,10 @@ def test_presets_follow_their_law(name: str, two_pixels: GaussianMixturePrior) -
 @pytest.mark.parametrize("name", ["none", "predicted", "corrected", "fast", "cool", "trajectory", "heun"])
 def test_a_temperature_pulls_results_to_their_mean(name: str, two_pixels: GaussianMixturePrior) -> None:
     """If this fails, some noise escapes the temperature: results are biased, or 0 does not give the mean."""
-    parts = {"trajectory": {"merge": "trajectory"}, "heun": {"solver": "heun"}}.get(name, {})
+    parts: dict[str, Any] = {"trajectory": {"merge": "trajectory"}, "heun": {"solver": "heun"}}.get(name, {})
 
     def results(temperature: float) -> tuple[Tensor, Sampler]:
-        method = as_method("none" if parts else name, **parts, temperature=temperature)  # type: ignore[arg-type]
+        method = as_method("none" if parts else name, **parts, temperature=temperature)
         sampler = Sampler(two_pixels, method)
         return last(sampler.run(sampler.start(*problem(20), seeds=[0]))).x[:, 1], sampler
 

@@ -553,6 +553,17 @@ def test_mean_and_uncertainty_of_several_images(does: Handlers, runner: Runner) 
         assert (hidden["visible"], rest) == (False, ["", None, None])
 
 
+def test_the_uncertainty_of_less_noise(does: Handlers, runner: Runner) -> None:
+    """If this fails, the panel shows another uncertainty than the library where a method has a temperature."""
+    half = replace(WALK, temperature=0.5)
+    several = finished(runner, job(seeds=(3, 4, 5), method=half))
+    images = np.stack([np.asarray(result.image) for result in several.results]).astype(float)
+    mean = images.mean(axis=0)
+    wide = np.clip(mean + 2 * (images - mean), 0, 255)
+    spread = np.sqrt(wide.var(axis=0, ddof=1).mean(axis=-1))
+    assert does.spread(several.id)[1].startswith(f"3 images. Uncertainty: mean {spread[HOLE].mean():.3g}, ")
+
+
 def test_no_schedule_is_the_priors_own(does: Handlers, runner: Runner, tmp_path: Path) -> None:
     """If this fails, the page ignores the default of a prior, or a recipe does not name the schedule that was used."""
     runner.pipe("tiny").prior.default_schedule = "corrected"  # type: ignore[misc]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from repaint.arguments import ScheduleLike
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.scores import fill, measure
 from repaint.measure.intervals import Difference, paired_difference
@@ -20,7 +21,6 @@ from repaint.measure.metrics import diversity
 from repaint.pictures import mask_shapes
 from repaint.pictures.samples import GLYPH_SIZE
 from repaint.pipeline import RePaintPipeline
-from repaint.plan import ScheduleLike
 
 __all__ = ["MASKS", "PROMPTS", "PromptStudy", "Scored", "compare_prompts", "with_prompts"]
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from repaint.arguments import ScheduleLike
 from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.files import atomic_path
@@ -23,7 +24,6 @@ from repaint.lab.quality.protocols import TestProtocol
 from repaint.lab.sweep.rows import Rows, config_key
 from repaint.pictures.decoding import open_image
 from repaint.pipeline import RePaintPipeline, StepCallback
-from repaint.plan import ScheduleLike
 from repaint.sampling.method import Method, as_method
 from repaint.version import __version__
 

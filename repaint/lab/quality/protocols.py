@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from repaint.plan import ScheduleLike
+from repaint.arguments import ScheduleLike
 from repaint.sampling.schedule import JumpSchedule
 
 __all__ = ["PROTOCOLS", "Published", "Shape", "TestProtocol"]

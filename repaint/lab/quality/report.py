@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from repaint.arguments import ScheduleLike
 from repaint.errors import InputError
 from repaint.files import atomic_path, check_place
 from repaint.lab.quality.cases import Hole
@@ -30,7 +31,6 @@ from repaint.lab.quality.scores import (
 )
 from repaint.measure.intervals import Difference, paired_difference
 from repaint.pipeline import RePaintPipeline
-from repaint.plan import ScheduleLike
 
 __all__ = ["Report", "bench", "check_savable", "save"]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from repaint.arguments import ScheduleLike, method_for
 from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.lab.calibration.proper_scores import energy_score, rank_test
@@ -24,8 +25,6 @@ from repaint.pictures.damage import DAMAGE, damage
 from repaint.pictures.decoding import open_image
 from repaint.pictures.pairs import picture_files
 from repaint.pipeline import RePaintPipeline, StepCallback
-from repaint.plan import ScheduleLike
-from repaint.sampling.method import as_method
 from repaint.sampling.rng import antithetic_seed
 
 __all__ = [
@@ -128,7 +127,7 @@ def restore(
         InputError: an odd number of samples above 1.
     """
     whole_number("samples", samples, 1)
-    if as_method(pipe.prior.default_schedule if schedule is None else schedule).temperature == 0:
+    if method_for(pipe.prior, schedule).temperature == 0:
         samples = 1
     if samples > 1 and samples % 2:
         raise InputError(f"samples={samples} must be even: half of them are drawn again with opposite noise.")
@@ -146,7 +145,7 @@ def restore(
             output_type="np",
             callback_on_step_end=on_call,
         )
-        for each in result.fills if samples > 1 else ():
+        for each in result.fills:
             independent, opposite = each.values[:samples], each.values[samples:]
             both = np.concatenate([independent[:pairs], opposite])
             mean.append(replace(each, values=independent).mean().output("np"))

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from repaint.arguments import ScheduleLike
 from repaint.errors import InputError
 from repaint.lab.calibration.proper_scores import crps, energy_score
 from repaint.lab.quality.cases import Hole
@@ -25,7 +26,6 @@ from repaint.lab.quality.classical_fills import fill_biharmonic
 from repaint.measure.metrics import dissimilarity, diversity, lpips, lpips_backbone, psnr, rim_gradients, ssim
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
 from repaint.pipeline import RePaintPipeline, StepCallback
-from repaint.plan import ScheduleLike
 from repaint.sampling.prior import Conditions, Prior
 
 __all__ = [
