@@ -124,9 +124,10 @@ def run(page: Page, schedule: str, until: str) -> None:
 
 
 def branch(page: Page) -> None:
-    """Branch the finished run by one large jump, on the tab for it."""
+    """Branch the finished run of `fast` by one large jump, on the tab for it."""
     page.get_by_role("tab", name="Explore from here").click()
-    expect(page.locator("#where")).to_contain_text("After move", timeout=PATIENCE)
+    where = re.compile(rf"After move \d+ of {len(Method.from_preset('fast').moves)},")  # not of the run before
+    expect(page.locator("#where")).to_contain_text(where, timeout=PATIENCE)
     page.get_by_label("one large jump").click()
     expect(page.locator("#branch-cost")).to_contain_text("model calls", timeout=PATIENCE)
     page.locator("#branch").click()
