@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from repaint.arguments import OutputType, ScheduleLike, check_copies, method_for
+from repaint.arguments import OutputType, ScheduleLike, check_copies, method_for, read_conditions
 from repaint.checks import left_out, shown, whole_number
 from repaint.cutouts import warn_if_large
 from repaint.errors import InputError
@@ -25,14 +25,14 @@ from repaint.pictures.images import ImageLike, read_images, side_by_side
 from repaint.pictures.margins import as_margins, extended
 from repaint.pictures.masks import MaskLike
 from repaint.placement import BatchSize, Placed, check_batch_size, in_batches
-from repaint.plan import Filling, Plan
+from repaint.plan import ARGUMENTS, Filling, Plan
 from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
 from repaint.priors.lora import load_lora
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
-from repaint.sampling.prior import Prior
+from repaint.sampling.prior import Conditions, Prior
 from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
@@ -366,7 +366,7 @@ class RePaintPipeline(Placed):
             overlap: number of pixels of the picture that each window of new ones holds at least. Smaller values need
                 fewer steps, and see less. None: half the training size of the model, or more for models of small holes.
             num_images_per_prompt, antithetic, generator, output_type: see `__call__`.
-            **options: other arguments of `__call__`, except masks.
+            **options: other arguments of `__call__`, except masks and strength.
         Returns:
             As `__call__`; `model_calls` is the sum over the steps.
         Raises:
@@ -383,6 +383,7 @@ class RePaintPipeline(Placed):
         ((9, 16), True)
         """
         left_out(options, ("mask_image", "keep_mask"), "outpaint() makes the mask. Call the pipeline to fill holes.")
+        left_out(options, ("strength",), "the new space holds nothing to start from.")
         pictures = read_images(image)
         margins = as_margins(pictures[0].size, left, right, top, bottom, aspect)
         warn_if_large(self.prior, margins.largest, f"The new space is {margins.largest} pixels wide")
@@ -393,7 +394,10 @@ class RePaintPipeline(Placed):
             options = {"crop": Crop(context=overlap / max(1, self.prior.preferred_size - overlap)), **options}
         method = method_for(self.prior, options.get("schedule"), temperature=options.get("temperature"))
         check_copies(method, copies)
-        results = outpaint_in_steps(partial(self, **options), image, steps, seeds, output_type)
+        conditions = {name: options.pop(name) for name in list(options) if name not in ARGUMENTS}
+        each = read_conditions(conditions, self.prior, ARGUMENTS).split(1) * len(seeds)
+        paint = partial(self, **options, **Conditions.join(each, None).given())
+        results = outpaint_in_steps(paint, image, steps, seeds, output_type)
         calls, images, fills = sum(result.model_calls for result in results), results[-1].images, []
         if len(seeds) > 1 and output_type != "latent":
             hole, paired = extended(image, margins)[1], are_pairs(seeds)

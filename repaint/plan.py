@@ -57,7 +57,7 @@ from repaint.sampling.sampler import Sampler
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
 
-__all__ = ["Canvas", "Filling", "Plan"]
+__all__ = ["ARGUMENTS", "Canvas", "Filling", "Plan"]
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 LATENT_TOLERANCE = 0.125  # an image encoded on another device or in another type; bfloat16 changes latents by 0.03

@@ -150,13 +150,26 @@ def test_several_results(pipe: RePaintPipeline) -> None:
     assert (several.uncertainty()[0][:, 16:] > 0).mean() > 0.9
 
 
+def test_a_condition_in_a_list_of_one_holds_for_all_results() -> None:
+    """If this fails, it is counted against the results."""
+    pipe = tiny_pipe(("cat", "dog"), sample_size=16)
+    one, listed = (
+        added(pipe, picture(), right=12, num_images_per_prompt=2, class_labels=labels) for labels in ("dog", ["dog"])
+    )
+    assert np.array_equal(one.images, listed.images)
+    with pytest.raises(InputError, match="class_labels has 2 values for 1 images"):
+        added(pipe, picture(), right=12, num_images_per_prompt=2, class_labels=["cat", "dog"])
+
+
 def test_what_is_refused(pipe: RePaintPipeline) -> None:
     """If this fails, a wrong call does something else."""
     for options, message in [
         ({"left": -1}, "left=-1"),
         ({}, "Nothing is added"),
         ({"left": 3, "mask_image": picture()}, "mask_image must be left out"),
-        ({"left": 3, "stregth": 0.5}, "Did you mean 'strength'"),
+        ({"left": 3, "strength": 0.5}, "strength must be left out: the new space holds nothing"),
+        ({"left": 3, "schedul": TWO}, "Did you mean 'schedule'"),
+        ({"left": 10**8}, r"The result of 100000016 x 12 pixels must have at most \d+"),
     ]:
         with pytest.raises(InputError, match=message):
             added(pipe, picture(), **options)

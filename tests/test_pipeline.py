@@ -928,6 +928,8 @@ def test_unknown_device(pipe: RePaintPipeline) -> None:
     """If this fails, a typo in the name of a device gives a traceback, or moves half of the model."""
     with pytest.raises(InputError, match=r"device='gpu' must be a device that PyTorch can use on this computer \(cpu"):
         pipe.to("gpu")
+    with pytest.raises(InputError, match=r"device='meta' must be"):  # its tensors hold no values
+        pipe.to("meta")
     assert pipe.to("cpu") is pipe
     assert pipe.device == torch.device("cpu")
 

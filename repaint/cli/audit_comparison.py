@@ -14,9 +14,9 @@ from rich.table import Table
 
 from repaint.checks import nearest
 from repaint.cli.console import out, print_json, progress_bar
-from repaint.cli.options import chosen, torch_dtype
+from repaint.cli.loading import load_pipe
+from repaint.cli.options import chosen
 from repaint.errors import InputError
-from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from repaint.measure.audit import Audit
 
 __all__ = [
-    "Device",
     "Fills",
     "GuidanceScale",
     "ImageFiles",
@@ -59,7 +58,6 @@ Fills = Annotated[
 ]
 GuidanceScale = Annotated[float, typer.Option(help="Weight of classifier-free guidance.")]
 PlotFile = Annotated[Path | None, typer.Option("--plot", help="Also draw curves and heatmaps: .png, .svg or .pdf.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,6 @@ def fillers(
     """Make the fills named by --fill, which share one prior: title to a function from a prompt to a fill."""
     from repaint.lab.quality.audit_sweep import DIFFUSERS, diffusers_fill, repaint_fill
     from repaint.measure.plots import check_plot
-    from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method
 
     if plot is not None:
@@ -130,9 +127,7 @@ def fillers(
     ways = {way: f"diffusers, {way}" for way in DIFFUSERS} | {OURS: OURS}
     titles = {way: chosen("--fill", way, ways) for way in names or [OURS, "inpaint"]}
     method = as_method(schedule)
-    set_threads(threads)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipe(prior, device, dtype, threads)
 
     def maker(way: str) -> Callable[[str], Fill]:
         if way == OURS:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from repaint.cli.audit_comparison import (
-    Device,
     Fills,
     GuidanceScale,
     ImageFiles,
@@ -19,6 +18,7 @@ from repaint.cli.audit_comparison import (
     fillers,
     subjects,
 )
+from repaint.cli.loading import Device
 from repaint.cli.options import AsJson, DType, PriorName, ScheduleName, Seed, Threads
 
 __all__ = ["strength"]
@@ -35,7 +35,7 @@ def strength(
     schedule: ScheduleName = "predicted",
     guidance_scale: GuidanceScale = 3.0,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Device = "auto",
     dtype: DType = "float32",
     threads: Threads = "auto",
     plot: PlotFile = None,

@@ -14,8 +14,8 @@ from repaint.cli.bench_prompts import prompts
 from repaint.cli.bench_protocols import protocol
 from repaint.cli.bench_speed import speed
 from repaint.cli.console import calls_bar, out, print_json, say
-from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, group_with_default, torch_dtype
-from repaint.threads import set_threads
+from repaint.cli.loading import Device, load_pipe
+from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, group_with_default
 
 __all__ = ["bench_app"]
 
@@ -42,13 +42,14 @@ def holes(
     many: Annotated[
         bool, typer.Option("--many", help="Use 200 or more holes of the samples, to detect small differences.")
     ] = False,
-    keep_masks: Annotated[
-        bool, typer.Option("--keep-masks", help="White in the masks is kept instead of repainted.")
+    keep_mask: Annotated[
+        bool, typer.Option("--keep-mask", help="White in the masks is kept instead of repainted.")
     ] = False,
     guidance_scale: Annotated[float | None, typer.Option(help="Weight of classifier-free guidance.")] = None,
     seeds: Annotated[int, typer.Option(help="Results per hole.", min=1)] = 1,
     batch: Annotated[int, typer.Option(help="Results in a batch.", min=1)] = 16,
     seed: Seed = 0,
+    device: Device = "auto",
     dtype: DType = "float32",
     threads: Threads = "auto",
     report: Annotated[Path | None, typer.Option(help="Also write a report: .csv, .json or .md.")] = None,
@@ -67,7 +68,6 @@ def holes(
     from repaint.lab.quality.sheet import holes_sheet
     from repaint.pictures.encoding import check_writable
     from repaint.pictures.images import save_image
-    from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_methods
 
     if report is not None:
@@ -75,10 +75,8 @@ def holes(
     if sheet is not None:
         check_writable(sheet, "RGB")
     methods = as_methods(schedule or ["predicted", "corrected", "quick"])
-    todo = bundled_holes(prior, many=many) if images is None else folder_holes(images, masks, keep_masks=keep_masks)
-    set_threads(threads)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
-    pipe.set_progress_bar_config(disable=True)
+    todo = bundled_holes(prior, many=many) if images is None else folder_holes(images, masks, keep_mask=keep_mask)
+    pipe = load_pipe(prior, device, dtype, threads)
     options = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     rounds = -(-len(todo) // max(1, batch // seeds))
     total = sum(method.model_calls for method in methods.values()) * rounds

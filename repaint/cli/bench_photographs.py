@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import calls_bar, out, print_json, say
-from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
+from repaint.cli.loading import Device, load_pipe
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 from repaint.errors import InputError
-from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.lab.quality.restoration import Restored
@@ -33,6 +33,7 @@ def photographs(
     size: Annotated[int, typer.Option(help="Side of the crops in pixels, at most 256.", min=48, max=256)] = 128,
     samples: Annotated[int, typer.Option(help="Results of each crop: 1, or an even number.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed, at least 0.", min=0)] = 0,
+    device: Device = "auto",
     dtype: DType = "float32",
     threads: Threads = "auto",
     as_json: AsJson = False,
@@ -57,7 +58,6 @@ def photographs(
         restore,
     )
     from repaint.pictures.damage import DAMAGE
-    from repaint.pipeline import RePaintPipeline
     from repaint.priors.load import default_schedule
     from repaint.sampling.method import as_methods
 
@@ -65,9 +65,7 @@ def photographs(
     if count < 2 * len(damages):
         raise InputError(f"--count {count} must be at least {2 * len(damages)}: two crops of each kind of damage.")
     methods = as_methods(schedule or [default_schedule(prior)])
-    set_threads(threads)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipe(prior, device, dtype, threads)
     holes = damaged_crops(images, count, side=size, seed=seed, kinds=list(damages))
     ours: dict[str, dict[str, Restored]] = {}
     for name, method in methods.items():

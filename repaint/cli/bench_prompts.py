@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import calls_bar, out, print_json, say
-from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
-from repaint.threads import set_threads
+from repaint.cli.loading import Device, load_pipe
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
 __all__ = ["prompts"]
 
@@ -27,6 +27,7 @@ def prompts(
     seeds: Annotated[int, typer.Option(help="Results per glyph and hole.", min=1)] = 4,
     guidance_scale: Annotated[float, typer.Option(help="Weight of classifier-free guidance.")] = 3.0,
     prior: PriorName = "emoji",
+    device: Device = "auto",
     dtype: DType = "float32",
     threads: Threads = "auto",
     as_json: AsJson = False,
@@ -40,7 +41,6 @@ def prompts(
     from repaint.lab.quality.cases import glyph_holes
     from repaint.lab.quality.prompts import MASKS, PROMPTS, compare_prompts
     from repaint.pictures.samples import Part
-    from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_methods
 
     parts: dict[str, Part] = {"train": "train", "held_out": "held_out"}
@@ -49,9 +49,7 @@ def prompts(
     holes = {name: glyph_holes(mask, where, glyphs) for name, mask in masks.items()}
     kinds = list({name: chosen("--prompt", name, PROMPTS) for name in prompt or PROMPTS})
     methods = as_methods(schedule or ["predicted"])
-    set_threads(threads)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipe(prior, device, dtype, threads)
     batch = max(64, seeds)
     rounds = len(holes) * len(kinds) * -(-glyphs // (batch // seeds))
     total = rounds * sum(method.model_calls for method in methods.values())

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import calls_bar, out, print_json, say
-from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
-from repaint.threads import set_threads
+from repaint.cli.loading import Device, load_pipe
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
 __all__ = ["protocol"]
 
@@ -50,6 +50,7 @@ def protocol(
     ] = None,
     batch: Annotated[int, typer.Option(help="Pictures in a batch.", min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the first picture, at least 0.", min=0)] = 0,
+    device: Device = "auto",
     dtype: DType = "float32",
     threads: Threads = "auto",
     as_json: AsJson = False,
@@ -64,7 +65,6 @@ def protocol(
     from repaint.lab.quality.protocol_inputs import chosen_masks, protocol_pictures
     from repaint.lab.quality.protocol_run import Backbones, measured_fills
     from repaint.lab.quality.protocols import PROTOCOLS
-    from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_method, as_methods
 
     wanted = chosen("--protocol", name, PROTOCOLS)
@@ -74,9 +74,7 @@ def protocol(
     missing = backbones.missing(wanted, samples)
     makeable = chosen_masks(wanted, mask, masks)
     pictures = protocol_pictures(wanted, data, limit=limit)
-    set_threads(threads)
-    pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype))
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipe(prior, device, dtype, threads)
     fills = ProtocolFills(
         pipe,
         wanted,

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import out, print_json, progress_bar, say
+from repaint.cli.loading import Device, place_of
 from repaint.cli.options import AsJson, DType, Threads, torch_dtype
 from repaint.threads import set_threads
 
@@ -21,7 +22,7 @@ def speed(
     size: Annotated[int, typer.Option(help="Side of the square pictures, in pixels.", min=8)] = 64,
     batch: Annotated[int, typer.Option(help="Pictures in a batch.", min=1)] = 1,
     dtype: DType = "float32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    device: Device = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
     rounds: Annotated[int, typer.Option(help="Measured runs of each, in turns.", min=1)] = 5,
     steps: Annotated[int, typer.Option(help="Number of steps.", min=2)] = 25,
@@ -41,13 +42,14 @@ def speed(
     from repaint.sampling.method import as_method
     from repaint.sampling.schedule import JumpSchedule
 
-    kind = torch_dtype(dtype)
+    place = place_of(device)
+    kind = torch_dtype(dtype, place)
     set_threads(threads)
     if prior == "random":
         pipe = RePaintPipeline(random_prior(size, kind))
     else:
         pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=kind)
-    pipe.to(device).set_progress_bar_config(disable=True)
+    pipe.to(place).set_progress_bar_config(disable=True)
     walk = steps, jump_length, jump_n_sample
     ways, missing = contestants(pipe, walk, as_method(JumpSchedule.paper(*walk)), size=size, batch=batch)
     with progress_bar("measuring", rounds, "rounds") as advance:

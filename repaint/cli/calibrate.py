@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import out, print_json, progress_bar, say, together
+from repaint.cli.loading import Device, place_of
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
@@ -47,7 +48,7 @@ def calibrate(
     shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n parts, for job arrays.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples, holes and fills, at least 0.", min=0)] = 0,
     plot: Annotated[Path | None, typer.Option(help="Also plot score over calls and rank histograms.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "auto",
     dtype: DType = "float32",
     threads: Threads = "auto",
     as_json: AsJson = False,
@@ -81,7 +82,8 @@ def calibrate(
         check_plot(plot)
     check_samples(samples)
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
-    model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype)).to(device).prior
+    place = place_of(device)
+    model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype, place)).to(place).prior
     run = CalibrationRun(
         model,
         list(methods.values()),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from repaint.cli.console import calls_bar, say
-from repaint.cli.options import DType, Seed, Threads, torch_dtype
-from repaint.threads import set_threads
+from repaint.cli.loading import Device, load_pipe
+from repaint.cli.options import DType, Seed, Threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ def demo(
     out_file: Annotated[Path, typer.Option("--out", help="The strip to write, a PNG.")] = Path("repaint-demo.png"),
     schedule: Annotated[str | None, typer.Option(help="Preset or YAML file. Default: the prior's own.")] = None,
     seed: Seed = 0,
+    device: Device = "auto",
     dtype: DType = "auto",
     threads: Threads = "auto",
 ) -> None:
@@ -53,21 +54,20 @@ def demo(
 
     check_writable(out_file, "RGB")
     method = as_method(schedule or default_schedule("photos"))
-    kind = torch_dtype(dtype)
-    set_threads(threads)
+    pipe = load_pipe("photos", device, dtype, threads)
     with calls_bar(f"filling {len(CROPS)} photographs with {method.name}", method.model_calls) as step:
-        strip, calls = _fill(method, seed, kind, step)
+        strip, calls = _fill(pipe, method, seed, step)
     save_image(strip, out_file)
     say(f"{calls} model calls per photograph with schedule {method.name}, seed {seed}. Strip: {out_file}")
 
 
-def _fill(method: Method, seed: int, dtype: Any, callback: StepCallback) -> tuple[Image.Image, int]:
+def _fill(pipe: RePaintPipeline, method: Method, seed: int, callback: StepCallback) -> tuple[Image.Image, int]:
     """Restore the crops.
 
     Args:
-        method: the method that fills the holes.
+        pipe: the pipeline that fills the holes.
+        method: its method.
         seed: seed of the first hole; the others use the seeds after it.
-        dtype: of the network.
         callback: called after each move, see `RePaintPipeline.__call__`.
     Returns:
         (a sheet of original, damaged, x0_hat along the way and result, model calls per hole).
@@ -77,10 +77,7 @@ def _fill(method: Method, seed: int, dtype: Any, callback: StepCallback) -> tupl
     from repaint.measure.plots import strip
     from repaint.pictures.damage import damage
     from repaint.pictures.samples import unseen
-    from repaint.pipeline import RePaintPipeline
 
-    pipe = RePaintPipeline.from_pretrained("photos", torch_dtype=dtype)
-    pipe.set_progress_bar_config(disable=True)
     originals = np.stack([unseen(name)[top : top + SIDE, left : left + SIDE] for name, top, left, _, _ in CROPS])
     holes = np.stack([damage(kind, SIDE, SIDE, number) for _, _, _, kind, number in CROPS])
     moves = len(method.moves)

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import about, calls_bar, err, print_json, progress_bar, say, tell, together
-from repaint.cli.loading import mask_of, place_of
+from repaint.cli.loading import Device, mask_of, place_of
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold, torch_dtype
 from repaint.cli.sample_files import SampleFiles
 from repaint.errors import InputError
@@ -92,7 +92,7 @@ def inpaint(
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
     ] = False,
     threshold: Threshold = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")] = "auto",
+    device: Device = "auto",
     dtype: DType = "auto",
     variant: Annotated[
         str | None, typer.Option(help="Variant of the weight files, such as fp16. Default: the ordinary files.")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from repaint.cli.console import say
+from repaint.cli.loading import Device, place_of
 from repaint.cli.options import DType, Threads, torch_dtype
 from repaint.errors import InputError
 from repaint.threads import set_threads
@@ -27,7 +28,7 @@ def studio(
         str | None, typer.Option(help="Password of the user 'repaint'.", envvar="REPAINT_PASSWORD")
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "auto",
     dtype: DType = "auto",
     threads: Threads = "auto",
 ) -> None:
@@ -46,11 +47,12 @@ def studio(
     from repaint.placement import check_device
     from repaint.studio.server import serve
 
-    check_device(device)
-    kind = torch_dtype(dtype, device)
+    place = place_of(device)
+    check_device(place)
+    kind = torch_dtype(dtype, place)
 
     def load(name: str) -> RePaintPipeline:
-        return RePaintPipeline.from_pretrained(name, torch_dtype=kind).to(device)
+        return RePaintPipeline.from_pretrained(name, torch_dtype=kind).to(place)
 
     set_threads(threads)
     if prior is not None:
@@ -62,7 +64,7 @@ def studio(
         port=port,
         password=password,
         browser=browser,
-        device=device,
+        device=place,
         dtype=str(kind)[6:],
     )
     say(f"repaint studio: {address} (Ctrl+C ends it)")

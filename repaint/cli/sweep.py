@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import calls_bar, err, print_json, say, together
+from repaint.cli.loading import Device, place_of
 from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
@@ -49,7 +50,7 @@ def sweep(
     over: Annotated[
         str, typer.Option(help="Horizontal axis of the plot, one of the values of --by. --by selects the curves.")
     ] = "schedule",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto: chosen by accelerate for each process.")] = "auto",
+    device: Device = "auto",
     threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +80,6 @@ def sweep(
     grid = read_grid(config)
     if against is not None:
         chosen("--against", against, {cell.method.name: None for cell in grid.cells})
-    dtype = torch_dtype(grid.config.dtype)
     rows = Rows(out_file, {cell.key: cell.config for cell in grid.cells})
     cells = spread(grid.cells, limit)
     # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
@@ -88,7 +88,7 @@ def sweep(
     todo = [batch for batch in own_batches if rows.lacks(batch)]
     if todo:
         set_threads(threads)
-        _run(grid, todo, rows, str(state.device) if device == "auto" else device, dtype, state.is_main_process)
+        _run(grid, todo, rows, place_of(device), state.is_main_process)
     with together("The rows"):
         state.wait_for_everyone()
     if state.is_main_process:
@@ -100,11 +100,11 @@ def sweep(
     state.destroy_process_group()
 
 
-def _run(grid: Grid, todo: list[Any], rows: Rows, device: str, dtype: Any, bar: bool) -> None:
+def _run(grid: Grid, todo: list[Any], rows: Rows, place: str, bar: bool) -> None:
     from repaint.lab.sweep.runner import check_conditions, run
     from repaint.pipeline import RePaintPipeline
 
-    pipe = RePaintPipeline.from_pretrained(grid.prior, torch_dtype=dtype).to(device)
+    pipe = RePaintPipeline.from_pretrained(grid.prior, torch_dtype=torch_dtype(grid.config.dtype, place)).to(place)
     pipe.set_progress_bar_config(disable=True)
     check_conditions(pipe, grid.cells)
     total = sum(batch[0].method.model_calls for batch in todo)

@@ -153,7 +153,7 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
     if frames > 1:
         raise InputError(
             f"{name} has {frames} frames: one picture is repainted at a time. "
-            f"Choose one with image.seek(index) and pass image.copy()."
+            "Save one frame as a picture of its own, or choose one in PIL with image.seek(index) and pass image.copy()."
         )
     if image.mode == "I;16B":
         native = Image.fromarray(np.asarray(image).astype(np.uint16))

@@ -108,6 +108,8 @@ def _without(light: Plane, found: Region, max_width: int) -> Plane:
 
 def _luminance(picture: Picture) -> Plane:
     """(H, W) float32 in [0, 1]."""
+    if picture.raw.dtype == bool:
+        raise InputError(f"A {picture} has only black and white, which hold no damage to find. Pass grey or RGB.")
     values = picture.channels_last[..., : {2: 1, 4: 3}.get(picture.channels_last.shape[2])]
     if values.shape[2] not in (1, 3):
         raise InputError(f"A {picture} has {values.shape[2]} channels: damage is found in grey or RGB images.")

@@ -90,7 +90,7 @@ def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> No
         better = "" if form in ("PNG", "TIFF") else f" Use {_lossless(mode)} to keep it."
         warn(f"{path}: {form} cannot hold {', '.join(lost)} of the image, so it is left out.{better}")
     if form in _LOSSY:
-        warn(f"{path}: {form} changes the kept pixels slightly. Use {_lossless(mode)} to keep them bit-equal.")
+        warn(f"{path}: {form} changes all pixels slightly. Use {_lossless(mode)} to keep them bit-equal.")
 
 
 def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:

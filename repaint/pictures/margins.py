@@ -61,7 +61,7 @@ def as_margins(
         aspect: width over height of the result, as "16:9" or a number. After the sides, the shorter direction is
             extended to it, evenly on both sides. None: not extended.
     Raises:
-        InputError: a side or ratio out of range, or nothing to add.
+        InputError: a side or ratio out of range, nothing to add, or a result of more pixels than PIL opens.
 
     >>> as_margins((90, 100), aspect="16:9")
     Margins(left=30, right=30, top=0, bottom=0)
@@ -78,6 +78,13 @@ def as_margins(
         raise InputError(
             f"Nothing is added to an image of {size[1]} x {size[0]} pixels. Give left, right, top or bottom in "
             "pixels, or another aspect."
+        )
+    height, width = size[0] + sides["top"] + sides["bottom"], size[1] + sides["left"] + sides["right"]
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and height * width > limit:
+        raise InputError(
+            f"The result of {width} x {height} pixels must have at most {limit}, PIL's limit for files that it opens. "
+            "Add less, or raise PIL.Image.MAX_IMAGE_PIXELS."
         )
     return Margins(**sides)
 

@@ -594,7 +594,7 @@ def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     hole[8:24, 6:22] = True
     Image.fromarray(photo).save("images/a.png")
     Image.fromarray(~hole).save("masks/a.png")
-    arguments = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-masks"]
+    arguments = ["bench", "--prior", prior, "--images", "images", "--masks", "masks", "--keep-mask"]
     arguments += ["--schedule", "two.yaml", "--seeds", 2]
     result = run(*arguments, "--report", "report.csv", "--sheet", "sheet.png", "--json")
     assert result.status == 0

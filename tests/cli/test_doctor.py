@@ -150,6 +150,15 @@ def test_help_has_an_example_that_parses(name: str, command: Any) -> None:
         check_parses(root, shlex.split(example)[1:])
 
 
+@pytest.mark.parametrize(("name", "command"), LEAVES, ids=[name for name, _ in LEAVES])
+def test_every_command_that_runs_a_model_takes_a_device(name: str, command: Any) -> None:
+    """If this fails, a command runs its model on the CPU of a computer with a GPU."""
+    defaults = {option: each.default for each in command.params for option in each.opts}
+    runs_formulas = name == "repaint exactness"
+    if {"--prior", "--dtype"} & set(defaults) and not runs_formulas:
+        assert defaults.get("--device") == "auto"
+
+
 def check_parses(group: Any, arguments: list[str]) -> None:
     """Parse a command line with all its subcommands, without running it."""
     context = group.make_context("repaint", list(arguments))

@@ -101,3 +101,9 @@ def test_one_image_at_a_time(scene: np.ndarray) -> None:
     """If this fails, all but one image of a list is ignored."""
     with pytest.raises(InputError, match="got 2 images"):
         detect_damage([scene, scene])
+
+
+def test_black_and_white_is_refused(scene: np.ndarray) -> None:
+    """If this fails, half of a 1-bit scan is taken for damage."""
+    with pytest.raises(InputError, match="has only black and white"):
+        detect_damage(scene > 128)

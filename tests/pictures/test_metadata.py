@@ -102,7 +102,7 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     picture = read_images(tmp_path / "in.png")[0]
     with pytest.warns(UserWarning, match=r"out\.bmp: BMP cannot hold EXIF, the ICC colour profile of the image.*\.png"):
         save_image(picture, tmp_path / "out.bmp")
-    with pytest.warns(UserWarning, match=r"out\.jpg: JPEG changes the kept pixels slightly\. Use \.png"):
+    with pytest.warns(UserWarning, match=r"out\.jpg: JPEG changes all pixels slightly\. Use \.png"):
         save_image(picture, tmp_path / "out.jpg")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

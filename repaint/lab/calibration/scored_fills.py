@@ -173,5 +173,5 @@ def _values(
 ) -> Float[np.ndarray, "n d"]:
     """The decoded values in the hole, channel by channel, times the unit."""
     with torch.no_grad():
-        decoded = prior.decode(x).double().cpu().numpy()
+        decoded = prior.decode(x).cpu().double().numpy()
     return np.asarray(decoded[:, :, pixels].reshape(len(x), -1) * unit)

@@ -63,7 +63,7 @@ def fingerprint(prior: Prior, shape: tuple[int, ...]) -> str:
     if prior.network is None:
         level = prior.schedule(2, "logsnr")[1]
         x = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=prior.dtype)
-        values = prior.denoise(x.to(prior.device), level).x0_hat.double().cpu()
+        values = prior.denoise(x.to(prior.device), level).x0_hat.cpu().double()
         digest.update(np.round(values.numpy(), 6).tobytes())
     else:
         for name, value in sorted(prior.network.state_dict().items()):

@@ -132,13 +132,13 @@ def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
     raise InputError(f"Prior {prior} has no test images. Pass a folder with --images.")
 
 
-def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = False) -> list[Hole]:
+def folder_holes(images: Path, masks: Path | None = None, *, keep_mask: bool = False) -> list[Hole]:
     """Read the images of a folder with their masks; image sizes may differ.
 
     Args:
         images: folder of images; without `masks`, in the layout of LaMa, with masks beside the images.
         masks: folder of masks named as their images (the suffix may differ).
-        keep_masks: white pixels of masks are kept, as in RePaint's data.
+        keep_mask: white pixels of masks are kept, as in RePaint's data.
     Raises:
         InputError: an empty folder, an image or mask without its counterpart, or sizes that differ.
     """
@@ -146,13 +146,13 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_masks: bool = 
     holes = []
     for name, image_file, mask_file in pairs:
         image = np.asarray(open_image(image_file).convert("RGB"))
-        given: dict[str, Any] = {"keep_mask" if keep_masks else "mask_image": mask_file}
+        given: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask_file}
         keep = read_keep(**given, sizes=[image.shape[:2]])[0]
         mask = ~known(keep)[0].numpy()
         if mask.any():
             holes.append(Hole(name, images.name, image, mask, ~mask))
     if not holes:
-        raise InputError(f"{masks or images}: no mask has a hole. Check the polarity (keep_masks).")
+        raise InputError(f"{masks or images}: no mask has a hole. Check the polarity (keep_mask).")
     return holes
 
 

@@ -38,7 +38,7 @@ def test_two_folders(tmp_path: Path) -> None:
     assert holes[1].image.shape == second.shape
     assert np.array_equal(holes[0].mask, WHITE)
     assert np.array_equal(holes[0].real, ~WHITE)
-    kept = folder_holes(tmp_path / "images", tmp_path / "masks", keep_masks=True)
+    kept = folder_holes(tmp_path / "images", tmp_path / "masks", keep_mask=True)
     assert np.array_equal(kept[0].mask, ~WHITE)
 
 
