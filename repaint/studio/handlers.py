@@ -164,7 +164,8 @@ class Handlers:
             return
         token = self._watching[str(request.session_hash)] = object()
         previous: Any = None
-        yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(choices=[], value=None)
+        # The list keeps its choices: gradio refuses an event of the run before that carries one which is gone.
+        yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(value=None)
         while not run.ended.wait(TICK):
             if self._watching[str(request.session_hash)] is not token:
                 return
