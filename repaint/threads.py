@@ -7,9 +7,6 @@ import time
 from collections.abc import Callable
 from functools import cache
 
-import torch
-import torch.nn.functional as F
-
 from repaint.errors import InputError
 
 __all__ = ["choose_threads", "parse_threads", "set_threads", "trial_seconds"]
@@ -48,6 +45,8 @@ def set_threads(text: str) -> int:
     Raises:
         InputError: another text.
     """
+    import torch
+
     threads = parse_threads(text)
     if threads is None and not os.environ.get("OMP_NUM_THREADS"):
         threads = _measured(torch.get_num_threads())
@@ -79,6 +78,9 @@ def trial_seconds(threads: int) -> float:
 
     PyTorch's number of threads is restored afterwards.
     """
+    import torch
+    import torch.nn.functional as F
+
     before = torch.get_num_threads()
     image, kernel, matrix = torch.ones(1, 32, 32, 32), torch.ones(32, 32, 3, 3), torch.ones(256, 256)
     torch.set_num_threads(threads)

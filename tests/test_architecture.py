@@ -148,9 +148,19 @@ def loaded_by(statement: str, names: list[str]) -> list[str]:
     return done.stdout.split()
 
 
-def test_importing_repaint_stays_light() -> None:
-    """If this fails, `import repaint` takes seconds longer, or breaks where an optional package is missing."""
-    assert loaded_by("import repaint", [*HEAVY, "repaint.lab"]) == []
+def test_importing_repaint_and_its_commands_stays_light() -> None:
+    """If this fails, `import repaint`, `repaint --help` and each completion in the shell take seconds longer."""
+    assert loaded_by("import repaint, repaint.cli", ["torch", "numpy", *HEAVY, "repaint.lab"]) == []
+
+
+def test_every_public_name_is_there() -> None:
+    """If this fails, `__init__.pyi` lists a name that its module lacks, or type checkers do not read it."""
+    listed = ast.parse((ROOT / "__init__.pyi").read_text(encoding="utf-8")).body
+    assert sorted(alias.name for node in listed if isinstance(node, ast.ImportFrom) for alias in node.names) == sorted(
+        repaint.__all__
+    )
+    assert all(getattr(repaint, name).__name__ == name for name in repaint.__all__)
+    assert (ROOT / "py.typed").exists()
 
 
 def test_importing_any_product_module_stays_light() -> None:

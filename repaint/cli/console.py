@@ -40,8 +40,14 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], 
     bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err)
     task = bar.add_task(title, total=total)
     bar.start()
+
+    def advance(more: int) -> None:
+        bar.update(task, advance=more)
+        if bar.tasks[0].completed > total:  # windows of several sizes are filled one after the other
+            bar.update(task, total=None)
+
     try:
-        yield lambda more: bar.update(task, advance=more)
+        yield advance
     except BaseException:
         # Print the error alone: no unfinished bar, and no empty line of bar.stop().
         bar.live.transient = True

@@ -9,8 +9,6 @@ import typer
 
 from repaint.cli.console import say
 from repaint.errors import InputError
-from repaint.sampling import presets
-from repaint.sampling.method import Method
 from repaint.yaml_files import is_yaml
 
 __all__ = ["schedule_import"]
@@ -28,6 +26,8 @@ def schedule_import(
     Example: repaint schedule import confs/face_example.yml --out face.yaml
     """
     from repaint.files import atomic_path, check_place
+    from repaint.sampling import presets
+    from repaint.sampling.method import Method
     from repaint.sampling.original import convert
 
     if not is_yaml(out_file):

@@ -9,8 +9,6 @@ from rich.table import Table
 
 from repaint.cli.console import out, print_json
 from repaint.cli.options import AsJson
-from repaint.sampling import presets
-from repaint.sampling.method import Method
 
 __all__ = ["schedule_list"]
 
@@ -23,6 +21,9 @@ def schedule_list(
 
     Example: repaint schedule list --published
     """
+    from repaint.sampling import presets
+    from repaint.sampling.method import Method
+
     methods = [Method.from_preset(name) for name in (presets.published() if published else presets.available())]
     if as_json:
         print_json([method.describe() for method in methods])

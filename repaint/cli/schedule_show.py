@@ -8,7 +8,6 @@ import typer
 
 from repaint.cli.console import tell
 from repaint.cli.options import AsJson
-from repaint.sampling import presets
 
 __all__ = ["schedule_show"]
 
@@ -20,6 +19,7 @@ def schedule_show(
 
     Example: repaint schedule show paper
     """
+    from repaint.sampling import presets
     from repaint.sampling.method import as_method
 
     method = as_method(name)

@@ -146,7 +146,7 @@ def test_warnings_are_one_line_with_the_file(run: Run, folder: Path, common: lis
     result = run("inpaint", "large.png", "mask.jpg", "--out", "out.jpg", *common)
     lines = [line for line in result.err.splitlines() if line.startswith("repaint: warning:")]
     assert len(lines) == 2
-    assert "large.png: out.jpg: JPEG changes the kept pixels" in lines[0]
+    assert "large.png: out.jpg: JPEG changes all pixels" in lines[0]
     assert "mask.jpg has " in lines[1]
     assert "large.png" not in lines[1]
     assert ".py" not in result.err
