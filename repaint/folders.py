@@ -190,7 +190,7 @@ def share_of(batches: Sequence[T], part: str | None, process: int, processes: in
     """
     first, slash, count = (part or "1/1").partition("/")
     if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise InputError(f"--shard={part} must be i/n with i from 1 to n (for example 2/8).")
+        raise InputError(f"--shard={shown(part)} must be i/n with i from 1 to n (for example 2/8).")
     return list(batches)[int(first) - 1 :: int(count)][process::processes]
 
 

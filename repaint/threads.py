@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 
+from repaint.checks import shown
 from repaint.errors import InputError
 
 __all__ = ["choose_threads", "parse_threads", "set_threads", "trial_seconds"]
@@ -29,7 +30,7 @@ def parse_threads(text: str) -> int | None:
     if text == "auto":
         return None
     if not (text.isascii() and text.isdecimal() and int(text) >= 1):
-        raise InputError(f"threads={text} must be a whole number of at least 1, or auto.")
+        raise InputError(f"threads={shown(text)} must be a whole number of at least 1, or auto.")
     return int(text)
 
 

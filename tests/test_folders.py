@@ -246,7 +246,7 @@ REFUSED: list[tuple[list[object], str]] = [
     (["photos", "masks", "--out", "none/out"], "Cannot write none/out: no folder none. Create it first."),
     (["photos", "masks", "--out", "two.yaml"], "Cannot write two.yaml: many images need a folder for their results"),
     (["photos", "masks", "--out", "photos"], f"photos: the folder is not empty and has no {SETTINGS}."),
-    (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard=3/2 must be i/n with i from 1 to n"),
+    (["photos", "masks", "--out", "out", "--shard", "3/2"], "--shard='3/2' must be i/n with i from 1 to n"),
     (["photos", "masks", "--out", "out", "--class", "cat"], "class_labels"),
     (["photos", "masks", "--out", "out", "--latent-margin", "2"], "latent_margin=2 needs a latent prior"),
     (["photos", "masks", "--out", "out", "--seed", "-1"], "seed=-1 must be an integer from 0 to"),
@@ -392,7 +392,7 @@ def test_two_processes_under_accelerate(folder: Path, prior: Path, call: Call) -
     call(*asked, "--out", "one")
     Path("photos/bad.png").write_text("no image")
     Path("masks/bad.png").write_text("no image")
-    options = ["--out", "two", "--prior", prior, "--schedule", "two.yaml", "--json"]
+    options = ["--out", "two", "--prior", prior, "--schedule", "two.yaml", "--dtype", "float32", "--json"]
     process = launched("inpaint", *asked, *options, processes=2)
     workers(process, 2)
     stdout, stderr = process.communicate(timeout=300)

@@ -28,6 +28,7 @@ __all__ = [
     "TURNS",
     "ImageLike",
     "bit_depth",
+    "check_dense",
     "check_range",
     "load_image",
     "open_image",
@@ -210,8 +211,8 @@ def turned_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(turns[orientation](pixels)) if orientation in turns else pixels
 
 
-def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """Copy a tensor to a numpy array on the CPU; bfloat16, which numpy lacks, becomes float32 without loss.
+def check_dense(tensor: Tensor) -> None:
+    """Check that a tensor has values that can be read one by one.
 
     Raises:
         InputError: the tensor is sparse or on the meta device.
@@ -219,6 +220,15 @@ def to_numpy(tensor: Tensor) -> NDArray[Any]:
     if tensor.layout != torch.strided or tensor.is_meta:
         where = "on the meta device" if tensor.is_meta else f"of layout {tensor.layout}"
         raise InputError(f"A tensor {where} has no dense values. Pass x.to_dense(), or a tensor on a real device.")
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Copy a tensor to a numpy array on the CPU; bfloat16, which numpy lacks, becomes float32 without loss.
+
+    Raises:
+        InputError: see `check_dense`.
+    """
+    check_dense(tensor)
     tensor = tensor.detach().cpu()
     array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array

@@ -19,6 +19,7 @@ from repaint.pictures.decoding import (
     NUMPY_WHITE,
     PIL_WHITE,
     TURNS,
+    check_dense,
     load_image,
     open_image,
     plain,
@@ -170,6 +171,7 @@ def _tensor_conversion(tensor: Tensor) -> str:
 
 def _from_tensor(reading: Reading, tensor: Tensor) -> list[Plane]:
     name = reading.name
+    check_dense(tensor)
     if tensor.dtype not in _TENSOR_DTYPES:
         raise InputError(
             f"{name} has dtype {tensor.dtype}: allowed are bool, uint8 and float in [0, 1]. "

@@ -282,6 +282,10 @@ def _load(path: Path) -> State:
             f"{path} contains {inside} instead of a dict from names to tensors. torch.save only the state dict of the "
             "UNet."
         )
+    for name, tensor in content.items():
+        if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            kind = f"{tensor.dtype}" if tensor.layout == torch.strided else f"{tensor.layout}"
+            raise PriorError(f"{path}: {name} is {kind}, but weights must be dense floating-point tensors.")
     return dict(content)
 
 

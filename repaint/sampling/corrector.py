@@ -97,9 +97,9 @@ class Langevin:
         if not (is_number(self.h) and 0 < self.h <= LONGEST_STEP):
             raise InputError(f"langevin(h={shown(self.h)}) must be above 0 and at most {LONGEST_STEP} (0.6 is usual).")
         if self.noise not in ("exact", "averaged"):
-            raise InputError(f"langevin(noise={self.noise}) must be exact or averaged.")
+            raise InputError(f"langevin(noise={shown(self.noise)}) must be exact or averaged.")
         if self.pace not in ("even", "noise"):
-            raise InputError(f"langevin(pace={self.pace}) must be even or noise.")
+            raise InputError(f"langevin(pace={shown(self.pace)}) must be even or noise.")
 
     @property
     def paced(self) -> bool:

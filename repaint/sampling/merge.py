@@ -154,9 +154,14 @@ class LinearMerge:
         if known.prediction is None:
             return draws.z, {}
         eps, n, z = self.weights(known.level, dst)
-        terms = known.terms(eps, n)
+        terms = known.terms(eps, 0.0)
         if z:
             terms.append((z, draws.z))
+        if n:  # a new tensor, which becomes the sum: a large picture has no memory to spare
+            total = known.n.mul_(n)
+            for gain, tensor in terms:
+                total.add_(tensor, alpha=gain)
+            return total, {}
         # A sum of one term is that tensor itself, so that `fresh` and `predicted(inf)` copy nothing.
         return terms[0][1] if [gain for gain, _ in terms] == [1.0] else weighted(*terms), {}
 

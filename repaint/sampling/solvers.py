@@ -79,7 +79,7 @@ class DDPM:
 
     def __post_init__(self) -> None:
         if self.variance not in ("small", "large", "learned"):
-            raise InputError(f"ddpm(variance={self.variance}) must be small, large or learned.")
+            raise InputError(f"ddpm(variance={shown(self.variance)}) must be small, large or learned.")
 
     def step(
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
@@ -216,7 +216,7 @@ class Refresh:
         if not (is_number(share) and 0 <= share <= 1):
             raise InputError(f"refresh(extrapolate={shown(share)}) must be in [0, 1] (0.5 keeps the variance).")
         if self.noise not in ("fresh", "averaged"):
-            raise InputError(f"refresh(noise={self.noise}) must be fresh or averaged.")
+            raise InputError(f"refresh(noise={shown(self.noise)}) must be fresh or averaged.")
 
     def step(
         self, x: Batch, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry

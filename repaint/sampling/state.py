@@ -176,7 +176,9 @@ class SamplerState:
             raise ValueError("walk and scales must be digests")
         for name, tensor in self._tensors().items():
             whole = tensor.shape == self.x.shape and tensor.dtype == (torch.bool if name == "known" else self.x.dtype)
-            if not (whole or ("/" in name and (tensor.ndim == 0 or len(tensor) == len(self.x)))):
+            number = "/" in name and tensor.ndim == 0
+            particles = name.startswith("kernel/") and tensor.ndim > 0 and len(tensor) == len(self.x)
+            if not (whole or number or particles):
                 raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
         own, streams = torch.Generator().get_state(), self.streams.states
         rows = len(self.seeds)

@@ -207,7 +207,7 @@ BAD = [
     ({"--device": "gpu"}, "device='gpu' must be a device that PyTorch can use on this computer"),
     ({"--seed": "-1"}, "seed=-1 must be an integer from 0 to 8589934591"),
     ({"--seed": "one"}, "Invalid value for '--seed': "),
-    ({"--threads": "0"}, "threads=0 must be a whole number of at least 1, or auto."),
+    ({"--threads": "0"}, "threads='0' must be a whole number of at least 1, or auto."),
     ({"--samples": "0"}, "Invalid value for '--samples': "),
     ({"--uncertainty": "map.png"}, "--uncertainty needs several samples, but --samples is 1. Add --samples 8."),
     (

@@ -347,6 +347,11 @@ def test_networks_that_diffusers_cannot_express(flags: Flags, name: str, shape: 
             r"contains a list instead of a dict from names to tensors\. torch\.save only the state dict",
         ),
         ({3: torch.zeros(1)}, r"contains a dict with 3 instead of a dict from names to tensors"),
+        (
+            {"a": torch.zeros(1).long()},
+            r"model\.pt: a is torch\.int64, but weights must be dense floating-point tensors",
+        ),
+        ({"a": torch.zeros(1).to_sparse()}, r"a is torch\.sparse_coo, but weights must be dense floating-point"),
     ],
 )
 @pytest.mark.filterwarnings("error")

@@ -351,9 +351,9 @@ def test_averaged_draws_are_used_in_two_steps(part: Any) -> None:
     [
         (lambda: DDIM(1.5), r"ddim\(eta=1.5\) must be in \[0, 1\]"),
         (lambda: DDIM(math.nan), r"ddim\(eta=nan\)"),
-        (lambda: DDPM("tiny"), r"ddpm\(variance=tiny\) must be small, large or learned"),  # type: ignore[arg-type]
+        (lambda: DDPM("tiny"), r"ddpm\(variance='tiny'\) must be small, large or learned"),  # type: ignore[arg-type]
         (lambda: Refresh(1.5), r"refresh\(extrapolate=1.5\) must be in \[0, 1\]"),
-        (lambda: Refresh(noise="pink"), r"refresh\(noise=pink\) must be fresh or averaged"),  # type: ignore[arg-type]
+        (lambda: Refresh(noise="pink"), r"refresh\(noise='pink'\) must be fresh or averaged"),  # type: ignore[arg-type]
         (lambda: Multistep(-0.1), r"multistep\(eta=-0.1\) must be at least 0"),
         (lambda: Langevin(2.5), r"langevin\(iterations=2.5\)"),  # type: ignore[arg-type]
         (lambda: Langevin(0), r"langevin\(iterations=0\) must be an integer of at least 1"),
@@ -361,7 +361,7 @@ def test_averaged_draws_are_used_in_two_steps(part: Any) -> None:
         (lambda: Langevin(True), r"langevin\(iterations=True\)"),
         (lambda: Langevin(h=1000.1), r"langevin\(h=1000.1\) must be above 0 and at most 1000"),
         (lambda: Langevin(h=math.inf), r"langevin\(h=inf\)"),
-        (lambda: Langevin(noise="pink"), r"langevin\(noise=pink\) must be exact or averaged"),  # type: ignore[arg-type]
+        (lambda: Langevin(noise="pink"), r"langevin\(noise='pink'\) must be exact or averaged"),  # type: ignore[arg-type]
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -166,7 +166,7 @@ def test_shards_make_the_same_rows(tiny: Path, unbroken: list[dict[str, Any]]) -
     shares = [share_of(whole, f"{i}/3", process, 2) for i in (1, 2, 3) for process in (0, 1)]
     assert sorted(cell.key for share in shares for (cell,) in share) == sorted(cell.key for (cell,) in whole)
     for part in ("0/2", "3/2", "2", "a/b", "1/0"):
-        with pytest.raises(InputError, match=f"--shard={part} must be i/n with i from 1 to n"):
+        with pytest.raises(InputError, match=f"--shard={part!r} must be i/n with i from 1 to n"):
             share_of([], part, 0, 1)
 
 
@@ -701,7 +701,7 @@ def test_the_command_compares_and_draws(
     ("options", "message"),
     [
         (["--out", "rows.csv"], "rows.csv: the suffix must be .jsonl"),
-        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard=3/2 must be i/n"),
+        (["--out", "rows.jsonl", "--shard", "3/2"], "--shard='3/2' must be i/n"),
         (["--out", "rows.jsonl", "--by", "sise"], "--by sise must be one of"),
         (["--out", "rows.jsonl", "--over", "sise"], "--over sise must be one of"),
         (["--out", "rows.jsonl", "--measure", "pnsr"], "--measure pnsr must be one of"),
