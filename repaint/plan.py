@@ -7,7 +7,7 @@ conditions, so no result depends on the batch that it is computed in.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -171,29 +171,21 @@ class Plan:
             if name in given.arguments
         }
         given = replace(given, arguments={name: v for name, v in given.arguments.items() if name not in aligned})
-        cutouts = [cut(*pair, cropping, prior) for pair in zip(pictures, keeps, strict=True)]
-        if maps is not None:
-            cutouts = [
-                [replace(cutout, strength=share[(slice(None), *cutout.window.place)]) for cutout in each]
-                for each, share in zip(cutouts, maps, strict=True)
-            ]
+        cutouts = _cutouts(prior, pictures, keeps, maps, cropping)
         if aligned:  # windows inside of a batch would each need their own part of these images
             cutouts = [[replace(cutout, cover=None) for cutout in each] for each in cutouts]
         warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
         if saved is not None:
             copies = max(1, len(saved.seeds) // max(1, sum(map(len, cutouts))))
             generator, antithetic = 0, False  # replaced by the seeds of the state
-        canvases = []
-        split = given.split(len(pictures))
         seeds = seeds_for(len(pictures), generator, copies=copies, antithetic=antithetic)
-        for i, seed in enumerate(seeds):
-            k = i // copies
-            fillings = []
-            for n, cutout in enumerate(cutouts[k]):
-                parts = {name: cut_aligned(each[k], cutout, prior.multiple_of) for name, each in aligned.items()}
-                conditions = replace(split[k], arguments={**split[k].arguments, **parts})
-                fillings.append(Filling(cutout, window_seed(seed, n), conditions))
-            canvases.append(Canvas(pictures[k], fillings, seed))
+        canvases = []
+        for k, conditions in enumerate(given.split(len(pictures))):
+            own = [_with_aligned(conditions, aligned, k, cutout, prior.multiple_of) for cutout in cutouts[k]]
+            for seed in seeds[k * copies : (k + 1) * copies]:
+                pairs = enumerate(zip(cutouts[k], own, strict=True))
+                fillings = [Filling(cutout, window_seed(seed, n), each) for n, (cutout, each) in pairs]
+                canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
         plan = cls(prior, method, hook, canvases, copies, keeps, cropping, most, *rim, output_type)
         if output_type == "latent":
@@ -374,6 +366,31 @@ class Plan:
             filling.seed = seed
         for canvas in self.canvases:
             canvas.seed = canvas.fillings[0].seed if canvas.fillings else canvas.seed
+
+
+def _cutouts(
+    prior: Prior,
+    pictures: Sequence[Picture],
+    keeps: Sequence[Float[Tensor, "1 _h _w"]],
+    maps: Sequence[Float[Tensor, "1 _h _w"]] | None,
+    crop: Crop | None,
+) -> list[list[Cutout]]:
+    """The cutouts of each picture, with their parts of the maps of strength."""
+    cutouts = [cut(*pair, crop, prior) for pair in zip(pictures, keeps, strict=True)]
+    if maps is None:
+        return cutouts
+    return [
+        [replace(cutout, strength=share[(slice(None), *cutout.window.place)]) for cutout in each]
+        for each, share in zip(cutouts, maps, strict=True)
+    ]
+
+
+def _with_aligned(
+    conditions: Conditions, aligned: Mapping[str, Sequence[Any]], number: int, cutout: Cutout, multiple_of: int
+) -> Conditions:
+    """The conditions of a cutout of picture `number`: with its parts of the images that lie on the picture."""
+    parts = {name: cut_aligned(each[number], cutout, multiple_of) for name, each in aligned.items()}
+    return replace(conditions, arguments={**conditions.arguments, **parts})
 
 
 def _same_problem(state: SamplerState, begun: SamplerState, tolerance: float) -> bool:
