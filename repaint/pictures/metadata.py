@@ -129,8 +129,8 @@ def _upright_exif(exif: bytes) -> bytes:
         for entry in range(start + ifd + 2, start + ifd + 2 + 12 * count, 12):
             if struct.unpack_from(f"{order}H", exif, entry)[0] == ExifTags.Base.Orientation:
                 struct.pack_into(f"{order}HHIHxx", changed, entry, ExifTags.Base.Orientation, 3, 1, 1)
-    except struct.error:  # a damaged block: viewers find no orientation in it either
-        return exif
+    except struct.error:
+        pass  # a damaged block: PIL and viewers read the entries before the damage
     return bytes(changed)
 
 

@@ -139,6 +139,18 @@ def test_upright_results_say_so_everywhere(big_endian: bool) -> None:
     assert image.info["xmp"] == XMP.format(6).encode()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_an_exif_block_that_is_cut_short_turns_a_result_once() -> None:
+    """If this fails, a result is turned a second time by an orientation that stands before the damage."""
+    exif = exif_of(Orientation=6).tobytes()
+    count = exif.index(b"MM") + 8 if b"MM" in exif else exif.index(b"II") + 9
+    image = PIXELS.copy()
+    image.info["exif"] = exif[:count] + b"\x01" + exif[count + 1 :]  # 256 entries more than there are
+    assert exif_orientation(image) == 6
+    result = read_images(image)[0].output("pil")
+    assert ImageOps.exif_transpose(result).size == result.size == (4, 6)
+
+
 def test_metadata_that_does_not_fit_is_refused_before_the_work(tmp_path: Path) -> None:
     """If this fails, the work is done and cannot be written."""
     exif = Image.Exif()

@@ -775,7 +775,7 @@ def test_twenty_runs_of_five_clients(tmp_path: Path) -> None:
             found[seed] = np.asarray(Image.open(io.BytesIO(body)))
         return found
 
-    with studio("--prior", tmp_path / "tiny") as url, ThreadPoolExecutor(5) as pool:
+    with studio("--prior", tmp_path / "tiny", "--dtype", "float32") as url, ThreadPoolExecutor(5) as pool:
         found = pool.map(partial(visit, url), range(5))
         results = {seed: image for images in found for seed, image in images.items()}
     fast = replace(Method.from_preset("fast"), schedule=JumpSchedule.paper(6, 2, 2))
