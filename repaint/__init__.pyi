@@ -1,29 +1,15 @@
-from .errors import RepaintError
-from .pictures.crop import Crop
-from .pictures.detection import detect_damage
-from .pipeline import RePaintOutput, RePaintPipeline, inpaint
-from .priors.gaussian import GaussianMixturePrior
-from .removal import remove
-from .restoring import restore
-from .sampling.method import Method
-from .sampling.noise import NoiseSchedule
-from .sampling.prior import Prior
-from .sampling.schedule import JumpSchedule
+from .errors import RepaintError as RepaintError
+from .pictures.crop import Crop as Crop
+from .pictures.detection import detect_damage as detect_damage
+from .pipeline import RePaintOutput as RePaintOutput
+from .pipeline import RePaintPipeline as RePaintPipeline
+from .pipeline import inpaint as inpaint
+from .priors.gaussian import GaussianMixturePrior as GaussianMixturePrior
+from .removal import remove as remove
+from .restoring import restore as restore
+from .sampling.method import Method as Method
+from .sampling.noise import NoiseSchedule as NoiseSchedule
+from .sampling.prior import Prior as Prior
+from .sampling.schedule import JumpSchedule as JumpSchedule
 
 __version__: str
-
-__all__ = [
-    "Crop",
-    "GaussianMixturePrior",
-    "JumpSchedule",
-    "Method",
-    "NoiseSchedule",
-    "Prior",
-    "RePaintOutput",
-    "RePaintPipeline",
-    "RepaintError",
-    "detect_damage",
-    "inpaint",
-    "remove",
-    "restore",
-]

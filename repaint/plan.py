@@ -241,8 +241,8 @@ class Plan:
         x0, mask = encode(self.prior, cutouts, self.latent_margin)
         shares = strengths(self.prior, cutouts, self.latent_margin)
         if state is None:
-            init = self._init(cutouts)
-            state = sampler.start(x0, mask, [filling.seed for filling in batch], init, shares)
+            seeds = [filling.seed for filling in batch]
+            state = sampler.start(x0, mask, seeds, self._init(cutouts), shares)
         else:
             tolerance = 0.0 if self.prior.latent_factor == 1 else LATENT_TOLERANCE
             if not _same_problem(state, sampler.start(x0, mask, state.seeds, x0, shares), tolerance):

@@ -168,6 +168,7 @@ def test_what_is_refused(pipe: RePaintPipeline) -> None:
         ({}, "Nothing is added"),
         ({"left": 3, "mask_image": picture()}, "mask_image must be left out"),
         ({"left": 3, "strength": 0.5}, "strength must be left out: the new space holds nothing"),
+        ({"left": 3, "stregth": 0.5}, "Did you mean 'strength'"),
         ({"left": 3, "schedul": TWO}, "Did you mean 'schedule'"),
         ({"left": 10**8}, r"The result of 100000016 x 12 pixels must have at most \d+"),
     ]:

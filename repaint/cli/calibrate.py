@@ -12,9 +12,8 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import out, print_json, progress_bar, say, together
-from repaint.cli.loading import Device, place_of
-from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen, torch_dtype
-from repaint.threads import set_threads
+from repaint.cli.loading import Device, load_pipe
+from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
 if TYPE_CHECKING:
     from repaint.lab.calibration.calibration_summary import Calibration
@@ -71,7 +70,6 @@ def calibrate(
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
     from repaint.lab.calibration.scored_fills import check_samples
     from repaint.measure.plots import check_plot, save_plot
-    from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import as_methods
 
     kinds = [chosen("--kind", name, {name: name for name in HOLE_KINDS}) for name in kind or HOLE_KINDS]
@@ -82,10 +80,8 @@ def calibrate(
         check_plot(plot)
     check_samples(samples)
     state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
-    place = place_of(device)
-    model = RePaintPipeline.from_pretrained(prior, torch_dtype=torch_dtype(dtype, place)).to(place).prior
     run = CalibrationRun(
-        model,
+        load_pipe(prior, device, dtype, threads).prior,
         list(methods.values()),
         out_file,
         kinds,
@@ -98,7 +94,6 @@ def calibrate(
         seed=seed,
         facts={"dtype": dtype},
     )
-    set_threads(threads)
     bar = partial(progress_bar, unit="calls") if state.is_main_process else silent
     with state.main_process_first():  # the others find the samples in the cache
         run.draw(bar)

@@ -11,13 +11,13 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import calls_bar, err, print_json, say, together
-from repaint.cli.loading import Device, place_of
+from repaint.cli.loading import Device, load_pipe
 from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
-from repaint.threads import set_threads
 
 if TYPE_CHECKING:
     from repaint.lab.sweep.grid import Grid
     from repaint.lab.sweep.rows import Rows
+    from repaint.pipeline import RePaintPipeline
 
 __all__ = ["sweep"]
 
@@ -80,6 +80,7 @@ def sweep(
     grid = read_grid(config)
     if against is not None:
         chosen("--against", against, {cell.method.name: None for cell in grid.cells})
+    torch_dtype(grid.config.dtype)  # refuses a wrong name
     rows = Rows(out_file, {cell.key: cell.config for cell in grid.cells})
     cells = spread(grid.cells, limit)
     # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
@@ -87,8 +88,7 @@ def sweep(
     own_batches = share_of(batches(cells, grid.config.batch), shard, state.process_index, state.num_processes)
     todo = [batch for batch in own_batches if rows.lacks(batch)]
     if todo:
-        set_threads(threads)
-        _run(grid, todo, rows, place_of(device), state.is_main_process)
+        _run(load_pipe(grid.prior, device, grid.config.dtype, threads), grid, todo, rows, state.is_main_process)
     with together("The rows"):
         state.wait_for_everyone()
     if state.is_main_process:
@@ -100,12 +100,9 @@ def sweep(
     state.destroy_process_group()
 
 
-def _run(grid: Grid, todo: list[Any], rows: Rows, place: str, bar: bool) -> None:
+def _run(pipe: RePaintPipeline, grid: Grid, todo: list[Any], rows: Rows, bar: bool) -> None:
     from repaint.lab.sweep.runner import check_conditions, run
-    from repaint.pipeline import RePaintPipeline
 
-    pipe = RePaintPipeline.from_pretrained(grid.prior, torch_dtype=torch_dtype(grid.config.dtype, place)).to(place)
-    pipe.set_progress_bar_config(disable=True)
     check_conditions(pipe, grid.cells)
     total = sum(batch[0].method.model_calls for batch in todo)
     count = sum(map(len, todo))

@@ -6,6 +6,7 @@ import re
 import struct
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -123,14 +124,12 @@ def _upright_exif(exif: bytes) -> bytes:
     start = 6 if exif.startswith(b"Exif\0\0") else 0
     order = ">" if exif[start : start + 2] == b"MM" else "<"
     changed = bytearray(exif)
-    try:
+    with suppress(struct.error):  # of a damaged block, PIL and viewers read the entries before the damage
         (ifd,) = struct.unpack_from(f"{order}I", exif, start + 4)
         (count,) = struct.unpack_from(f"{order}H", exif, start + ifd)
         for entry in range(start + ifd + 2, start + ifd + 2 + 12 * count, 12):
             if struct.unpack_from(f"{order}H", exif, entry)[0] == ExifTags.Base.Orientation:
                 struct.pack_into(f"{order}HHIHxx", changed, entry, ExifTags.Base.Orientation, 3, 1, 1)
-    except struct.error:
-        pass  # a damaged block: PIL and viewers read the entries before the damage
     return bytes(changed)
 
 

@@ -284,7 +284,7 @@ def _load(path: Path) -> State:
         )
     for name, tensor in content.items():
         if not tensor.is_floating_point() or tensor.layout != torch.strided:
-            kind = f"{tensor.dtype}" if tensor.layout == torch.strided else f"{tensor.layout}"
+            kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
             raise PriorError(f"{path}: {name} is {kind}, but weights must be dense floating-point tensors.")
     return dict(content)
 

@@ -85,12 +85,21 @@ class KnownPart:
         assert self.x is not None
         return torch.sub(self.x, self.x0, alpha=self.level.alpha).div_(self.level.sigma)
 
-    def terms(self, eps: float, n: float) -> list[tuple[float, Batch]]:
-        """Return the terms of eps * eps_hat + n * n whose weight is not 0."""
-        terms: list[tuple[float, Batch]] = [(n, self.n)] if n else []
-        if eps and self.eps_hat is not None:
-            terms.append((eps, self.eps_hat))
-        return terms
+    def mixed(self, eps: float, n: float, *more: tuple[float, Batch]) -> Batch:
+        """Return eps * eps_hat + n * n + the further terms; a sum of one tensor with weight 1 is that tensor itself.
+
+        A tensor is read only where its weight is not 0. There must be a prediction.
+        """
+        terms = list(more)
+        if eps or not (n or more):
+            assert self.eps_hat is not None
+            terms.insert(0, (eps, self.eps_hat))
+        if n:  # a new tensor, which becomes the sum: a large picture has no memory to spare
+            total = self.n.mul_(n)
+            for gain, tensor in terms:
+                total.add_(tensor, alpha=gain)
+            return total
+        return terms[0][1] if [gain for gain, _ in terms] == [1.0] else weighted(*terms)
 
 
 @runtime_checkable
@@ -154,16 +163,7 @@ class LinearMerge:
         if known.prediction is None:
             return draws.z, {}
         eps, n, z = self.weights(known.level, dst)
-        terms = known.terms(eps, 0.0)
-        if z:
-            terms.append((z, draws.z))
-        if n:  # a new tensor, which becomes the sum: a large picture has no memory to spare
-            total = known.n.mul_(n)
-            for gain, tensor in terms:
-                total.add_(tensor, alpha=gain)
-            return total, {}
-        # A sum of one term is that tensor itself, so that `fresh` and `predicted(inf)` copy nothing.
-        return terms[0][1] if [gain for gain, _ in terms] == [1.0] else weighted(*terms), {}
+        return known.mixed(eps, n, *([(z, draws.z)] if z else [])), {}
 
 
 @dataclass(frozen=True)
@@ -268,12 +268,12 @@ class Predicted(LinearMerge):
         if self.guard == 0 or known.eps_hat is None:
             return super().noise(known, dst, draws, carry)
         eps, n, z = self.weights(known.level, dst)
-        predicted = weighted(*(known.terms(eps, n) or [(0.0, known.eps_hat)]))
+        predicted = known.mixed(eps, n)
         size, bound = _size(predicted, known.mask)
         scale = torch.where(size > bound, (bound / size) ** self.guard, torch.ones_like(size))
         kick = torch.where(size > bound, (1 - (scale * size) ** 2).clamp(min=z**2).sqrt(), torch.full_like(size, z))
         scale, kick = (each.to(predicted.dtype).view(-1, *[1] * (predicted.dim() - 1)) for each in (scale, kick))
-        return predicted.mul_(scale).addcmul_(draws.z, kick), {}
+        return (predicted * scale).addcmul_(draws.z, kick), {}
 
 
 @dataclass(frozen=True)
