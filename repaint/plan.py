@@ -245,7 +245,7 @@ class Plan:
             state = sampler.start(x0, mask, seeds, self._init(cutouts), shares)
         else:
             tolerance = 0.0 if self.prior.latent_factor == 1 else LATENT_TOLERANCE
-            if not _same_problem(state, sampler.start(x0, mask, state.seeds, x0, shares), tolerance):
+            if not _same_problem(state, sampler.problem(x0, mask, shares), tolerance):
                 raise _foreign(state)
         del x0, mask  # the state has its own, and a large picture has no memory to spare
         if isinstance(prior, Windowed):
@@ -393,14 +393,14 @@ def _with_aligned(
     return replace(conditions, arguments={**conditions.arguments, **parts})
 
 
-def _same_problem(state: SamplerState, begun: SamplerState, tolerance: float) -> bool:
-    """Whether a state has the known part, up to a tolerance, and the strengths of a state that has just begun."""
-    saved, expected = state.free_from, begun.free_from
-    if state.x0.shape != begun.x0.shape or (saved is None) != (expected is None):
+def _same_problem(state: SamplerState, problem: tuple[Tensor, Tensor, Tensor | None], tolerance: float) -> bool:
+    """Whether a state has the known part, up to a tolerance, the mask and the strengths of `Sampler.problem`."""
+    x0, mask, expected = problem
+    if state.x0.shape != x0.shape or (state.free_from is None) != (expected is None):
         return False
-    if saved is not None and expected is not None and not torch.equal(saved, expected):
+    if state.free_from is not None and expected is not None and not torch.equal(state.free_from, expected):
         return False
-    return torch.equal(state.known, begun.known) and bool(((state.x0 - begun.x0).abs() <= tolerance).all())
+    return torch.equal(state.known, mask) and bool(((state.x0 - x0).abs() <= tolerance).all())
 
 
 def _foreign(state: SamplerState) -> StateError:

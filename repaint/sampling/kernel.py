@@ -58,10 +58,15 @@ class Kernel(Protocol):
 
     Attributes:
         particles: samples that the step carries for each image; 1 without a population.
+        carries: names in the carry without which a step cannot go on from x. Such a kernel begins at pure noise alone,
+            and continues only what it began.
     """
 
     @property
     def particles(self) -> int: ...
+
+    @property
+    def carries(self) -> tuple[str, ...]: ...
 
     def calls(self, src: Level, dst: Level) -> int:
         """Return the model calls of a step, per image: for all of its particles."""
@@ -82,9 +87,10 @@ class Kernel(Protocol):
 
 
 class KernelDefaults:
-    """Costs for a kernel that calls the model once for each particle, and draws no gradients; to be inherited."""
+    """Defaults for a kernel that calls the model once for each particle, without gradients; to be inherited."""
 
     particles: int = 1
+    carries: tuple[str, ...] = ()
 
     # The protocol's arguments, which kernels whose cost depends on the levels read.
     def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002

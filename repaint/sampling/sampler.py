@@ -17,7 +17,7 @@ from repaint.sampling.guidance import Guidance, GuidedStep, guided
 from repaint.sampling.kernel import KernelStep
 from repaint.sampling.levels import Level, renoise_scales
 from repaint.sampling.merge import KnownPart, merge_known
-from repaint.sampling.method import Method, Move
+from repaint.sampling.method import Method, Move, spec
 from repaint.sampling.model import Model, Pullback
 from repaint.sampling.population import check_memory, spread
 from repaint.sampling.prediction import Prediction, weighted
@@ -68,8 +68,8 @@ class Sampler:
                 levels above strength times the number of levels, an entry is known, and x0 is read there. 1 is free at
                 every level; None: 1 everywhere.
         Raises:
-            InputError: seeds that do not fit the batch, no init where the method needs one, or a strength that is not
-                in [0, 1].
+            InputError: seeds that do not fit the batch, no init where the method needs one, a strength that is not in
+                [0, 1], or a start that is not pure noise where the method's kernel needs that.
         Source:
             strength: Levin & Fried 2023, "Differential Diffusion" (arXiv 2306.00950).
         """
@@ -80,10 +80,9 @@ class Sampler:
                 f"init must be given for the method {self.method.name}, which begins at a smooth fill: pass "
                 "repaint.pictures.push_pull.smooth_fill(x0, known)."
             )
-        known = known.expand(x0.shape)
-        free_from = None if strength is None else _free_from(strength.to(x0).expand(x0.shape), self.grid.steps)
-        read = known if free_from is None else known | (free_from < self.grid.steps)
-        x0 = torch.where(read, x0, torch.zeros_like(x0))
+        if init is not None or self.moves[0].src < self.grid.steps:
+            self._check_start()
+        x0, known, free_from = self.problem(x0, known, strength)
         first = self.moves[0].src
         level, draws = self.grid[first], self._draws(NoiseStreams.from_seeds(seeds), x0)
         x = level.sigma * draws.z if init is None else level.alpha * init + level.sigma * draws.z
@@ -91,6 +90,19 @@ class Sampler:
         own = tuple(seeds), draws.streams, None, free_from, _named(merge=carry), self.walk, self.scales
         state = SamplerState(x, x0, known, first, 0, 0, *own)
         return state if noise is None else replace(state, x=merge_known(x, x0, noise, state.known_at(first), level))
+
+    def problem(
+        self, x0: Batch, known: Bool[Tensor, "..."], strength: Float[Tensor, "..."] | None = None
+    ) -> tuple[Batch, Bool[Tensor, "b *shape"], Batch | None]:
+        """Return what a state has of its task: `x0`, `known` and `free_from`. The arguments are those of `start`.
+
+        Raises:
+            InputError: a strength that is not in [0, 1].
+        """
+        known = known.expand(x0.shape)
+        free_from = None if strength is None else _free_from(strength.to(x0).expand(x0.shape), self.grid.steps)
+        read = known if free_from is None else known | (free_from < self.grid.steps)
+        return torch.where(read, x0, torch.zeros_like(x0)), known, free_from
 
     def run(
         self, state: SamplerState, on_move: Callable[[SamplerState], SamplerState | None] | None = None
@@ -139,7 +151,36 @@ class Sampler:
                 f"This branch is at level {state.level}, but the walk begins at level {self.moves[0].src}. Use "
                 "JumpSchedule.capped(level), or a walk that begins there."
             )
+        self._check_memory_of(state)
         return replace(state, walk=self.walk)
+
+    def _check_start(self) -> None:
+        """Refuse a start that is not pure noise where the method's kernel would not read it.
+
+        Raises:
+            InputError: see above.
+        """
+        if self.method.kernel is not None and self.method.kernel.carries:
+            raise InputError(
+                f"{spec(self.method.kernel)} begins at pure noise: it cannot start from an image or at a lower noise "
+                "level. Leave out strength and init, or use another schedule."
+            )
+
+    def _check_memory_of(self, branch: SamplerState) -> None:
+        """Refuse a branch without what the method's kernel continues from.
+
+        Raises:
+            StateError: see above.
+        """
+        kernel, carried = self.method.kernel, branch.carried("kernel")
+        if kernel is None:
+            return
+        lacks = [name for name in kernel.carries if name not in carried]
+        if lacks or ("particles" in kernel.carries and carried["particles"].shape[1] != kernel.particles):
+            raise StateError(
+                f"{spec(kernel)} cannot continue this branch, which was not begun with it. Use the method of the run "
+                "that it was taken from, or one without a population."
+            )
 
     @torch.no_grad()
     def advance(self, state: SamplerState) -> SamplerState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -38,6 +39,8 @@ class FPSSMC(KernelDefaults):
         Dou & Song 2024 (ICLR, "Diffusion posterior sampling for linear inverse problem solving: a filtering
         perspective"); SMCDiff: Trippe et al. 2023 (arXiv 2206.04119).
     """
+
+    carries: ClassVar[tuple[str, ...]] = ("particles", "noise")
 
     particles: int = 5
     zeta: Zeta = 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -40,6 +41,8 @@ class MCGdiff(KernelDefaults):
     Source:
         Cardoso et al. 2023 (arXiv 2308.07983), Alg. 1. The start of the known part is the paper's.
     """
+
+    carries: ClassVar[tuple[str, ...]] = ("particles",)
 
     particles: int = 64
     kappa: float = 1e-4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -34,6 +35,8 @@ class PnPFlow(KernelDefaults):
     Source:
         Martin et al. 2024 (arXiv 2410.02423), Alg. 3.
     """
+
+    carries: ClassVar[tuple[str, ...]] = ("estimate",)
 
     power: float = 0.5
     draws: int = 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -38,6 +39,8 @@ class TDS(KernelDefaults):
     Source:
         Wu et al. 2023 (arXiv 2306.17775), Alg. 1.
     """
+
+    carries: ClassVar[tuple[str, ...]] = ("particles", "log_weight")
 
     particles: int = 4
     q: float = 0.12

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.published_levels import evenly, flow, karras, leading, moments, result
+from helpers.published_levels import TwoPixels, evenly, flow, karras, leading, moments, result
 from torch import Tensor
 
 from repaint import RePaintPipeline
-from repaint.errors import InputError, OutOfMemory, ScheduleError
+from repaint.errors import InputError, OutOfMemory, ScheduleError, StateError
 from repaint.lab.methods.copaint import CoPaint
 from repaint.lab.methods.daps import DAPS
 from repaint.lab.methods.ding import DInG
@@ -247,6 +247,36 @@ def test_a_kernel_takes_no_other_parts() -> None:
         as_method("ding", merge="fresh")
     with pytest.raises(ScheduleError, match=r"takes the place of corrector and guidance"):
         replace(Method.from_preset("ding"), corrector=as_method("corrected").corrector)
+
+
+@pytest.mark.parametrize("name", sorted(kernels()))
+def test_a_kernel_starts_where_it_is_told_or_refuses(name: str) -> None:
+    """If this fails, a population ignores strength, init or a branch, and silently gives another result."""
+    kernel = kernels()[name].load()()
+    walk = JumpSchedule.paper(20, 1, 1)
+    x0, known = torch.tensor([[1.5, 0.0]], dtype=torch.float64), torch.tensor([[True, False]])
+    sampler = Sampler(TwoPixels(evenly(20)), Method(walk.capped(10), merge=Unmerged(), kernel=kernel))
+    plain = Sampler(TwoPixels(evenly(20)), Method(walk))
+    half_done = next(state for state in plain.run(plain.start(x0, known, [0])) if state.level == 10)
+    if not kernel.carries:
+        low, high = (sampler.start(x0, known, [0], torch.full_like(x0, value)) for value in (-3.0, 3.0))
+        (*_, low), (*_, high) = sampler.run(low), sampler.run(high)
+        assert not torch.equal(low.x, high.x)
+        *_, branch = sampler.run(half_done.branch([1]))
+        assert branch.level == 0
+        return
+    with pytest.raises(InputError, match="begins at pure noise"):
+        sampler.start(x0, known, [0], x0)
+    with pytest.raises(StateError, match="cannot continue this branch"):
+        next(sampler.run(half_done.branch([1])))
+    whole = Sampler(sampler.prior, Method(walk, merge=Unmerged(), kernel=kernel))
+    own = next(state for state in whole.run(whole.start(x0, known, [0])) if state.level == 10)
+    *_, continued = sampler.run(own.branch([1]))
+    assert continued.level == 0
+    if kernel.particles > 1:
+        fewer = Method(walk.capped(10), merge=Unmerged(), kernel=replace(kernel, particles=2))
+        with pytest.raises(StateError, match="cannot continue this branch"):
+            next(Sampler(sampler.prior, fewer).run(own.branch([1])))
 
 
 def test_tds_clips_the_shifted_reconstruction() -> None:
