@@ -21,7 +21,8 @@ from repaint.errors import InputError
 from repaint.pictures.images import ImageLike, read_images
 from repaint.pictures.masks import MaskLike, ReadMask, grow, known, read_keep
 from repaint.pipeline import RePaintPipeline
-from repaint.plan import Plan
+from repaint.placement import BatchSize, in_batches
+from repaint.plan import Filling, Plan
 from repaint.priors.windowed import Windowed
 from repaint.sampling.levels import Level
 from repaint.sampling.prior import Prior
@@ -30,6 +31,8 @@ from repaint.sampling.rng import NoiseStreams, Seedable
 __all__ = ["Removal", "ranked", "remove", "rim_contrast"]
 
 RATIOS = (0.2, 0.5, 1.0)  # sigma / alpha of the levels at which a fill is judged
+LEVELS = 50  # of the grid from which they are taken
+FILLED_BY = ("schedule", "merge", "solver", "corrector", "guidance", "temperature")
 NEAR = 8  # pixels around the hole in which it is judged
 
 
@@ -99,7 +102,7 @@ def remove(
     count = whole_number("candidates", candidates, 1)
     given = {"keep_mask": ReadMask(keep), **options}
     out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
-    for name in ("callback_on_step_end", "batch_size", "antithetic"):
+    for name in ("callback_on_step_end", "antithetic"):
         given.pop(name, None)
     return ranked(pipe.prior, list(out.images), out.seeds, hole, **given)
 
@@ -113,7 +116,7 @@ def ranked(
         prior: the model that filled them.
         images, seeds: the fills, with the seed of each.
         hole: (H, W) True at the pixels that were filled, as displayed.
-        **options: mask, conditions and crop; see `RePaintPipeline.__call__`.
+        **options: mask, conditions, crop and batch_size; see `RePaintPipeline.__call__`.
     """
     losses = [denoising_loss(prior, each, **options) for each in images]
     contrasts = [rim_contrast(read_images(each)[0].unit, hole) for each in images]
@@ -129,7 +132,7 @@ def _ranks(values: Sequence[float]) -> NDArray[np.int64]:
 
 
 @torch.no_grad()
-def denoising_loss(prior: Prior, image: ImageLike, **options: Any) -> float:
+def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = None, **options: Any) -> float:
     """Mean squared error of the predicted noise in and near the hole of a finished picture.
 
     All pictures with the same mask get the same noise, so that their losses can be compared.
@@ -137,35 +140,44 @@ def denoising_loss(prior: Prior, image: ImageLike, **options: Any) -> float:
     Args:
         prior: the model.
         image: one picture, filled.
-        **options: mask, conditions and crop; see `RePaintPipeline.__call__`.
+        batch_size: see `RePaintPipeline.__call__`.
+        **options: mask, conditions and crop; see `RePaintPipeline.__call__`. How the hole was filled has no influence.
     """
+    options = {name: value for name, value in options.items() if name not in FILLED_BY}
     plan = Plan.of(prior, None, image, **options, generator=0)
-    total, count = 0.0, 0
+    sums: list[tuple[float, int]] = []
     for batch in plan.batches():
-        bound, cutouts = plan.bound(batch), [filling.cutout for filling in batch]
-        x0, mask = encode(prior, cutouts, whole=True)[0], encode(prior, cutouts)[1]
-        if isinstance(bound, Windowed):
-            bound = bound.covering(x0, mask)
-        reach = max(1, NEAR // prior.latent_factor)
-        near = F.max_pool2d((~mask).float(), 2 * reach + 1, 1, reach).bool().expand(x0.shape)
-        streams = NoiseStreams.from_seeds([filling.seed for filling in batch])
-        try:
-            for level in _judged(bound, plan.method.schedule.steps):
-                eps, streams = streams.draw(x0.shape, x0.dtype)
-                error = _error(bound, x0, eps.to(x0.device), level)[near]
-                total, count = total + float(error.cpu().double().square().sum()), count + error.numel()
-        finally:
-            bound.release()
-    return total / count
+        in_batches(batch, batch_size, lambda part: sums.append(_squares(plan, part)))
+    return sum(total for total, _ in sums) / sum(count for _, count in sums)
+
+
+def _squares(plan: Plan, batch: Sequence[Filling]) -> tuple[float, int]:
+    """The sum of the squared errors in and near the holes of a batch, and their number."""
+    prior, bound, cutouts = plan.prior, plan.bound(batch), [filling.cutout for filling in batch]
+    x0, mask = encode(prior, cutouts, whole=True)[0], encode(prior, cutouts)[1]
+    if isinstance(bound, Windowed):
+        bound = bound.covering(x0, mask)
+    reach = max(1, NEAR // prior.latent_factor)
+    near = F.max_pool2d((~mask).float(), 2 * reach + 1, 1, reach).bool().expand(x0.shape)
+    streams = NoiseStreams.from_seeds([filling.seed for filling in batch])
+    total, count = 0.0, 0
+    try:
+        for level in _judged(bound):
+            eps, streams = streams.draw(x0.shape, x0.dtype)
+            error = _error(bound, x0, eps.to(x0.device), level)[near]
+            total, count = total + float(error.cpu().double().square().sum()), count + error.numel()
+    finally:
+        bound.release()
+    return total, count
 
 
 def _error(prior: Prior, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
     return prior.denoise(level.alpha * x0 + level.sigma * eps, level).eps_hat - eps
 
 
-def _judged(prior: Prior, steps: int) -> list[Level]:
+def _judged(prior: Prior) -> list[Level]:
     """The levels nearest to `RATIOS`."""
-    levels = [level for level in prior.schedule(max(steps, 20)).levels[1:] if level.alpha > 0]
+    levels = [level for level in prior.schedule(LEVELS).levels[1:] if level.alpha > 0]
     return [min(levels, key=lambda level: abs(math.log(level.sigma / level.alpha / ratio))) for ratio in RATIOS]
 
 

@@ -12,7 +12,7 @@ from helpers.tiny_latents import tiny_flux
 from helpers.tiny_priors import tiny_pipe
 from PIL import Image
 
-from repaint import RePaintPipeline, remove
+from repaint import Crop, RePaintPipeline, remove
 from repaint.errors import InputError
 from repaint.removal import denoising_loss, rim_contrast
 from repaint.sampling.schedule import JumpSchedule
@@ -59,6 +59,36 @@ def test_an_unlikely_fill_has_a_higher_loss() -> None:
     far = picture(128)
     far[0, 0] = 255  # not near the hole
     assert denoising_loss(prior, far, mask_image=OBJECT) == losses[0]
+
+
+def test_the_ranking_keeps_to_the_batch_size() -> None:
+    """If this fails, memory runs out after all candidates were painted, and they are lost."""
+    sizes: list[int] = []
+
+    class Counting(PixelByPixelPrior):
+        def denoise(self, x, level):
+            sizes.append(len(x))
+            return super().denoise(x, level)
+
+    apart, wide = np.zeros((24, 96), dtype=bool), np.tile(picture(), (1, 3, 1))
+    apart[10:12, 2:4] = apart[10:12, 90:92] = True
+    together = denoising_loss(Counting(), wide, mask_image=apart, crop=Crop(size=8))
+    assert max(sizes) == 2
+    sizes.clear()
+    assert denoising_loss(Counting(), wide, mask_image=apart, crop=Crop(size=8), batch_size=1) == pytest.approx(
+        together, rel=1e-6
+    )
+    assert set(sizes) == {1}
+    sizes.clear()
+    remove(wide, apart, prior=RePaintPipeline(Counting()), candidates=2, schedule=TWO, batch_size=1, crop=Crop(size=8))
+    assert set(sizes) == {1}
+
+
+def test_a_population_fills_and_is_ranked() -> None:
+    """If this fails, a method with particles paints everything, and the ranking then mistakes their number."""
+    pipe = tiny_pipe(("cat", "dog"))
+    given = {"candidates": 2, "schedule": "fps-smc", "class_labels": "cat", "generator": 0, "output_type": "np"}
+    assert len(remove(picture(), OBJECT, prior=pipe, **given)) == 2
 
 
 def test_levels_that_depend_on_the_size(tmp_path: Path) -> None:

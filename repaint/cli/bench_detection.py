@@ -40,7 +40,7 @@ def detection(
     from PIL import Image
 
     from repaint.lab.quality.detector_scores import score_detector
-    from repaint.pictures.decoding import open_image
+    from repaint.pictures.decoding import read_upright
     from repaint.pictures.pairs import picture_files
     from repaint.pictures.samples import UNSEEN, unseen
 
@@ -49,7 +49,7 @@ def detection(
     else:
         photographs = {}
         for name, path in picture_files(images).items():
-            picture = open_image(path).convert("RGB")
+            picture = Image.fromarray(read_upright(path))
             picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
             photographs[name] = np.asarray(picture)
     scores = score_detector(photographs, repeats=repeats, sensitivity=sensitivity, max_width=max_width, tone=tone)

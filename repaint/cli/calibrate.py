@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import out, print_json, progress_bar, say, together
-from repaint.cli.loading import Device, load_pipe
+from repaint.cli.loading import Device, load_pipe, process_state
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
 if TYPE_CHECKING:
@@ -63,8 +62,6 @@ def calibrate(
 
     Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
-    from accelerate import PartialState
-
     from repaint.lab.calibration.calibration_plot import calibration_plot
     from repaint.lab.calibration.calibration_run import CalibrationRun, silent
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
@@ -79,7 +76,7 @@ def calibrate(
     if plot is not None:
         check_plot(plot)
     check_samples(samples)
-    state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
+    state = process_state(device)
     run = CalibrationRun(
         load_pipe(prior, device, dtype, threads).prior,
         list(methods.values()),

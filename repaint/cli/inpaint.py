@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import about, calls_bar, err, print_json, progress_bar, say, tell, together
-from repaint.cli.loading import Device, mask_of, place_of
+from repaint.cli.loading import Device, mask_of, place_of, process_state
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold, torch_dtype
 from repaint.cli.sample_files import SampleFiles
 from repaint.errors import InputError
@@ -288,7 +287,6 @@ def _many(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
     from repaint.folders import batches, check_options, check_settings, run, share_of, tasks, write_settings
@@ -301,8 +299,7 @@ def _many(
     settings = {"repaint": __version__, "prior": load.prior, "method": described, **settings}
     todo = tasks(images, masks, out, settings["seed"], recursive=recursive)
     check_settings(out, settings, todo, overwrite=overwrite)
-    # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
-    state = PartialState(cpu=load.device == "cpu", timeout=timedelta(days=30))
+    state = process_state(load.device)
     own_batches = share_of(batches(todo, batch_size), shard, state.process_index, state.num_processes)
     pipe = load(state.device)
     check_options(pipe, options)

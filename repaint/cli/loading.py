@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,12 @@ from repaint.cli.options import torch_dtype
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
+
     from repaint.pictures.images import Picture
     from repaint.pipeline import RePaintPipeline
 
-__all__ = ["Device", "Schedule", "load_pipe", "mask_of", "place_of"]
+__all__ = ["Device", "Schedule", "load_pipe", "mask_of", "place_of", "process_state"]
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto picks the best available.")]
 Schedule = Annotated[str | None, typer.Option(help="Preset name or YAML file. Default: the prior's own, usually fast.")]
@@ -22,11 +25,18 @@ Schedule = Annotated[str | None, typer.Option(help="Preset name or YAML file. De
 
 def place_of(device: str) -> str:
     """The device that --device names; "auto" is where accelerate puts the process."""
-    if device != "auto":
-        return device
+    return device if device != "auto" else str(process_state(device).device)
+
+
+def process_state(device: str) -> PartialState:
+    """This process among those of `accelerate launch`.
+
+    The first call decides for how long a finished process waits for the slowest: accelerate's 30 minutes would end a
+    long job.
+    """
     from accelerate import PartialState
 
-    return str(PartialState().device)
+    return PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
 
 
 def load_pipe(prior: str, device: str, dtype: str, threads: str) -> RePaintPipeline:

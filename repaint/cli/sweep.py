@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from repaint.cli.console import calls_bar, err, print_json, say, together
-from repaint.cli.loading import Device, load_pipe
+from repaint.cli.loading import Device, load_pipe, process_state
 from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
 
 if TYPE_CHECKING:
@@ -61,8 +60,6 @@ def sweep(
 
     Example: repaint sweep examples/sweeps/ddpm-ddim.yaml --out rows.jsonl --limit 6
     """
-    from accelerate import PartialState
-
     from repaint.folders import share_of
     from repaint.lab.sweep.grid import batches, read_grid, spread
     from repaint.lab.sweep.rows import Rows
@@ -83,8 +80,7 @@ def sweep(
     torch_dtype(grid.config.dtype)  # refuses a wrong name
     rows = Rows(out_file, {cell.key: cell.config for cell in grid.cells})
     cells = spread(grid.cells, limit)
-    # A finished process waits for the slowest; the default timeout of 30 minutes would end the job.
-    state = PartialState(cpu=device == "cpu", timeout=timedelta(days=30))
+    state = process_state(device)
     own_batches = share_of(batches(cells, grid.config.batch), shard, state.process_index, state.num_processes)
     todo = [batch for batch in own_batches if rows.lacks(batch)]
     if todo:

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ __all__ = [
     "load_image",
     "open_image",
     "plain",
+    "read_upright",
     "to_numpy",
     "turned_pixels",
     "upright",
@@ -195,6 +196,20 @@ def upright(image: Image.Image) -> Image.Image:
     turned = image.transpose(turn)
     turned.info = collected(image, turned=True)
     return turned
+
+
+def read_upright(path: str | os.PathLike[str], mode: Literal["RGB", "L"] = "RGB") -> NDArray[np.uint8]:
+    """Read an image file as displayed: turned as its EXIF tag says, and converted.
+
+    Args:
+        path: the file.
+        mode: "RGB", or "L" for grey.
+    Returns:
+        (H, W, 3), or (H, W) for grey.
+    Raises:
+        InputError: see `open_image`.
+    """
+    return np.asarray(upright(open_image(path)).convert(mode))
 
 
 def turned_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

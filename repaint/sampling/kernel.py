@@ -7,7 +7,7 @@ of its own, or carries a population. The sampler still keeps its seeds, its stat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -90,7 +90,7 @@ class KernelDefaults:
     """Defaults for a kernel that calls the model once for each particle, without gradients; to be inherited."""
 
     particles: int = 1
-    carries: tuple[str, ...] = ()
+    carries: ClassVar[tuple[str, ...]] = ()
 
     # The protocol's arguments, which kernels whose cost depends on the levels read.
     def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002

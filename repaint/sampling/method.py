@@ -165,7 +165,7 @@ class Method:
         Raises:
             ScheduleError: no such preset; the message names the nearest one.
         """
-        return cls.from_content(*presets.read(name))
+        return cls.from_content(*presets.read_named(name))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Method:

@@ -15,7 +15,7 @@ from repaint import yaml_files
 from repaint.checks import nearest, shown
 from repaint.errors import ScheduleError
 
-__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "published", "read", "read_yaml"]
+__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "published", "read", "read_named", "read_yaml"]
 
 
 def _plain(value: object) -> object:
@@ -121,14 +121,28 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
         ScheduleError: no such preset or file, or a file that is not a valid preset.
     """
     path = Path(name_or_path)
-    if not yaml_files.is_yaml(path):
-        names, others = available(), published()
-        if str(name_or_path) not in (*names, *others):
-            raise ScheduleError(
-                f"preset={shown(str(name_or_path))} must be one of {', '.join(names)}, a published method (repaint "
-                f"schedule list --published), or a path ending in .yaml.{nearest(str(name_or_path), [*names, *others])}"
-            )
-        path = folder() / ("published" if str(name_or_path) in others else "") / f"{name_or_path}.yaml"
+    return _read(path) if yaml_files.is_yaml(path) else read_named(str(name_or_path), ", or a path ending in .yaml")
+
+
+def read_named(name: str, otherwise: str = "") -> tuple[str, Preset]:
+    """Read a bundled preset, or that of a published method, by name. No other file is read.
+
+    Args:
+        name: the name.
+        otherwise: what else the caller accepts, for the error.
+    Raises:
+        ScheduleError: no such preset.
+    """
+    names, others = available(), published()
+    if name not in (*names, *others):
+        raise ScheduleError(
+            f"preset={shown(str(name))} must be one of {', '.join(names)}, a published method (repaint schedule list "
+            f"--published){otherwise}.{nearest(str(name), [*names, *others])}"
+        )
+    return _read(folder() / ("published" if name in others else "") / f"{name}.yaml")
+
+
+def _read(path: Path) -> tuple[str, Preset]:
     return path.stem, parse(yaml_files.read_text(path, ScheduleError), str(path))
 
 
@@ -140,7 +154,7 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
     """
     if not yaml_files.is_yaml(path):
         raise ScheduleError(f"path={path} must end in .yaml or .yml (use from_preset for the name of a preset).")
-    return read(path)
+    return _read(Path(path))
 
 
 def parse(text: str, origin: str) -> Preset:

@@ -159,7 +159,7 @@ class JumpSchedule:
     @classmethod
     def from_preset(cls, name: str) -> JumpSchedule:
         """Read the walk of a preset in `schedules/`; `Method.from_preset` reads the whole method."""
-        return cls.from_content(presets.read(name)[1])
+        return cls.from_content(presets.read_named(name)[1])
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> JumpSchedule:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from repaint.errors import InputError, RepaintError
-from repaint.sampling.method import as_method
+from repaint.sampling.method import Method
 from repaint.sampling.rng import seeds_for
 from repaint.studio.handlers import Handlers
 from repaint.studio.inputs import read_mask, read_photo
@@ -81,7 +81,7 @@ def _filled(
     conditions = chosen_conditions(supported["prompt"], prompt, class_label, guidance_scale)
     preset = schedule or model.default_schedule
     seeds = tuple(seeds_for(1, int(seed)))
-    job = Job(photo, hole, prior, as_method(preset), seeds, preset, conditions, float(blend_rim or 0))
+    job = Job(photo, hole, prior, Method.from_preset(preset), seeds, preset, conditions, float(blend_rim or 0))
     run = does.runner.submit(job)
     run.ended.wait()
     if run.status != "done":

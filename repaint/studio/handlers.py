@@ -162,18 +162,20 @@ class Handlers:
         except InputError:
             yield NOTHING_RUN, gr.skip(), None, gr.update(visible=False), None, gr.update(choices=[], value=None)
             return
-        token = self._watching[str(request.session_hash)] = object()
+        session, token = str(request.session_hash), object()
+        self._watching[session] = token
         previous: Any = None
         # The list keeps its choices: gradio refuses an event of the run before that carries one which is gone.
         yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(value=None)
         while not run.ended.wait(TICK):
-            if self._watching[str(request.session_hash)] is not token:
+            if self._watching.get(session) is not token:
                 return
             latest = run.preview
             preview = gr.skip() if latest is None or latest is previous else enlarged(latest)
             previous = latest
             yield progress_html(run, self.runner.before(run)), walk_html(run), preview, *[gr.skip()] * 3
-        self._watching.pop(str(request.session_hash), None)
+        if self._watching.get(session) is token:
+            del self._watching[session]
         yield _ended(run)
 
     def choose(self, run_id: str | None, index: int | None) -> tuple[Any, Any, str]:

@@ -95,18 +95,20 @@ def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str
 
 def schedule_yaml(method: Method) -> str:
     """A method in the format of the files in `schedules/`, with its walk as a list of levels."""
-    content: dict[str, Any] = {
-        "steps": method.schedule.steps,
-        "levels": list(method.schedule.levels),
-        "merge": spec(method.merge),
-        "solver": spec(method.solver),
-    }
+    content: dict[str, Any] = {"steps": method.schedule.steps, "levels": list(method.schedule.levels)}
+    content["merge"] = spec(method.merge)  # with a kernel it sets the start
+    if method.kernel is None:
+        content["solver"] = spec(method.solver)
+    else:
+        content["kernel"] = spec(method.kernel)
     if method.spacing is not None:
         content["spacing"] = method.spacing
     if method.temperature != 1:
         content["temperature"] = method.temperature
     if method.corrector is not None:
         content["corrector"] = spec(method.corrector)
+    if method.guidance is not None:
+        content["guidance"] = spec(method.guidance)
     if method.init != "noise":
         content["init"] = method.init
     if not method.guided:

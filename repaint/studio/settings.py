@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from repaint.errors import InputError
-from repaint.sampling.method import Method, as_method
+from repaint.sampling.method import Method
 from repaint.sampling.presets import JumpRule
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import seeds_for
@@ -57,7 +57,7 @@ def chosen_method(
     Raises:
         RepaintError: an invalid walk.
     """
-    method = as_method(preset)
+    method = Method.from_preset(preset)
     if not own:
         return method, preset
     if any(value is None or value != int(value) for value in (steps, length, samples)):

@@ -62,6 +62,16 @@ def test_it_returns_what_the_pipeline_gives(does: Handlers, files: tuple[str, st
     assert recipe["class_labels"] == "dog"
 
 
+def test_it_reads_no_file_of_the_server_as_a_schedule(does: Handlers, files: tuple[str, str], tmp_path: Path) -> None:
+    """If this fails, a client can read YAML files on the server: the error about one repeats its content."""
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("steps: hunter2\npassword: 1\n")
+    with pytest.raises(RepaintError, match="must be one of") as error:
+        filled(does, *files, schedule=str(secret))
+    assert "hunter2" not in str(error.value)
+    assert "password" not in str(error.value)
+
+
 def test_what_it_refuses(does: Handlers, files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, a wrong request ends in a traceback or in some picture."""
     for options, message in [

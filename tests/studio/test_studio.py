@@ -391,7 +391,7 @@ def test_a_recipe_with_a_prompt_makes_the_same_bytes(tmp_path: Path, monkeypatch
     assert reproduced(tmp_path, monkeypatch) == first
 
 
-@pytest.mark.parametrize("name", presets.available())
+@pytest.mark.parametrize("name", [*presets.available(), *presets.published()])
 def test_a_method_survives_its_yaml(name: str, tmp_path: Path) -> None:
     """If this fails, schedule.yaml in a recipe describes a different method."""
     method = Method.from_preset(name)
@@ -595,6 +595,22 @@ def test_a_page_that_looks_elsewhere_stops_looking(gated: tuple[Runner, Gated]) 
         runner.cancel(watched.id)
     prior.allow(1)
     assert "Cancelled" in list(second)[-1][0]
+
+
+def test_a_page_may_look_at_an_ended_run_in_between(gated: tuple[Runner, Gated]) -> None:
+    """If this fails, choosing an ended run while another is watched ends in an error on the page."""
+    runner, prior = gated
+    does, request = Handlers(runner), gr.Request(session_hash="page")
+    running, ended = (runner.submit(job()) for _ in range(2))
+    watching = does.watch(running.id, request)
+    next(watching)
+    runner.cancel(ended.id)
+    assert ended.ended.wait(LONG)
+    assert "Cancelled" in list(does.watch(ended.id, request))[-1][0]
+    assert list(watching) == []
+    runner.cancel(running.id)
+    prior.allow(1)
+    assert does._watching == {}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from repaint.errors import InputError
 from repaint.files import atomic_path
-from repaint.pictures.decoding import open_image
+from repaint.pictures.decoding import read_upright
 from repaint.pictures.pairs import picture_files
 from repaint.sampling.method import Method
 from repaint.sampling.prior import Conditions, Prior
@@ -175,7 +175,7 @@ def picture_truths(prior: Prior, folder: Path, side: int, count: int, *, seed: i
     """
     pictures = []
     for path in picture_files(folder).values():
-        picture = np.asarray(open_image(path).convert("RGB" if prior.channels == 3 else "L"))
+        picture = read_upright(path, "RGB" if prior.channels == 3 else "L")
         if min(picture.shape[:2]) < side:
             height, width = picture.shape[:2]
             raise InputError(f"{path}: {width} x {height} must be at least {side} x {side} pixels. Lower --size.")

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from repaint.checks import whole_number
 from repaint.errors import InputError
-from repaint.pictures.decoding import open_image
+from repaint.pictures.decoding import open_image, upright
 from repaint.pictures.mask_shapes import box, half
 from repaint.pictures.masks import known, read_keep
+from repaint.pictures.metadata import exif_orientation
 from repaint.pictures.pairs import check_paired, picture_files
 from repaint.pictures.samples import GLYPH_SIZE, PHOTOGRAPHS, Part, glyphs, halve, photograph
 
@@ -145,9 +146,10 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_mask: bool = F
     pairs = _beside(images) if masks is None else _paired(images, masks)
     holes = []
     for name, image_file, mask_file in pairs:
-        image = np.asarray(open_image(image_file).convert("RGB"))
+        stored = open_image(image_file)
+        image = np.asarray(upright(stored).convert("RGB"))
         given: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask_file}
-        keep = read_keep(**given, sizes=[image.shape[:2]])[0]
+        keep = read_keep(**given, sizes=[image.shape[:2]], turns=[exif_orientation(stored)])[0]
         mask = ~known(keep)[0].numpy()
         if mask.any():
             holes.append(Hole(name, images.name, image, mask, ~mask))

@@ -12,7 +12,7 @@ from repaint.checks import nearest, whole_number
 from repaint.errors import InputError
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.protocols import TestProtocol
-from repaint.pictures.decoding import open_image
+from repaint.pictures.decoding import read_upright
 from repaint.pictures.mask_shapes import generate
 from repaint.pictures.masks import known, read_keep
 from repaint.pictures.pairs import picture_files
@@ -43,13 +43,14 @@ def protocol_pictures(protocol: TestProtocol, folder: Path, *, limit: int | None
         )
     pictures = {}
     for name, file in files.items():
-        picture = open_image(file).convert("RGB")
-        if picture.size != (protocol.side, protocol.side):
+        picture = read_upright(file)
+        height, width = picture.shape[:2]
+        if (height, width) != (protocol.side, protocol.side):
             raise InputError(
-                f"{file}: {picture.width} x {picture.height} pixels, but {protocol.name} needs {protocol.side} x "
+                f"{file}: {width} x {height} pixels, but {protocol.name} needs {protocol.side} x "
                 f"{protocol.side}. Crop and resize as its data set prescribes."
             )
-        pictures[name] = np.asarray(picture)
+        pictures[name] = picture
     return pictures
 
 

@@ -22,7 +22,7 @@ from repaint.lab.quality.scores import pooled_patch_distance
 from repaint.measure.intervals import Difference, paired_difference
 from repaint.measure.metrics import psnr, ssim
 from repaint.pictures.damage import DAMAGE, damage
-from repaint.pictures.decoding import open_image
+from repaint.pictures.decoding import read_upright
 from repaint.pictures.pairs import picture_files
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.sampling.rng import antithetic_seed
@@ -59,7 +59,7 @@ def damaged_crops(
     Raises:
         InputError: an unknown kind, no photograph, or one that is smaller than 256 pixels.
     """
-    photographs = {name: open_image(path).convert("RGB") for name, path in picture_files(folder).items()}
+    photographs = {name: Pillow.fromarray(read_upright(path)) for name, path in picture_files(folder).items()}
     for name, photograph in photographs.items():
         if min(photograph.size) < SHORTEST:
             raise InputError(

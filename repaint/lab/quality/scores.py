@@ -25,6 +25,7 @@ from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import fill_biharmonic
 from repaint.measure.metrics import dissimilarity, diversity, lpips, lpips_backbone, psnr, rim_gradients, ssim
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
+from repaint.pictures.crop import pad
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.sampling.prior import Conditions, Prior
 
@@ -252,15 +253,16 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
     The same noise is added for every method, at five levels of the schedule of the prior. Smooth results score below
     the true content, and results with artefacts above it; the best value is that of the true content.
     """
-    grid = prior.schedule(LOSS_STEPS)
     rows = []
     for i, (hole, many) in enumerate(zip(holes, filled.images, strict=True)):
-        x = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, prior.dtype) / 127.5 - 1
-        mask = torch.from_numpy(hole.mask).to(prior.device).expand(len(x), 1, -1, -1)
+        images = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, prior.dtype) / 127.5 - 1
+        x = pad(images, prior.multiple_of)[0]
+        mask = pad(torch.from_numpy(hole.mask), prior.multiple_of)[0].to(prior.device).expand(len(x), 1, -1, -1)
         x0, _ = prior.encode(x, torch.ones_like(mask))
         _, cells = prior.encode(x, ~mask)
-        conditions = Conditions(**hole.conditions, guidance_scale=1.0, size=hole.mask.shape)
+        conditions = Conditions(**hole.conditions, guidance_scale=1.0, size=(x.shape[2], x.shape[3]))
         bound = prior.conditioned(len(x), conditions)
+        grid = bound.schedule(LOSS_STEPS)
         generator = torch.Generator().manual_seed(i)
         errors = []
         for level in (grid[number] for number in LOSS_LEVELS):

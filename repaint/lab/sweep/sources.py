@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repaint.checks import nearest
 from repaint.errors import InputError
-from repaint.pictures.decoding import open_image, upright
+from repaint.pictures.decoding import read_upright
 from repaint.pictures.mask_shapes import GENERATORS, generate
 from repaint.pictures.masks import known, read_keep
 from repaint.pictures.pairs import check_paired, picture_files
@@ -127,13 +127,8 @@ def images_of(entry: _Image, home: Path) -> list[Source]:
 
 
 def _image_file(name: str, path: Path) -> Source:
-    read = partial(_read_rgb, path)
+    read = partial(read_upright, path)
     return _source(name, path.stem, read(), read)
-
-
-def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read an image as displayed, in 8-bit RGB."""
-    return np.asarray(upright(open_image(path)).convert("RGB"))
 
 
 def _source(name: str, stem: str, image: NDArray[np.uint8], read: Callable[[], Any]) -> Source:

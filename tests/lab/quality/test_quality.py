@@ -5,9 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_priors import tiny_pipe
+from PIL import ExifTags, Image
 
 from repaint import RePaintPipeline
-from repaint.lab.quality.cases import texture_holes
+from repaint.errors import InputError
+from repaint.lab.quality.cases import folder_holes, texture_holes
+from repaint.lab.quality.protocol_inputs import protocol_pictures
+from repaint.lab.quality.protocols import PROTOCOLS
+from repaint.lab.quality.restoration import damaged_crops
 from repaint.lab.quality.scores import LOSS_LEVELS, LOSS_STEPS, Filled, biharmonic, denoising_loss, fill, score, truth
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
 from repaint.pictures.samples import PHOTOGRAPHS, halve, photograph
@@ -84,6 +90,39 @@ def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise(
         inside = eps[:, torch.from_numpy(hole.mask)]
         expected.append(float((-level.alpha + (level.sigma - 1) * inside).square().mean()))
     assert losses[2] == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_the_denoising_loss_of_any_size():
+    """If this fails, a benchmark ends in an error after it has filled everything, for sizes that the prior pads."""
+    mask = np.zeros((13, 11), dtype=bool)
+    mask[4:9, 3:8] = True
+    picture = np.random.default_rng(0).integers(0, 256, (13, 11, 3), dtype=np.uint8)
+    hole = replace(texture_holes()[0], conditions={}, image=picture, mask=mask, real=~mask)
+    prior = tiny_pipe().prior
+    assert prior.multiple_of > 1
+    assert np.isfinite(denoising_loss(prior, [hole], Filled([[picture, picture]]))).all()
+
+
+def test_turned_pictures_are_read_as_displayed(tmp_path):
+    """If this fails, the hole of a turned photograph lies in another place in a benchmark."""
+    stored = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    hole = np.zeros((300, 280), dtype=np.uint8)
+    hole[:20, :30] = 255
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(stored).save(tmp_path / "pictures" / "a.png", exif=turned)
+    Image.fromarray(hole).save(tmp_path / "masks" / "a.png", exif=turned)
+    shown = np.rot90(stored, -1)
+    (found,) = folder_holes(tmp_path / "pictures", tmp_path / "masks")
+    assert np.array_equal(found.image, shown)
+    assert np.array_equal(found.mask, np.rot90(hole > 0, -1))
+    (crop,) = damaged_crops(tmp_path / "pictures", 1, side=256)
+    assert crop.image.shape == (256, 256, 3)
+    protocol = replace(PROTOCOLS["daps-box"], side=280, pictures=1)
+    with pytest.raises(InputError, match="300 x 280 pixels"):
+        protocol_pictures(protocol, tmp_path / "pictures")
 
 
 @pytest.mark.slow
