@@ -25,6 +25,7 @@ from repaint.sampling.schedule import JumpSchedule
 __all__ = [
     "OutputType",
     "ScheduleLike",
+    "calls_at",
     "check_copies",
     "check_output",
     "method_for",
@@ -201,6 +202,11 @@ def _graded(
         )
     (most,) = largest
     return keeps, [torch.where(share >= most, 1, share) for share in maps], most
+
+
+def calls_at(method: Method, strength: object) -> int:
+    """Return the model calls of one image at a strength; with a map of strength, which may take fewer, all of them."""
+    return (weakened(method, float(strength)) if is_number(strength) else method).model_calls  # type: ignore[arg-type]
 
 
 def weakened(method: Method, strength: float) -> Method:

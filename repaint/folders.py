@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from repaint.arguments import calls_at
 from repaint.checks import shown
 from repaint.errors import InputError, warn
 from repaint.files import atomic_path, check_place
@@ -323,25 +324,26 @@ def run(
         options: other keyword arguments of the pipeline, the same for all images.
         keep_mask: the white of the masks is kept instead of repainted.
         threshold: see `read_keep`.
-        on_calls: called with the number of model calls done or skipped since the last call; `method.model_calls` per
-            image in total.
+        on_calls: called with the number of model calls done or skipped since the last call; in total those of `method`
+            at the strength in `options` for each image, or up to `method.model_calls` with a map of strength.
         say: called with one line when a batch does not fit into memory.
     Yields:
         One outcome per task.
     """
-    halving, reported, ended = Halving(say=say), 0, 0
+    halving, reported, ended, filling = Halving(say=say), 0, 0, 0
+    calls = calls_at(method, options.get("strength", 1.0))
 
-    def report(calls: int) -> None:
+    def report(done: int) -> None:
         nonlocal reported
-        on_calls(calls - reported)
-        reported = calls
+        on_calls(max(0, done - reported))  # windows of several sizes are filled one after the other
+        reported = max(done, reported)
 
     def step(_pipe: object, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
-        state = kwargs["state"]
-        report(ended * method.model_calls + len(state.x) * state.model_calls)
+        report(ended * calls + filling * kwargs["state"].model_calls)
 
     def fill(piece: Sequence[_Opened]) -> list[Outcome]:
-        started = time.perf_counter()
+        nonlocal filling
+        started, filling = time.perf_counter(), len(piece)
         more = f" and {len(piece) - 1} more" if len(piece) > 1 else ""
         with _warnings_of(f"{piece[0].task.image}{more}"):
             result = pipe(
@@ -379,7 +381,7 @@ def run(
                 else:
                     yield from done
                 ended += len(piece)
-        report(ended * method.model_calls)
+        report(ended * calls)
 
 
 def _outcome(task: Task, *, out: Path | None = None, **entries: Any) -> Outcome:

@@ -424,7 +424,7 @@ class RePaintPipeline(Placed):
             **options: the other arguments of `__call__`, except num_images_per_prompt, antithetic, generator and
                 batch_size, which the state sets.
         Raises:
-            StateError: a damaged state, another walk, or another image.
+            StateError: a damaged state, another method, or another image. Model and conditions are not compared.
             OutOfMemory: the batch of the state does not fit; the state is unchanged.
         """
         left_out(

@@ -14,7 +14,7 @@ from helpers.kills import launched, workers
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from PIL import Image
 
-from repaint import RePaintPipeline, cli
+from repaint import Crop, RePaintPipeline, cli
 from repaint.errors import InputError, OutOfMemory
 from repaint.folders import SETTINGS, batches, check_settings, run, tasks
 from repaint.placement import Halving
@@ -356,6 +356,23 @@ def test_progress_ends_at_the_total(folder: Path) -> None:
         steps: list[int] = []
         list(run(tiny_pipe(), todo, method, {}, on_calls=steps.append))
         assert sum(steps) == 8 * method.model_calls
+
+
+def test_progress_never_goes_back(folder: Path) -> None:
+    """If this fails, the bar of a folder goes back and loses its total: with several windows, or a strength below 1."""
+    wide = np.zeros((12, 80), bool)
+    wide[4:6, 4:6] = wide[4:6, 70:78] = True
+    for i in range(len(SIZES)):
+        Image.fromarray(np.zeros((12, 80, 3), np.uint8)).save(f"photos/p{i}.png")
+        Image.fromarray(wide).save(f"masks/p{i}.png")
+    method = as_method("three.yaml")
+    for strength, calls in ((1.0, 3), (0.34, 1)):
+        steps: list[int] = []
+        todo = batches(tasks([Path("photos")], Path("masks"), Path(f"out{calls}"), 0), 3)
+        options = {"crop": Crop(size=8), "strength": strength}
+        list(run(tiny_pipe(), todo, method, options, on_calls=steps.append))
+        assert min(steps) >= 0
+        assert sum(steps) == len(SIZES) * calls
 
 
 def test_what_fails_in_a_batch_fails_alone() -> None:

@@ -350,7 +350,8 @@ def test_a_temperature_is_less_noise() -> None:
     whole = pipe(image, white, temperature=0.5, callback_on_step_end=record(states), **asked)
     again: dict[str, Any] = {"schedule": "fast", "output_type": "np"}
     assert np.array_equal(pipe.resume(states[3], image, white, temperature=0.5, **again).images, whole.images)
-    assert not np.array_equal(pipe.resume(states[3], image, white, **again).images, whole.images)
+    with pytest.raises(StateError, match="belongs to another method"):
+        pipe.resume(states[3], image, white, **again)
 
 
 @pytest.mark.parametrize("way", ["call", "outpaint"])
@@ -590,8 +591,13 @@ def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -
         pipe.resume(state, noise(8, 9, 3), hole(8, 9), schedule=TWO)
     with pytest.raises(StateError, match=seen):
         pipe.resume(state, [image, image], white, schedule=TWO)
-    with pytest.raises(StateError, match=r"This state belongs to another walk \(move 1, level 1\)\."):
+    with pytest.raises(StateError, match=r"This state \(move 1, level 1\) belongs to another method than custom\."):
         pipe.resume(state, image, white, schedule=JUMPS)
+    for part in ({"solver": "ddim"}, {"merge": "predicted"}, {"temperature": 0.5}, {"guidance": "dps"}):
+        with pytest.raises(StateError, match="belongs to another method"):
+            pipe.resume(state, image, white, schedule=TWO, **part)
+    solved = state.branch(state.seeds)
+    assert pipe.resume(solved, image, white, schedule=TWO.capped(1), solver="ddim").model_calls == 1
     (tmp_path / "state").write_bytes(b"no state")
     with pytest.raises(StateError, match=r"state: cannot be read as a saved state \(.*\)\. Pass a file"):
         pipe.resume(tmp_path / "state", image, white, schedule=TWO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -231,6 +232,7 @@ def _one(
     mask_options: tuple[bool, float | None],
     as_json: bool,
 ) -> None:
+    from repaint.arguments import calls_at
     from repaint.cutouts import window_seed
     from repaint.files import check_unread
     from repaint.pictures.decoding import open_image
@@ -244,14 +246,16 @@ def _one(
     check_writable(out_file, shown.output("pil"))
     wanted.check_map(shown.size)
     keep = mask_of(shown, mask, *mask_options)
-    state = None
+    state, method = None, load.method
     if branch is not None:
         state = SamplerState.load(branch)
         state = state.branch([window_seed(seed, n) for n in range(len(state.x))])
-    pipe, method = load(), load.method
+        if state.level in method.schedule.levels and state.level > 0:
+            method = replace(method, schedule=method.schedule.capped(state.level))
+    pipe = load()
     given = {"keep_mask": keep, **options, "schedule": method}
     done = 0 if state is None else state.model_calls
-    with calls_bar(f"filling {image.name} with {method.name}", method.model_calls, done) as step:
+    with calls_bar(f"filling {image.name} with {method.name}", calls_at(method, options["strength"]), done) as step:
         if state is None:
             several: dict[str, Any] = {"num_images_per_prompt": wanted.samples, "antithetic": wanted.mean}
             if wanted.samples > 1:
@@ -289,6 +293,7 @@ def _many(
 ) -> None:
     from accelerate.utils import gather_object
 
+    from repaint.arguments import calls_at
     from repaint.folders import batches, check_options, check_settings, run, share_of, tasks, write_settings
     from repaint.sampling.rng import seeds_for
     from repaint.version import __version__
@@ -309,7 +314,8 @@ def _many(
         state.wait_for_everyone()
     outcomes: list[Outcome] = []
     count = sum(map(len, own_batches))
-    bar = progress_bar(f"filling {count} images with {method.name}", count * method.model_calls, "calls")
+    calls = count * calls_at(method, options["strength"])
+    bar = progress_bar(f"filling {count} images with {method.name}", calls, "calls")
     with bar if state.is_main_process else nullcontext(_ignore) as advance:
         for outcome in run(
             pipe,

@@ -47,7 +47,9 @@ class Sampler:
         self.moves = method.moves_on(self.grid)
         self.patience = 1 if prior.device.type == "cpu" else PATIENCE
         self.scales = _digest([(level.alpha, level.sigma) for level in self.grid.levels])
-        self.walk = _digest((self.moves, self.scales))
+        parts = (method.merge, method.solver, method.corrector, method.guidance, method.kernel)
+        texts = [None if part is None else spec(part) for part in parts]
+        self.walk = _digest((self.moves, self.scales, texts, float(method.temperature)))
 
     def start(
         self,
@@ -138,8 +140,9 @@ class Sampler:
             return state
         if state.walk:
             raise StateError(
-                f"This state belongs to another walk (move {state.position}, level {state.level}). Use the method and "
-                "step count that it was saved with, or state.branch(seeds) to change them."
+                f"This state (move {state.position}, level {state.level}) belongs to another method than "
+                f"{self.method.name}. Use the schedule, merge, solver, corrector, guidance and temperature that it was "
+                "saved with, or state.branch(seeds) to change them."
             )
         if state.scales != self.scales:
             raise StateError(

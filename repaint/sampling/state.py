@@ -52,7 +52,7 @@ class SamplerState:
         x0_hat: (B, ...) the last prediction of the clean sample; None before the first.
         carry: what the parts of the method remember, under "merge/...", "solver/...", "corrector/..." and
             "kernel/...". Only the part itself knows what is in it. Tensors are (B, ...), or 0-dimensional numbers.
-        walk: the digest of the moves and noise levels that this state belongs to; "" for a branch.
+        walk: the digest of the moves, noise levels and parts of the method that this state belongs to; "" for a branch.
         scales: the digest of the noise levels alone, which a branch keeps.
         gradient_calls: backward passes through the denoiser so far, per image.
     """
