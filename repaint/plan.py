@@ -39,7 +39,7 @@ from repaint.cutouts import (
     warn_of_large_holes,
     window_seed,
 )
-from repaint.errors import InputError, NonFiniteError, StateError
+from repaint.errors import InputError, NonFiniteError, PriorError, StateError
 from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
@@ -152,6 +152,11 @@ class Plan:
         """
         copies = whole_number("num_images_per_prompt", num_images_per_prompt, 1)
         check_output(prior, output_type, latent_margin, blend_rim)
+        if prior.network is not None and prior.network.training:
+            raise PriorError(
+                "The network is in training mode, in which dropout makes results differ: call .eval() on it, or "
+                "on pipe.prior.network."
+            )
         rule = guidance if isinstance(guidance, (str, GuidanceRule)) else None
         hook: Guidance | None = None if rule is not None else guidance  # type: ignore[assignment]
         if hook is not None and not callable(hook):

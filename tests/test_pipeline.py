@@ -603,6 +603,14 @@ def test_resume_refuses_another_problem(pipe: RePaintPipeline, tmp_path: Path) -
         pipe.resume(tmp_path / "state", image, white, schedule=TWO)
 
 
+def test_a_network_in_training_mode_is_refused(pipe: RePaintPipeline) -> None:
+    """If this fails, dropout is active while a hole is filled, and a seed gives other pixels each time."""
+    fresh = tiny_pipe()
+    fresh.prior.network.train()
+    with pytest.raises(PriorError, match=r"in training mode.*call \.eval\(\)"):
+        fresh(noise(8, 8, 3), hole(8, 8), schedule=TWO, generator=0)
+
+
 def test_a_latent_state_resumes_in_another_type() -> None:
     """If this fails, a run saved on a GPU cannot be continued on a CPU: encoders differ in their last bits."""
     image, white = noise(64, 64, 3), hole(64, 64)

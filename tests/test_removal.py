@@ -119,6 +119,8 @@ def test_what_is_refused() -> None:
         remove([picture(), picture()], OBJECT, prior=pipe)
     with pytest.raises(InputError, match="cannot be ranked"):
         remove(picture(), OBJECT, prior=pipe, output_type="latent")
+    with pytest.raises(InputError, match=r"^candidates=4 at temperature=0 would give equal results"):
+        remove(picture(), OBJECT, prior=pipe, temperature=0.0)
     with pytest.raises(InputError, match="Did you mean 'strength'"):
         remove(picture(), OBJECT, prior=pipe, stregth=1)
 

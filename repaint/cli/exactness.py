@@ -45,7 +45,7 @@ def exactness(
     dtype: Annotated[
         list[str] | None, typer.Option(help="Round predictions to this type: float32, ...; may be repeated.")
     ] = None,
-    count: Annotated[int, typer.Option(help="Samples of each problem, at least 64.", min=64)] = 512,
+    count: Annotated[int, typer.Option(help="Samples of each problem, 64 to 4096.", min=64, max=4096)] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the samples, at least 0.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write all rows to a JSON file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also plot error over calls: .png, .svg or .pdf.")] = None,

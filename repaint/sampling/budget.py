@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from repaint.checks import whole_number
@@ -28,7 +29,7 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
     (10, True)
     """
     if (steps is None) == (calls is None):
-        raise ScheduleError("steps and calls cannot be used together: pass one of them.")
+        raise ScheduleError("Pass exactly one of steps and calls.")
     name, preset = presets.read(schedule)
     if preset.levels is not None:
         raise ScheduleError(
@@ -43,18 +44,18 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
         return of(whole_number("steps", steps, 1, _MOST_STEPS, error=ScheduleError))
     budget = whole_number("calls", calls, 1, error=ScheduleError)
 
-    def cost(count: int) -> int:
-        """Model calls; 0 for too few steps for the jumps."""
+    def cost(count: int) -> float:
+        """Model calls; infinite for no walk: too few steps for the jumps, or more transitions than are allowed."""
         try:
             return of(count).model_calls
         except ScheduleError:
-            return 0
+            return math.inf
 
-    low, high = 0, min(budget, _MOST_STEPS)  # a step is at least one call
+    shortest = next((count for count in range(1, preset.steps) if cost(count) < math.inf), preset.steps)
+    if cost(shortest) > budget:
+        raise ScheduleError(f"calls={budget} must be at least {cost(shortest):g}, the shortest walk of {name}.")
+    low, high = shortest, max(shortest, min(budget, _MOST_STEPS))  # a step is at least one call
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if cost(middle) <= budget else (low, middle - 1)
-    if low == 0 or cost(low) == 0:
-        least = next((cost(count) for count in range(1, preset.steps) if cost(count)), preset.steps)
-        raise ScheduleError(f"calls={budget} must be at least {least}, the shortest walk of {name}.")
     return of(low)

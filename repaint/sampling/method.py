@@ -144,6 +144,11 @@ class Method:
         for name in PARTS:
             if (part := getattr(self, name)) is not None or name in ("merge", "solver"):
                 _check_part(name, part)
+        if self.kernel is not None and (isinstance(self.kernel, type) or not isinstance(self.kernel, Kernel)):
+            raise ScheduleError(
+                f"kernel={shown(self.kernel)} must be an object with the members of the Kernel protocol; inherit "
+                "KernelDefaults for those with a default."
+            )
         if self.kernel is not None and not (self.corrector is None and self.guidance is None):
             raise ScheduleError(f"{spec(self.kernel)} takes the place of corrector and guidance. Leave them out.")
         if self.kernel is not None and self.temperature != 1:

@@ -108,6 +108,12 @@ class JumpSchedule:
         >>> JumpSchedule.from_rules(3, [late]).levels
         (3, 2, 1, 0, 1, 0, 1, 0)
         """
+        rules = list(rules)
+        if wrong := [rule for rule in rules if not isinstance(rule, JumpRule)]:
+            raise ScheduleError(
+                f"rules has {shown(wrong[0])}, but must hold JumpRule objects, such as JumpRule(jump_length=10, "
+                "jump_n_sample=5)."
+            )
         rules = sorted(rules, key=lambda rule: -rule.jump_length)
         steps = whole_number("steps", steps, 1, error=ScheduleError)
         for rule in rules:

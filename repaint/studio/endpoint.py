@@ -35,7 +35,7 @@ def wire_endpoint(does: Handlers) -> None:
         gr.Textbox(label="prompt", value="", **hidden),
         gr.Textbox(label="class_label", value="", **hidden),
         gr.Number(label="guidance_scale, 0: the prior's own", value=0, **hidden),
-        gr.Number(label="seed", value=0, precision=0, **hidden),
+        gr.Number(label="seed", value=0, **hidden),
         gr.Number(label="blend_rim in pixels", value=0, **hidden),
     ]
     outputs = [gr.File(label="result, a PNG", **hidden), gr.JSON(label="recipe", **hidden)]

@@ -6,9 +6,12 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,7 @@ from PIL import Image
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import bundled
 from repaint.sampling import presets
+from repaint.sampling.method import as_method
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -52,6 +56,43 @@ def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
     assert np.array_equal(result[~WHITE], PHOTO[~WHITE])
     assert not np.array_equal(result[WHITE], PHOTO[WHITE])
     assert {path.name for path in folder.iterdir()} - {"out.png"} == set(contents(folder)) - {"out.png"}
+
+
+def test_a_branch_in_the_shell(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, a saved state cannot be branched with the schedule of its run."""
+    pipe, kept = RePaintPipeline.from_pretrained(prior), []
+    pipe.set_progress_bar_config(disable=True)
+    keep = {"callback_on_step_end": lambda _pipe, _moves, _level, kwargs: kept.append(kwargs["state"])}
+    pipe("photo.png", "mask.png", schedule="fast", generator=0, **keep)
+    kept[11].save("half.safetensors")
+    where = ("photo.png", "mask.png", "--prior", prior, "--dtype", "float32", "--device", "cpu")
+    done = run("inpaint", *where, "--out", "b.png", "--branch", "half.safetensors", "--seed", 7, "--schedule", "fast")
+    assert done.status == 0
+    assert done.out.startswith("13 model calls with schedule fast")
+    method = as_method("fast")
+    capped = replace(method, schedule=method.schedule.capped(kept[11].level))
+    expected = pipe.resume(kept[11].branch([7]), "photo.png", "mask.png", schedule=capped, output_type="np").images[0]
+    assert np.array_equal(np.asarray(Image.open("b.png")), expected)
+
+
+def test_every_process_waits_for_days(
+    run: Run, folder: Path, prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, a process of a long job that is done first ends the job after accelerate's 30 minutes."""
+    made: list[Any] = []
+    whole = accelerate.PartialState
+
+    def recorded(*given: Any, **named: Any) -> Any:
+        made.append(named.get("timeout"))
+        return whole(*given, **named)
+
+    monkeypatch.setattr(accelerate, "PartialState", recorded)
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+        Image.open(f"{name[:-1]}.png").save(folder / name / "a.png")
+    assert run("inpaint", "photos", "masks", "--out", "o", "--prior", prior, "--schedule", "two.yaml").status == 0
+    assert made
+    assert set(made) == {timedelta(days=30)}
 
 
 def test_threads(run: Run, folder: Path, prior: Path) -> None:

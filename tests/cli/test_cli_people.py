@@ -269,7 +269,7 @@ def test_steps_and_calls(run: Run, folder: Path, prior: Path) -> None:
     assert "4 model calls" in run(*plain, "--schedule", "two.yaml", "--calls", 4).out
     both = run(*plain, "--steps", 3, "--calls", 3)
     assert (both.status, both.err.count("\n")) == (2, 1)
-    assert "steps and calls cannot be used together" in both.err
+    assert "exactly one of steps and calls" in both.err
     assert run(*plain, "--steps", 0).status == 2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from repaint.errors import ScheduleError
@@ -30,8 +32,16 @@ def test_budgets_that_no_walk_fits() -> None:
         with_budget("quick", calls=3)
     with pytest.raises(ScheduleError, match=r"steps=0 must be an integer from 1 to 10000"):
         with_budget("fast", steps=0)
-    with pytest.raises(ScheduleError, match=r"steps and calls cannot be used together"):
-        with_budget("fast", steps=5, calls=5)
+    for given in ({}, {"steps": 5, "calls": 5}):
+        with pytest.raises(ScheduleError, match=r"exactly one of steps and calls"):
+            with_budget("fast", **given)
+
+
+def test_budgets_near_the_longest_walk(tmp_path: Path) -> None:
+    """If this fails, walks that are too long count as free, and the budget is said to be too small."""
+    (tmp_path / "many.yaml").write_text("steps: 50\njumps: [{jump_length: 10, jump_n_sample: 3000}]\n")
+    method = with_budget(tmp_path / "many.yaml", calls=100_000)
+    assert 30_000 <= method.model_calls <= 100_000
 
 
 def test_every_preset_takes_its_own_steps() -> None:

@@ -344,3 +344,9 @@ def test_a_notebook_shows_the_walk() -> None:
     assert image.size == (480, 180)
     assert image.convert("HSV").getchannel("S").getextrema()[1] > 100  # only the walk is coloured
     assert plt.get_fignums() == windows
+
+
+def test_rules_that_are_none(unchecked: None) -> None:
+    """If this fails, the form of the YAML files gives an AttributeError in Python."""
+    with pytest.raises(ScheduleError, match="must hold JumpRule objects"):
+        JumpSchedule.from_rules(10, [{"jump_length": 2, "jump_n_sample": 2}])  # type: ignore[list-item]

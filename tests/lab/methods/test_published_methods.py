@@ -241,12 +241,15 @@ def test_costs_count_a_gradient_as_two_calls() -> None:
     assert (fast.gradient_calls, fast.cost) == (0, 25)
 
 
-def test_a_kernel_takes_no_other_parts() -> None:
+def test_a_kernel_takes_no_other_parts(unchecked: None) -> None:
     """If this fails, merge= on a method that ignores it silently changes nothing."""
     with pytest.raises(ScheduleError, match=r"merge cannot be changed: ding has a kernel, ding\(zeta"):
         as_method("ding", merge="fresh")
     with pytest.raises(ScheduleError, match=r"takes the place of corrector and guidance"):
         replace(Method.from_preset("ding"), corrector=as_method("corrected").corrector)
+    for wrong in ("ding", DInG):
+        with pytest.raises(ScheduleError, match="members of the Kernel protocol"):
+            replace(Method.from_preset("ding"), kernel=wrong)
 
 
 @pytest.mark.parametrize("name", sorted(kernels()))
