@@ -97,7 +97,6 @@ class Plan:
         canvases: the results, in the order of the input; repetitions of an image follow one another.
         copies: repetitions of each image.
         keeps: the mask of each image.
-        crop: how pictures are cut; None paints whole ones.
         strength: share of the levels that the hole is renoised to; 1 starts from pure noise.
         latent_margin, blend_rim, output_type: see `RePaintPipeline.__call__`.
     """
@@ -108,7 +107,6 @@ class Plan:
     canvases: list[Canvas]
     copies: int
     keeps: list[Any]
-    crop: Crop | None
     strength: float
     latent_margin: int
     blend_rim: float
@@ -167,7 +165,7 @@ class Plan:
         given = replace(read_conditions(named, prior, ARGUMENTS), guided=method.guided)
         if image is None:
             raise InputError("image is missing: pass an image and a mask, such as pipe('photo.png', 'mask.png').")
-        pictures, cropping = read_images(image), as_crop(crop)
+        pictures = read_images(image)
         keeps, maps, most = read_strength(strength, mask_image, keep_mask, pictures)
         method = weakened(method, most)
         aligned = {
@@ -176,7 +174,7 @@ class Plan:
             if name in given.arguments
         }
         given = replace(given, arguments={name: v for name, v in given.arguments.items() if name not in aligned})
-        cutouts = _cutouts(prior, pictures, keeps, maps, cropping)
+        cutouts = _cutouts(prior, pictures, keeps, maps, as_crop(crop))
         if aligned:  # windows inside of a batch would each need their own part of these images
             cutouts = [[replace(cutout, cover=None) for cutout in each] for each in cutouts]
         warn_of_large_holes(prior, [cutout for each in cutouts for cutout in each])
@@ -192,7 +190,7 @@ class Plan:
                 fillings = [Filling(cutout, window_seed(seed, n), each) for n, (cutout, each) in pairs]
                 canvases.append(Canvas(pictures[k], fillings, seed))
         rim = int(latent_margin), float(blend_rim)
-        plan = cls(prior, method, hook, canvases, copies, keeps, cropping, most, *rim, output_type)
+        plan = cls(prior, method, hook, canvases, copies, keeps, most, *rim, output_type)
         if output_type == "latent":
             plan._check_latents()
         if saved is not None:
@@ -270,7 +268,7 @@ class Plan:
         """Return the results as a list, or as one array or tensor if the output type and the sizes allow it.
 
         Raises:
-            NonFiniteError: latents with NaN or infinity. For pixels, `Picture.compose` raises it earlier.
+            NonFiniteError: latents with NaN or infinity. For pixels, `Picture.blended` raises it earlier.
         """
         outputs = [self._output(canvas) for canvas in self.canvases]
         if self.output_type in ("np", "pt") and len({(each.shape, each.dtype) for each in outputs}) == 1:

@@ -23,11 +23,6 @@ class Difference:
     low: float
     high: float
 
-    @property
-    def significant(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
-
 
 def paired_difference(
     first: Float[np.ndarray, "pictures *repetitions"],

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from repaint.checks import is_number, nearest, shown, whole_number
 from repaint.defaults import GROW, MAX_WIDTH, SENSITIVITY, TONE
-from repaint.errors import InputError
+from repaint.errors import InputError, MaskWarning, warn
 from repaint.pictures.images import ImageLike, Picture, read_images
 
 __all__ = ["Tone", "detect_damage"]
@@ -25,6 +25,7 @@ LEAST = 0.15  # smallest contrast with what lies beside a structure
 CLIP = 0.3  # contrast above which a pixel does not count as texture, so that damage does not hide damage
 FLOOR = 0.02  # texture of a smooth surface
 LIGHTER = 0.2  # a seed is lighter by this than every wide structure near it
+MUCH = 0.2  # share of a picture that is rarely damaged
 SPREAD = 0.12  # of the tones of seeds around their most frequent tone
 
 
@@ -53,7 +54,8 @@ def detect_damage(
         tone: "bright", "dark" or "both". Naming one halves the false alarms.
         grow: Euclidean distance in pixels by which the mask grows, at least 0, because damage has soft edges.
     Returns:
-        (H, W) as displayed, True at damaged pixels: a `mask_image`. It may be empty.
+        (H, W) as displayed, True at damaged pixels: a `mask_image`. It may be empty; more than a fifth of the picture
+        gives a warning.
     Raises:
         InputError: several images, or an argument out of range.
     Source:
@@ -80,7 +82,15 @@ def detect_damage(
         found = _either(light, threshold, max_width)
     else:
         found = _bright_structures(light if tone == "bright" else 1 - light, threshold, max_width)
-    return _grown(found, float(grow))
+    damage = _grown(found, float(grow))
+    if damage.mean() > MUCH:
+        warn(
+            f"{damage.mean():.0%} of the picture looks damaged, so that much of it is probably whole: in a small "
+            "picture, most structures are thin. Look at the mask, and use a larger scan, a lower sensitivity, or one "
+            "tone.",
+            MaskWarning,
+        )
+    return damage
 
 
 def _either(light: Plane, threshold: float, max_width: int) -> Region:

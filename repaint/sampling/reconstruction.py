@@ -44,7 +44,8 @@ def _dot(a: Batch, b: Batch) -> Float[Tensor, "b *ones"]:
 def _check_number(part: str, name: str, value: object, *, above: bool = False, infinite: bool = False) -> None:
     given: Any = value
     if not (is_number(given) and (given > 0 if above else given >= 0) and (infinite or math.isfinite(given))):
-        raise InputError(f"{part}({name}={shown(value)}) must be {'above' if above else 'at least'} 0 and finite.")
+        bound = f"{'above' if above else 'at least'} 0{'' if infinite else ' and finite'}"
+        raise InputError(f"{part}({name}={shown(value)}) must be {bound}.")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from repaint.errors import InputError
+from repaint.errors import InputError, MaskWarning
 from repaint.pictures.detection import detect_damage
 
 
@@ -107,3 +107,11 @@ def test_black_and_white_is_refused(scene: np.ndarray) -> None:
     """If this fails, half of a 1-bit scan is taken for damage."""
     with pytest.raises(InputError, match="has only black and white"):
         detect_damage(scene > 128)
+
+
+def test_a_mask_of_much_of_the_picture_gives_a_warning() -> None:
+    """If this fails, a third of a small picture is filled as if it were damaged, without a word."""
+    stripes = np.full((64, 64), 90, np.uint8)
+    stripes[:, 2::12] = 250
+    with pytest.warns(MaskWarning, match=r"\d+% of the picture looks damaged"):
+        assert detect_damage(stripes).mean() > 0.2
