@@ -65,7 +65,8 @@ def painted(name: str, dtype: torch.dtype, scene: str, resumed: bool = False, sp
     assert all((np.asarray(result)[mask == 0] == 99).all() for result in plan.images())
     check_types(trace, dtype)
     assert trace.reads == reads_of(name, scene, resumed), "the host reads values at each step"
-    check_draws(trace, 1 if scene == "strength" else DRAWS - STOP if resumed else DRAWS)
+    drawn = DRAWS - 1 - STOP if resumed else DRAWS  # the start of a resumed run is not drawn again
+    check_draws(trace, 1 if scene == "strength" else drawn)
     return trace
 
 
@@ -134,8 +135,8 @@ def unpinned(self: NoiseStreams, shape: torch.Size, dtype: torch.dtype, **_optio
     return DRAW(self, shape, dtype)
 
 
-def compared_by_the_host(state: SamplerState, begun: SamplerState, tolerance: float) -> bool:
-    return SAME(state.to("cpu").to(CUDA), begun, tolerance)
+def compared_by_the_host(state: SamplerState, problem: tuple[Any, ...], tolerance: float) -> bool:
+    return SAME(state.to("cpu").to(CUDA), problem, tolerance)
 
 
 DRAW, SAME = NoiseStreams.draw, repaint.plan._same_problem
