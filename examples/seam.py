@@ -93,10 +93,7 @@ def seams(
             decoded = torch.cat([codec.decode(batch) for batch in torch.split(mixed, BATCH)])
         for width in feathers:
             met = [meet_rim(*pair, known, width) for pair in zip(decoded, tensors, strict=True)]
-            filled = [
-                picture.filled(hole, picture.blended(x, known.float())).raw
-                for picture, x in zip(pictures, met, strict=True)
-            ]
+            filled = [picture.compose(x, known.float()).raw for picture, x in zip(pictures, met, strict=True)]
             near = psnr(np.concatenate(filled), np.concatenate(list(images)), ring)
             found.append(Seam(margin, width, contrast(filled, hole), near))
     return contrast(images, hole), found

@@ -204,9 +204,9 @@ def _graded(
     return keeps, [torch.where(share >= most, 1, share) for share in maps], most
 
 
-def calls_at(method: Method, strength: object) -> int:
+def calls_at(method: Method, strength: Any) -> int:
     """Return the model calls of one image at a strength; with a map of strength, which may take fewer, all of them."""
-    return (weakened(method, float(strength)) if is_number(strength) else method).model_calls  # type: ignore[arg-type]
+    return (weakened(method, strength) if is_number(strength) else method).model_calls
 
 
 def weakened(method: Method, strength: float) -> Method:

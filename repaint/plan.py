@@ -268,7 +268,7 @@ class Plan:
         """Return the results as a list, or as one array or tensor if the output type and the sizes allow it.
 
         Raises:
-            NonFiniteError: latents with NaN or infinity. For pixels, `Picture.blended` raises it earlier.
+            NonFiniteError: latents with NaN or infinity. For pixels, `Picture.compose` raises it earlier.
         """
         outputs = [self._output(canvas) for canvas in self.canvases]
         if self.output_type in ("np", "pt") and len({(each.shape, each.dtype) for each in outputs}) == 1:

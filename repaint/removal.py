@@ -100,8 +100,8 @@ def remove(
         raise InputError("The mask is empty, so there is nothing to remove. White is removed in mask_image.")
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
     count = whole_number("candidates", candidates, 1)
-    parts = {name: options[name] for name in FILLED_BY if name in options and name != "guidance"}
-    check_copies(method_for(pipe.prior, parts.pop("schedule", None), **parts), count, "candidates")
+    method = method_for(pipe.prior, options.get("schedule"), temperature=options.get("temperature"))
+    check_copies(method, count, "candidates")
     given = {"keep_mask": ReadMask(keep), **options}
     out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
     for name in ("callback_on_step_end", "antithetic"):

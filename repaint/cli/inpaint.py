@@ -251,8 +251,9 @@ def _one(
     if branch is not None:
         state = SamplerState.load(branch)
         state = state.branch([window_seed(seed, n) for n in range(len(state.x))])
-        if state.level in method.schedule.levels and state.level > 0:
-            method = replace(method, schedule=method.schedule.capped(state.level))
+        walk = method.schedule
+        if walk.levels[0] > state.level > 0 and state.level in walk.levels:  # a walk that begins there may jump up
+            method = replace(method, schedule=walk.capped(state.level))
     pipe = load()
     given = {"keep_mask": keep, **options, "schedule": method}
     done = 0 if state is None else state.model_calls

@@ -1,8 +1,8 @@
 """Conversion between images (files, PIL, numpy, tensors) and float tensors in [-1, 1].
 
 A `Picture` stores the original image: pixels, mode, dtype, palette, alpha, EXIF and ICC. `tensor` gives the input of
-the model, `blended` and `filled` insert the model's result into the holes without changing a kept pixel, and `output`
-converts back to the original kind of image.
+the model, `compose` inserts the model's result into the holes without changing a kept pixel, and `output` converts back
+to the original kind of image.
 """
 
 from __future__ import annotations
@@ -110,12 +110,29 @@ class Picture:
             unit = np.repeat(unit[..., :colours], channels // colours, axis=2)
         return torch.from_numpy((2 * unit - 1).astype(self.precision)).permute(2, 0, 1).contiguous()
 
-    def blended(self, result: Float[Tensor, "c h w"], keep: Float[Tensor, "1 h w"]) -> Unit:
-        """Compute what `filled` takes: the result where keep is 0, and a blend with the raw pixel up to 1.
+    def compose(self, result: Float[Tensor, "c h w"], keep: Float[Tensor, "1 h w"]) -> Picture:
+        """Fill the holes: use the raw pixel where keep is 1, the result where keep is 0, and a blend in between.
+
+        Only pixels with keep < 1 are computed: they are converted to the mode and dtype of the picture, rounded to
+        nearest. They become opaque (kept pixels keep their alpha), so the content of the hole has no influence. In a
+        palette picture they take the nearest opaque entry.
 
         Args:
             result: (C, H, W) in [-1, 1] as displayed, C as in `tensor`; values outside are clipped.
-            keep: (1, H, W) in [0, 1].
+            keep: (1, H, W) in [0, 1]; 1 keeps the input pixel bit for bit.
+        Returns:
+            A new picture of the same kind.
+        Raises:
+            NonFiniteError: NaN or infinity inside the hole.
+        """
+        hole = to_numpy(keep)[0] < 1
+        return self.filled(hole, self.blended(result, keep)) if hole.any() else self
+
+    def blended(self, result: Float[Tensor, "c h w"], keep: Float[Tensor, "1 h w"]) -> Unit:
+        """Compute what `compose` fills in, before it is rounded.
+
+        Args:
+            result, keep: see `compose`.
         Returns:
             (n, C) in [0, 1]: the pixels with keep < 1 in row order; palette and CMYK pictures as RGB.
         Raises:
@@ -137,9 +154,6 @@ class Picture:
 
     def filled(self, hole: Bool[np.ndarray, "h w"], values: Unit) -> Picture:
         """Replace the pixels of a hole, rounded to the dtype of the picture; all other pixels stay bit-equal.
-
-        The new pixels are opaque, so that the content of the hole has no influence. In a palette picture they take the
-        nearest opaque entry.
 
         Args:
             hole: (H, W) True at the pixels to replace.

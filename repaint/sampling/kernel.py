@@ -59,7 +59,7 @@ class Kernel(Protocol):
     Attributes:
         particles: samples that the step carries for each image; 1 without a population.
         carries: names in the carry without which a step cannot go on from x. Such a kernel begins at pure noise alone,
-            and continues only what it began.
+            and continues only what it began. "particles" is (B, particles, ...).
     """
 
     @property

@@ -144,11 +144,8 @@ class Method:
         for name in PARTS:
             if (part := getattr(self, name)) is not None or name in ("merge", "solver"):
                 _check_part(name, part)
-        if self.kernel is not None and (isinstance(self.kernel, type) or not isinstance(self.kernel, Kernel)):
-            raise ScheduleError(
-                f"kernel={shown(self.kernel)} must be an object with the members of the Kernel protocol; inherit "
-                "KernelDefaults for those with a default."
-            )
+        if self.kernel is not None:
+            _check_members("kernel", self.kernel, Kernel, "inherit KernelDefaults for those with a default")
         if self.kernel is not None and not (self.corrector is None and self.guidance is None):
             raise ScheduleError(f"{spec(self.kernel)} takes the place of corrector and guidance. Leave them out.")
         if self.kernel is not None and self.temperature != 1:
@@ -381,10 +378,13 @@ def _check_part(name: str, part: object) -> None:
         ScheduleError: see above.
     """
     known, kind = PARTS[name]
+    _check_members(name, part, kind, f"as_method() and the pipeline also read the text of one of {', '.join(known)}")
+
+
+def _check_members(name: str, part: object, kind: type, cure: str) -> None:
     if isinstance(part, type) or not isinstance(part, kind):
         raise ScheduleError(
-            f"{name}={shown(part)} must be an object with the members of the {kind.__name__} protocol; as_method() and "
-            f"the pipeline also read the text of one of {', '.join(known)}."
+            f"{name}={shown(part)} must be an object with the members of the {kind.__name__} protocol; {cure}."
         )
 
 

@@ -154,7 +154,7 @@ class Sampler:
                 f"This branch is at level {state.level}, but the walk begins at level {self.moves[0].src}. Use "
                 "JumpSchedule.capped(level), or a walk that begins there."
             )
-        self._check_memory_of(state)
+        self._check_continues(state)
         return replace(state, walk=self.walk)
 
     def _check_start(self) -> None:
@@ -169,7 +169,7 @@ class Sampler:
                 "level. Leave out strength and init, or use another schedule."
             )
 
-    def _check_memory_of(self, branch: SamplerState) -> None:
+    def _check_continues(self, branch: SamplerState) -> None:
         """Refuse a branch without what the method's kernel continues from.
 
         Raises:

@@ -73,6 +73,15 @@ def test_a_branch_in_the_shell(run: Run, folder: Path, prior: Path) -> None:
     capped = replace(method, schedule=method.schedule.capped(kept[11].level))
     expected = pipe.resume(kept[11].branch([7]), "photo.png", "mask.png", schedule=capped, output_type="np").images[0]
     assert np.array_equal(np.asarray(Image.open("b.png")), expected)
+    # A walk that begins at the state's level is taken as it is: it may jump above.
+    level = kept[11].level
+    up = [level, level - 1, level + 1, *range(level, -1, -1)]
+    Path("up.yaml").write_text(f"steps: 25\nspacing: {method.spacing}\nlevels: {up}\n")
+    done = run(
+        "inpaint", *where, "--out", "u.png", "--branch", "half.safetensors", "--seed", 7, "--schedule", "up.yaml"
+    )
+    assert done.status == 0
+    assert done.out.startswith(f"{as_method('up.yaml').model_calls} model calls with schedule up")
 
 
 def test_every_process_waits_for_days(

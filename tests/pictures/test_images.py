@@ -55,12 +55,6 @@ def pil(mode: str, height: int, width: int, seed: int = 0) -> Image.Image:
     return Image.frombytes("CMYK", image.size, values.tobytes()) if mode == "CMYK" else image
 
 
-def composed(picture: Picture, result: torch.Tensor, keep: torch.Tensor) -> Picture:
-    """The picture with its hole filled from a result."""
-    hole = keep[0].numpy() < 1
-    return picture.filled(hole, picture.blended(result, keep)) if hole.any() else picture
-
-
 def one(image: object) -> Picture:
     pictures = read_images(image)
     assert len(pictures) == 1
@@ -114,7 +108,7 @@ def test_pil_round_trip_keeps_every_kept_bit(mode: str, size: tuple[int, int]) -
     assert picture.size == size
     for keep in keeps(*size).values():
         result = random_result(3 if mode in COLOUR_MODES else 1, size)
-        out = composed(picture, result, keep).output("pil")
+        out = picture.compose(result, keep).output("pil")
         assert out.mode == mode
         assert out.size == image.size
         assert out.getpalette() == image.getpalette()
@@ -131,7 +125,7 @@ def test_numpy_round_trip_keeps_every_kept_bit(dtype: str, shape: tuple[int, ...
     picture = one(image)
     grey = len(shape) == 2 or shape[2] < 3
     for keep in keeps(*shape[:2]).values():
-        out = composed(picture, random_result(1 if grey else 3, picture.size), keep).output("np")
+        out = picture.compose(random_result(1 if grey else 3, picture.size), keep).output("np")
         assert_kept(before, out, keep)
     out[:] = 0
     assert np.array_equal(image, before)
@@ -145,7 +139,7 @@ def test_tensor_round_trip_keeps_every_kept_bit(dtype: torch.dtype, channels: in
     image = (values * 255).to(dtype) if dtype == torch.uint8 else values.to(dtype)
     picture = one(image)
     for keep in keeps(17, 13).values():
-        out = composed(picture, random_result(min(channels, 3), (17, 13)), keep).output("pt")
+        out = picture.compose(random_result(min(channels, 3), (17, 13)), keep).output("pt")
         expected = image.float() / 255 if dtype == torch.uint8 else image
         assert out.dtype == expected.dtype
         assert torch.equal(out[:, keep[0] == 1], expected[:, keep[0] == 1])
@@ -163,9 +157,15 @@ def test_nothing_depends_on_what_lies_under_the_hole(mode: str) -> None:
     for pixels in (first, second):
         picture = one(pil(mode, 8, 8))
         picture = Picture(pixels, picture.kind, picture.like)
-        outs.append(composed(picture, random_result(3 if mode in COLOUR_MODES else 1, (8, 8)), keep).output("np"))
+        outs.append(picture.compose(random_result(3 if mode in COLOUR_MODES else 1, (8, 8)), keep).output("np"))
     assert np.array_equal(*outs)
     assert not np.array_equal(first, second)
+
+
+def test_everything_kept_is_the_same_picture() -> None:
+    """A picture without a hole is changed, or refused because the unused result is NaN."""
+    picture = one(array("float32", 4, 4, 3))
+    assert picture.compose(torch.full((3, 4, 4), torch.nan), torch.ones(1, 4, 4)) is picture
 
 
 def test_nan_matters_in_the_hole_alone() -> None:
@@ -173,9 +173,9 @@ def test_nan_matters_in_the_hole_alone() -> None:
     picture, keep = one(noise(4, 4, 3)), keeps(4, 4)["rows"]
     result = torch.zeros(3, 4, 4)
     result[:, 1::2] = torch.nan
-    assert_kept(picture.raw, composed(picture, result, keep).raw, keep)
+    assert_kept(picture.raw, picture.compose(result, keep).raw, keep)
     with pytest.raises(NonFiniteError, match=r"24 of 24 values in the hole are NaN or infinite\. .*float32"):
-        composed(picture, result.flip(1), keep)
+        picture.compose(result.flip(1), keep)
 
 
 # Conversions ---------------------------------------------------------------------------------------------------------
@@ -189,13 +189,13 @@ def test_every_integer_survives_the_model_range(dtype: str, precision: torch.dty
     picture = one(image)
     tensor = picture.tensor(1).to(precision)
     assert (tensor.min(), tensor.max()) == (-1, 1)
-    assert np.array_equal(composed(picture, tensor, torch.zeros(1, *image.shape)).raw, image)
+    assert np.array_equal(picture.compose(tensor, torch.zeros(1, *image.shape)).raw, image)
 
 
 def test_values_are_rounded_to_nearest_and_clipped() -> None:
     """Results are truncated (darker by half a step) or wrap around at the ends."""
     result = torch.tensor([[[-1.3, 1.3, 0.0, 2 * 100.4 / 255 - 1, 2 * 100.6 / 255 - 1]]])
-    out = composed(one(np.zeros((1, 5), np.uint8)), result, torch.zeros(1, 1, 5)).raw
+    out = one(np.zeros((1, 5), np.uint8)).compose(result, torch.zeros(1, 1, 5)).raw
     assert out.tolist() == [[0, 255, 128, 100, 101]]
 
 
@@ -203,7 +203,7 @@ def test_soft_edges_blend_in_float() -> None:
     """A soft edge jumps, or is blended after rounding: 100 and 201 at one half are 150.5, at one quarter 175.75."""
     keep = torch.tensor([[[1.0, 0.0, 0.25, 0.75]]])
     result = torch.full((1, 1, 4), 2 * 201 / 255 - 1, dtype=torch.float64)
-    out = composed(one(np.full((1, 4), 100, np.uint8)), result, keep).raw
+    out = one(np.full((1, 4), 100, np.uint8)).compose(result, keep).raw
     assert out.tolist() == [[100, 201, 176, 125]]
 
 
@@ -247,7 +247,7 @@ def test_colour_result_in_a_grey_picture_is_luma() -> None:
     """A grey picture filled by a colour prior takes one channel instead of PIL's Rec. 601 luma."""
     colours = noise(6, 7, 3)
     result = torch.from_numpy(colours / 255 * 2 - 1).permute(2, 0, 1)
-    out = composed(one(np.zeros((6, 7), np.uint8)), result, torch.zeros(1, 6, 7)).raw
+    out = one(np.zeros((6, 7), np.uint8)).compose(result, torch.zeros(1, 6, 7)).raw
     # PIL computes luma in 16-bit fixed point: at most one step off the rounded exact value.
     assert np.abs(out.astype(int) - np.asarray(Image.fromarray(colours).convert("L"))).max() <= 1
     assert np.array_equal(out, np.rint(colours @ np.array([0.299, 0.587, 0.114])))
@@ -278,7 +278,7 @@ def test_exactly_the_priors_channels_pass(channels: int) -> None:
     image = torch.rand(channels, 3, 4, generator=torch.Generator().manual_seed(0))
     picture = one(image)
     assert torch.allclose(picture.tensor(channels), 2 * image - 1)
-    out = composed(picture, 2 * image.flip(0) - 1, torch.zeros(1, 3, 4)).output("pt")
+    out = picture.compose(2 * image.flip(0) - 1, torch.zeros(1, 3, 4)).output("pt")
     assert torch.allclose(out, image.flip(0), atol=1e-6)  # float32 rounding of [-1, 1]: 2^-24 twice
 
 
@@ -290,7 +290,7 @@ def test_holes_become_opaque_and_kept_alpha_stays(mode: str) -> None:
     """A transparent hole stays invisible after it was filled, or kept pixels lose their alpha."""
     image, keep = pil(mode, 6, 6), keeps(6, 6)["rows"]
     keep[0, 1, 0] = 0.5
-    out = np.asarray(composed(one(image), torch.zeros(3, 6, 6), keep).output("pil"))
+    out = np.asarray(one(image).compose(torch.zeros(3, 6, 6), keep).output("pil"))
     alpha = np.asarray(image)[..., -1]
     assert (out[0::2, :, -1] == 255).all()
     assert out[1, 0, -1] == round(alpha[1, 0] / 2 + 127.5)
@@ -303,14 +303,14 @@ def test_palette_holes_take_the_nearest_opaque_colour(transparency: int | bytes)
     image = pil("P", 2, 2)
     image.info["transparency"] = transparency
     colours = torch.tensor([[255, 0, 0], [240, 240, 250], [10, 0, 20], [0, 200, 0]]) / 127.5 - 1
-    picture = composed(one(image), colours.T.reshape(3, 2, 2), torch.zeros(1, 2, 2))
+    picture = one(image).compose(colours.T.reshape(3, 2, 2), torch.zeros(1, 2, 2))
     assert picture.output("np").tolist() == [[5, 4], [0, 2]]
     assert picture.output("pil").info["transparency"] == transparency
 
 
 def test_palette_of_one_colour_without_entries() -> None:
     """A palette picture without a palette causes a traceback."""
-    assert composed(one(Image.new("P", (2, 2))), torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)).output("pil").mode == "P"
+    assert one(Image.new("P", (2, 2))).compose(torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)).output("pil").mode == "P"
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_transparent_colour_key_is_avoided(mode: str, key: Any) -> None:
     image.info["transparency"] = key
     wanted = np.ravel(key) / (65535 if mode == "I;16" else 255) * 2 - 1
     result = torch.tensor(wanted)[:, None, None].expand(-1, 1, 2)
-    out = composed(one(image), result, torch.zeros(1, 1, 2)).output("np").reshape(2, -1).astype(int)
+    out = one(image).compose(result, torch.zeros(1, 1, 2)).output("np").reshape(2, -1).astype(int)
     assert np.abs(out - np.ravel(key)).sum(axis=1).tolist() == [1, 1]
 
 
@@ -346,7 +346,7 @@ def test_exif_orientation_there_and_back(tmp_path: Path, orientation: int, suffi
 
     keep = torch.ones(1, *picture.size)
     keep[0, 0, 1] = 0
-    out = composed(picture, torch.ones(3, *picture.size), keep)
+    out = picture.compose(torch.ones(3, *picture.size), keep)
     save_image(out, tmp_path / f"out{suffix}")
     expected = shown.copy()
     expected[0, 1] = 255
@@ -443,7 +443,7 @@ def test_big_endian_arrays() -> None:
         image = array("float32", 3, 4) if dtype == ">f4" else array("uint16", 3, 4)
         picture = one(image.astype(dtype))
         assert torch.equal(picture.output("pt"), one(image).output("pt"))
-        assert composed(picture, torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)).output("np").dtype == np.dtype(dtype)
+        assert picture.compose(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)).output("np").dtype == np.dtype(dtype)
 
 
 def test_unknown_output_type() -> None:
@@ -516,6 +516,6 @@ def test_composing_is_exact_for_any_array(
     image = array(dtype, height, width, *([channels] if channels else []), seed=height)
     soft = data.draw(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=height * width, max_size=height * width))
     keep = torch.tensor(soft).reshape(1, height, width)
-    out = composed(one(image), torch.ones(3 if channels > 1 else 1, height, width), keep).raw
+    out = one(image).compose(torch.ones(3 if channels > 1 else 1, height, width), keep).raw
     assert_kept(image, out, keep)
     assert (out[keep[0].numpy() == 0] == {"uint8": 255, "uint16": 65535}.get(dtype, 1)).all()

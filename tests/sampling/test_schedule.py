@@ -349,4 +349,4 @@ def test_a_notebook_shows_the_walk() -> None:
 def test_rules_that_are_none(unchecked: None) -> None:
     """If this fails, the form of the YAML files gives an AttributeError in Python."""
     with pytest.raises(ScheduleError, match="must hold JumpRule objects"):
-        JumpSchedule.from_rules(10, [{"jump_length": 2, "jump_n_sample": 2}])  # type: ignore[list-item]
+        JumpSchedule.from_rules(10, [{"jump_length": 2, "jump_n_sample": 2}])
