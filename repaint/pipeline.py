@@ -29,6 +29,7 @@ from repaint.plan import ARGUMENTS, Filling, Plan
 from repaint.precision import fastest_dtype
 from repaint.priors.load import load, prior_from_pipe
 from repaint.priors.lora import load_lora
+from repaint.sampling.contract import check_attributes
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
@@ -161,6 +162,7 @@ class RePaintPipeline(Placed):
             named = isinstance(prior, (str, Path))
             way = "RePaintPipeline.from_pretrained" if named else "RePaintPipeline.from_pipe for a diffusers pipeline"
             raise InputError(f"prior={shown(prior)} must be a Prior. Use {way}.")
+        check_attributes(prior)
         self.prior = prior
         self._progress: dict[str, Any] = {}
 

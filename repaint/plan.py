@@ -46,6 +46,7 @@ from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
 from repaint.pictures.masks import MaskLike, known
 from repaint.pictures.rim import meet_rim
 from repaint.priors.windowed import Windowed
+from repaint.sampling.contract import check_conditioned, check_decoded
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
@@ -300,19 +301,26 @@ class Plan:
 
     def bound(self, batch: Sequence[Filling], resumed: bool = False) -> Prior:
         """The prior with the conditions of a batch, in windows where they cover the holes."""
-        prior, multiple, size = self.prior, self.prior.multiple_of, batch[0].cutout.cover
+        prior, size = self.prior, batch[0].cutout.cover
         if size is not None:
             prior = Windowed(prior, size)
-        height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
         # Particles of an image follow one another, under its conditions.
         each = [filling.conditions for filling in batch for _ in range(self._particles)]
         calls = self.method.model_calls // self._particles  # all particles are predicted at once
-        joined = Conditions.join(each, (height, width), calls)
-        return prior.conditioned(len(each), replace(joined, in_order=not resumed))
+        joined = Conditions.join(each, self._padded(batch), calls)
+        bound = prior.conditioned(len(each), replace(joined, in_order=not resumed))
+        check_conditioned(bound, prior)
+        return bound
 
     @property
     def _particles(self) -> int:
         return 1 if self.method.kernel is None else self.method.kernel.particles
+
+    def _padded(self, batch: Sequence[Filling]) -> tuple[int, int]:
+        """The height and width of a batch in pixels, padded to what the prior accepts."""
+        multiple = self.prior.multiple_of
+        height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
+        return height, width
 
     def _finish(self, batch: Sequence[Filling], x: Float[Tensor, "b *shape"]) -> None:
         """Decode, remove the padding, blend at the rim, and restore the kept pixels bit for bit."""
@@ -321,8 +329,9 @@ class Plan:
                 filling.painted = latent
             return
         with torch.no_grad():
-            decoded = self.prior.decode(x).cpu()
-        for filling, image in zip(batch, decoded, strict=True):
+            decoded = self.prior.decode(x)
+        check_decoded(decoded, self.prior, (len(x), self.prior.channels, *self._padded(batch)))
+        for filling, image in zip(batch, decoded.cpu(), strict=True):
             cutout = filling.cutout
             filled = Padding(*cutout.size).cut(image)
             if cutout.window.scale > 1:

@@ -16,6 +16,7 @@ from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.pictures.cover import cover
 from repaint.priors.wrapper import PriorWrapper
+from repaint.sampling.contract import check_conditioned, check_prediction
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
@@ -119,6 +120,7 @@ class Windowed(PriorWrapper):
                 windows, weights = part.windows[chunk], part.weights[chunk]
                 seen = torch.cat([x[window] for window in windows])
                 prediction = self._for(part.image, len(windows)).denoise(seen, level)
+                check_prediction(prediction, self.prior, seen)
                 for name, values in ((field.name, getattr(prediction, field.name)) for field in fields(Prediction)):
                     if values is None:
                         continue
@@ -164,7 +166,9 @@ class Windowed(PriorWrapper):
             each = self._conditions.split(self._count)
             each = (each if image is None else [each[image]]) * windows
             joined = replace(Conditions.join(each, window_size), in_order=False)
-            self._bound[image, windows] = self.prior.conditioned(len(each), joined)
+            bound = self.prior.conditioned(len(each), joined)
+            check_conditioned(bound, self.prior)
+            self._bound[image, windows] = bound
         return self._bound[image, windows]
 
 

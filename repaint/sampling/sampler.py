@@ -12,6 +12,7 @@ from torch import Tensor
 
 from repaint.checks import shown
 from repaint.errors import InputError, StateError
+from repaint.sampling.contract import check_guided, check_schedule, check_step
 from repaint.sampling.finite import PATIENCE, FiniteCheck
 from repaint.sampling.guidance import Guidance, GuidedStep, guided
 from repaint.sampling.kernel import KernelStep
@@ -44,6 +45,7 @@ class Sampler:
     def __init__(self, prior: Prior, method: Method, guidance: Guidance | None = None) -> None:
         self.prior, self.method, self.guidance = prior, method, guidance
         self.grid = prior.schedule(method.schedule.steps, method.spacing)
+        check_schedule(self.grid, prior, method.schedule.steps)
         self.moves = method.moves_on(self.grid)
         self.patience = 1 if prior.device.type == "cpu" else PATIENCE
         self.scales = _digest([(level.alpha, level.sigma) for level in self.grid.levels])
@@ -88,7 +90,7 @@ class Sampler:
         first = self.moves[0].src
         level, draws = self.grid[first], self._draws(NoiseStreams.from_seeds(seeds), x0)
         x = level.sigma * draws.z if init is None else level.alpha * init + level.sigma * draws.z
-        noise, carry = self.method.merge.noise(KnownPart(None, x0, level), level, draws, {})
+        noise, carry = self._known_noise(KnownPart(None, x0, level), level, draws, {})
         own = tuple(seeds), draws.streams, None, free_from, _named(merge=carry), self.walk, self.scales
         state = SamplerState(x, x0, known, first, 0, 0, *own)
         return state if noise is None else replace(state, x=merge_known(x, x0, noise, state.known_at(first), level))
@@ -120,15 +122,23 @@ class Sampler:
             NonFiniteError: a prediction with NaN or infinity.
         """
         state = self.adopt(state)
-        check = FiniteCheck(type(self.prior).__name__, self.grid, self.patience)
+        check = self._finite_check()
         while state.position < len(self.moves):
             move = self.moves[state.position]
+            total = state.x.sum()  # of the sample itself, which a large picture has no memory to keep
             state = self.advance(state)
             if move.kind != "renoise":
-                check.add(move.src, state.x0_hat, last=state.position == len(self.moves))
+                check.add(move.src, total, state.x0_hat, last=state.position == len(self.moves))
             if on_move is not None and (changed := on_move(state)) is not None:
                 state = self.adopt(changed)
             yield state
+
+    def _finite_check(self) -> FiniteCheck:
+        model = type(self.prior).__name__ + (" with guidance" if self.guidance or self.method.guidance else "")
+        parts = [self.method.kernel] if self.method.kernel else [self.method.solver, self.method.merge]
+        if self.method.corrector is not None and self.method.kernel is None:
+            parts.insert(1, self.method.corrector)
+        return FiniteCheck(model, " or ".join(map(spec, parts)), self.grid, self.patience)
 
     def adopt(self, state: SamplerState) -> SamplerState:
         """Check that a state belongs to this walk. A branch joins the walk here.
@@ -203,16 +213,22 @@ class Sampler:
             before = KnownPart(state.x, state.x0, src, prediction, state.known_at(move.src))
             if move.kind == "correct":
                 assert self.method.corrector is not None
-                x, corrector = self.method.corrector.step(state.x, prediction, src, draws, corrector)
+                made = self.method.corrector.step(state.x, prediction, src, draws, corrector)
+                check_step(made, self.method.corrector, "step", state.x)
+                x, corrector = made
             elif move.kind == "refine":
                 assert isinstance(self.method.solver, TwoStageSolver)
-                x, solver = self.method.solver.refine(state.x, prediction, src, solver)
+                made = self.method.solver.refine(state.x, prediction, src, solver)
+                check_step(made, self.method.solver, "refine", state.x)
+                x, solver = made
             else:
-                x, solver = self.method.solver.step(state.x, prediction, src, dst, draws, solver)
+                made = self.method.solver.step(state.x, prediction, src, dst, draws, solver)
+                check_step(made, self.method.solver, "step", state.x)
+                x, solver = made
                 x, corrector = x if shift is None else x + shift, {}
         noise, spare = None, None
         if dst.sigma > 0 and (prediction is not None or self.method.merge.after_renoise):
-            noise, merge = self.method.merge.noise(before, dst, draws, merge)
+            noise, merge = self._known_noise(before, dst, draws, merge)
             spare = draws.spent(x, *merge.values(), *solver.values(), *corrector.values())
         if dst.sigma == 0 or noise is not None:
             x = merge_known(x, state.x0, noise, state.known_at(move.dst), dst, spare)
@@ -236,7 +252,9 @@ class Sampler:
         draws = Draws(state.streams, spread(state.x, kernel.particles), len(state.x))
         known = state.known_at(move.src)
         step = KernelStep(state.x, state.x0, known, self.grid[move.src], dst, model, draws, state.carried("kernel"))
-        x, carry = kernel.step(step)
+        made = kernel.step(step)
+        check_step(made, kernel, "step", state.x)
+        x, carry = made
         return replace(
             state,
             x=merge_known(x, state.x0, None, state.known, dst) if dst.sigma == 0 else x,
@@ -248,6 +266,12 @@ class Sampler:
             model_calls=state.model_calls + model.calls,
             gradient_calls=state.gradient_calls + model.gradients,
         )
+
+    def _known_noise(self, before: KnownPart, level: Level, draws: Draws, carry: Carry) -> tuple[Batch | None, Carry]:
+        """The noise of the known part at a level, by the method's merge."""
+        made = self.method.merge.noise(before, level, draws, carry)
+        check_step(made, self.method.merge, "noise", before.x0, optional=True)
+        return made
 
     def _draws(self, streams: NoiseStreams, like: Batch) -> Draws:
         return Draws(streams, like, temperature=self.method.temperature)
@@ -278,7 +302,9 @@ class Sampler:
             prediction = model.predict(state.x, src)
         known = state.known_at(move.src)
         step = GuidedStep(state.x, prediction, src, self.grid[move.dst], state.x0, known, pullback)
-        return rule.guide(step)
+        made = rule.guide(step)
+        check_guided(made, rule, state.x)
+        return made
 
 
 def _free_from(strength: Batch, steps: int) -> Batch:

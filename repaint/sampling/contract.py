@@ -1,0 +1,202 @@
+"""Checks of priors and parts: of a prior's attributes, and of what methods that a caller wrote return.
+
+Without them, a mistake in such an object is an error deep in the sampler, or a wrong result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repaint.checks import shown, whole_number
+from repaint.errors import InputError, PriorError, RepaintError
+from repaint.sampling.noise import NoiseSchedule
+from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import Prior
+
+__all__ = [
+    "check_attributes",
+    "check_conditioned",
+    "check_decoded",
+    "check_encoded",
+    "check_guided",
+    "check_prediction",
+    "check_schedule",
+    "check_step",
+    "check_tensor",
+]
+
+
+def check_attributes(prior: Prior) -> None:
+    """Check the attributes of a prior that everything else relies on.
+
+    Raises:
+        PriorError: one of another type or out of range.
+    """
+    owner = type(prior).__name__
+    for name in ("channels", "multiple_of", "latent_factor"):
+        whole_number(f"{owner}.{name}", getattr(prior, name), 1, error=PriorError)
+    for name in ("preferred_size", "smallest_size", "largest_hole"):
+        if (value := getattr(prior, name)) is not None:
+            whole_number(f"{owner}.{name}", value, 1, error=PriorError, hint="None: not given")
+    if not isinstance(prior.device, torch.device):
+        raise PriorError(f"{owner}.device={shown(prior.device)} must be a torch.device, such as torch.device('cpu').")
+    if prior.dtype not in (torch.float32, torch.float64):
+        raise PriorError(
+            f"{owner}.dtype={shown(prior.dtype)} must be torch.float32 or torch.float64: the type of x. A model in "
+            "half precision converts x in denoise()."
+        )
+
+
+def check_tensor(value: object, what: str, like: Tensor, error: type[RepaintError] = InputError) -> None:
+    """Check that a value is a tensor of the shape, type and device of another.
+
+    Args:
+        value: what was returned.
+        what: the method that returned it, for the error.
+        like: the tensor that it must be like.
+        error: the class to raise.
+    Raises:
+        error: it is not.
+    """
+    if isinstance(value, Tensor) and _kind(value) == _kind(like):
+        return
+    raise error(f"{what} returned {_found(value)}, but must return a tensor like x: {_described(like)}.")
+
+
+def check_prediction(value: object, prior: Prior, x: Tensor) -> None:
+    """Check what `Prior.denoise` returned for x.
+
+    Raises:
+        PriorError: not a prediction of the shape, type and device of x.
+    """
+    what = f"{type(prior).__name__}.denoise()"
+    if not isinstance(value, Prediction):
+        raise PriorError(f"{what} returned {_found(value)}, but must return a repaint.sampling.prediction.Prediction.")
+    computed = vars(value)  # eps_hat may be computed on first use, from x and x0_hat
+    for name in (entry.name for entry in fields(Prediction)):
+        optional = name in ("variance", "unguided")
+        if name in computed and not (optional and computed[name] is None):
+            check_tensor(computed[name], f"{what}, in {name},", x, PriorError)
+
+
+def check_step(value: object, part: object, call: str, like: Tensor, *, optional: bool = False) -> None:
+    """Check what a part returned: a pair of a tensor like x and what the part remembers.
+
+    Args:
+        value: what was returned.
+        part: the merge, solver, corrector or kernel.
+        call: its method.
+        like: (B, ...) x.
+        optional: None is allowed in place of the tensor.
+    Raises:
+        InputError: something else.
+    """
+    what = f"{type(part).__name__}.{call}()"
+    if not (isinstance(value, tuple) and len(value) == 2):
+        raise InputError(f"{what} returned {_found(value)}, but must return a pair: a tensor like x, and a dict.")
+    sample, carry = value
+    if not (optional and sample is None):
+        check_tensor(sample, what, like)
+    if not (isinstance(carry, Mapping) and all(isinstance(kept, Tensor) for kept in carry.values())):
+        raise InputError(
+            f"{what} returned {_found(carry)} as what it remembers, but must return a dict of tensors ({{}} for "
+            "nothing)."
+        )
+
+
+def check_guided(value: object, rule: object, x: Tensor) -> None:
+    """Check what the method `guide` of a guidance rule returned for x.
+
+    Raises:
+        InputError: not a prediction and a shift.
+    """
+    what = f"{type(rule).__name__}.guide()"
+    if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Prediction)):
+        raise InputError(f"{what} returned {_found(value)}, but must return a pair: a Prediction, and a shift or None.")
+    if value[1] is not None:
+        check_tensor(value[1], what, x)
+
+
+def check_schedule(value: object, prior: Prior, steps: int) -> None:
+    """Check what `Prior.schedule` returned.
+
+    Raises:
+        PriorError: not a schedule of so many steps.
+    """
+    what = f"{type(prior).__name__}.schedule({steps})"
+    if not isinstance(value, NoiseSchedule):
+        raise PriorError(f"{what} returned {_found(value)}, but must return a NoiseSchedule.")
+    if value.steps != steps:
+        raise PriorError(f"{what} returned {value.steps} levels, but must return {steps}.")
+
+
+def check_conditioned(value: object, prior: Prior) -> None:
+    """Check what `Prior.conditioned` returned.
+
+    Raises:
+        PriorError: not a prior.
+    """
+    if isinstance(value, type) or not isinstance(value, Prior):
+        raise PriorError(
+            f"{type(prior).__name__}.conditioned() returned {_found(value)}, but must return a prior (without "
+            "conditions, itself)."
+        )
+
+
+def check_encoded(value: object, prior: Prior, image: Tensor) -> None:
+    """Check what `Prior.encode` returned for a batch of images.
+
+    Raises:
+        PriorError: not a sample and the mask of its known part.
+    """
+    what = f"{type(prior).__name__}.encode()"
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, Tensor) for each in value)):
+        raise PriorError(f"{what} returned {_found(value)}, but must return a pair of tensors: x0 and known.")
+    x0, known = value
+    if (x0.dtype, x0.device) != (image.dtype, image.device) or len(x0) != len(image):
+        raise PriorError(
+            f"{what} returned x0 of {_described(x0)}, but must return {len(image)} samples of {image.dtype} on "
+            f"{image.device}."
+        )
+    broadcasts = known.ndim == x0.ndim and all(a in (1, b) for a, b in zip(known.shape, x0.shape, strict=True))
+    if known.dtype != torch.bool or not broadcasts:
+        raise PriorError(
+            f"{what} returned known of {_described(known)}, but must return a boolean mask that broadcasts to x0, "
+            f"{tuple(x0.shape)}."
+        )
+
+
+def check_decoded(value: object, prior: Prior, shape: tuple[int, ...]) -> None:
+    """Check what `Prior.decode` returned.
+
+    Args:
+        value: what was returned.
+        prior: whose method it is.
+        shape: (B, C, H, W) of the padded images.
+    Raises:
+        PriorError: not floating-point images of this shape.
+    """
+    if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
+        return
+    raise PriorError(
+        f"{type(prior).__name__}.decode() returned {_found(value)}, but must return images in [-1, 1] of shape {shape}."
+    )
+
+
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.device
+
+
+def _described(tensor: Tensor) -> str:
+    return f"shape {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}"
+
+
+def _found(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {_described(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
