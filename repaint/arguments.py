@@ -79,7 +79,7 @@ HABITS = {
 
 
 def read_conditions(given: Mapping[str, Any], prior: Prior, others: Collection[str]) -> Conditions:
-    """Conditions from keyword arguments.
+    """Collect the conditions of a call from its keyword arguments.
 
     Args:
         given: the arguments.
@@ -108,7 +108,7 @@ def _driven(name: str, prior: Prior) -> str:
 
 
 def method_for(prior: Prior, schedule: ScheduleLike | None, **changes: Any) -> Method:
-    """The method of a call: the given schedule, or the prior's default, with changes; see `as_method`."""
+    """Return the given schedule, or the prior's default one, with changes; see `as_method`."""
     return as_method(prior.default_schedule if schedule is None else schedule, **changes)
 
 
@@ -180,9 +180,10 @@ def _graded(
     keep_mask: MaskLike | None,
     seen: Mapping[str, Any],
 ) -> tuple[list[Float[Tensor, "1 h w"]], list[Float[Tensor, "1 h w"]], float]:
-    """Masks, maps and strength from maps of how much each pixel may change. Without a mask, all that may is the hole.
+    """Derive keep masks and the strength from maps of how much each pixel may change.
 
-    The walk begins at the level of the largest value, where pixels of that value are free.
+    Without a mask, the hole is every pixel that may change. The walk begins at the level of the largest value, where
+    pixels of that value are free.
 
     Returns:
         (keep masks, maps in which the largest value is 1, the largest value).

@@ -70,7 +70,7 @@ class Cutout:
 
 
 def window_seed(seed: int, number: int) -> int:
-    """The seed of a window: that of the image for the first window, derived from it for the others."""
+    """Return the seed of a window: the image's own for the first window, one derived from it for the others."""
     return seed if number == 0 else derived_seed(seed, number)
 
 
@@ -100,7 +100,7 @@ def encode(
 
 
 def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float[Tensor, "b 1 h w"] | None:
-    """How much each entry of the prior's space may change: in a latent cell, the most of its pixels.
+    """Return how much each entry of the prior's space may change. A latent cell takes the largest value of its pixels.
 
     Args:
         prior: whose space it is.
@@ -123,7 +123,7 @@ def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float
 
 
 def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: bool = False) -> tuple[Tensor, Tensor]:
-    """A cutout in the prior's space, of which only the pixels of a mask are read; the others 0, or filled smoothly."""
+    """Encode the pixels of a cutout that lie in a mask; the others are 0, or a smooth fill."""
     image = cutout.picture.tensor(prior.channels)
     if smooth:
         image = smooth_fill(torch.where(mask, image, torch.zeros_like(image))[None], mask[None])[0]
@@ -136,7 +136,7 @@ def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: 
 def _enlarged(
     image: Float[Tensor, "c h w"], mask: Bool[Tensor, "1 h w"], scale: int
 ) -> tuple[Float[Tensor, "c h2 w2"], Bool[Tensor, "1 h2 w2"]]:
-    """Both `scale` times larger. The hole is filled before upscaling, so that interpolation never reads it."""
+    """Enlarge both `scale` times. Fill the hole before upscaling, so that interpolation never reads it."""
     if scale == 1:
         return image, mask
     filled = smooth_fill(image[None], mask[None])
@@ -197,7 +197,7 @@ def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
 
 
 def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:
-    """The cutouts of a picture that have to be painted."""
+    """Cut out the parts of a picture that have to be painted."""
     hole, thick = ~known(keep)[0].numpy(), thickness(keep)
     if not hole.any():
         return []
@@ -211,7 +211,7 @@ def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior
 
 
 def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior, thick: float) -> int | None:
-    """Side of the windows that cover the holes of an image; None where each is filled at once. See `Crop.windows`."""
+    """Return the side of the windows that cover the holes; None if each hole is filled at once. See `Crop.windows`."""
     size = -(-size // prior.multiple_of) * prior.multiple_of
     if max(holes[0].shape) <= size or crop.windows is False:
         return None
@@ -247,7 +247,7 @@ def warn_if_large(prior: Prior, pixels: float, what: str) -> None:
 
 
 def _window_size(prior: Prior, thick: float) -> int | None:
-    """Side of the windows in pixels, unless a hole needs more; None if the prior has no preferred size.
+    """Return the side of the windows in pixels, unless a hole needs more; None if the prior has no preferred size.
 
     Thin holes need less around them: `NEEDED` times their thickness, within the sizes that the prior is made for.
     """

@@ -248,7 +248,7 @@ def check_settings(
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the entries of mappings, such as a method, on one level."""
+    """Flatten settings: entries of mappings, such as a method, get dotted names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, Mapping) else {name: value}
@@ -269,12 +269,12 @@ def write_settings(out: Path, settings: Mapping[str, Any], todo: Sequence[Task] 
 
 
 def _earlier(todo: Sequence[Task]) -> set[Path]:
-    """The files that earlier results of the tasks can have."""
+    """List the files that earlier results of the tasks can have."""
     return {task.stem.with_name(task.stem.name + suffix) for task in todo for suffix in RESULT_SUFFIXES}
 
 
 def _other_images(out: Path, todo: Sequence[Task]) -> list[Path]:
-    """The images in a folder of results that are not of these tasks, without those of folders of results in it."""
+    """List the images in a folder of results that are not of these tasks, without nested folders of results."""
     own, others = _earlier(todo), []
     for folder, inside, names in os.walk(out):
         place = Path(folder)

@@ -119,7 +119,7 @@ class RePaintOutput:
         return [fills.interval(coverage, self.output_type) for fills in self._several("interval")]
 
     def _several(self, name: str) -> list[Fills]:
-        """The fills, or an error that explains why there are none."""
+        """Return the fills, or raise an error that explains why there are none."""
         if self.output_type == "latent":
             raise InputError(f"{name}() needs images, but output_type='latent' gave latents. Pass 'pil', 'np' or 'pt'.")
         if not self.fills:
@@ -130,7 +130,7 @@ class RePaintOutput:
         return self.fills
 
     def _repr_png_(self) -> bytes | None:
-        """The first eight images in a row, for notebooks; None if they are not PIL images."""
+        """Render the first eight images in a row, for notebooks; None if they are not PIL images."""
         if not isinstance(self.images, list) or not all(isinstance(image, Image) for image in self.images):
             return None
         file = io.BytesIO()
@@ -481,7 +481,7 @@ def _check_callback(callback: object) -> None:
 
 
 def _changed(returned: Any) -> SamplerState | None:
-    """The state that a callback returned, or None.
+    """Return the state that a callback returned, or None.
 
     Raises:
         InputError: it returned something else, such as the latents of a callback of diffusers, which nothing reads.

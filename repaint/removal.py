@@ -128,14 +128,14 @@ def ranked(
 
 
 def _ranks(values: Sequence[float]) -> NDArray[np.int64]:
-    """The rank of each value, 0 for the smallest."""
+    """Rank each value, 0 for the smallest."""
     ranks: NDArray[np.int64] = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     return ranks
 
 
 @torch.no_grad()
 def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = None, **options: Any) -> float:
-    """Mean squared error of the predicted noise in and near the hole of a finished picture.
+    """Compute the mean squared error of the predicted noise in and near the hole of a finished picture.
 
     All pictures with the same mask get the same noise, so that their losses can be compared.
 
@@ -154,7 +154,7 @@ def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = No
 
 
 def _squares(plan: Plan, batch: Sequence[Filling]) -> tuple[float, int]:
-    """The sum of the squared errors in and near the holes of a batch, and their number."""
+    """Sum the squared errors in and near the holes of a batch, and count them."""
     prior, bound, cutouts = plan.prior, plan.bound(batch), [filling.cutout for filling in batch]
     x0, mask = encode(prior, cutouts, whole=True)[0], encode(prior, cutouts)[1]
     if isinstance(bound, Windowed):
@@ -178,7 +178,7 @@ def _error(prior: Prior, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
 
 
 def _judged(prior: Prior) -> list[Level]:
-    """The levels nearest to `RATIOS`."""
+    """Choose the levels nearest to `RATIOS`."""
     levels = [level for level in prior.schedule(LEVELS).levels[1:] if level.alpha > 0]
     return [min(levels, key=lambda level: abs(math.log(level.sigma / level.alpha / ratio))) for ratio in RATIOS]
 

@@ -97,7 +97,7 @@ def version(
 
 
 def main() -> None:
-    """Entry point: errors of the command line and of the library become one line and exit status 2."""
+    """Run the command line; print errors on one line and exit with status 2."""
     keep_freed_memory()
     with warnings.catch_warnings():
         warnings.showwarning = partial(show_warning, set())
@@ -120,7 +120,7 @@ def _run() -> None:
 
 
 def _wrong_line(error: Any, text: str) -> str:
-    """What was wrong in a command line, and what to type instead.
+    """Explain what is wrong in a command line, and what to type instead.
 
     Args:
         error: what typer raised.

@@ -36,7 +36,7 @@ _ARGUMENTS: dict[tuple[str, ...], str] = {
 
 
 def habit(option: str, options: Collection[str], arguments: Collection[str], usage: str) -> str:
-    """What to use instead of an option of other programs, as the end of a message; "" if nothing is known.
+    """Suggest what to use instead of an option of another program; "" if nothing is known.
 
     Args:
         option: what was given.

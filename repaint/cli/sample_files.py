@@ -63,7 +63,7 @@ class SampleFiles:
         return files
 
     def report(self, result: RePaintOutput, files: list[Path]) -> dict[str, Any]:
-        """The entries of --json that a single result does not have."""
+        """Return the entries of --json that a single result does not have."""
         if self.samples == 1:
             return {}
         entries: dict[str, Any] = {"samples": self.samples, "mean": self.mean, "files": [str(file) for file in files]}
@@ -75,7 +75,7 @@ class SampleFiles:
         return entries
 
     def text(self, result: RePaintOutput, files: list[Path], method: Method) -> str:
-        """What is printed without --json."""
+        """Format the line that is printed without --json."""
         first, last = result.seeds[0], result.seeds[::2][-1] if self.mean else result.seeds[-1]
         seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
         if self.mean:

@@ -158,7 +158,7 @@ def _side(
 
 
 def _components(hole: Bool[np.ndarray, "height width"]) -> tuple[Int[np.ndarray, "height width"], Boxes]:
-    """Number the holes from 1, connected across corners too, and compute the box of each."""
+    """Label the holes from 1, connected across corners too, and compute the box of each."""
     from scipy.ndimage import find_objects, label
 
     labels = np.zeros(hole.shape, dtype=np.int32)

@@ -284,7 +284,7 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
 
 
 def bit_depth(most: float, white: float) -> int | None:
-    """The number of bits of integers in 16 bits whose largest value is the largest of a common depth, else None.
+    """Return the bit depth of 16-bit integers whose largest value is the maximum of a common depth, else None.
 
     >>> bit_depth(4095, 65535)
     12

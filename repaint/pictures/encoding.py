@@ -161,7 +161,7 @@ def _format(path: str | os.PathLike[str]) -> str:
 
 
 def _lossless(mode: str) -> str:
-    """The suffix of the format that keeps every pixel of a mode."""
+    """Return the suffix of the format that keeps every pixel of a mode."""
     return ".png" if mode in _FORMATS["PNG"] else ".tif"
 
 
@@ -177,12 +177,12 @@ def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> 
 
 
 def _bytes(mode: str) -> float:
-    """Bytes of a pixel; at most, for mode 1."""
+    """Return the bytes of a pixel; an upper bound for mode 1."""
     return {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "I;16": 2, "I": 4, "F": 4}.get(mode, 1)
 
 
 def _bare(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
-    """The pixels, palette and transparency of an image, without its metadata; of its upper left corner with `size`."""
+    """Copy an image without its metadata but with palette and transparency; with `size`, only its upper left corner."""
     copy = image.copy() if size is None else image.crop((0, 0, *size))
     copy.info = {key: value for key, value in image.info.items() if key == "transparency"}
     return copy

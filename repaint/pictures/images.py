@@ -226,7 +226,7 @@ class Picture:
         return np.float64 if self.raw.dtype.name == "float64" else np.float32
 
     def white_of(self, output_type: str) -> int:
-        """The value of white in an output type; see `output`."""
+        """Return the value of white in an output type; see `output`."""
         if output_type == "pt":
             return 1
         if output_type == "np" or self.kind == "pil":

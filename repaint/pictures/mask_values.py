@@ -88,7 +88,7 @@ def plane_of(
 
 
 def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) -> NDArray[Any] | None:
-    """The alpha channel if it is the mask; None if it says nothing."""
+    """Return the alpha channel if it is the mask; None if it carries no information."""
     check_range(alpha, white, name)
     low, high = alpha.min(), alpha.max()
     if high > 0 and (low == high or low >= _OPAQUE * white):
@@ -112,7 +112,7 @@ def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) 
 
 
 def _grey(colours: NDArray[Any], white: float, name: str, threshold: float | None) -> NDArray[Any]:
-    """The grey values of a picture without colours; with a threshold, the brightest channel of one with colours.
+    """Return the grey values of a mask; with a threshold, the brightest channel of one with colours.
 
     Channels that differ slightly, as lossy compression makes them, are no colours.
     """
@@ -137,7 +137,7 @@ def _grey(colours: NDArray[Any], white: float, name: str, threshold: float | Non
 
 
 def _listed(colours: NDArray[Any]) -> str:
-    """The number of colours, and the first of them."""
+    """Format the number of colours, and the first of them."""
     kinds = np.unique(colours.reshape(-1, colours.shape[2]), axis=0)
     return f"{len(kinds)}: {', '.join(str(tuple(kind.tolist())) for kind in kinds[:3])}{', ...' * (len(kinds) > 3)}"
 
@@ -184,7 +184,7 @@ def warn_of_values(masks: Sequence[Plane], repaints_white: bool) -> None:
 
 
 def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
-    """The kind of an unusual mask, and what is said about it."""
+    """Return the kind of an unusual mask and the text of its warning, or None."""
     hole = mask.values if repaints_white else 1 - mask.values  # how much each pixel is repainted
     share, count = np.minimum(hole, 1 - hole), np.count_nonzero(hole)
     if count == 0:
@@ -210,7 +210,7 @@ def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
 
 
 def _cure(mask: Plane, repaints_white: bool) -> str:
-    """How to get hard edges: at half of white, or at half of the strongest repainting where none is so strong."""
+    """Explain how to get hard edges: at half of white, or at half of the strongest repainting if none reaches that."""
     cut, hole = 0.5, mask.values if repaints_white else 1 - mask.values
     if not ((mask.values >= cut) == repaints_white).any():  # nothing would be repainted
         half = float(f"{hole.max() / 2:.2g}")

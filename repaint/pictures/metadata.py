@@ -198,7 +198,7 @@ def _common(name: str, value: Any) -> bool:
 
 
 def _text(info: Mapping[Any, Any]) -> dict[str, str]:
-    """The text chunks of a PNG file, which PIL puts into `info` by keyword."""
+    """Return the text chunks of a PNG file, which PIL puts into `info` by keyword."""
     pairs = {key: value for key, value in info.items() if isinstance(value, str) and key not in _NOT_TEXT}
     return {key: value for key, value in pairs.items() if 0 < len(key) < 80 and not key.startswith("Raw profile")}
 

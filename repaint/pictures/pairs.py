@@ -26,7 +26,7 @@ _MASK_NAME = re.compile(r"(?P<image>.+)_mask\d*", re.IGNORECASE)
 
 @cache
 def picture_suffixes() -> frozenset[str]:
-    """The suffixes of the image formats that are read, in small letters: those of PIL, and HEIC with pillow-heif."""
+    """List the suffixes of the readable image formats in lower case: those of PIL, and HEIC with pillow-heif."""
     Image.init()
     known = {
         suffix

@@ -230,7 +230,7 @@ class DrivenPrior(PipelinePrior):
         return [name for name in names if given.get(name) is None and name != "prompt"]
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
+        """Return the prediction; see `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
         scales = self.preconditioning.at(level)
         scaled = x if scales.c_in == 1 else scales.c_in * x
         output, unguided = self._predict(Request(scaled, scales.c_noise, level.sigma))
@@ -248,12 +248,12 @@ class DrivenPrior(PipelinePrior):
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """See `LatentCodec.encode`."""
+        """Return (latents, known cells); see `LatentCodec.encode`."""
         encoded: tuple[Tensor, Tensor] = self.codec.encode(image, known)
         return encoded
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """See `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
+        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
         image: Tensor = self.codec.decode(x)
         self.pipeline.maybe_free_model_hooks()
         return image

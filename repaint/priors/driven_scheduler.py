@@ -165,7 +165,7 @@ class Driven:
             self._given = self.latents
 
     def _is_ours(self, sample: Tensor) -> bool:
-        """Whether the network got the x of the request."""
+        """Test whether the network got the x of the request."""
         given = self._given
         if given is None or given.shape != sample.shape:
             return False

@@ -86,7 +86,7 @@ class StableDiffusion3Prior(FlowPrior):
         return int(self.codec.factor * self.network.config.patch_size)
 
     def conditioned(self, count: int, conditions: Conditions) -> PromptPrior:
-        """See `PromptPrior.conditioned`.
+        """Return this prior for `count` images; see `PromptPrior.conditioned`.
 
         Raises:
             PriorError: also a size beyond the transformer's table of positions.
@@ -101,7 +101,7 @@ class StableDiffusion3Prior(FlowPrior):
         return super().conditioned(count, conditions)
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`. Runs with and without the prompt in one batch."""
+        """Return the prediction; see `Prior.denoise`. Runs with and without the prompt in one batch."""
 
         def model(x: Tensor, embeds: dict[str, Any]) -> Tensor:
             t, cast = x.new_full((len(x),), level.t), x.to(floating_type(self.network))
@@ -171,7 +171,7 @@ class FluxPrior(FlowPrior):
         return False
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`."""
+        """Return the prediction; see `Prior.denoise`."""
         height, width = x.shape[-2] // 2, x.shape[-1] // 2
         places = torch.cartesian_prod(*(torch.arange(side, device=x.device) for side in (1, height, width)))
         scale = x.new_full((len(x),), self._guidance_scale) if self.network.config.guidance_embeds else None

@@ -124,7 +124,7 @@ class GaussianMixturePrior(PriorDefaults):
         return Prediction(mean.reshape(x.shape).to(x.dtype), eps_hat.reshape(x.shape).to(x.dtype))
 
     def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "b *shape"]:
-        """Exact samples, (count, *shape) float64."""
+        """Draw exact samples, (count, *shape) float64."""
         # Drawn through the inverse CDF, since torch.multinomial draws another stream with MKL than without.
         uniform = torch.rand(count, dtype=torch.float64, device="cpu", generator=generator)
         component = torch.searchsorted(self.weights.cumsum(0), uniform, right=True).clamp(max=len(self.weights) - 1)

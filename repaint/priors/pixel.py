@@ -134,7 +134,7 @@ class PixelPrior(PriorDefaults):
         return bound
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`."""
+        """Return the prediction; see `Prior.denoise`."""
         scales = self.preconditioning.at(level)
         scaled = x if scales.c_in == 1 else scales.c_in * x
         labels, variance, unguided = self._labels, None, None

@@ -167,11 +167,11 @@ class PromptPrior(PipelinePrior, ABC):
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """See `LatentCodec.encode`."""
+        """Return (latents, known cells); see `LatentCodec.encode`."""
         return self.codec.encode(image, known)
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """See `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
+        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
         image = self.codec.decode(x)
         self.pipeline.maybe_free_model_hooks()
         return image
@@ -216,7 +216,7 @@ class StableDiffusionPrior(PromptPrior):
         self._clip = Clip.from_config(scheduler.config)
 
     def conditioned(self, count: int, conditions: Conditions) -> StableDiffusionPrior:
-        """See `PromptPrior.conditioned`."""
+        """Return this prior for `count` images; see `PromptPrior.conditioned`."""
         bound = super().conditioned(count, conditions)
         assert isinstance(bound, StableDiffusionPrior)
         bound._read_scheduler()
@@ -227,7 +227,7 @@ class StableDiffusionPrior(PromptPrior):
         return self.pipeline.unet
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`. Runs with and without the prompt in one batch."""
+        """Return the prediction; see `Prior.denoise`. Runs with and without the prompt in one batch."""
         scales = self.preconditioning.at(level)
         scaled = x if scales.c_in == 1 else scales.c_in * x
 

@@ -129,7 +129,7 @@ class Windowed(PriorWrapper):
         return Prediction(**sums)
 
     def release(self) -> None:
-        """See `Prior.release`: of the priors of all windows."""
+        """Release the priors of all windows; see `Prior.release`."""
         for bound in self._bound.values():
             bound.release()
 

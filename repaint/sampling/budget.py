@@ -45,7 +45,7 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
     budget = whole_number("calls", calls, 1, error=ScheduleError)
 
     def cost(count: int) -> float:
-        """Model calls; infinite for no walk: too few steps for the jumps, or more transitions than are allowed."""
+        """Count the model calls; infinite if there is no walk: too few steps for the jumps, or too many transitions."""
         try:
             return of(count).model_calls
         except ScheduleError:

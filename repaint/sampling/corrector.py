@@ -122,5 +122,5 @@ class Langevin:
 
 
 def _share(level: Level) -> float:
-    """The share of noise in the variance of x at a level, for data of unit variance."""
+    """Compute the share of noise in the variance of x at a level, for data of unit variance."""
     return level.sigma**2 / (level.alpha**2 + level.sigma**2)

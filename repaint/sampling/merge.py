@@ -342,7 +342,7 @@ class Relaxed(LinearMerge):
 
 
 def _size(n: Batch, mask: Bool[Tensor, "b *shape"] | None) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Root mean square of each sample's noise over its known part, and the most that is plausible for noise.
+    """Compute the RMS of each sample's noise over its known part, and the largest value that is plausible for noise.
 
     Summed by rows first, so that the last bits depend neither on the batch nor on the threads.
     """
@@ -354,7 +354,7 @@ def _size(n: Batch, mask: Bool[Tensor, "b *shape"] | None) -> tuple[Float[Tensor
 
 
 def _gibbs(lam: float) -> tuple[float, float]:
-    """Weight of eps_hat and std of the new noise in `predicted(lam)`."""
+    """Return the weight of eps_hat and the std of the new noise in `predicted(lam)`."""
     return (1.0, 0.0) if math.isinf(lam) else (lam / (1 + lam), math.sqrt(1 / (1 + lam)))
 
 

@@ -162,7 +162,7 @@ class Method:
 
     @classmethod
     def from_preset(cls, name: str) -> Method:
-        """A preset of `schedules/` by name; `presets.available()` lists them.
+        """Read a preset of `schedules/` by name; `presets.available()` lists them.
 
         Raises:
             ScheduleError: no such preset; the message names the nearest one.
@@ -171,7 +171,7 @@ class Method:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Method:
-        """A method from a YAML file in the form of those in `schedules/`.
+        """Read a method from a YAML file in the form of those in `schedules/`.
 
         Raises:
             ScheduleError: unreadable, an unknown key (the nearest right one is named), or wrong counts.
@@ -180,7 +180,7 @@ class Method:
 
     @classmethod
     def from_content(cls, name: str, preset: presets.Preset) -> Method:
-        """A method from a checked preset.
+        """Make a method from a checked preset.
 
         Raises:
             ScheduleError: unknown parts or spacing, an invalid walk, or wrong counts.
@@ -280,7 +280,7 @@ class Method:
         }
 
     def describe(self) -> dict[str, Any]:
-        """The method as plain JSON-able data."""
+        """Return the method as plain data for JSON."""
         return {
             "name": self.name,
             "steps": self.schedule.steps,
@@ -363,7 +363,7 @@ def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[
 
 
 def _part(name: str, given: object) -> Any:
-    """The given part, or the one that a text describes; None for the text "none" of an optional part."""
+    """Return the given part, or the one that a text describes; None for the text "none" of an optional part."""
     if not isinstance(given, str):
         _check_part(name, given)
         return given
@@ -389,7 +389,7 @@ def _check_members(name: str, part: object, kind: type, cure: str) -> None:
 
 
 def _kernel(text: str) -> Kernel:
-    """The kernel that a text describes, from the package that declares it."""
+    """Make the kernel that a text describes, from the package that declares it."""
     known = {name: _loaded(entry) for name, entry in kernels().items()}
     kernel: Kernel = build("kernel", text, known)
     return kernel
@@ -407,7 +407,7 @@ def _reference(steps: int, spacing: Spacing | None) -> NoiseSchedule:
 
 
 def spec(part: object) -> str:
-    """The text of a part; the class name for a part of a caller's own."""
+    """Return the text of a part; the class name for a part of a caller's own."""
     known = MERGES | SOLVERS | CORRECTORS | GUIDANCE
     place = f"{type(part).__module__}:{type(part).__qualname__}"
     return parts.spec(part, known | {name: type(part) for name, entry in kernels().items() if entry.value == place})

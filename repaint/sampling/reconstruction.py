@@ -32,7 +32,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 def _norm(x: Batch) -> Float[Tensor, "b *ones"]:
-    """The 2-norm of each image, broadcastable; never 0."""
+    """Compute the 2-norm of each image, broadcastable; never 0."""
     norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
     return norms.reshape(-1, *(1,) * (x.ndim - 1))
 

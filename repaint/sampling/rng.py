@@ -82,7 +82,7 @@ class NoiseStreams:
 
 
 def antithetic_seed(seed: int) -> int:
-    """The seed of the same noise with the opposite sign: s + 2**32 for s < 2**32, and the reverse.
+    """Return the seed of the same noise with the opposite sign: s + 2**32 for s < 2**32, and the reverse.
 
     >>> antithetic_seed(7), antithetic_seed(antithetic_seed(7))
     (4294967303, 7)
@@ -91,12 +91,12 @@ def antithetic_seed(seed: int) -> int:
 
 
 def are_pairs(seeds: Sequence[int]) -> bool:
-    """Whether each second seed is the antithetic one of the seed before it. An odd last seed has no partner."""
+    """Test whether every second seed is antithetic to the seed before it. An odd last seed has no partner."""
     return len(seeds) > 1 and all(b == antithetic_seed(a) for a, b in zip(seeds[::2], seeds[1::2], strict=False))
 
 
 def derived_seed(seed: int, *numbers: int) -> int:
-    """A seed for one of several parts of a result. Those of antithetic seeds are antithetic."""
+    """Derive a seed for one of several parts of a result. Antithetic seeds give antithetic seeds."""
     own, opposite = seed % STREAMS, seed >= STREAMS
     derived = int(np.random.SeedSequence((own, *numbers)).generate_state(1)[0])
     return antithetic_seed(derived) if opposite else derived
@@ -205,7 +205,7 @@ class Draws:
         return self._shared
 
     def another(self) -> Float[Tensor, "b *shape"]:
-        """New normal noise, independent of all other draws; its standard deviation is the temperature."""
+        """Draw normal noise, independent of all other draws; its standard deviation is the temperature."""
         like = self._like
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         pinned = like.device.type == "cuda"
@@ -215,13 +215,13 @@ class Draws:
         return noise if self._temperature == 1 else noise.mul_(self._temperature)
 
     def uniform(self, count: int) -> Float[Tensor, "images count"]:
-        """New numbers, uniform in [0, 1), `count` for each image; float64 on the CPU."""
+        """Draw numbers uniform in [0, 1), `count` for each image; float64 on the CPU."""
         normal, self.streams = self.streams.draw(torch.Size((self._images, count)), torch.float64)
         uniform: Tensor = torch.special.ndtr(normal)
         return uniform.clamp(max=1 - 1e-16)
 
     def spent(self, *kept: Tensor) -> Tensor | None:
-        """The memory of the shared draw, for the result of the move; None where it is still needed.
+        """Return the memory of the shared draw, for the result of the move; None if it is still needed.
 
         Args:
             kept: tensors that must stay as they are.

@@ -256,7 +256,7 @@ class Sampler:
         return Model(self.prior, len(state.x), None if self.guidance is None else self._classified)
 
     def _classified(self, prediction: Prediction, x: Batch, level: Level) -> Prediction:
-        """A prediction shifted by the caller's guidance."""
+        """Shift a prediction by the caller's guidance."""
         assert self.guidance is not None
         gradient = self.guidance(x, level)
         if not isinstance(gradient, Tensor) or gradient.shape != x.shape:
@@ -267,7 +267,7 @@ class Sampler:
         return guided(prediction, x, level, gradient.to(x))
 
     def _predict(self, model: Model, state: SamplerState, move: Move) -> tuple[Prediction, Batch | None]:
-        """The prediction for the sample, guided by the method's own rule, and a shift of the sample after a step."""
+        """Return the prediction, guided by the method's own rule, and a shift of the sample to add after a step."""
         rule, src = self.method.guidance, self.grid[move.src]
         if rule is None:
             return model.predict(state.x, src), None
@@ -282,7 +282,7 @@ class Sampler:
 
 
 def _free_from(strength: Batch, steps: int) -> Batch:
-    """The highest level at which an entry of this strength is free. Rounding errors below an integer are ignored.
+    """Return the highest level at which an entry of this strength is free. Rounding errors of the product are allowed.
 
     Raises:
         InputError: a strength outside [0, 1].
@@ -293,7 +293,7 @@ def _free_from(strength: Batch, steps: int) -> Batch:
 
 
 def _named(**parts: Carry) -> dict[str, Tensor]:
-    """The carries of all parts in one dict, each name behind the name of its part."""
+    """Join the carries of all parts in one dict, each name prefixed by the name of its part."""
     return {f"{part}/{name}": value for part, carry in parts.items() for name, value in carry.items()}
 
 

@@ -210,7 +210,7 @@ class JumpSchedule:
         return sum(dst - src for src, dst in self.transitions if dst > src)
 
     def __len__(self) -> int:
-        """The number of transitions."""
+        """Return the number of transitions."""
         return len(self.levels) - 1
 
     def capped(self, level: SupportsIndex) -> JumpSchedule:

@@ -132,7 +132,7 @@ class DDIM:
 
 
 def extrapolated(prediction: Prediction, src: Level, dst: Level, share: float, carry: Carry) -> tuple[Batch, Carry]:
-    """x0_hat moved on along its change since the step before.
+    """Extrapolate x0_hat along its change since the previous step.
 
     x0_hat + share * (h / h_before) * (x0_hat - x0_hat_before), where h and h_before are the lengths in log-SNR of the
     step from `src` to `dst` and of the step before. Without a step before it is x0_hat itself.

@@ -79,7 +79,7 @@ class SamplerState:
         return self.known | (self.free_from < level)
 
     def carried(self, part: str) -> Carry:
-        """What "merge", "solver", "corrector" or "kernel" remembers, without the prefix."""
+        """Return what "merge", "solver", "corrector" or "kernel" carries, without the prefix."""
         prefix = f"{part}/"
         return {name.removeprefix(prefix): value for name, value in self.carry.items() if name.startswith(prefix)}
 
@@ -190,7 +190,7 @@ class SamplerState:
         return {name: value for name, value in pairs if isinstance(value, Tensor)} | dict(self.carry)
 
     def _with(self, tensors: Mapping[str, Tensor]) -> SamplerState:
-        """The same state with other tensors, named as by `_tensors`."""
+        """Return the same state with other tensors, named as by `_tensors`."""
         own: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if "/" not in name}
         return replace(self, **own, carry={name: tensor for name, tensor in tensors.items() if "/" in name})
 
@@ -220,7 +220,7 @@ def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
 
 
 def _digest(tensors: dict[str, Tensor], facts: str) -> str:
-    """SHA-256 over the facts and over every tensor's name, type, shape and bytes."""
+    """Compute the SHA-256 over the facts and over every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -57,7 +57,7 @@ class Follower:
 
 
 def show(prior: Prior, state: SamplerState) -> Image.Image:
-    """x0_hat of a state (x before the first call) as an 8-bit preview, including padding.
+    """Render x0_hat of a state (x before the first call) as an 8-bit preview, including padding.
 
     Of a picture that is cut into windows, the first few side by side.
     """

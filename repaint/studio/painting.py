@@ -22,7 +22,7 @@ NEARLY_GREY = 16  # largest difference of channels, because browsers round trans
 
 
 def brush_radius(photo: Photo) -> int:
-    """Radius of the brush, in pixels of the canvas: a 24th of the longer side, at least one pixel of the picture."""
+    """Return the radius of the brush in pixels of the canvas: a 24th of the longer side, at least one picture pixel."""
     return max(photo.magnified, round(max(photo.size) * photo.magnified / 24))
 
 
@@ -58,12 +58,12 @@ def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
 
 
 def graded(shares: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """The map of strengths of a painted canvas; None if all that may change may change fully."""
+    """Return the map of strengths of a painted canvas; None if all painted pixels may change fully."""
     return None if np.isin(shares, (0, 255)).all() else shares
 
 
 def grown(hole: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
-    """A hole with a margin of some pixels."""
+    """Enlarge a hole by a margin in pixels."""
     found: NDArray[np.bool_] = ~known(grow(torch.from_numpy(~hole).float()[None], margin))[0].numpy()
     return found
 

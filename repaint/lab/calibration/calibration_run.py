@@ -24,7 +24,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def silent(_title: str, _calls: int) -> AbstractContextManager[Callable[[int], None]]:
-    """No progress bar."""
+    """Show no progress bar."""
     return nullcontext(lambda _calls: None)
 
 

@@ -84,7 +84,7 @@ def crps(fills: Fills, truth: Truth) -> float:
 
 
 def _pairs(fills: Fills) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The indices of all pairs of fills."""
+    """Return the indices of all pairs of fills."""
     if len(fills) < 2:
         raise InputError(f"samples={len(fills)} must be at least 2 (one fill has no spread to score).")
     first, second = np.triu_indices(len(fills), 1)

@@ -101,7 +101,7 @@ def mixture_problem(family: str, dimension: int, share: float, seed: int) -> Pro
 
 
 def _covariances(count: int, size: int, low: float, high: float, rng: torch.Generator) -> Float[Tensor, "k d d"]:
-    """Random covariances whose eigenvalues lie between low and high, uniform in their logarithm."""
+    """Draw random covariances with eigenvalues between low and high, uniform in their logarithm."""
     basis = torch.linalg.qr(torch.randn(count, size, size, dtype=torch.float64, generator=rng))[0]
     spread = low * (high / low) ** torch.rand(count, size, dtype=torch.float64, generator=rng)
     covariances = torch.einsum("kde,ke,kfe->kdf", basis, spread, basis)
@@ -160,7 +160,7 @@ def natural_problem(mask: str, side: int, seed: int, components: int = 64) -> Pr
 
 
 def _keep(mask: str, rows: Tensor, columns: Tensor, rng: torch.Generator) -> Bool[Tensor, " d"]:
-    """The known pixels of a square image."""
+    """Choose the known pixels of a square image."""
     side = len(rows)
     return {
         "half": rows < side // 2,

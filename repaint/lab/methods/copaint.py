@@ -102,5 +102,5 @@ def _ones(x: Batch) -> tuple[int, ...]:
 
 
 def _squared(x: Batch) -> Float[Tensor, "b *ones"]:
-    """The squared norm of each image."""
+    """Compute the squared norm of each image."""
     return x.square().flatten(1).sum(1).reshape(_ones(x))

@@ -65,7 +65,7 @@ class DAPS(KernelDefaults):
 
     @staticmethod
     def _walks(src: Level, bottom: float) -> bool:
-        """Whether the ODE has a way to go from a level."""
+        """Test whether the ODE has a step to take from a level."""
         return src.alpha > 0 and src.sigma / src.alpha > 2 * bottom
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
@@ -84,7 +84,7 @@ class DAPS(KernelDefaults):
         return x, {"done": torch.tensor(done + 1, device="cpu")}
 
     def _ode(self, step: KernelStep) -> Batch:
-        """The end of the unconditional ODE, divided by its alpha."""
+        """Solve the unconditional ODE, and return its end divided by alpha."""
         src, model = step.src, step.model
         least = model.schedule(2, "logsnr")[1]
         bottom = max(self.bottom, least.sigma / least.alpha)

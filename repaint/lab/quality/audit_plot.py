@@ -21,7 +21,7 @@ COLUMNS = 5  # of panels
 
 
 def audit_plot(sweeps: Mapping[str, Mapping[str, Sequence[AuditRow]]], audits: Mapping[str, Audit]) -> Figure:
-    """MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
+    """Plot MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
 
     Many pictures: the mean over them, one panel for each, and the heatmaps.
 

@@ -236,7 +236,7 @@ def _audited(
 
 
 def _flat(image: Picture) -> NDArray[np.bool_]:
-    """(H, W), True where the picture varies by at most `FLAT` of its range within 3 x 3 pixels."""
+    """Test where the picture varies by at most `FLAT` of its range within 3 x 3 pixels, (H, W)."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     values = image.reshape(*image.shape[:2], -1).astype(np.float64)
@@ -248,7 +248,7 @@ def _flat(image: Picture) -> NDArray[np.bool_]:
 def _regions(
     result: Picture, image: Picture, hole: NDArray[np.bool_], flat: NDArray[np.bool_]
 ) -> dict[str, float | None]:
-    """Mean squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
+    """Average squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
     from scipy.ndimage import distance_transform_edt
 
     near = distance_transform_edt(~hole) <= NEAR

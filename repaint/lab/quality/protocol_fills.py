@@ -214,5 +214,5 @@ class ProtocolFills:
 
 
 def _digest(values: NDArray[Any]) -> str:
-    """16 digits of the SHA-256 of shape and values."""
+    """Compute 16 digits of the SHA-256 of shape and values."""
     return hashlib.sha256(f"{values.shape}".encode() + np.ascontiguousarray(values).tobytes()).hexdigest()[:16]

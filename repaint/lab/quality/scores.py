@@ -281,7 +281,7 @@ def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.flo
 
 
 def _or_nan(distance: Callable[[Any, Any], float], painted: Any, real: Any) -> float:
-    """A distance, or NaN for a hole that is too thin for it."""
+    """Compute a distance; NaN for a hole that is too thin for it."""
     try:
         return distance(painted, real)
     except InputError:

@@ -110,7 +110,7 @@ class Rows:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The file, open and locked until the block ends."""
+        """Open the file and lock it until the block ends."""
         try:
             import fcntl
         except ImportError as error:
@@ -173,7 +173,7 @@ class Rows:
         return row
 
     def _difference(self, row: CellRow) -> str:
-        """How a row differs from the most similar cell of the grid."""
+        """Describe how a row differs from the most similar cell of the grid."""
         best: list[tuple[str, Any, Any]] | None = None
         for config in self._configs.values():
             ours, theirs = _flat(config), _flat({name: row.get(name) for name in config})

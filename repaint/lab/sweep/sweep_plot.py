@@ -16,7 +16,7 @@ __all__ = ["sweep_plot"]
 
 
 def sweep_plot(panels: Mapping[str, Mapping[str, Sequence[Point]]], over: str) -> Figure:
-    """Measures of a sweep side by side, each over one axis: points, their intervals, and lines between them.
+    """Plot measures of a sweep side by side over one axis, as points with intervals, joined by lines.
 
     Args:
         panels: measure to its curves, as `repaint.lab.sweep.summary.curves` gives them.
