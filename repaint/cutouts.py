@@ -83,9 +83,13 @@ def encode(
     and a branch of a state would no longer match its image.
 
     Args:
+        prior: the model.
+        cutouts: of one size.
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
         whole: treat every pixel as known.
         smooth: treat every pixel as known, after filling the hole from its rim; see `smooth_fill`.
+    Returns:
+        On the prior's device; known is True where x0 is kept.
     """
     encoded: dict[Cutout, tuple[Tensor, Tensor]] = {}
     for cutout in dict.fromkeys(cutouts):
@@ -197,7 +201,16 @@ def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
 
 
 def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:
-    """Cut out the parts of a picture that have to be painted."""
+    """Cut out the parts of a picture that have to be painted.
+
+    Args:
+        picture: the picture.
+        keep: (1, H, W) in [0, 1]; the hole is where keep < 1.
+        crop: how windows are chosen; None: the whole picture is one cutout.
+        prior: the model.
+    Returns:
+        One cutout for each window; none without a hole.
+    """
     hole, thick = ~known(keep)[0].numpy(), thickness(keep)
     if not hole.any():
         return []

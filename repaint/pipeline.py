@@ -180,6 +180,8 @@ class RePaintPipeline(Placed):
             torch_dtype: type of the model. "auto": float16 if CUDA is present, to be moved there; else bfloat16
                 if the processor has instructions for it; else float32.
             variant, hub: see `load`.
+        Raises:
+            PriorError, InputError: see `load`.
         """
         if torch_dtype == "auto":
             torch_dtype = fastest_dtype("cuda" if torch.cuda.is_available() else "cpu")
@@ -217,6 +219,7 @@ class RePaintPipeline(Placed):
             **options: passed to diffusers' `load_lora_weights`, such as weight_name and adapter_name.
         Raises:
             PriorError: weights of another model, or a prior that takes none.
+            InputError: an option that diffusers does not have.
         """
         load_lora(self.prior, path, **options)
 
@@ -513,6 +516,8 @@ def inpaint(
         image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted. Or pass keep_mask=.
         prior: bundled name, folder or Hub id, or a pipeline.
         **kwargs: see `RePaintPipeline.__call__`.
+    Raises:
+        RepaintError: see `RePaintPipeline.from_pretrained` and `RePaintPipeline.__call__`.
     """
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
     return pipe(image, mask_image, **kwargs)

@@ -103,7 +103,11 @@ class Placed:
         self._set_autoencoder("enable_slicing")
 
     def disable_vae_slicing(self) -> None:
-        """Encode and decode whole batches again."""
+        """Encode and decode whole batches again.
+
+        Raises:
+            InputError: see `enable_vae_slicing`.
+        """
         self._set_autoencoder("disable_slicing")
 
     def enable_vae_tiling(self) -> None:
@@ -115,7 +119,11 @@ class Placed:
         self._set_autoencoder("enable_tiling")
 
     def disable_vae_tiling(self) -> None:
-        """Encode and decode whole images again."""
+        """Encode and decode whole images again.
+
+        Raises:
+            InputError: see `enable_vae_tiling`.
+        """
         self._set_autoencoder("disable_tiling")
 
     def _set_autoencoder(self, option: str) -> None:

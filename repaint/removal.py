@@ -144,6 +144,8 @@ def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = No
         image: one picture, filled.
         batch_size: see `RePaintPipeline.__call__`.
         **options: mask, conditions and crop; see `RePaintPipeline.__call__`. How the hole was filled has no influence.
+    Returns:
+        The mean over three noise levels, for noise of unit variance.
     """
     options = {name: value for name, value in options.items() if name not in FILLED_BY}
     plan = Plan.of(prior, None, image, **options, generator=0)

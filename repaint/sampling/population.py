@@ -66,7 +66,7 @@ def flat(particles: Float[Tensor, "b p *shape"]) -> Float[Tensor, "bp *shape"]:
 
 
 def log_normal(x: Tensor, mean: Tensor, variance: float) -> Tensor:
-    """Log density of N(mean, variance) at each entry of x, without the constant."""
+    """Return the log density of N(mean, variance) at each entry of x, without the constant."""
     return -0.5 * (x - mean).square() / variance
 
 

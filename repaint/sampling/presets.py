@@ -158,5 +158,9 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
 
 
 def parse(text: str, origin: str) -> Preset:
-    """Parse and check the YAML text of a preset; `origin` names it in errors."""
+    """Parse and check the YAML text of a preset; `origin` names it in errors.
+
+    Raises:
+        ScheduleError: not a valid preset.
+    """
     return yaml_files.parse(text, origin, Preset, ScheduleError, what="a preset", begin="steps: 50")

@@ -84,6 +84,9 @@ class NoiseStreams:
 def antithetic_seed(seed: int) -> int:
     """Return the seed of the same noise with the opposite sign: s + 2**32 for s < 2**32, and the reverse.
 
+    Args:
+        seed: in [0, 2**33).
+
     >>> antithetic_seed(7), antithetic_seed(antithetic_seed(7))
     (4294967303, 7)
     """

@@ -115,7 +115,11 @@ class SamplerState:
         return self._with({name: t if t.ndim == 0 else t.to(device) for name, t in self._tensors().items()})
 
     def save(self, path: str | Path) -> None:
-        """Write everything to a safetensors file, atomically, with a checksum."""
+        """Write everything to a safetensors file, atomically, with a checksum.
+
+        Raises:
+            InputError: the folder is missing or cannot be written.
+        """
         from safetensors.torch import save
 
         # Copies, because safetensors refuses tensors that share memory, as x0_hat and the solver's carry do.
