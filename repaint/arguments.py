@@ -1,4 +1,4 @@
-"""Reads the arguments of a call that need no model to run: conditions, strength and rim; unknown names are refused."""
+"""Reads the arguments of a call before any model runs: conditions, strength and rim; unknown names are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 OutputType = Literal["pil", "np", "pt", "latent"]
 ScheduleLike = str | Path | JumpSchedule | Method
 
-# Arguments of other libraries, and what they are called here.
+# Arguments of other libraries, and their names here.
 _STEPS = (
     "The schedule sets the steps: schedule='fast' (25), 'balanced' (100) or 'best' (250), or another number with "
     "schedule=repaint.sampling.budget.with_budget('fast', steps=50)."
@@ -83,7 +83,7 @@ def read_conditions(given: Mapping[str, Any], prior: Prior, others: Collection[s
 
     Args:
         given: the arguments.
-        prior: the model, which says what else it takes.
+        prior: the model, whose `serves` lists further arguments.
         others: the names of the call's other arguments, for the suggestion of an error.
 
     Raises:
@@ -211,7 +211,7 @@ def calls_at(method: Method, strength: Any) -> int:
 
 
 def weakened(method: Method, strength: float) -> Method:
-    """Start a method at a share of its levels: at the nearest level that its walk visits. One below stays as it is.
+    """Start a method at a share of its levels: at the nearest level of its walk. A lower walk stays as it is.
 
     Args:
         method: the method.

@@ -39,7 +39,7 @@ __all__ = [
 
 
 NEEDED = 6  # side of a window over the thickness of a hole in it
-# Share of the pixels of whole rectangles that windows over thin and thick holes may hold to be worth it.
+# Windows over thin and thick holes are used if they hold at most this share of the pixels of whole rectangles.
 THIN, THICK = 0.75, 0.5
 
 
@@ -107,11 +107,11 @@ def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float
     """Return how much each entry of the prior's space may change. A latent cell takes the largest value of its pixels.
 
     Args:
-        prior: whose space it is.
+        prior: the model.
         cutouts: of one size.
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
     Returns:
-        In [0, 1], of batches of one size; None without a map.
+        In [0, 1], one map for each cutout; None if a cutout has none.
     """
     if any(cutout.strength is None for cutout in cutouts):
         return None
@@ -150,13 +150,13 @@ def _enlarged(
 
 
 def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any]:
-    """Read images that lie on the pictures, such as control images: one for each picture.
+    """Read images that are aligned with the pictures, such as control images: one for each picture.
 
     Args:
         name: the argument, for the error.
         value: an image for all pictures, or a list with one for each. In place of an image, a list of several for
             models that take several.
-        pictures: what they lie on.
+        pictures: those that they are aligned with.
     Returns:
         A PIL image, or a list of them, for each picture.
     Raises:
@@ -181,7 +181,7 @@ def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any
 
 
 def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
-    """Cut an image as the picture under it was cut, enlarged and padded.
+    """Cut, enlarge and pad an image like the picture that it is aligned with.
 
     Args:
         image: a PIL image of the picture's size, or a list of them.

@@ -133,8 +133,8 @@ def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int, *, recursiv
     Args:
         images: a folder, or files and patterns such as "photos/*.jpg". Names without suffix must differ.
         masks: one mask for all images, or a folder with masks: NAME, NAME_mask or NAME_mask001, of any suffix, for the
-            image NAME. It may be the folder of the images. An image with several masks has a result for each, of the
-            name of the mask.
+            image NAME. It may be the folder of the images. An image with several masks has a result for each, named
+            like the mask.
         out: the folder of results.
         seed: in [0, 2**33).
         recursive: a folder of images, and one of masks, is searched with its subfolders; results keep their places.
@@ -406,7 +406,7 @@ def _open(task: Task, keep_mask: bool, threshold: float | None) -> _Opened:
 
 @contextmanager
 def _warnings_of(name: str) -> Iterator[None]:
-    """Give the warnings of a block once more, with the name of the file that they are about."""
+    """Issue the warnings of a block again, with the name of the file that they are about."""
     with warnings.catch_warnings(record=True) as caught:
         yield
     for each in caught:

@@ -51,7 +51,7 @@ def step_seed(seed: int, step: int) -> int:
 def outpaint_in_steps(
     paint: Callable[..., Any], image: ImageLike, steps: Sequence[Margins], seeds: Sequence[int], output_type: str
 ) -> list[Any]:
-    """Extend a picture in steps. Each step reads what the steps before have painted.
+    """Extend a picture in steps. Each step reads what previous steps have painted.
 
     Args:
         paint: (images, mask, generator=, output_type=) -> result with `images`; such as a pipeline.

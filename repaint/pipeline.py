@@ -269,9 +269,9 @@ class RePaintPipeline(Placed):
                 that replaces that of the preset, as an object or as text ("dps(1)"), see
                 `repaint.sampling.reconstruction`.
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels. Or a map,
-                of the kinds of a mask: how much each pixel may change, from black (0, bit-equal) over grey to white (1,
-                never read), as in differential diffusion (arXiv 2306.00950). Without a mask, the hole is where the map
-                is above 0. A constant map equals the number.
+                in any form of a mask, of how much each pixel may change, from black (0, bit-equal) over grey to white
+                (1, never read), as in differential diffusion (arXiv 2306.00950). Without a mask, the hole is where the
+                map is above 0. A constant map equals the number.
             latent_margin: for latent priors, number of latent cells around the hole that are repainted too, because
                 they encode part of the smooth fill. Kept pixels stay bit-equal. 0 is usually best: a slightly wrong
                 cell helps the model more than none.
@@ -358,16 +358,16 @@ class RePaintPipeline(Placed):
     ) -> RePaintOutput:
         """Extend an image beyond its borders. Its own pixels are bit-equal in the result.
 
-        The new space is painted from the image outwards, in steps that the model is made for: each window holds new
-        pixels and some that are already there, and reads what the steps before have painted.
+        The new space is painted from the image outwards, in steps whose size suits the model: each window holds new
+        pixels and some that are already there, and reads what previous steps have painted.
 
         Args:
             image: one image; see `__call__`.
             left, right, top, bottom: pixels to add.
             aspect: width over height of the result, such as "16:9" or 1.5; what is missing is added evenly on both
                 sides. Together with sides, these are added first.
-            overlap: number of pixels of the picture that each window of new ones holds at least. Smaller values need
-                fewer steps, and see less. None: half the training size of the model, or more for models of small holes.
+            overlap: the least number of pixels of the picture in each window of new ones. Smaller values need fewer
+                steps, with less context. None: half the training size of the model, or more for models of small holes.
             num_images_per_prompt, antithetic, generator, output_type: see `__call__`.
             **options: other arguments of `__call__`, except masks and strength.
         Returns:

@@ -30,7 +30,7 @@ def check_device(device: torch.device | str) -> None:
     """
     try:
         torch.empty(1, device=device).item()  # a meta tensor has no value
-    # In this order: an unknown or missing device, one that PyTorch was built without, one without kernels, no device.
+    # In this order: an unknown or missing device, one missing in this build of PyTorch, one without kernels, no device.
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
         there = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]

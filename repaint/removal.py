@@ -1,4 +1,4 @@
-"""Remove an object, and add nothing: several fills of its place, the most ordinary one first."""
+"""Remove an object: fill its place several times, and rank the fills, the most plausible one first."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Removal:
 
     Attributes:
         image: the result, in the output type of the call.
-        seed: that makes it alone.
-        loss: mean squared error of the noise that the prior predicts in and near the hole, at three levels. A fill
-            with an object that the prior does not expect there has a higher one.
+        seed: reproduces it alone.
+        loss: mean squared error of the noise that the prior predicts in and near the hole, at three levels. It is
+            higher for a fill with an object that the prior does not expect there.
         rim_contrast: mean difference between neighbours across the rim of the hole, in [0, 1].
     """
 
@@ -112,7 +112,7 @@ def remove(
 def ranked(
     prior: Prior, images: Sequence[Any], seeds: Sequence[int], hole: NDArray[np.bool_], **options: Any
 ) -> list[Removal]:
-    """Sort fills of one hole by the sum of two ranks, of their loss and of their contrast at the rim, the best first.
+    """Sort fills of one hole by the sum of two ranks, by loss and by contrast at the rim, the best first.
 
     Args:
         prior: the model that filled them.

@@ -61,7 +61,7 @@ _about: list[tuple[str, ...]] = []
 
 @contextmanager
 def about(*names: str) -> Iterator[None]:
-    """Name the files that warnings may be about; the first is put before those that name none of them."""
+    """Name the files that warnings may be about. Warnings that name none of them begin with the first one."""
     _about.append(names)
     try:
         yield
@@ -73,7 +73,7 @@ def show_warning(printed: set[str], message: Warning | str, *_where: object, **_
     """Print a warning on one line, without the place in the source. Replaces `warnings.showwarning`.
 
     Args:
-        printed: the lines of this command so far. An image that is read again warns again, and is not printed again.
+        printed: the lines of this command so far. A warning that is repeated when an image is read again is dropped.
         message: the warning.
     """
     text = " ".join(str(message).split())

@@ -31,8 +31,8 @@ def place_of(device: str) -> str:
 def process_state(device: str) -> PartialState:
     """Return the state of this process among those of `accelerate launch`.
 
-    The first call decides for how long a finished process waits for the slowest: accelerate's 30 minutes would end a
-    long job.
+    The first call sets how long a finished process waits for the slowest one: accelerate's default of 30 minutes would
+    end a long job.
     """
     from accelerate import PartialState
 

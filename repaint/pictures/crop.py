@@ -133,7 +133,7 @@ def windows_around(hole: Bool[np.ndarray, "height width"], crop: Crop, size: int
     groups = _grouped(boxes, room, most=int(image.prod() // (side.prod() * scale**2)))
     if groups is None:
         return [whole]
-    owner = np.zeros(len(boxes) + 1, dtype=int)  # group of each label; label 0 is no hole
+    owner = np.zeros(len(boxes) + 1, dtype=int)  # group of each label; label 0 is not a hole
     for number, group in enumerate(groups, 1):
         owner[group + 1] = number
     found = []

@@ -1,6 +1,6 @@
 """Damage of photographs as holes: scratches, lettering, spots, a missing piece, dust and a wire.
 
-Sizes are in pixels and do not grow with the picture, as real damage does not follow the crop that is looked at.
+Sizes are in pixels and do not grow with the picture, because real damage does not depend on the crop.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Plane = Float[np.ndarray, "h w"]
 Region = Bool[np.ndarray, "h w"]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as PIL's convert("L")
-# Luminance in [0, 1]. Fixed on the 15 training photographs of examples/photographs.json that are no textures.
+# Luminance in [0, 1]. Fixed on the 15 training photographs of examples/photographs.json that are not textures.
 LEAST = 0.15  # smallest contrast with what lies beside a structure
 CLIP = 0.3  # contrast above which a pixel does not count as texture, so that damage does not hide damage
 FLOOR = 0.02  # texture of a smooth surface
@@ -96,8 +96,8 @@ def detect_damage(
 def _either(light: Plane, threshold: float, max_width: int) -> Region:
     """Find the pixels of bright and of dark structures.
 
-    The gap between two scratches of one tone is a thin structure of the other. So what is found more of is removed from
-    the picture before the other is looked for.
+    The gap between two scratches of one tone is a thin structure of the other tone. So the tone with more pixels is
+    removed from the picture before the other is searched again.
     """
     sides = [light, 1 - light]
     found = [_bright_structures(side, threshold, max_width) for side in sides]

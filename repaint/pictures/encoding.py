@@ -109,14 +109,14 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     options, _ = save_options(image.info, form)
     with atomic_path(path) as draft:
         try:
-            # Without the metadata of the image, of which PIL would add some to some formats.
+            # Without the image's own metadata, which PIL would add to some formats.
             _bare(image).save(draft, format=form, **options, **_OPTIONS.get(form, {}))
         except (ValueError, SyntaxError, struct.error) as error:
             raise InputError(f"Cannot write {path}: {error}. Change the image or the format.") from error
 
 
 def keep_result(image: Image.Image, path: str | os.PathLike[str]) -> Path:
-    """Write a finished result; if its place fails after all, write it beside, so that no work is lost.
+    """Write a finished result; if that fails, write it elsewhere, so that no work is lost.
 
     Args:
         image: the result.

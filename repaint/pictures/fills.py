@@ -95,8 +95,8 @@ class Fills:
     def deviation(self, output_type: str) -> Float[np.ndarray, "h w"]:
         """Compute the standard deviation of the fills, and its root mean square over the colour channels.
 
-        The variance is unbiased. Fills of one pair are not independent, but the first ones of all pairs are, and so are
-        the second ones: with pairs it is pooled over these two groups.
+        The variance is unbiased. The two fills of a pair are not independent, but the first fills of all pairs are, and
+        so are the second ones: with pairs, the variance is pooled over these two groups.
 
         Args:
             output_type: see `Picture.output`; its white is the unit.

@@ -146,7 +146,7 @@ class Picture:
                 f"{np.count_nonzero(~np.isfinite(new))} of {new.size} values in the hole are NaN or infinite. "
                 f"Run the model in a wider dtype (float32, or bfloat16 instead of float16)."
             )
-        # As a picture of one row, because float64 values of all pixels take much memory.
+        # As a picture of one row, because float64 values of all pixels would take much memory.
         own, share = replace(self, raw=self.raw[hole][None]).unit[0], weight[hole, None].astype(np.float64)
         new = _match((new.clip(-1, 1) + 1) / 2, own.shape[1])
         blended: Unit = share * own + (1 - share) * new

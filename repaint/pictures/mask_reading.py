@@ -1,4 +1,4 @@
-"""Reading masks of every kind that people bring: files, PIL images, arrays, tensors and lists of these."""
+"""Reading masks of all supported kinds: files, PIL images, arrays, tensors and lists of these."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def read_all(reading: Reading, given: object) -> list[Plane]:
 
 
 def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
-    """Check the size of a mask. If it was drawn on the stored pixels of a turned picture, turn it as the picture."""
+    """Check the size of a mask. If it was drawn on the stored pixels of a turned picture, turn it like the picture."""
     free = turn in TURNS and not (mask.tagged or mask.checked)  # its orientation is not known
     if mask.values.shape != tuple(size):
         if free and turn > 4 and mask.values.shape == tuple(size)[::-1]:

@@ -229,7 +229,7 @@ class PixelPrior(PriorDefaults):
         return int(label)
 
     def _named(self, label: str) -> int:
-        """Return the class of that name. ImageNet's classes have several names, separated by commas: each is found."""
+        """Return the class with this name. ImageNet's classes have several names, separated by commas: each matches."""
         numbers: dict[str, set[int]] = {}
         for number, names in self.class_names.items():
             for name in (names, *names.split(",")):

@@ -144,7 +144,7 @@ class PromptPrior(PipelinePrior, ABC):
     def _guided(
         self, x: Float[Tensor, "b c h w"], level: Level, model: Callable[..., Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return (guided output, output with the prompt alone), or (output, None) where nothing guides.
+        """Return (guided output, output with the prompt alone), or (output, None) without guidance.
 
         Args:
             x: the model's input.
@@ -204,7 +204,7 @@ class StableDiffusionPrior(PromptPrior):
             self.serves = tuple(name for name in self.serves if name not in POOLED)
 
     def _read_scheduler(self) -> None:
-        """Read the kind of prediction from the pipeline's present scheduler, which users may have replaced."""
+        """Read the kind of prediction from the pipeline's current scheduler, which users may have replaced."""
         scheduler = self.pipeline.scheduler
         self.preconditioning = preconditioning_of(scheduler)
         flows = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family == "flow"
@@ -308,7 +308,7 @@ def texts_of(name: str, value: str | Sequence[str], count: int) -> list[str]:
         value: one text, or `count` of them.
         count: number of images.
     Raises:
-        PriorError: something else than texts.
+        PriorError: anything other than texts.
     """
     each = each_of(name, value, count)
     for text in each:

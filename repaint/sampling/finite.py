@@ -18,14 +18,14 @@ class FiniteCheck:
     """Check every prediction of a run.
 
     Args:
-        model: its name, for the message.
+        model: name of the model, for the message.
         grid: the noise levels, for the message.
-        patience: model calls between two checks. Reading a value stalls an accelerator, so they wait there.
+        patience: model calls between two checks. Reading a value stalls an accelerator, so checks are deferred there.
     """
 
     def __init__(self, model: str, grid: NoiseSchedule, patience: int) -> None:
         self._model, self._grid, self._patience = model, grid, patience
-        self._sums: list[tuple[int, Tensor]] = []  # of a prediction each; finite where all of its values are
+        self._sums: list[tuple[int, Tensor]] = []  # one per prediction; finite if all of its values are
 
     def add(self, level: int, x0_hat: Float[Tensor, "b *shape"] | None, *, last: bool) -> None:
         """Add the prediction made at a level; check all that are waiting when it is time.

@@ -351,7 +351,7 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacin
 
 
 def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacing) -> list[Level]:
-    """Choose among the training levels, the only ones a consistency model knows (arXiv 2303.01469, Sec. 4)."""
+    """Choose among the training levels, because consistency models accept no others (arXiv 2303.01469, Sec. 4)."""
     trained = _ve_levels(config, _train_count(config), "linspace")
     _check_rising(trained)
     if isinstance(spacing, str):

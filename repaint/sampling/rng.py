@@ -149,7 +149,7 @@ def _seeds(count: int, generator: Seedable, what: str) -> list[int]:
         return [_seed_from(generator) for _ in range(count)]
     if is_integer(generator):
         first = _checked(generator)
-        # The last one is checked too: neither above the largest seed, nor of the other sign.
+        # The last seed must not exceed the largest one either, nor change the sign of the noise.
         whole_number("seed", first + count - 1, 0, MAX_SEED if first >= STREAMS else STREAMS - 1, hint=SEED_HINT)
         return list(range(first, first + count))
     try:
@@ -175,15 +175,15 @@ def _checked(seed: object) -> int:
 
 
 class Draws:
-    """The random numbers of one move: a draw that its parts share, and more for a part that keeps one.
+    """The random numbers of one move: a draw that its parts share, and further draws for a part that keeps its own.
 
-    The unknown part (the solver's noise) and the known part (the merge's noise) share a draw. They never meet in one
-    pixel, so they stay independent. Nothing is drawn before it is read.
+    The unknown part (the solver's noise) and the known part (the merge's noise) share a draw. No pixel is in both, so
+    they stay independent. Noise is drawn only when it is read.
 
     Args:
         streams: the streams before this move.
         like: (B, ...) the sample that noise is added to; draws have its shape and device.
-        images: number of images in it, fewer than samples where each has several particles; None: as many.
+        images: number of images in it, fewer than B if each has several particles; None: B.
         temperature: the standard deviation of the noise, see `Method.temperature`.
     Attributes:
         streams: the streams after everything drawn so far.
@@ -202,7 +202,7 @@ class Draws:
 
     @property
     def z(self) -> Float[Tensor, "b *shape"]:
-        """Normal noise, the same at every read. Read it and do not keep it: its memory may be reused."""
+        """Normal noise, the same at every read. Do not keep a reference: its memory may be reused."""
         if self._shared is None:
             self._shared = self.another()
         return self._shared

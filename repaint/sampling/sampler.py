@@ -96,7 +96,7 @@ class Sampler:
     def problem(
         self, x0: Batch, known: Bool[Tensor, "..."], strength: Float[Tensor, "..."] | None = None
     ) -> tuple[Batch, Bool[Tensor, "b *shape"], Batch | None]:
-        """Return what a state has of its task: `x0`, `known` and `free_from`. The arguments are those of `start`.
+        """Return the task of a state: `x0`, `known` and `free_from`. The arguments are those of `start`.
 
         Raises:
             InputError: a strength that is not in [0, 1].
@@ -113,7 +113,7 @@ class Sampler:
 
         Args:
             state: of this walk; or a branch (`SamplerState.branch`), which may take any walk over the same noise levels
-                that begins at its own.
+                that begins at its level.
             on_move: called with the state after each move; a state that it returns replaces that one.
         Raises:
             StateError: a state of another walk.
@@ -170,7 +170,7 @@ class Sampler:
             )
 
     def _check_continues(self, branch: SamplerState) -> None:
-        """Refuse a branch without what the method's kernel continues from.
+        """Refuse a branch that lacks what the method's kernel needs to continue.
 
         Raises:
             StateError: see above.

@@ -22,7 +22,7 @@ from repaint.version import __version__
 __all__ = ["Carry", "SamplerState", "number"]
 
 FORMAT = "repaint-state-2"
-Carry = Mapping[str, Tensor]  # what a part remembers between its steps: batches (B, ...), and 0-dimensional numbers
+Carry = Mapping[str, Tensor]  # what a part keeps between its steps: batches (B, ...), and 0-dimensional numbers
 
 
 def number(value: float) -> Tensor:
@@ -48,10 +48,10 @@ class SamplerState:
         position: moves made of the walk.
         model_calls: denoiser calls so far, per image.
         seeds: one per image.
-        streams: the rest of each image's randomness.
+        streams: the random stream of each image.
         x0_hat: (B, ...) the last prediction of the clean sample; None before the first.
-        carry: what the parts of the method remember, under "merge/...", "solver/...", "corrector/..." and
-            "kernel/...". Only the part itself knows what is in it. Tensors are (B, ...), or 0-dimensional numbers.
+        carry: what the parts of the method keep, under "merge/...", "solver/...", "corrector/..." and "kernel/...". Its
+            meaning is private to the part. Tensors are (B, ...), or 0-dimensional numbers.
         walk: the digest of the moves, noise levels and parts of the method that this state belongs to; "" for a branch.
         scales: the digest of the noise levels alone, which a branch keeps.
         gradient_calls: backward passes through the denoiser so far, per image.
@@ -73,7 +73,7 @@ class SamplerState:
     gradient_calls: int = 0
 
     def known_at(self, level: int) -> Bool[Tensor, "b *shape"]:
-        """Return the mask of the entries that are kept at a level: at the clean level those of `known` alone."""
+        """Return the mask of the entries that are kept at a level; at the clean level it is `known`."""
         if self.free_from is None or level == 0:
             return self.known
         return self.known | (self.free_from < level)
@@ -168,7 +168,7 @@ class SamplerState:
         return state
 
     def _check(self) -> None:
-        """Refuse a state that no run can have saved. The checksum detects damage, not a foreign writer.
+        """Refuse a state that no run can have saved. The checksum detects damage, but not a state of another program.
 
         Raises:
             ValueError: what is wrong.

@@ -85,7 +85,7 @@ class Explorer:
 
     @errors_on_page
     def branch(self, *values: Any) -> tuple[Any, str]:
-        """Start a branch -> (list of runs with it chosen, its id)."""
+        """Start a branch; return (list of runs with it chosen, its id)."""
         return self._does.listed(self._runner.submit(self.branched(*values)))
 
 

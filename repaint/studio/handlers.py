@@ -155,7 +155,7 @@ class Handlers:
     def watch(self, run_id: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yield (progress, walk, preview, gallery, slider, index of the result) until the run ends.
 
-        Stops early when the page starts to watch another run.
+        It stops early when the page starts to watch another run.
         """
         try:
             run = self.runner.find(run_id)
@@ -165,7 +165,7 @@ class Handlers:
         session, token = str(request.session_hash), object()
         self._watching[session] = token
         previous: Any = None
-        # The list keeps its choices: gradio refuses an event of the run before that carries one which is gone.
+        # The list keeps its choices: gradio rejects an event of the previous run whose choice is no longer in the list.
         yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(value=None)
         while not run.ended.wait(TICK):
             if self._watching.get(session) is not token:
@@ -184,7 +184,7 @@ class Handlers:
         if run is None or index is None:
             return None, gr.update(value=None, visible=False), self.tree(run_id)
         result = run.results[index]
-        # Written into gradio's cache: gradio copies files from elsewhere into it, and can serve a copy half-written.
+        # Written into gradio's cache: gradio copies other files there, and can serve a half-written copy.
         folder = self.cache / run.id / str(index)
         with self._bundling:
             if not (folder / "recipe.json").exists():

@@ -29,8 +29,8 @@ def brush_radius(photo: Photo) -> int:
 def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
     """Read how much each pixel may change: 0 is kept, 255 is all.
 
-    A pixel may change if at least half of its block is painted with at least half opacity. Grey paint is its share, as
-    in `strength=` of the pipeline, and any other colour is all.
+    A pixel may change if at least half of its block is painted with at least half opacity. Grey paint sets the share,
+    as in `strength=` of the pipeline; any other colour means all.
 
     Args:
         layers: (H, W, 4) uint8 each, of the size of the canvas.

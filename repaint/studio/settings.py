@@ -1,4 +1,4 @@
-"""What the fields of the page say: conditions, seeds, and the schedule."""
+"""Settings from the fields of the page: conditions, seeds and the schedule."""
 
 from __future__ import annotations
 

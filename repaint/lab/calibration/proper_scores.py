@@ -23,7 +23,7 @@ Truth = Float[np.ndarray, " d"]
 
 @dataclass(frozen=True)
 class HoleScore:
-    """What m fills of one hole say; units are those of the values.
+    """Scores of m fills of one hole; units are those of the values.
 
     Attributes:
         energy: see `energy_score`.

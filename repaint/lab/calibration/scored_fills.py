@@ -34,7 +34,7 @@ class FillCell:
     """One hole of one true sample, filled by one method.
 
     Attributes:
-        method: how.
+        method: how it is filled.
         index: of the true sample.
         kind: of the hole; see `hole_kinds`.
         config: everything that the result depends on, as JSON-able data.

@@ -9,7 +9,7 @@
 | learned     | two problems of the above, with a small network as their denoiser                            |
 | taught      | the same two with their exact denoiser: what the network's errors cost is the difference     |
 
-The last three are measured only where they are named.
+The last three are measured only if they are named.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Problem:
 
     @property
     def denoiser(self) -> Prior:
-        """What samplers call: the prior, or its learned denoiser."""
+        """The model that samplers call: the prior, or its learned denoiser."""
         return learned(self.prior) if self.learned else self.prior
 
     @classmethod
@@ -209,7 +209,7 @@ FAMILIES: dict[str, list[Callable[[int], Problem]]] = {
         lambda seed: _of_family(field_problem("box", 8, seed - 1), "taught"),
     ],
 }
-USUAL = ("separated", "overlapping", "fields")  # what is measured where no family is named
+USUAL = ("separated", "overlapping", "fields")  # measured if no family is named
 
 
 def problems(seed: int = 0, families: Sequence[str] = USUAL) -> list[Problem]:

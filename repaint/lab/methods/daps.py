@@ -73,7 +73,7 @@ class DAPS(KernelDefaults):
         done = int(step.carry["done"]) if "done" in step.carry else 0
         end = self._ode(step)
         x, spread = end, (step.src.sigma / step.src.alpha) ** 2 if step.src.alpha > 0 else math.inf
-        # At less noise than the published levels have, a longer step than S^2 would diverge.
+        # Below the noise of the published levels, a step longer than S^2 would diverge.
         eta = min(self.eta * (1 - (1 - self.floor) * done / (self.levels + 1)), spread)
         for _ in range(self.inner):
             likelihood = torch.where(step.known, step.x0 - x, 0.0)

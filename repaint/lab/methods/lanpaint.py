@@ -1,4 +1,4 @@
-"""LanPaint: Langevin dynamics at each level, in which the known part takes part, then one deterministic step down."""
+"""LanPaint: Langevin dynamics of all entries at each level, known ones included, then a deterministic step down."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class AuditRow:
         radius: of the round hole, in pixels; None for a given hole.
         hole: share of the picture inside the hole.
         mse, max_change, changed: of the kept pixels.
-        rim: mean change of the kept pixels with a side on the hole.
+        rim: mean change of the kept pixels that share a side with the hole.
         near, far: mean squared change of the kept pixels at most `NEAR` pixels from the hole, and of the others.
         flat, textured: mean squared change of the kept pixels around which the picture varies by at most `FLAT` of its
             range within 3 x 3 pixels, and of the others. None without such pixels.

@@ -145,7 +145,7 @@ class ProtocolFills:
     def fill(self, batch: int = 4, *, on_call: StepCallback | None = None) -> None:
         """Fill the pictures whose rows are missing, and append their rows.
 
-        A batch with a missing row is computed whole, so that an interrupted run ends with the bits of an unbroken one.
+        A batch with a missing row is computed whole, so that results are bit-equal to those of an uninterrupted run.
 
         Args:
             batch: pictures at once.

@@ -137,7 +137,7 @@ def _values(image: Image, hole: Hole) -> NDArray[np.float64]:
     return image[hole.mask].astype(np.float64).ravel()
 
 
-# Of several results for one hole.
+# Measures of several results for one hole.
 MANY: dict[str, Callable[[Sequence[Image], Hole], float]] = {
     "energy": lambda many, hole: energy_score(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
     "crps": lambda many, hole: crps(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),

@@ -29,7 +29,7 @@ CellRow = dict[str, Any]
 
 @runtime_checkable
 class Keyed(Protocol):
-    """What has a row: a cell of a grid."""
+    """An object with a row, such as a cell of a grid."""
 
     @property
     def key(self) -> str: ...
@@ -132,7 +132,7 @@ class Rows:
                 os.close(file)
 
     def _read(self, file: int) -> None:
-        """Read whole lines from the end of the last reading."""
+        """Read the whole lines after those that were read before."""
         size = os.fstat(file).st_size
         if size < self._end:
             self.found, self._end, self._lines = {}, 0, 0

@@ -20,7 +20,7 @@ def sweep_plot(panels: Mapping[str, Mapping[str, Sequence[Point]]], over: str) -
 
     Args:
         panels: measure to its curves, as `repaint.lab.sweep.summary.curves` gives them.
-        over: what the axis is. Numbers stand on a logarithmic axis, names in their order.
+        over: label of the axis: logarithmic for numbers, in the given order for names.
     """
     from matplotlib.figure import Figure
 
