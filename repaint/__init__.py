@@ -1,4 +1,4 @@
-"""Fill a hole in an image with a pretrained diffusion model, and train nothing.
+"""Fill a hole in an image with a pretrained diffusion model, without training.
 
 `__init__.pyi` lists the public names. Each is imported at its first use, so that `repaint --help` does not wait for
 PyTorch.

@@ -1,4 +1,4 @@
-"""Reads the arguments of a call that need no model to run: conditions, strength and rim; unknown names are refused."""
+"""Reads the arguments of a call before any model runs: conditions, strength and rim; unknown names are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 OutputType = Literal["pil", "np", "pt", "latent"]
 ScheduleLike = str | Path | JumpSchedule | Method
 
-# Arguments of other libraries, and what they are called here.
+# Arguments of other libraries, and their names here.
 _STEPS = (
     "The schedule sets the steps: schedule='fast' (25), 'balanced' (100) or 'best' (250), or another number with "
     "schedule=repaint.sampling.budget.with_budget('fast', steps=50)."
@@ -79,11 +79,11 @@ HABITS = {
 
 
 def read_conditions(given: Mapping[str, Any], prior: Prior, others: Collection[str]) -> Conditions:
-    """Conditions from keyword arguments.
+    """Collect the conditions of a call from its keyword arguments.
 
     Args:
         given: the arguments.
-        prior: the model, which says what else it takes.
+        prior: the model, whose `serves` lists further arguments.
         others: the names of the call's other arguments, for the suggestion of an error.
 
     Raises:
@@ -108,7 +108,7 @@ def _driven(name: str, prior: Prior) -> str:
 
 
 def method_for(prior: Prior, schedule: ScheduleLike | None, **changes: Any) -> Method:
-    """The method of a call: the given schedule, or the prior's default, with changes; see `as_method`."""
+    """Return the given schedule, or the prior's default one, with changes; see `as_method`."""
     return as_method(prior.default_schedule if schedule is None else schedule, **changes)
 
 
@@ -180,9 +180,10 @@ def _graded(
     keep_mask: MaskLike | None,
     seen: Mapping[str, Any],
 ) -> tuple[list[Float[Tensor, "1 h w"]], list[Float[Tensor, "1 h w"]], float]:
-    """Masks, maps and strength from maps of how much each pixel may change. Without a mask, all that may is the hole.
+    """Derive keep masks and the strength from maps of how much each pixel may change.
 
-    The walk begins at the level of the largest value, where pixels of that value are free.
+    Without a mask, the hole is every pixel that may change. The walk begins at the level of the largest value, where
+    pixels of that value are free.
 
     Returns:
         (keep masks, maps in which the largest value is 1, the largest value).
@@ -210,7 +211,7 @@ def calls_at(method: Method, strength: Any) -> int:
 
 
 def weakened(method: Method, strength: float) -> Method:
-    """Start a method at a share of its levels: at the nearest level that its walk visits. One below stays as it is.
+    """Start a method at a share of its levels: at the nearest level of its walk. A lower walk stays as it is.
 
     Args:
         method: the method.

@@ -40,7 +40,7 @@ __all__ = [
 
 
 NEEDED = 6  # side of a window over the thickness of a hole in it
-# Share of the pixels of whole rectangles that windows over thin and thick holes may hold to be worth it.
+# Windows over thin and thick holes are used if they hold at most this share of the pixels of whole rectangles.
 THIN, THICK = 0.75, 0.5
 
 
@@ -71,7 +71,7 @@ class Cutout:
 
 
 def window_seed(seed: int, number: int) -> int:
-    """The seed of a window: that of the image for the first window, derived from it for the others."""
+    """Return the seed of a window: the image's own for the first window, one derived from it for the others."""
     return seed if number == 0 else derived_seed(seed, number)
 
 
@@ -84,9 +84,13 @@ def encode(
     and a branch of a state would no longer match its image.
 
     Args:
+        prior: the model.
+        cutouts: of one size.
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
         whole: treat every pixel as known.
         smooth: treat every pixel as known, after filling the hole from its rim; see `smooth_fill`.
+    Returns:
+        On the prior's device; known is True where x0 is kept.
     """
     encoded: dict[Cutout, tuple[Tensor, Tensor]] = {}
     for cutout in dict.fromkeys(cutouts):
@@ -101,14 +105,14 @@ def encode(
 
 
 def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float[Tensor, "b 1 h w"] | None:
-    """How much each entry of the prior's space may change: in a latent cell, the most of its pixels.
+    """Return how much each entry of the prior's space may change. A latent cell takes the largest value of its pixels.
 
     Args:
-        prior: whose space it is.
+        prior: the model.
         cutouts: of one size.
         margin: see `latent_margin` of `RePaintPipeline.__call__`.
     Returns:
-        In [0, 1], of batches of one size; None without a map.
+        In [0, 1], one map for each cutout; None if a cutout has none.
     """
     if any(cutout.strength is None for cutout in cutouts):
         return None
@@ -124,7 +128,7 @@ def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float
 
 
 def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: bool = False) -> tuple[Tensor, Tensor]:
-    """A cutout in the prior's space, of which only the pixels of a mask are read; the others 0, or filled smoothly."""
+    """Encode the pixels of a cutout that lie in a mask; the others are 0, or a smooth fill."""
     image = cutout.picture.tensor(prior.channels)
     if smooth:
         image = smooth_fill(torch.where(mask, image, torch.zeros_like(image))[None], mask[None])[0]
@@ -140,7 +144,7 @@ def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: 
 def _enlarged(
     image: Float[Tensor, "c h w"], mask: Bool[Tensor, "1 h w"], scale: int
 ) -> tuple[Float[Tensor, "c h2 w2"], Bool[Tensor, "1 h2 w2"]]:
-    """Both `scale` times larger. The hole is filled before upscaling, so that interpolation never reads it."""
+    """Enlarge both `scale` times. Fill the hole before upscaling, so that interpolation never reads it."""
     if scale == 1:
         return image, mask
     filled = smooth_fill(image[None], mask[None])
@@ -150,13 +154,13 @@ def _enlarged(
 
 
 def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any]:
-    """Read images that lie on the pictures, such as control images: one for each picture.
+    """Read images that are aligned with the pictures, such as control images: one for each picture.
 
     Args:
         name: the argument, for the error.
         value: an image for all pictures, or a list with one for each. In place of an image, a list of several for
             models that take several.
-        pictures: what they lie on.
+        pictures: those that they are aligned with.
     Returns:
         A PIL image, or a list of them, for each picture.
     Raises:
@@ -181,7 +185,7 @@ def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any
 
 
 def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
-    """Cut an image as the picture under it was cut, enlarged and padded.
+    """Cut, enlarge and pad an image like the picture that it is aligned with.
 
     Args:
         image: a PIL image of the picture's size, or a list of them.
@@ -201,7 +205,16 @@ def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
 
 
 def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior: Prior) -> list[Cutout]:
-    """The cutouts of a picture that have to be painted."""
+    """Cut out the parts of a picture that have to be painted.
+
+    Args:
+        picture: the picture.
+        keep: (1, H, W) in [0, 1]; the hole is where keep < 1.
+        crop: how windows are chosen; None: the whole picture is one cutout.
+        prior: the model.
+    Returns:
+        One cutout for each window; none without a hole.
+    """
     hole, thick = ~known(keep)[0].numpy(), thickness(keep)
     if not hole.any():
         return []
@@ -215,7 +228,7 @@ def cut(picture: Picture, keep: Float[Tensor, "1 h w"], crop: Crop | None, prior
 
 
 def _cover(holes: Sequence[Bool[np.ndarray, "_h _w"]], crop: Crop, size: int, prior: Prior, thick: float) -> int | None:
-    """Side of the windows that cover the holes of an image; None where each is filled at once. See `Crop.windows`."""
+    """Return the side of the windows that cover the holes; None if each hole is filled at once. See `Crop.windows`."""
     size = -(-size // prior.multiple_of) * prior.multiple_of
     if max(holes[0].shape) <= size or crop.windows is False:
         return None
@@ -251,7 +264,7 @@ def warn_if_large(prior: Prior, pixels: float, what: str) -> None:
 
 
 def _window_size(prior: Prior, thick: float) -> int | None:
-    """Side of the windows in pixels, unless a hole needs more; None if the prior has no preferred size.
+    """Return the side of the windows in pixels, unless a hole needs more; None if the prior has no preferred size.
 
     Thin holes need less around them: `NEEDED` times their thickness, within the sizes that the prior is made for.
     """

@@ -19,5 +19,5 @@ CANDIDATES: Final = 4
 
 
 def restore_schedule(samples: int) -> str:
-    """The preset for so many results of a restoration."""
+    """Return the name of the preset for a restoration with this many samples."""
     return "mean" if samples == 1 else "thin"

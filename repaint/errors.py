@@ -75,7 +75,7 @@ class MaskWarning(UserWarning):
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning that points to the line that called this library, however deep it was noticed.
+    """Issue a warning that points to the line that called this library, from any depth.
 
     Args:
         message: what was seen, and how to fix it.

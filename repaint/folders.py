@@ -133,8 +133,8 @@ def tasks(images: Sequence[Path], masks: Path, out: Path, seed: int, *, recursiv
     Args:
         images: a folder, or files and patterns such as "photos/*.jpg". Names without suffix must differ.
         masks: one mask for all images, or a folder with masks: NAME, NAME_mask or NAME_mask001, of any suffix, for the
-            image NAME. It may be the folder of the images. An image with several masks has a result for each, of the
-            name of the mask.
+            image NAME. It may be the folder of the images. An image with several masks has a result for each, named
+            like the mask.
         out: the folder of results.
         seed: in [0, 2**33).
         recursive: a folder of images, and one of masks, is searched with its subfolders; results keep their places.
@@ -248,7 +248,7 @@ def check_settings(
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the entries of mappings, such as a method, on one level."""
+    """Flatten settings: entries of mappings, such as a method, get dotted names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, Mapping) else {name: value}
@@ -269,12 +269,12 @@ def write_settings(out: Path, settings: Mapping[str, Any], todo: Sequence[Task] 
 
 
 def _earlier(todo: Sequence[Task]) -> set[Path]:
-    """The files that earlier results of the tasks can have."""
+    """List the files that earlier results of the tasks can have."""
     return {task.stem.with_name(task.stem.name + suffix) for task in todo for suffix in RESULT_SUFFIXES}
 
 
 def _other_images(out: Path, todo: Sequence[Task]) -> list[Path]:
-    """The images in a folder of results that are not of these tasks, without those of folders of results in it."""
+    """List the images in a folder of results that are not of these tasks, without nested folders of results."""
     own, others = _earlier(todo), []
     for folder, inside, names in os.walk(out):
         place = Path(folder)
@@ -406,7 +406,7 @@ def _open(task: Task, keep_mask: bool, threshold: float | None) -> _Opened:
 
 @contextmanager
 def _warnings_of(name: str) -> Iterator[None]:
-    """Give the warnings of a block once more, with the name of the file that they are about."""
+    """Issue the warnings of a block again, with the name of the file that they are about."""
     with warnings.catch_warnings(record=True) as caught:
         yield
     for each in caught:

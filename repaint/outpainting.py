@@ -20,7 +20,7 @@ __all__ = ["outpaint_in_steps", "step_seed", "step_width"]
 
 
 def step_width(prior: Prior, overlap: int | None) -> int | None:
-    """How far one step extends a picture, in pixels; None: as far as wanted.
+    """Compute how far one step extends a picture, in pixels; None: no limit.
 
     A window of the size that the model was trained on holds the new pixels and at least `overlap` others. A model for
     small holes takes steps of half its largest hole, because nothing is known beyond the border.
@@ -44,14 +44,14 @@ def step_width(prior: Prior, overlap: int | None) -> int | None:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a step: that of the result for the first, derived from it for the others."""
+    """Return the seed of a step: the result's own for the first step, one derived from it for the others."""
     return seed if step == 0 else derived_seed(seed, step, 1)
 
 
 def outpaint_in_steps(
     paint: Callable[..., Any], image: ImageLike, steps: Sequence[Margins], seeds: Sequence[int], output_type: str
 ) -> list[Any]:
-    """Extend a picture in steps. Each step reads what the steps before have painted.
+    """Extend a picture in steps. Each step reads what previous steps have painted.
 
     Args:
         paint: (images, mask, generator=, output_type=) -> result with `images`; such as a pipeline.

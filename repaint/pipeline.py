@@ -120,7 +120,7 @@ class RePaintOutput:
         return [fills.interval(coverage, self.output_type) for fills in self._several("interval")]
 
     def _several(self, name: str) -> list[Fills]:
-        """The fills, or an error that explains why there are none."""
+        """Return the fills, or raise an error that explains why there are none."""
         if self.output_type == "latent":
             raise InputError(f"{name}() needs images, but output_type='latent' gave latents. Pass 'pil', 'np' or 'pt'.")
         if not self.fills:
@@ -131,7 +131,7 @@ class RePaintOutput:
         return self.fills
 
     def _repr_png_(self) -> bytes | None:
-        """The first eight images in a row, for notebooks; None if they are not PIL images."""
+        """Render the first eight images in a row, for notebooks; None if they are not PIL images."""
         if not isinstance(self.images, list) or not all(isinstance(image, Image) for image in self.images):
             return None
         file = io.BytesIO()
@@ -182,6 +182,8 @@ class RePaintPipeline(Placed):
             torch_dtype: type of the model. "auto": float16 if CUDA is present, to be moved there; else bfloat16
                 if the processor has instructions for it; else float32.
             variant, hub: see `load`.
+        Raises:
+            PriorError, InputError: see `load`.
         """
         if torch_dtype == "auto":
             torch_dtype = fastest_dtype("cuda" if torch.cuda.is_available() else "cpu")
@@ -219,6 +221,7 @@ class RePaintPipeline(Placed):
             **options: passed to diffusers' `load_lora_weights`, such as weight_name and adapter_name.
         Raises:
             PriorError: weights of another model, or a prior that takes none.
+            InputError: an option that diffusers does not have.
         """
         load_lora(self.prior, path, **options)
 
@@ -268,9 +271,9 @@ class RePaintPipeline(Placed):
                 that replaces that of the preset, as an object or as text ("dps(1)"), see
                 `repaint.sampling.reconstruction`.
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels. Or a map,
-                of the kinds of a mask: how much each pixel may change, from black (0, bit-equal) over grey to white (1,
-                never read), as in differential diffusion (arXiv 2306.00950). Without a mask, the hole is where the map
-                is above 0. A constant map equals the number.
+                in any form of a mask, of how much each pixel may change, from black (0, bit-equal) over grey to white
+                (1, never read), as in differential diffusion (arXiv 2306.00950). Without a mask, the hole is where the
+                map is above 0. A constant map equals the number.
             latent_margin: for latent priors, number of latent cells around the hole that are repainted too, because
                 they encode part of the smooth fill. Kept pixels stay bit-equal. 0 is usually best: a slightly wrong
                 cell helps the model more than none.
@@ -357,16 +360,16 @@ class RePaintPipeline(Placed):
     ) -> RePaintOutput:
         """Extend an image beyond its borders. Its own pixels are bit-equal in the result.
 
-        The new space is painted from the image outwards, in steps that the model is made for: each window holds new
-        pixels and some that are already there, and reads what the steps before have painted.
+        The new space is painted from the image outwards, in steps whose size suits the model: each window holds new
+        pixels and some that are already there, and reads what previous steps have painted.
 
         Args:
             image: one image; see `__call__`.
             left, right, top, bottom: pixels to add.
             aspect: width over height of the result, such as "16:9" or 1.5; what is missing is added evenly on both
                 sides. Together with sides, these are added first.
-            overlap: number of pixels of the picture that each window of new ones holds at least. Smaller values need
-                fewer steps, and see less. None: half the training size of the model, or more for models of small holes.
+            overlap: the least number of pixels of the picture in each window of new ones. Smaller values need fewer
+                steps, with less context. None: half the training size of the model, or more for models of small holes.
             num_images_per_prompt, antithetic, generator, output_type: see `__call__`.
             **options: other arguments of `__call__`, except masks and strength.
         Returns:
@@ -483,7 +486,7 @@ def _check_callback(callback: object) -> None:
 
 
 def _changed(returned: Any) -> SamplerState | None:
-    """The state that a callback returned, or None.
+    """Return the state that a callback returned, or None.
 
     Raises:
         InputError: it returned something else, such as the latents of a callback of diffusers, which nothing reads.
@@ -515,6 +518,8 @@ def inpaint(
         image, mask_image: see `RePaintPipeline.__call__`; white (1) is repainted. Or pass keep_mask=.
         prior: bundled name, folder or Hub id, or a pipeline.
         **kwargs: see `RePaintPipeline.__call__`.
+    Raises:
+        RepaintError: see `RePaintPipeline.from_pretrained` and `RePaintPipeline.__call__`.
     """
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
     return pipe(image, mask_image, **kwargs)

@@ -30,7 +30,7 @@ def check_device(device: torch.device | str) -> None:
     """
     try:
         torch.empty(1, device=device).item()  # a meta tensor has no value
-    # In this order: an unknown or missing device, one that PyTorch was built without, one without kernels, no device.
+    # In this order: an unknown or missing device, one missing in this build of PyTorch, one without kernels, no device.
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
         there = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
@@ -103,7 +103,11 @@ class Placed:
         self._set_autoencoder("enable_slicing")
 
     def disable_vae_slicing(self) -> None:
-        """Encode and decode whole batches again."""
+        """Encode and decode whole batches again.
+
+        Raises:
+            InputError: see `enable_vae_slicing`.
+        """
         self._set_autoencoder("disable_slicing")
 
     def enable_vae_tiling(self) -> None:
@@ -115,7 +119,11 @@ class Placed:
         self._set_autoencoder("enable_tiling")
 
     def disable_vae_tiling(self) -> None:
-        """Encode and decode whole images again."""
+        """Encode and decode whole images again.
+
+        Raises:
+            InputError: see `enable_vae_tiling`.
+        """
         self._set_autoencoder("disable_tiling")
 
     def _set_autoencoder(self, option: str) -> None:

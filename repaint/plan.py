@@ -204,7 +204,7 @@ class Plan:
         return [filling for canvas in self.canvases for filling in canvas.fillings]
 
     def batches(self) -> list[list[Filling]]:
-        """Fillings that can share a batch: those whose cutouts have one size and one kind of cover."""
+        """Group fillings that can share a batch: those whose cutouts have one size and one kind of cover."""
         groups: dict[Any, list[Filling]] = {}
         for filling in self.fillings:
             groups.setdefault((filling.cutout.size, filling.cutout.cover), []).append(filling)
@@ -260,7 +260,7 @@ class Plan:
         return state
 
     def _init(self, cutouts: Sequence[Cutout]) -> Float[Tensor, "b *shape"] | None:
-        """What the holes begin as: the image itself for a strength below 1, a smooth fill, or None for pure noise."""
+        """Return what the holes start from: the image for a strength below 1, a smooth fill, or None for pure noise."""
         if self.strength < 1:
             return encode(self.prior, cutouts, whole=True)[0]
         return encode(self.prior, cutouts, smooth=True)[0] if self.method.init == "smooth" else None
@@ -278,7 +278,7 @@ class Plan:
         return outputs
 
     def fills(self) -> list[Fills]:
-        """The fills of each image before rounding; none where an image has one result, or the results are latents."""
+        """Return the fills of each image before rounding; none for a single result per image, or for latents."""
         if self.copies == 1 or self.output_type == "latent":
             return []
         groups = [self.canvases[i : i + self.copies] for i in range(0, len(self.canvases), self.copies)]
@@ -300,7 +300,7 @@ class Plan:
         )
 
     def bound(self, batch: Sequence[Filling], resumed: bool = False) -> Prior:
-        """The prior with the conditions of a batch, in windows where they cover the holes."""
+        """Return the prior with the conditions of a batch, in windows if they cover the holes."""
         prior, size = self.prior, batch[0].cutout.cover
         if size is not None:
             prior = Windowed(prior, size)
@@ -317,7 +317,7 @@ class Plan:
         return 1 if self.method.kernel is None else self.method.kernel.particles
 
     def _padded(self, batch: Sequence[Filling]) -> tuple[int, int]:
-        """The height and width of a batch in pixels, padded to what the prior accepts."""
+        """Return the height and width of a batch in pixels, padded to what the prior accepts."""
         multiple = self.prior.multiple_of
         height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
         return height, width
@@ -387,7 +387,7 @@ def _cutouts(
     maps: Sequence[Float[Tensor, "1 _h _w"]] | None,
     crop: Crop | None,
 ) -> list[list[Cutout]]:
-    """The cutouts of each picture, with their parts of the maps of strength."""
+    """Cut out each picture, with its parts of the map of strength."""
     cutouts = [cut(*pair, crop, prior) for pair in zip(pictures, keeps, strict=True)]
     if maps is None:
         return cutouts
@@ -400,13 +400,13 @@ def _cutouts(
 def _with_aligned(
     conditions: Conditions, aligned: Mapping[str, Sequence[Any]], number: int, cutout: Cutout, multiple_of: int
 ) -> Conditions:
-    """The conditions of a cutout of picture `number`: with its parts of the images that lie on the picture."""
+    """Add the parts of images aligned with picture `number` to the conditions of its cutout."""
     parts = {name: cut_aligned(each[number], cutout, multiple_of) for name, each in aligned.items()}
     return replace(conditions, arguments={**conditions.arguments, **parts})
 
 
 def _same_problem(state: SamplerState, problem: tuple[Tensor, Tensor, Tensor | None], tolerance: float) -> bool:
-    """Whether a state has the known part, up to a tolerance, the mask and the strengths of `Sampler.problem`."""
+    """Test whether a state has the known part (up to a tolerance), mask and strengths of `Sampler.problem`."""
     x0, mask, expected = problem
     if state.x0.shape != x0.shape or (state.free_from is None) != (expected is None):
         return False

@@ -32,7 +32,7 @@ def fastest_dtype(device: torch.device | str = "cpu") -> torch.dtype:
 
 @cache
 def _cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor has bfloat16 instructions; False where this cannot be read."""
+    """Test whether the processor has bfloat16 instructions; False if this cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

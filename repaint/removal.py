@@ -1,4 +1,4 @@
-"""Remove an object, and add nothing: several fills of its place, the most ordinary one first."""
+"""Remove an object: fill its place several times, and rank the fills, the most plausible one first."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Removal:
 
     Attributes:
         image: the result, in the output type of the call.
-        seed: that makes it alone.
-        loss: mean squared error of the noise that the prior predicts in and near the hole, at three levels. A fill
-            with an object that the prior does not expect there has a higher one.
+        seed: reproduces it alone.
+        loss: mean squared error of the noise that the prior predicts in and near the hole, at three levels. It is
+            higher for a fill with an object that the prior does not expect there.
         rim_contrast: mean difference between neighbours across the rim of the hole, in [0, 1].
     """
 
@@ -112,7 +112,7 @@ def remove(
 def ranked(
     prior: Prior, images: Sequence[Any], seeds: Sequence[int], hole: NDArray[np.bool_], **options: Any
 ) -> list[Removal]:
-    """Sort fills of one hole by the sum of two ranks, of their loss and of their contrast at the rim, the best first.
+    """Sort fills of one hole by the sum of two ranks, by loss and by contrast at the rim, the best first.
 
     Args:
         prior: the model that filled them.
@@ -128,14 +128,14 @@ def ranked(
 
 
 def _ranks(values: Sequence[float]) -> NDArray[np.int64]:
-    """The rank of each value, 0 for the smallest."""
+    """Rank each value, 0 for the smallest."""
     ranks: NDArray[np.int64] = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     return ranks
 
 
 @torch.no_grad()
 def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = None, **options: Any) -> float:
-    """Mean squared error of the predicted noise in and near the hole of a finished picture.
+    """Compute the mean squared error of the predicted noise in and near the hole of a finished picture.
 
     All pictures with the same mask get the same noise, so that their losses can be compared.
 
@@ -144,6 +144,8 @@ def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = No
         image: one picture, filled.
         batch_size: see `RePaintPipeline.__call__`.
         **options: mask, conditions and crop; see `RePaintPipeline.__call__`. How the hole was filled has no influence.
+    Returns:
+        The mean over three noise levels, for noise of unit variance.
     """
     options = {name: value for name, value in options.items() if name not in FILLED_BY}
     plan = Plan.of(prior, None, image, **options, generator=0)
@@ -154,7 +156,7 @@ def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = No
 
 
 def _squares(plan: Plan, batch: Sequence[Filling]) -> tuple[float, int]:
-    """The sum of the squared errors in and near the holes of a batch, and their number."""
+    """Sum the squared errors in and near the holes of a batch, and count them."""
     prior, bound, cutouts = plan.prior, plan.bound(batch), [filling.cutout for filling in batch]
     x0, mask = encode(prior, cutouts, whole=True)[0], encode(prior, cutouts)[1]
     if isinstance(bound, Windowed):
@@ -178,7 +180,7 @@ def _error(prior: Prior, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
 
 
 def _judged(prior: Prior) -> list[Level]:
-    """The levels nearest to `RATIOS`."""
+    """Choose the levels nearest to `RATIOS`."""
     levels = [level for level in prior.schedule(LEVELS).levels[1:] if level.alpha > 0]
     return [min(levels, key=lambda level: abs(math.log(level.sigma / level.alpha / ratio))) for ratio in RATIOS]
 

@@ -1,4 +1,4 @@
-"""The command `repaint`: thin. Each command reads its arguments, calls the library, and prints.
+"""The command `repaint`. Each of its commands only reads its arguments, calls the library, and prints.
 
 Exit status: 0 on success and for a command without arguments, which shows its help; 2 on bad input, with one clear
 line and nothing written.
@@ -83,7 +83,7 @@ def _version(show: bool | None) -> None:
         raise typer.Exit
 
 
-# What typer raises for a wrong command line: click's class, or that of typer's own copy of click, which has no name.
+# The error of typer for a wrong command line: click's class, or that of typer's own copy of click, which is not public.
 UsageError: Any = typer.BadParameter.__base__
 
 
@@ -97,7 +97,7 @@ def version(
 
 
 def main() -> None:
-    """Entry point: errors of the command line and of the library become one line and exit status 2."""
+    """Run the command line; print errors on one line and exit with status 2."""
     keep_freed_memory()
     with warnings.catch_warnings():
         warnings.showwarning = partial(show_warning, set())
@@ -109,7 +109,7 @@ def _run() -> None:
         sys.exit(app(prog_name="repaint", standalone_mode=False))
     except RepaintError as error:
         _fail(str(error))
-    except OSError as error:  # a full disk, a folder that vanished: nothing half-written stays (files.atomic_path)
+    except OSError as error:  # a full disk or a vanished folder; no half-written file stays (files.atomic_path)
         _fail(f"{error}. Check the disk and the path.")
     except UsageError as error:
         if text := error.format_message().strip():  # empty where the help was printed instead
@@ -120,7 +120,7 @@ def _run() -> None:
 
 
 def _wrong_line(error: Any, text: str) -> str:
-    """What was wrong in a command line, and what to type instead.
+    """Explain what is wrong in a command line, and what to type instead.
 
     Args:
         error: what typer raised.

@@ -76,7 +76,7 @@ class Subject:
 
 
 def subjects(images: list[Path] | None, prompt: str, pictures: int) -> list[Subject]:
-    """Load the images, or as many emoji as asked, beginning with the one that the prompt names."""
+    """Load the images, or the requested number of emoji, beginning with the one that the prompt names."""
     import numpy as np
 
     from repaint.pictures.decoding import open_image, upright

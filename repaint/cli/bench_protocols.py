@@ -57,7 +57,7 @@ def protocol(
 ) -> None:
     """Run a test of the literature as published, and print its published figures beside the measured ones.
 
-    Pictures and weights are yours; docs/protocols.md says what each protocol needs. Interrupted runs resume.
+    You provide pictures and weights; docs/protocols.md lists what each protocol needs. Interrupted runs resume.
 
     Example: repaint bench --protocol repaint-table1 --data celeba-hq-100 --prior celeba-hq-256 --out rows.jsonl
     """

@@ -35,7 +35,7 @@ out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
 @contextmanager
 def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar of units done of units planned; yields a function that adds units."""
+    """Show a progress bar of `total` units; yield a function that adds units."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
     bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err)
     task = bar.add_task(title, total=total)
@@ -61,7 +61,7 @@ _about: list[tuple[str, ...]] = []
 
 @contextmanager
 def about(*names: str) -> Iterator[None]:
-    """Name the files that warnings may be about; the first is put before those that name none of them."""
+    """Name the files that warnings may be about. Warnings that name none of them begin with the first one."""
     _about.append(names)
     try:
         yield
@@ -73,7 +73,7 @@ def show_warning(printed: set[str], message: Warning | str, *_where: object, **_
     """Print a warning on one line, without the place in the source. Replaces `warnings.showwarning`.
 
     Args:
-        printed: the lines of this command so far. An image that is read again warns again, and is not printed again.
+        printed: the lines of this command so far. A warning that is repeated when an image is read again is dropped.
         message: the warning.
     """
     text = " ".join(str(message).split())
@@ -87,7 +87,7 @@ def show_warning(printed: set[str], message: Warning | str, *_where: object, **_
 
 @contextmanager
 def calls_bar(title: str, total: int, inherited: int = 0) -> Iterator[StepCallback]:
-    """A progress bar of model calls done of model calls planned, as a pipeline callback.
+    """Show a progress bar of `total` model calls; yield the pipeline callback that advances it.
 
     Args:
         inherited: model calls already made by the state that the run starts from.

@@ -113,7 +113,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _requirements() -> list[str]:
-    """The requirements of the installed package, which older checkouts installed as "repaint"."""
+    """List the requirements of the installed package, which older checkouts installed as "repaint"."""
     for name in (DISTRIBUTION, "repaint"):
         try:
             return metadata.requires(name) or []

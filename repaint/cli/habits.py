@@ -1,4 +1,4 @@
-"""Options that other programs have, and what they are called here."""
+"""Options of other programs, and their names here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ETA = (
 _JUMPS = ("--schedule paper, or a FILE.yaml: the schedule sets the jumps; see repaint schedule show paper",)
 _MODEL = ("--prior NAME or FOLDER",)
 _SEAM = ("--blend-rim PIXELS against a seam at the rim, or paint a soft edge (grey) into the mask",)
-# Names of an option elsewhere: what to use, in the order of preference. The first whose option a command has is named.
+# Names of an option elsewhere: what to use, in order of preference. The first one that a command has is suggested.
 _HABITS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("--output", "--outdir", "--output-dir", "-o"): ("--out RESULT",),
     ("--num-inference-steps", "--num_inference_steps", "--ddim-steps", "--sampling-steps"): _STEPS,
@@ -36,7 +36,7 @@ _ARGUMENTS: dict[tuple[str, ...], str] = {
 
 
 def habit(option: str, options: Collection[str], arguments: Collection[str], usage: str) -> str:
-    """What to use instead of an option of other programs, as the end of a message; "" if nothing is known.
+    """Suggest what to use instead of an option of another program; "" if nothing is known.
 
     Args:
         option: what was given.

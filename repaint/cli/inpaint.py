@@ -175,7 +175,7 @@ def inpaint(
 
 
 def _number_or_file(text: str) -> float | str:
-    """What --strength says: a number, or the name of a file."""
+    """Read --strength: a number, or the name of a file."""
     try:
         return float(text)
     except ValueError:

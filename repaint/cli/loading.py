@@ -24,15 +24,15 @@ Schedule = Annotated[str | None, typer.Option(help="Preset name or YAML file. De
 
 
 def place_of(device: str) -> str:
-    """The device that --device names; "auto" is where accelerate puts the process."""
+    """Return the device that --device names; "auto" is the one that accelerate assigns to this process."""
     return device if device != "auto" else str(process_state(device).device)
 
 
 def process_state(device: str) -> PartialState:
-    """This process among those of `accelerate launch`.
+    """Return the state of this process among those of `accelerate launch`.
 
-    The first call decides for how long a finished process waits for the slowest: accelerate's 30 minutes would end a
-    long job.
+    The first call sets how long a finished process waits for the slowest one: accelerate's default of 30 minutes would
+    end a long job.
     """
     from accelerate import PartialState
 
@@ -40,7 +40,7 @@ def process_state(device: str) -> PartialState:
 
 
 def load_pipe(prior: str, device: str, dtype: str, threads: str) -> RePaintPipeline:
-    """The pipeline of --prior on --device, without its own progress bar."""
+    """Load the pipeline of --prior on --device, without its own progress bar."""
     from repaint.pipeline import RePaintPipeline
 
     place = place_of(device)
@@ -51,7 +51,7 @@ def load_pipe(prior: str, device: str, dtype: str, threads: str) -> RePaintPipel
 
 
 def mask_of(picture: Picture, mask: Path, keep_mask: bool, threshold: float | None) -> list[Any]:
-    """The mask of one picture, for `keep_mask=`. It is checked here, and not again where it is used."""
+    """Read the mask of one picture, for `keep_mask=`. It is checked here and not again where it is used."""
     from repaint.pictures.masks import read_masks
 
     given = {"keep_mask" if keep_mask else "mask_image": mask}

@@ -55,7 +55,7 @@ Threads = Annotated[
 
 
 def group_with_default(name: str, instead: Mapping[str, str] | None = None) -> type[typer.core.TyperGroup]:
-    """A group of commands with a default: without a subcommand, the arguments go to `name`.
+    """Make a group of commands with a default: without a subcommand, the arguments go to `name`.
 
     With one of the options in `instead`, they go to the subcommand of that option.
     """
@@ -72,14 +72,14 @@ def group_with_default(name: str, instead: Mapping[str, str] | None = None) -> t
 
 
 def chosen(option: str, name: str, table: Mapping[str, T]) -> T:
-    """The entry of a table that an option names."""
+    """Return the entry of a table that an option names."""
     if name not in table:
         raise InputError(f"{option} {name} must be one of {', '.join(table)}.{nearest(name, table)}")
     return table[name]
 
 
 def torch_dtype(name: str, device: str = "cpu") -> Any:
-    """The floating type that --dtype names; "auto" is the fastest of the device."""
+    """Return the floating type that --dtype names; "auto" is the fastest of the device."""
     import torch
 
     from repaint.precision import fastest_dtype

@@ -1,4 +1,4 @@
-"""repaint remove: remove an object, and add nothing."""
+"""repaint remove: remove an object."""
 
 from __future__ import annotations
 

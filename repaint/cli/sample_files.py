@@ -18,7 +18,7 @@ __all__ = ["SampleFiles"]
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """What to write of a single image: samples, or their mean, and a map of their uncertainty."""
+    """The files to write for a single image: samples, or their mean, and a map of their uncertainty."""
 
     samples: int
     mean: bool
@@ -44,7 +44,7 @@ class SampleFiles:
             from repaint.pictures.encoding import check_writable
 
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that JPEG changes pixels; a map has none to keep
+                warnings.simplefilter("ignore", UserWarning)  # JPEG changes pixels, but a map has none to keep
                 check_writable(self.uncertainty, Image.new("RGB", size[::-1]))
 
     def save(self, result: RePaintOutput, out_file: Path) -> list[Path]:
@@ -56,14 +56,14 @@ class SampleFiles:
         files, images = (named, result.images) if self.samples > 1 else ([out_file], result.images)
         if self.mean:
             files, images = [out_file], result.mean()
-        # A branch of several samples has only the first.
+        # A branch has only the first of several samples.
         files = [keep_result(picture, file) for file, picture in zip(files, images, strict=False)]
         if self.uncertainty is not None:
             keep_result(heat_map(result.uncertainty()[0]), self.uncertainty)
         return files
 
     def report(self, result: RePaintOutput, files: list[Path]) -> dict[str, Any]:
-        """The entries of --json that a single result does not have."""
+        """Return the entries of --json that a single result does not have."""
         if self.samples == 1:
             return {}
         entries: dict[str, Any] = {"samples": self.samples, "mean": self.mean, "files": [str(file) for file in files]}
@@ -75,7 +75,7 @@ class SampleFiles:
         return entries
 
     def text(self, result: RePaintOutput, files: list[Path], method: Method) -> str:
-        """What is printed without --json."""
+        """Format the line that is printed without --json."""
         first, last = result.seeds[0], result.seeds[::2][-1] if self.mean else result.seeds[-1]
         seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
         if self.mean:

@@ -1,1 +1,1 @@
-"""Experiments: what a filling is worth, measured."""
+"""Experiments that measure fillings."""

@@ -1,1 +1,1 @@
-"""Numbers and plots from pictures."""
+"""Metrics and plots of pictures."""

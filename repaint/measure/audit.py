@@ -1,6 +1,6 @@
 """Audit of the kept pixels: how much an inpainting changed outside the hole.
 
-It works on the results of any program. Nothing is resized, rounded or converted: an exact result has exactly 0.
+It works on the results of any program. Nothing is resized, rounded or converted: an exact result has only zeros.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def energy_distance(first: Samples, second: Others, within_second: float | None 
 
 
 def mean_distance(samples: Samples) -> float:
-    """Compute E|X - X'| over distinct pairs of (N, D) samples.
+    """Compute E|X - X'| over distinct pairs of (N, D) samples, in their unit; N must be at least 2.
 
     >>> mean_distance(torch.tensor([[0.0], [1.0], [3.0]]))
     2.0
@@ -46,6 +46,8 @@ def sliced_wasserstein(first: Samples, second: Samples, directions: int = 128, s
         first, second: (N, D) samples each, the same number in both.
         directions: number of directions.
         seed: of the directions.
+    Returns:
+        The distance, at least 0, in the unit of the samples.
     Source:
         Bonneel et al. 2015 (J. Math. Imaging Vis. 51, 22-45), Sec. 3.
     """

@@ -41,6 +41,8 @@ def paired_difference(
         confidence: of the interval, in (0, 1).
         resamples: number of bootstrap samples.
         seed: of the bootstrap.
+    Returns:
+        The mean and the ends of its interval, in the unit of the values.
     Source:
         Efron & Tibshirani 1993, "An Introduction to the Bootstrap", Sec. 13.3.
 

@@ -237,7 +237,7 @@ def _rms(image: Picture, reference: Picture, region: Region | None) -> float:
 def seam_contrast(image: Picture, hole: Region, near: int = 4) -> float:
     """Compute how visible the rim of a hole is: the ratio of the two numbers of `rim_gradients`.
 
-    1 is as rough across the rim as beside it, 2 is twice as rough. No reference is needed. A picture may have an edge
+    1 means as rough across the rim as beside it, 2 twice as rough. No reference is needed. A picture may have an edge
     at the rim, so compare with the ratio of the true picture, or pool `rim_gradients` over many pictures.
 
     Args:

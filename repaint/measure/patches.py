@@ -4,7 +4,7 @@
   distance (Karras et al. 2018, arXiv 1710.10196, Sec. 5), in units of the real patches' standard deviation.
 - Gradient histogram: total variation between histograms of gradient magnitude, in [0, 1].
 
-None is defined for every region: a thin hole contains no patch. The functions then raise `InputError`;
+They are not defined for every region: a thin hole contains no patch. The functions then raise `InputError`;
 `not_measurable` gives the reason beforehand.
 """
 
@@ -73,7 +73,7 @@ def not_measurable(painted: Patches, real: Patches) -> str | None:
     Args:
         painted, real: see `patches`.
     Returns:
-        A reason of a few words for a report, such as "hole thinner than 14 px"; None where the distance is defined.
+        A reason of a few words for a report, such as "hole thinner than 14 px"; None if the distance is defined.
 
     >>> region = np.zeros((32, 32), dtype=bool)
     >>> region[:5] = True

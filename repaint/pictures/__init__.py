@@ -1,1 +1,1 @@
-"""What people bring: images, masks and windows. Knows no model."""
+"""Images, masks and windows, independent of models."""

@@ -133,7 +133,7 @@ def windows_around(hole: Bool[np.ndarray, "height width"], crop: Crop, size: int
     groups = _grouped(boxes, room, most=int(image.prod() // (side.prod() * scale**2)))
     if groups is None:
         return [whole]
-    owner = np.zeros(len(boxes) + 1, dtype=int)  # group of each label; label 0 is no hole
+    owner = np.zeros(len(boxes) + 1, dtype=int)  # group of each label; label 0 is not a hole
     for number, group in enumerate(groups, 1):
         owner[group + 1] = number
     found = []
@@ -158,7 +158,7 @@ def _side(
 
 
 def _components(hole: Bool[np.ndarray, "height width"]) -> tuple[Int[np.ndarray, "height width"], Boxes]:
-    """Number the holes from 1, connected across corners too, and compute the box of each."""
+    """Label the holes from 1, connected across corners too, and compute the box of each."""
     from scipy.ndimage import find_objects, label
 
     labels = np.zeros(hole.shape, dtype=np.int32)

@@ -1,6 +1,6 @@
 """Damage of photographs as holes: scratches, lettering, spots, a missing piece, dust and a wire.
 
-Sizes are in pixels and do not grow with the picture, as real damage does not follow the crop that is looked at.
+Sizes are in pixels and do not grow with the picture, because real damage does not depend on the crop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORDS = ["Wish", "you", "were", "here", "24", "Dec", "1968"]
 
 
 def _scratches(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
-    """Four lines of 3 pixels from border to border."""
+    """Draw four lines of 3 pixels from border to border."""
     for _ in range(4):
         if rng.random() < 0.5:
             ends = [(rng.uniform(0, width), 0.0), (rng.uniform(0, width), height - 1.0)]
@@ -31,7 +31,7 @@ def _scratches(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.rando
 
 
 def _lettering(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
-    """Lines of words 22 pixels high, 40 pixels apart."""
+    """Draw lines of words 22 pixels high, 40 pixels apart."""
     font, words = ImageFont.load_default(22), list(rng.permutation(WORDS))
     for number, top in enumerate(range(int(rng.integers(4, 12)), max(5, height - 22), 40)):
         text = " ".join([*words[number % len(words) :], *words] * (1 + width // 300))
@@ -39,28 +39,28 @@ def _lettering(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.rando
 
 
 def _spots(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
-    """Four discs of 16 pixels."""
+    """Draw four discs of 16 pixels."""
     for _ in range(4):
         x, y = float(rng.uniform(8, max(9, width - 8))), float(rng.uniform(8, max(9, height - 8)))
         draw.ellipse([x - 8, y - 8, x + 8, y + 8], fill=1)
 
 
 def _piece(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
-    """One square of 40 pixels."""
+    """Draw one square of 40 pixels."""
     side = min(40, height - 1, width - 1)
     left, top = int(rng.integers(width - side)), int(rng.integers(height - side))
     draw.rectangle([left, top, left + side - 1, top + side - 1], fill=1)
 
 
 def _dust(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
-    """One dot of 1 to 4 pixels for every 164 pixels: 100 in a picture of 128 x 128."""
+    """Draw one dot of 1 to 4 pixels for every 164 pixels: 100 in a picture of 128 x 128."""
     for _ in range(max(1, round(height * width / 164))):
         x, y, radius = float(rng.uniform(0, width)), float(rng.uniform(0, height)), float(rng.uniform(0.3, 1.8))
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1)
 
 
 def _wire(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
-    """One sagging line of 5 pixels across the picture."""
+    """Draw one sagging line of 5 pixels across the picture."""
     left, right, sag = float(rng.uniform(0, height)), float(rng.uniform(0, height)), float(rng.uniform(0, height / 6))
     across = np.linspace(0, 1, 33)
     down = left + (right - left) * across + 4 * sag * across * (1 - across)

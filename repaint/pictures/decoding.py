@@ -175,7 +175,7 @@ def load_image(image: Image.Image, name: str) -> Image.Image:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode the pixels. PIL turns a TIFF file upright here: as EXIF says, and not as XMP alone says."""
+    """Decode the pixels. PIL turns a TIFF file upright here, by EXIF; an orientation that only XMP has is ignored."""
     hidden = {}
     if hasattr(image, "tag_v2") and ExifTags.Base.Orientation not in image.tag_v2 and "xmp" in image.info:
         hidden["xmp"] = image.info.pop("xmp")
@@ -186,7 +186,7 @@ def _load(image: Image.Image) -> None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn the pixels as the EXIF orientation says, as viewers display them.
+    """Turn the pixels upright by the EXIF orientation, as viewers do.
 
     The result of a turn has orientation 1 in its `info`, so that it is upright wherever it is saved.
     """
@@ -213,7 +213,7 @@ def read_upright(path: str | os.PathLike[str], mode: Literal["RGB", "L"] = "RGB"
 
 
 def turned_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn stored pixels (H, W) as an EXIF orientation, 1 to 8, says."""
+    """Turn stored pixels (H, W) upright by an EXIF orientation, 1 to 8."""
     turns: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
         2: lambda x: x[:, ::-1],
         3: lambda x: x[::-1, ::-1],
@@ -284,7 +284,7 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
 
 
 def bit_depth(most: float, white: float) -> int | None:
-    """The number of bits of integers in 16 bits whose largest value is the largest of a common depth, else None.
+    """Return the bit depth of 16-bit integers whose largest value is the maximum of a common depth, else None.
 
     >>> bit_depth(4095, 65535)
     12
@@ -293,7 +293,7 @@ def bit_depth(most: float, white: float) -> int | None:
 
 
 def warn_if_dark(values: NDArray[Any], white: float, name: str) -> None:
-    """Warn of integers of fewer bits in a wider type: the model takes such a picture for black.
+    """Warn of integers with fewer bits than their type: to the model, the picture is nearly black.
 
     Args:
         values, white, name: see `check_range`.

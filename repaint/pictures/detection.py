@@ -20,7 +20,7 @@ Plane = Float[np.ndarray, "h w"]
 Region = Bool[np.ndarray, "h w"]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as PIL's convert("L")
-# Luminance in [0, 1]. Fixed on the 15 training photographs of examples/photographs.json that are no textures.
+# Luminance in [0, 1]. Fixed on the 15 training photographs of examples/photographs.json that are not textures.
 LEAST = 0.15  # smallest contrast with what lies beside a structure
 CLIP = 0.3  # contrast above which a pixel does not count as texture, so that damage does not hide damage
 FLOOR = 0.02  # texture of a smooth surface
@@ -94,10 +94,10 @@ def detect_damage(
 
 
 def _either(light: Plane, threshold: float, max_width: int) -> Region:
-    """The pixels of bright and of dark structures.
+    """Find the pixels of bright and of dark structures.
 
-    The gap between two scratches of one tone is a thin structure of the other. So what is found more of is removed from
-    the picture before the other is looked for.
+    The gap between two scratches of one tone is a thin structure of the other tone. So the tone with more pixels is
+    removed from the picture before the other is searched again.
     """
     sides = [light, 1 - light]
     found = [_bright_structures(side, threshold, max_width) for side in sides]
@@ -108,7 +108,7 @@ def _either(light: Plane, threshold: float, max_width: int) -> Region:
 
 
 def _without(light: Plane, found: Region, max_width: int) -> Plane:
-    """The picture with bright structures replaced by what lies beside them."""
+    """Replace bright structures by what lies beside them."""
     from scipy.ndimage import grey_opening
 
     ground = grey_opening(light, size=(2 * max_width + 1, 2 * max_width + 1), mode="nearest")
@@ -117,7 +117,7 @@ def _without(light: Plane, found: Region, max_width: int) -> Plane:
 
 
 def _luminance(picture: Picture) -> Plane:
-    """(H, W) float32 in [0, 1]."""
+    """Compute the luminance, (H, W) float32 in [0, 1]."""
     if picture.raw.dtype == bool:
         raise InputError(f"A {picture} has only black and white, which hold no damage to find. Pass grey or RGB.")
     values = picture.channels_last[..., : {2: 1, 4: 3}.get(picture.channels_last.shape[2])]
@@ -129,7 +129,7 @@ def _luminance(picture: Picture) -> Plane:
 
 
 def _bright_structures(light: Plane, threshold: float, max_width: int) -> Region:
-    """The pixels of thin structures that are lighter than what lies beside them."""
+    """Find the pixels of thin structures that are lighter than what lies beside them."""
     from scipy.ndimage import grey_opening, maximum_filter, uniform_filter
     from skimage.measure import label
 
@@ -152,7 +152,7 @@ def _bright_structures(light: Plane, threshold: float, max_width: int) -> Region
 
 
 def _most_frequent(values: Float[np.ndarray, " n"]) -> float:
-    """The tone with most values within 0.05 of it."""
+    """Find the tone with the most values within 0.05 of it."""
     counts, edges = np.histogram(values, bins=50, range=(0, 1))
     best = int(np.convolve(counts, np.ones(5), "same").argmax())
     return float(edges[best] + edges[best + 1]) / 2

@@ -109,14 +109,14 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     options, _ = save_options(image.info, form)
     with atomic_path(path) as draft:
         try:
-            # Without the metadata of the image, of which PIL would add some to some formats.
+            # Without the image's own metadata, which PIL would add to some formats.
             _bare(image).save(draft, format=form, **options, **_OPTIONS.get(form, {}))
         except (ValueError, SyntaxError, struct.error) as error:
             raise InputError(f"Cannot write {path}: {error}. Change the image or the format.") from error
 
 
 def keep_result(image: Image.Image, path: str | os.PathLike[str]) -> Path:
-    """Write a finished result; if its place fails after all, write it beside, so that no work is lost.
+    """Write a finished result; if that fails, write it elsewhere, so that no work is lost.
 
     Args:
         image: the result.
@@ -161,7 +161,7 @@ def _format(path: str | os.PathLike[str]) -> str:
 
 
 def _lossless(mode: str) -> str:
-    """The suffix of the format that keeps every pixel of a mode."""
+    """Return the suffix of the format that keeps every pixel of a mode."""
     return ".png" if mode in _FORMATS["PNG"] else ".tif"
 
 
@@ -177,12 +177,12 @@ def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> 
 
 
 def _bytes(mode: str) -> float:
-    """Bytes of a pixel; at most, for mode 1."""
+    """Return the bytes of a pixel; an upper bound for mode 1."""
     return {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "I;16": 2, "I": 4, "F": 4}.get(mode, 1)
 
 
 def _bare(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
-    """The pixels, palette and transparency of an image, without its metadata; of its upper left corner with `size`."""
+    """Copy an image without its metadata but with palette and transparency; with `size`, only its upper left corner."""
     copy = image.copy() if size is None else image.crop((0, 0, *size))
     copy.info = {key: value for key, value in image.info.items() if key == "transparency"}
     return copy

@@ -78,14 +78,14 @@ class Fills:
         return cls(first, hole, values, COLOURS.get(channels, channels), paired, temperature)
 
     def mean(self) -> Picture:
-        """The picture with the mean of the fills in its hole, rounded once where its dtype is an integer type.
+        """Return the picture with the mean of the fills in its hole, rounded once if its dtype is an integer type.
 
         All other pixels are bit-equal to the picture's.
         """
         return self.picture.filled(self.hole, self.values.mean(axis=0, dtype=np.float64))
 
     def _spread(self) -> Float[np.ndarray, "m n c"]:
-        """The values as far from their mean as at a temperature of 1."""
+        """Scale the deviations of the values from their mean to a temperature of 1."""
         if self.temperature == 1:
             return self.values
         mean = self.values.mean(axis=0, dtype=np.float64)
@@ -95,8 +95,8 @@ class Fills:
     def deviation(self, output_type: str) -> Float[np.ndarray, "h w"]:
         """Compute the standard deviation of the fills, and its root mean square over the colour channels.
 
-        The variance is unbiased. Fills of one pair are not independent, but the first ones of all pairs are, and so are
-        the second ones: with pairs it is pooled over these two groups.
+        The variance is unbiased. The two fills of a pair are not independent, but the first fills of all pairs are, and
+        so are the second ones: with pairs, the variance is pooled over these two groups.
 
         Args:
             output_type: see `Picture.output`; its white is the unit.
@@ -141,7 +141,7 @@ class Fills:
         return images[0], images[1]
 
     def in_hole(self, output_type: str) -> tuple[float, float]:
-        """The mean and the largest of `deviation` in the hole; 0 where there is no hole."""
+        """Return the mean and the largest of `deviation` in the hole; 0 if there is no hole."""
         found = self.deviation(output_type)[self.hole]
         return (float(found.mean()), float(found.max())) if found.size else (0.0, 0.0)
 

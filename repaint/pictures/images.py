@@ -146,7 +146,7 @@ class Picture:
                 f"{np.count_nonzero(~np.isfinite(new))} of {new.size} values in the hole are NaN or infinite. "
                 f"Run the model in a wider dtype (float32, or bfloat16 instead of float16)."
             )
-        # As a picture of one row, because float64 values of all pixels take much memory.
+        # As a picture of one row, because float64 values of all pixels would take much memory.
         own, share = replace(self, raw=self.raw[hole][None]).unit[0], weight[hole, None].astype(np.float64)
         new = _match((new.clip(-1, 1) + 1) / 2, own.shape[1])
         blended: Unit = share * own + (1 - share) * new
@@ -226,7 +226,7 @@ class Picture:
         return np.float64 if self.raw.dtype.name == "float64" else np.float32
 
     def white_of(self, output_type: str) -> int:
-        """The value of white in an output type; see `output`."""
+        """Return the value of white in an output type; see `output`."""
         if output_type == "pt":
             return 1
         if output_type == "np" or self.kind == "pil":

@@ -90,7 +90,7 @@ def as_margins(
 
 
 def _ratio(aspect: str | float) -> float:
-    """Width over height.
+    """Parse a ratio of width to height.
 
     Raises:
         InputError: not a ratio between 1:20 and 20:1.

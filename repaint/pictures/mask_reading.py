@@ -1,4 +1,4 @@
-"""Reading masks of every kind that people bring: files, PIL images, arrays, tensors and lists of these."""
+"""Reading masks of all supported kinds: files, PIL images, arrays, tensors and lists of these."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Reading:
     turns: Sequence[int] | None = None
 
     def plane(self, pixels: NDArray[Any], white: float, label: str = "", **source: bool) -> Plane:
-        """One plane; `source` is what is known of its file, see `Plane`."""
+        """Convert pixels to one plane; `source` is what is known of its file, see `Plane`."""
         name = f"{self.name} {label}".rstrip()
         values = plane_of(pixels, white, name, graded=self.graded, threshold=self.threshold)
         return Plane(values, name, exact=pixels.dtype.kind in "ui", **source)
@@ -81,7 +81,7 @@ def read_all(reading: Reading, given: object) -> list[Plane]:
 
 
 def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
-    """Check the size of a mask. If it was drawn on the stored pixels of a turned picture, turn it as the picture."""
+    """Check the size of a mask. If it was drawn on the stored pixels of a turned picture, turn it like the picture."""
     free = turn in TURNS and not (mask.tagged or mask.checked)  # its orientation is not known
     if mask.values.shape != tuple(size):
         if free and turn > 4 and mask.values.shape == tuple(size)[::-1]:
@@ -154,7 +154,7 @@ def _from_numpy(reading: Reading, array: NDArray[Any]) -> list[Plane]:
 
 
 def _conversion(array: NDArray[Any]) -> str:
-    """The conversion of an array of another dtype that keeps what its values say."""
+    """Name the conversion that keeps the meaning of an array of an unsupported dtype."""
     values = array if array.dtype.kind in "iuf" and array.size else np.zeros(1)
     if values.dtype.kind == "f":
         return "x.astype(numpy.float64)" if array.dtype.kind == "f" else "x.astype(bool)"
@@ -162,7 +162,7 @@ def _conversion(array: NDArray[Any]) -> str:
 
 
 def _tensor_conversion(tensor: Tensor) -> str:
-    """The conversion of a tensor of another dtype that keeps what its values say."""
+    """Name the conversion that keeps the meaning of a tensor of an unsupported dtype."""
     if tensor.is_floating_point():
         return "x.float()"
     # Several integer types have no max of their own.

@@ -264,7 +264,7 @@ def _painted(
 ) -> NDArray[np.bool_]:
     """Draw zigzag strokes until they cover `share` of the picture; brush widths are shares of the shorter side.
 
-    Stops after the segment that reaches the share, so the excess is less than one segment.
+    Drawing stops after the segment that reaches the share, so the excess is less than one segment.
     """
     height, width = hole.shape
     short = min(height, width)

@@ -27,7 +27,7 @@ _NEAR, _NEAR_SHARE = 16 / 255, 0.01
 _NEAR_TO_MIDDLE = 3
 _GREY_SHARE = 0.75
 _OPAQUE = 0.9
-_BLACK_SHARE = 0.05  # less is no black background, but a photograph with dark parts, or paint on white
+_BLACK_SHARE = 0.05  # a smaller black part is not a background, but belongs to a photograph or to paint on white
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Plane:
     Attributes:
         values: (H, W) in [0, 1], of the polarity of the argument.
         name: the argument, and the file if there is one, for messages.
-        checked: it is a result of `read_masks`, so nothing is warned of again.
+        checked: it is a result of `read_masks`, so warnings are not repeated.
         exact: the values are integers of a file or an array, rather than floats that a program computed.
         jpeg: it comes from a JPEG file.
         tagged: the file has an EXIF orientation of its own, which was applied.
@@ -56,14 +56,14 @@ def plane_of(
 ) -> Values:
     """Convert the pixels of a mask to one plane in [0, 1], once their meaning is known.
 
-    Alpha that varies is the mask if what is painted has one colour, as on the layers of editors: painted is white.
-    Alpha of one value is ignored.
+    If alpha varies and the painted part has one colour, as on layers of image editors, alpha is the mask, and painted
+    is white. Alpha of one value is ignored.
 
     Args:
         pixels: (H, W) or (H, W, C) in [0, white], C up to 4; the second and the fourth channel are alpha.
         white: the raw value of white.
         name: for messages.
-        graded: small values are meant, as in a map of strengths.
+        graded: small values are intended, as in a map of strengths.
         threshold: in (0, 1]; the result is 1 where a value is at least this share of white, else 0. A coloured mask is
             then read by its brightest channel.
     Raises:
@@ -88,7 +88,7 @@ def plane_of(
 
 
 def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) -> NDArray[Any] | None:
-    """The alpha channel if it is the mask; None if it says nothing."""
+    """Return the alpha channel if it is the mask; None if it carries no information."""
     check_range(alpha, white, name)
     low, high = alpha.min(), alpha.max()
     if high > 0 and (low == high or low >= _OPAQUE * white):
@@ -112,9 +112,9 @@ def _alpha(colours: NDArray[Any], alpha: NDArray[Any], white: float, name: str) 
 
 
 def _grey(colours: NDArray[Any], white: float, name: str, threshold: float | None) -> NDArray[Any]:
-    """The grey values of a picture without colours; with a threshold, the brightest channel of one with colours.
+    """Return the grey values of a mask; with a threshold, the brightest channel of one with colours.
 
-    Channels that differ slightly, as lossy compression makes them, are no colours.
+    Channels that differ slightly, as after lossy compression, do not count as colours.
     """
     brightest: NDArray[Any] = colours.max(axis=2)
     spread = brightest.astype(np.float64) - colours.min(axis=2)
@@ -137,7 +137,7 @@ def _grey(colours: NDArray[Any], white: float, name: str, threshold: float | Non
 
 
 def _listed(colours: NDArray[Any]) -> str:
-    """The number of colours, and the first of them."""
+    """Format the number of colours, and the first of them."""
     kinds = np.unique(colours.reshape(-1, colours.shape[2]), axis=0)
     return f"{len(kinds)}: {', '.join(str(tuple(kind.tolist())) for kind in kinds[:3])}{', ...' * (len(kinds) > 3)}"
 
@@ -184,7 +184,7 @@ def warn_of_values(masks: Sequence[Plane], repaints_white: bool) -> None:
 
 
 def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
-    """The kind of an unusual mask, and what is said about it."""
+    """Return the kind of an unusual mask and the text of its warning, or None."""
     hole = mask.values if repaints_white else 1 - mask.values  # how much each pixel is repainted
     share, count = np.minimum(hole, 1 - hole), np.count_nonzero(hole)
     if count == 0:
@@ -210,7 +210,7 @@ def _unusual(mask: Plane, repaints_white: bool) -> tuple[str, str] | None:
 
 
 def _cure(mask: Plane, repaints_white: bool) -> str:
-    """How to get hard edges: at half of white, or at half of the strongest repainting where none is so strong."""
+    """Explain how to get hard edges: at half of white, or at half of the strongest repainting if none reaches that."""
     cut, hole = 0.5, mask.values if repaints_white else 1 - mask.values
     if not ((mask.values >= cut) == repaints_white).any():  # nothing would be repainted
         half = float(f"{hole.max() / 2:.2g}")

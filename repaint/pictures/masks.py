@@ -52,14 +52,14 @@ def read_keep(
 
     A mask is a path, a PIL image, a numpy array (H, W), (H, W, 1), grey-valued (H, W, C), (B, H, W) or (B, H, W, 1), a
     tensor (H, W), (1, H, W) or (B, 1, H, W), or a list of these: bool, uint8, uint16 (numpy) or float in [0, 1]. If
-    its alpha varies and what is painted has one colour, the alpha is the mask. The EXIF orientation is applied. Values
+    its alpha varies and the painted part has one colour, alpha is the mask. The EXIF orientation is applied. Values
     between 0 and 1 are soft edges and stay unchanged.
 
     Args:
         mask_image: white (1) is repainted, as in diffusers.
         keep_mask: white (1) is kept, as in RePaint. Give exactly one of the two.
         sizes: (height, width) of each picture as displayed. Give one mask for all pictures, or one for each.
-        turns: EXIF orientation of each picture; None: all are upright. A mask of the stored size is turned as its
+        turns: EXIF orientation of each picture; None: all are upright. A mask of the stored size is turned like its
             picture.
         threshold: in (0, 1]: values of at least this share of white become white, the others black.
     Returns:

@@ -24,7 +24,7 @@ _STRUCTURE = {
 }
 _XMP_TAG = 700
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)\d')
-# Entries of `info` that are text but no text chunk of a PNG file.
+# Entries of `info` that are text but not text chunks of a PNG file.
 _NOT_TEXT = ("compression", "XML:com.adobe.xmp")
 _HOLDS: dict[str, tuple[str, ...]] = {
     "PNG": ("exif", "icc_profile", "xmp", "dpi", "gamma", "chromaticity", "text", "comment"),
@@ -44,7 +44,7 @@ _NAMES = {
     "chromaticity": "chromaticity (cHRM)",
     "comment": "the comment",
 }
-_COMMON_DPI = {0, 1, 72, 96}  # defaults of programs; nobody misses them
+_COMMON_DPI = {0, 1, 72, 96}  # defaults of programs, not worth a warning
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -94,7 +94,7 @@ def collected(image: Image.Image, turned: bool = False) -> Info:
             exif = info.pop("exif", b"") or _exif_bytes(image)
         except Exception:  # PIL raises many types for a damaged EXIF block, which is not copied
             exif = b""
-    if exif and not exif.startswith(b"Exif\0\0"):  # as WebP files have it, and JPEG files need it
+    if exif and not exif.startswith(b"Exif\0\0"):  # WebP files lack this prefix, and JPEG files need it
         exif = b"Exif\0\0" + exif
     xmp = _xmp(image)
     if turned:
@@ -198,7 +198,7 @@ def _common(name: str, value: Any) -> bool:
 
 
 def _text(info: Mapping[Any, Any]) -> dict[str, str]:
-    """The text chunks of a PNG file, which PIL puts into `info` by keyword."""
+    """Return the text chunks of a PNG file, which PIL puts into `info` by keyword."""
     pairs = {key: value for key, value in info.items() if isinstance(value, str) and key not in _NOT_TEXT}
     return {key: value for key, value in pairs.items() if 0 < len(key) < 80 and not key.startswith("Raw profile")}
 

@@ -17,16 +17,16 @@ __all__ = ["RESULTS", "check_paired", "masks_of", "picture_files", "picture_suff
 
 RESULTS = "repaint.json"  # the file that marks a folder of results
 
-# Formats that PIL lists, but that are documents, films or data, or that are not opened (PostScript is a program).
+# Formats that PIL lists, but that are documents, films, data or programs (PostScript).
 _NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "PDF", "WAL"}
-# Files that lie beside images and are no images; all others are named when they are left out.
+# Files of these types may lie beside images; any other file that is left out is named in a warning.
 _COMPANIONS = {".csv", ".db", ".ini", ".json", ".log", ".md", ".toml", ".txt", ".xml", ".xmp", ".yaml", ".yml"}
 _MASK_NAME = re.compile(r"(?P<image>.+)_mask\d*", re.IGNORECASE)
 
 
 @cache
 def picture_suffixes() -> frozenset[str]:
-    """The suffixes of the image formats that are read, in small letters: those of PIL, and HEIC with pillow-heif."""
+    """List the suffixes of the readable image formats in lower case: those of PIL, and HEIC with pillow-heif."""
     Image.init()
     known = {
         suffix
@@ -124,7 +124,7 @@ def masks_of(pictures: Mapping[str, Path], masks: Mapping[str, Path]) -> dict[st
         pictures: name to image.
         masks: name to mask.
     Returns:
-        The name of the image to its masks by their names. A mask without an image stands under its own name.
+        Name of image to its masks by name. A mask without an image is listed under its own name.
 
     >>> masks_of({"a": Path("a.png")}, {"a_mask001": Path("a_mask001.png")})
     {'a': {'a_mask001': PosixPath('a_mask001.png')}}

@@ -76,5 +76,5 @@ def _membrane(error: NDArray[np.float64], band: NDArray[np.bool_]) -> NDArray[np
 
 
 def _neighbours(pixel: NDArray[np.int64]) -> NDArray[np.int64]:
-    """List the pairs of a pixel's number and that of the pixel in the next row, (2, N)."""
+    """List the numbers of each pixel and of its neighbour in the next row, (2, N)."""
     return np.stack([pixel[:-1].ravel(), pixel[1:].ravel()])

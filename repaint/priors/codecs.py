@@ -48,13 +48,13 @@ class MovqCodec(LatentCodec):
 
 
 class DirectCodec(LatentCodec):
-    """The codec of Hunyuan-Image: as usual, with another class."""
+    """The codec of Hunyuan-Image: the usual one, for its own class of autoencoder."""
 
     kinds = ("AutoencoderKLHunyuanImage",)
 
 
 class DeepCodec(LatentCodec):
-    """The codec of deep-compression autoencoders (Sana, PRX), which have no distribution."""
+    """The codec of deep-compression autoencoders (Sana, PRX), whose encoder has no posterior."""
 
     kinds = ("AutoencoderDC",)
 
@@ -97,7 +97,7 @@ class PatchCodec(LatentCodec):
 
 
 class CellCodec(PatchCodec):
-    """The codec of Bria Fibo 2: latents normalised in blocks as those of Flux.2, and then as cells again."""
+    """The codec of Bria Fibo 2: latents normalised in blocks like those of Flux.2, then unpacked to cells."""
 
     def __init__(self, vae: Any) -> None:
         super().__init__(vae)
@@ -117,7 +117,7 @@ class CellCodec(PatchCodec):
 
 
 class AlphaCodec(FrameCodec):
-    """The codec of Qwen-Image 2.1, whose images have alpha: opaque when encoded, over white when decoded."""
+    """The codec of Qwen-Image 2.1, whose images have alpha: opaque when encoded, composited over white when decoded."""
 
     kinds = ("AutoencoderKLQwenImage21",)
 

@@ -1,9 +1,10 @@
 """Any text-to-image pipeline of diffusers as a prior: its own `__call__` runs, with all of its own arguments.
 
-Every pipeline asks its scheduler for times, calls its network, gives the guided output to `scheduler.step` and goes on
-with the x that comes back. Here the scheduler is replaced, in a shallow copy of the pipeline: the sampler of this
-library chooses each x and level, and the pipeline only predicts. So ControlNet, IP-Adapter, PAG, LoRA and whatever else
-a pipeline does between two steps work as in diffusers, and its own object, scheduler included, is never changed.
+Every pipeline gets times from its scheduler, calls its network, passes the guided output to `scheduler.step` and
+continues with the x that this returns. Here the scheduler is replaced, in a shallow copy of the pipeline: the sampler
+of this library chooses each x and level, and the pipeline only predicts. So ControlNet, IP-Adapter, PAG, LoRA and
+everything else that a pipeline does between two steps work as in diffusers. The original pipeline and its scheduler are
+never changed.
 """
 
 from __future__ import annotations
@@ -49,20 +50,20 @@ OURS = {
 }  # fmt: skip
 ALIGNED = ("control_image", "control_mask")
 UNION = "ControlNetUnionModel"
-PROGRESS = (  # shares of a run, which pipelines count in its steps
+PROGRESS = (  # given as shares of a run, which pipelines count in steps
     "control_guidance_start", "control_guidance_end", "adapter_conditioning_factor", "cfg_trunc_ratio",
     "skip_guidance_layers", "sld_warmup_steps",
 )  # fmt: skip
-CALLS = 1000  # predictions in one run of a pipeline where the length of the walk is not known
+CALLS = 1000  # predictions in one run of a pipeline if the length of the walk is unknown
 STARTS = 2
 
 
 class DrivenPrior(PipelinePrior):
     """Wrap a diffusers pipeline that generates images, by driving it through its scheduler.
 
-    Its arguments (`serves`) are those of the pipeline's `__call__`, by their names there. What it calls `image` is
-    `control_image` here if the pipeline has a ControlNet or an adapter, and else `reference_image`; and what it calls
-    `mask` (of its image) is `reference_mask`.
+    Its arguments (`serves`) are those of the pipeline's `__call__`, with the same names, except for two: `image` is
+    called `control_image` here if the pipeline has a ControlNet or an adapter, else `reference_image`; and `mask` (of
+    that image) is called `reference_mask`.
 
     Args:
         pipeline: the pipeline. Its components are shared; neither it nor its scheduler is changed.
@@ -89,10 +90,10 @@ class DrivenPrior(PipelinePrior):
                 part.eval()
 
     def _preconditioning(self) -> Preconditioning:
-        """Read the preconditioning of the pipeline's present scheduler, which users may have replaced.
+        """Read the preconditioning of the pipeline's current scheduler, which users may have replaced.
 
-        A scheduler of another kind than the pipeline's own would run, but with noise levels that the model does not
-        know.
+        A scheduler of another kind than the pipeline's own would run, but with noise levels that the model was not
+        trained on.
         """
         scheduler = self.pipeline.scheduler
         found = preconditioning_of(scheduler)
@@ -112,7 +113,7 @@ class DrivenPrior(PipelinePrior):
 
     @property
     def _noise_scale(self) -> float:
-        """How many times stronger the noise of the model is than its scheduler's."""
+        """Ratio of the model's noise to its scheduler's."""
         return float(self.pipeline.config.get("noise_scale") or 1.0)
 
     def _has(self, *parts: str) -> bool:
@@ -129,7 +130,7 @@ class DrivenPrior(PipelinePrior):
 
     @property
     def multiple_of(self) -> int:
-        """The side in pixels of what the network takes as one: a latent cell, or a patch of cells."""
+        """Side in pixels of the network's smallest unit, a latent cell or a patch of cells, or a multiple of it."""
         patch = self.network.config.get("patch_size")
         patch = max(patch) if isinstance(patch, (list, tuple)) else patch
         packed = self.network.config.get("in_channels") == 4 * self.codec.latent_channels
@@ -137,7 +138,7 @@ class DrivenPrior(PipelinePrior):
         side = 2 if packed else 1 if hasattr(self.pipeline, "unet") else int(patch or 2)
         if hasattr(self.pipeline, "movq"):
             side = self.codec.factor  # Kandinsky rounds to the square of the autoencoder's factor
-        return math.lcm(self.codec.factor * side, 8)  # which pipelines of UNets require
+        return math.lcm(self.codec.factor * side, 8)  # pipelines of UNets require multiples of 8
 
     @property
     def preferred_size(self) -> int | None:  # type: ignore[override]
@@ -224,20 +225,20 @@ class DrivenPrior(PipelinePrior):
         return self._parameters[name].default if name in self._parameters else None
 
     def _missing(self, given: Mapping[str, Any]) -> list[str]:
-        """Return the arguments without a default in the pipeline's `__call__`, and its control image, if not given."""
+        """List the required arguments of the pipeline's `__call__`, and its control image, that were not given."""
         needed = {own for own, entry in self._parameters.items() if entry.default is entry.empty}
         names = [name for name, own in self._names.items() if own in needed or name == "control_image"]
         return [name for name in names if given.get(name) is None and name != "prompt"]
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
+        """Return the prediction; see `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
         scales = self.preconditioning.at(level)
         scaled = x if scales.c_in == 1 else scales.c_in * x
         output, unguided = self._predict(Request(scaled, scales.c_noise, level.sigma))
         variance = None
         if output.shape[1] == 2 * x.shape[1]:
             output, variance = split_variance(output)
-        # New memory, also where the scales do nothing: a compiled network overwrites that of its output.
+        # Always new memory, because a compiled network overwrites the memory of its output.
         output = weighted((scales.c_skip, x), (scales.c_out, output.to(x.dtype)))
         if unguided is not None:
             unguided = weighted((scales.c_skip, x), (scales.c_out, unguided.to(x.dtype)))
@@ -248,12 +249,12 @@ class DrivenPrior(PipelinePrior):
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """See `LatentCodec.encode`."""
+        """Return (latents, known cells); see `LatentCodec.encode`."""
         encoded: tuple[Tensor, Tensor] = self.codec.encode(image, known)
         return encoded
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """See `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
+        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
         image: Tensor = self.codec.decode(x)
         self.pipeline.maybe_free_model_hooks()
         return image
@@ -272,7 +273,7 @@ class DrivenPrior(PipelinePrior):
             assert live is not None
             try:
                 return live.predict(request)
-            except Finished:  # all of its calls are used up: the next run goes on with this request
+            except Finished:  # all of its calls are used up: the next run continues with this request
                 self.release()
         raise PriorError(
             f"The {type(self.pipeline).__name__} ended before its first prediction: it was interrupted, or its loop "
@@ -308,7 +309,7 @@ class DrivenPrior(PipelinePrior):
         for name, value in given.items():
             if name in ("prompt", "negative_prompt"):
                 value = texts_of(name, value, self._count)
-                if "text_images" in given and self._count == 1:  # which belong to one caption, not to a list
+                if "text_images" in given and self._count == 1:  # these images belong to one caption, not to a list
                     (value,) = value
             own = self._names[name]
             if name == "control_image" and type(getattr(self.pipeline, "controlnet", None)).__name__ == UNION:
@@ -325,7 +326,7 @@ class DrivenPrior(PipelinePrior):
         return bool(config.get("guidance_embeds") or config.get("time_cond_proj_dim"))
 
     def _latents(self) -> Tensor | None:
-        """Return memory for the latents of a pipeline that takes them: cells, or tokens if it packs them so itself."""
+        """Return memory for the latents of a pipeline that takes them: cells, or tokens if it packs them."""
         own = CHANNELS_LAST in self.network.config or hasattr(self.pipeline, OWN_TOKENS)
         if own or "latents" not in self._parameters:
             return None
@@ -354,7 +355,7 @@ def _by_control(value: Any, count: int) -> list[list[Any]]:
 
 
 def _describes(name: str) -> bool:
-    """Return whether an argument says what to paint."""
+    """Return whether an argument describes what to paint."""
     return not name.startswith("negative") and (name == "prompt" or "embeds" in name)
 
 
@@ -382,19 +383,19 @@ class _Run:
     def __init__(self, pipeline: Any, arguments: dict[str, Any], latents: Tensor | None, calls: int) -> None:
         self._name = type(pipeline).__name__
         clone = copy.copy(pipeline)
-        # The first prediction may be for the pipeline's own noise. Else there is one step for each call, because shares
-        # of a run are counted in steps.
+        # The first prediction may be for the pipeline's own noise. Otherwise there is one step for each call, because
+        # shares of a run are counted in steps.
         steps = calls + (latents is None)
         self._left = calls
         vars(clone)["scheduler"] = driven(pipeline.scheduler, steps, latents)
         vars(clone)["_progress_bar_config"] = {"disable": True}
         if {"height", "width"} <= arguments.keys() and isinstance(getattr(clone, "vae_scale_factor", None), int):
-            # Some pipelines (HiDream) scale every size to the area of their default one.
+            # Some pipelines (HiDream) scale every size to their default area.
             side = math.sqrt(arguments["height"] * arguments["width"]) / clone.vae_scale_factor
             vars(clone)["default_sample_size"] = side * (1 + 1e-9)
-        if hasattr(clone, "resolutions"):  # Kandinsky 5 replaces all others
+        if hasattr(clone, "resolutions"):  # Kandinsky 5 replaces any other size
             vars(clone)["resolutions"] = [(arguments["width"], arguments["height"])]
-        arguments = arguments | {"num_inference_steps": calls}  # of which some pipelines' noise levels depend
+        arguments = arguments | {"num_inference_steps": calls}  # noise levels of some pipelines depend on it
         if latents is not None:
             arguments["latents"] = latents
 
@@ -440,7 +441,7 @@ class _Run:
 
     @contextmanager
     def _own_attention(self) -> Iterator[None]:
-        """Put the run's attention processors into the network inside the block, where a pipeline has its own (PAG)."""
+        """Put the run's attention processors into the network inside the block, if the pipeline has its own (PAG)."""
         if not self._replaces_attention:
             yield
             return
@@ -454,7 +455,7 @@ class _Run:
             self._network.set_attn_processor(outside)
 
     def _resume(self, value: Request | None) -> Any:
-        """Go on in the pipeline. What it says about its arguments is an error of this library."""
+        """Continue the pipeline, and convert its errors to those of this library."""
         with explained(self._name, Finished), self._own_attention(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             if self._begun:

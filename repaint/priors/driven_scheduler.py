@@ -1,7 +1,7 @@
-"""A scheduler that takes no step of its own: it hands the network's output over, and goes on with the x that it gets.
+"""A scheduler that takes no steps itself: it hands the network's output over, and continues with the x that it gets.
 
-In the place of a pipeline's own scheduler it turns the pipeline into a denoiser. It keeps the class and the config of
-the scheduler that it replaces, because pipelines read both.
+In place of a pipeline's own scheduler, it turns the pipeline into a denoiser. It keeps the class and the config of the
+scheduler that it replaces, because pipelines read both.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["Output", "Ready", "Request", "driven"]
 
 @dataclass(frozen=True)
 class Request:
-    """A prediction that is wanted from the pipeline.
+    """A request for a prediction of the pipeline.
 
     Attributes:
-        x: (B, C, H, W) what the network gets, before the layout of the pipeline; already scaled for its level.
-        t: the time in the network's clock.
+        x: (B, C, H, W) the network's input as cells, already scaled for its level.
+        t: the time on the network's clock.
         sigma: of the level.
     """
 
@@ -41,7 +41,7 @@ class Ready:
 
     Attributes:
         shift: the shift of the noise levels for this image size, in the scheduler's own form (mu); None: not given.
-        spacing: of the levels (sigmas) that the pipeline brings; None: those of the scheduler.
+        spacing: of the levels (sigmas) that the pipeline passes; None: the scheduler's own.
         unshifted: whether its network takes the times before the shift (CogView 4): 1000 u and not 1000 sigma.
     """
 
@@ -78,9 +78,9 @@ class Stepped(tuple[Tensor, Tensor]):
 class Driven:
     """The methods that replace those of a scheduler. See `driven`.
 
-    A pipeline is suspended twice: in `set_timesteps`, where its prompts are encoded and its sizes are known, and then
-    in each `step`. The prediction before the first `step` is for the pipeline's own noise and useless, unless x reached
-    the pipeline before: through `scale_model_input`, or in the memory of the latents that it was given.
+    A pipeline is suspended in `set_timesteps`, where its prompts are encoded and its sizes are known, and then in each
+    `step`. The prediction before the first `step` is for the pipeline's own noise and useless, unless x reached the
+    pipeline earlier: through `scale_model_input`, or in the memory of its latents.
     """
 
     order = 1
@@ -100,7 +100,7 @@ class Driven:
         mu: float | None = None,
         **_options: Any,
     ) -> None:
-        """Announce the calls of the walk. Their times are written when they are known, in place: pipelines iterate
+        """Set up the calls of the walk. Their times are written in place once they are known, because pipelines iterate
         over views of this tensor. Until then they fall evenly, for what a pipeline derives from all of them."""
         last = float(self.config.get("num_train_timesteps") or 1000) - 1
         self.timesteps = torch.linspace(last, 0.0, self.calls, device=device, dtype=torch.float32)
@@ -114,7 +114,7 @@ class Driven:
         """Do nothing: the index of a step has no meaning here."""
 
     def scale_model_input(self, sample: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-        """Return x for the network, as often as the sample repeats it."""
+        """Return x for the network, repeated as often as in the sample."""
         x = self._request.x
         copies, rest = divmod(len(sample), len(x))
         if not rest and sample.ndim == 3:  # as tokens
@@ -147,11 +147,11 @@ class Driven:
         return Stepped((self._given, self._given))
 
     def add_noise(self, original_samples: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-        """Return the sample: x comes with its noise."""
+        """Return the sample unchanged: x already has its noise."""
         return original_samples
 
     def scale_noise(self, sample: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-        """Return the sample: x comes with its noise."""
+        """Return the sample unchanged: x already has its noise."""
         return sample
 
     def _take(self, request: Request) -> None:
@@ -165,7 +165,7 @@ class Driven:
             self._given = self.latents
 
     def _is_ours(self, sample: Tensor) -> bool:
-        """Whether the network got the x of the request."""
+        """Test whether the network got the x of the request."""
         given = self._given
         if given is None or given.shape != sample.shape:
             return False
@@ -188,7 +188,7 @@ class Driven:
 
 
 def _spacing(sigmas: Any) -> str | None:
-    """Return the spacing of even levels from 1 down: to 1 / n, or to the end of the training clock."""
+    """Name the spacing of n even levels from 1 down to 1 / n, or to the end of the training clock."""
     if sigmas is None:
         return None
     return "trailing" if abs(float(sigmas[-1]) * len(sigmas) - 1) < 1e-3 else "linspace"

@@ -1,4 +1,4 @@
-"""Which prior a diffusers pipeline gets, or why it gets none, decided by class names and configs."""
+"""Choose the prior of a diffusers pipeline by class names and configs, or explain why there is none."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ EXTRAS = ("controlnet", "adapter", "image_encoder")  # parts that change what a 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why pipelines are not taken.
+    """Why pipelines are not supported.
 
     Attributes:
         names: a pattern of class names.
-        why: what ends the sentence "A NAME ...".
+        why: the end of the sentence "A NAME ...".
     """
 
     names: str
@@ -214,7 +214,7 @@ SERVED = (
 
 
 def _refuse_inputs(name: str, config: Mapping[str, Any]) -> None:
-    """Raise an error for a UNet with an input that its pipeline does not give."""
+    """Raise an error for a UNet with an input that its pipeline does not provide."""
     for key in INPUTS:
         if (value := config.get(key)) not in SERVED:
             raise PriorError(
@@ -224,7 +224,7 @@ def _refuse_inputs(name: str, config: Mapping[str, Any]) -> None:
 
 
 def refuse(pipeline: type) -> None:
-    """Raise an error for a pipeline that is not taken.
+    """Raise an error for a pipeline that is not supported.
 
     Raises:
         PriorError: see `REFUSALS`; or a class whose call is not that of an image pipeline.
@@ -247,5 +247,5 @@ def is_conditional(pipeline: type) -> bool:
 
 
 def space_of(kinds: Mapping[str, str]) -> str:
-    """Return the name of the part that is the autoencoder, or "" where there is none."""
+    """Return the name of the part that is the autoencoder, or "" if there is none."""
     return next((name for name in ("vae", "vqvae", "movq") if name in kinds), "")

@@ -2,10 +2,10 @@
 
 x_s = (1 - s) x0 + s eps, and the model predicts the velocity u = eps - x0 (Lipman et al. 2023, arXiv 2210.02747).
 
-Driven, these pipelines predict the same bits (tests/priors/test_driven.py). These classes stay because they take a
-`guidance_interval`, find the unguided prediction in compiled networks, too, warn of prompts that are cut, know their
-noise levels without running the pipeline, and take the img2img and inpainting pipelines of the same weights, which
-cannot be driven.
+`DrivenPrior` predicts the same bits with these pipelines (tests/priors/test_driven.py). These classes remain because
+they also take a `guidance_interval`, find the unguided prediction of compiled networks, warn of truncated prompts, know
+their noise levels without running the pipeline, and take the img2img and inpainting pipelines of the same weights,
+which cannot be driven.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class StableDiffusion3Prior(FlowPrior):
         return int(self.codec.factor * self.network.config.patch_size)
 
     def conditioned(self, count: int, conditions: Conditions) -> PromptPrior:
-        """See `PromptPrior.conditioned`.
+        """Return this prior for `count` images; see `PromptPrior.conditioned`.
 
         Raises:
             PriorError: also a size beyond the transformer's table of positions.
@@ -101,7 +101,7 @@ class StableDiffusion3Prior(FlowPrior):
         return super().conditioned(count, conditions)
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`. Runs with and without the prompt in one batch."""
+        """Return the prediction; see `Prior.denoise`. Runs with and without the prompt in one batch."""
 
         def model(x: Tensor, embeds: dict[str, Any]) -> Tensor:
             t, cast = x.new_full((len(x),), level.t), x.to(floating_type(self.network))
@@ -161,7 +161,7 @@ class FluxPrior(FlowPrior):
         return 2 * self.codec.factor
 
     def _scale(self, conditions: Conditions) -> float:
-        """Return the scale that the model takes as an input, which harms none."""
+        """Return the guidance scale, which is an input of the model and so harms no distilled model."""
         given = conditions.guidance_scale
         return self.default_guidance_scale if given is None else float(given)
 
@@ -171,7 +171,7 @@ class FluxPrior(FlowPrior):
         return False
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`."""
+        """Return the prediction; see `Prior.denoise`."""
         height, width = x.shape[-2] // 2, x.shape[-1] // 2
         places = torch.cartesian_prod(*(torch.arange(side, device=x.device) for side in (1, height, width)))
         scale = x.new_full((len(x),), self._guidance_scale) if self.network.config.guidance_embeds else None

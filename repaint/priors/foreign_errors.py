@@ -17,8 +17,8 @@ __all__ = ["explained", "is_out_of_memory", "one_line"]
 def explained(name: str, *passing: type[Exception]) -> Iterator[None]:
     """Raise errors of a model inside the block as a `PriorError` with its name.
 
-    Errors of this library and warnings pass unchanged, and those that `placement` has a cure for: memory, and operators
-    that are missing in float16.
+    Warnings, errors of this library, and errors that `placement` handles (memory, operators that are missing in
+    float16) pass unchanged.
 
     Args:
         name: of the model's class.
@@ -47,7 +47,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """Return the text of an error in one line without a full stop, or its class where it has none.
+    """Return the text of an error in one line without a full stop, or its class if it has no text.
 
     >>> one_line(ValueError("a   b\\nc."))
     'a b c'

@@ -124,13 +124,13 @@ class GaussianMixturePrior(PriorDefaults):
         return Prediction(mean.reshape(x.shape).to(x.dtype), eps_hat.reshape(x.shape).to(x.dtype))
 
     def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "b *shape"]:
-        """Exact samples, (count, *shape) float64."""
-        # Drawn through the inverse CDF, since torch.multinomial draws another stream with MKL than without.
+        """Draw exact samples, (count, *shape) float64."""
+        # Drawn through the inverse CDF, because torch.multinomial draws other numbers with MKL than without.
         uniform = torch.rand(count, dtype=torch.float64, device="cpu", generator=generator)
         component = torch.searchsorted(self.weights.cumsum(0), uniform, right=True).clamp(max=len(self.weights) - 1)
         z = torch.randn(count, self.means.shape[1], dtype=torch.float64, device="cpu", generator=generator)
-        # The symmetric root of a covariance is unique. Its eigenvectors are not where eigenvalues coincide: samples
-        # drawn along them would depend on the CPU.
+        # The symmetric root of a covariance is unique. Eigenvectors of equal eigenvalues are not, and samples drawn
+        # along them would depend on the CPU.
         x = torch.empty_like(z)
         for k, basis in enumerate(self._basis):
             root = (basis * self._spread[k].sqrt()) @ basis.mT

@@ -98,7 +98,7 @@ class GuidedCheckpoint:
         )
 
     def prior(self, torch_dtype: torch.dtype = torch.float32) -> PixelPrior:
-        """Return a prior of both. Classes have numbers only, because the checkpoint holds no names."""
+        """Return a prior of network and scheduler. Classes have only numbers, because the checkpoint has no names."""
         return PixelPrior(self.unet(torch_dtype), self.scheduler())
 
     @property
@@ -120,7 +120,7 @@ class GuidedCheckpoint:
         up = ["AttnUpBlock2D" if attends else plain[1] for attends in reversed(layout.attention)]
         resampling = "resnet" if layout.resnet_resampling else "conv"
         return {
-            # The published models end at 8 x 8. diffusers' own pipelines read this size, and Prior.preferred_size does.
+            # The published models end at 8 x 8. diffusers' own pipelines and Prior.preferred_size read this size.
             "sample_size": 8 * 2 ** (len(layout.widths) - 1),
             "in_channels": layout.in_channels,
             "out_channels": layout.out_channels,
@@ -228,7 +228,7 @@ def set_heads(unet: UNet2DModel, heads: int) -> None:
 
 
 def _places(layout: Layout) -> dict[str, str]:
-    """Return module of the UNet2DModel -> module of the checkpoint, for all modules that may have tensors."""
+    """Map each module of the UNet2DModel that may have tensors to its module in the checkpoint."""
     return ENDS | {
         f"{ours}.{part}": f"{theirs}.{place}"
         for ours, theirs, parts in _blocks(layout)

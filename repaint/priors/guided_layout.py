@@ -1,7 +1,7 @@
 """The layout of a guided-diffusion UNet, read from its tensors, and the settings that the tensors do not show.
 
 Three settings leave no trace in the names and shapes of the tensors: the noise schedule, the number of attention heads,
-and the order of queries, keys and values. They are known for the published models; any other model needs them given.
+and the order of queries, keys and values. They are known for the published models; for other models they must be given.
 
 Source: Dhariwal & Nichol 2021 (arXiv 2105.05233), Sec. 3 and App. I; the flags listed with the published checkpoints.
 """

@@ -1,4 +1,4 @@
-"""A function that is suspended wherever it hands a value over, and goes on with the value that it gets back.
+"""A function that is suspended wherever it hands a value over, and continues with the value that it gets back.
 
 It runs in a greenlet: a second call stack of the same thread. There is no other thread to wait for, so nothing can
 hang; fake tensors, FLOP counters and the current CUDA stream stay in force; and an exception on either side is raised
@@ -23,7 +23,7 @@ class Finished(Exception):
 class Handover:
     """A suspended function. It ends at the latest when this object is no longer referenced.
 
-    The function must not refer to this object: the reference on its stack would keep it alive for ever.
+    The function must not refer to this object: the reference on its stack would keep it alive forever.
 
     Args:
         function: called without arguments at the first `resume`.
@@ -84,7 +84,7 @@ class Handover:
     def close(self) -> None:
         """End the function: `hand_over` raises GreenletExit inside it, so that its `finally` blocks run.
 
-        In another thread than its own, it ends as soon as that thread runs again.
+        Called from another thread, it ends the function as soon as the function's own thread runs again.
         """
         if not self._started or not self.usable:
             return

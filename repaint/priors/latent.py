@@ -59,7 +59,7 @@ def widen(cells: Bool[Tensor, "b 1 hz wz"], margin: int) -> Bool[Tensor, "b 1 hz
 class LatentCodec:
     """Map images in [-1, 1] to a model's latents and back, with one of diffusers' image autoencoders.
 
-    Latents are (z - mean) * gain. Mean and gain are the config's shift factor and scaling factor or, where it has them,
+    Latents are (z - mean) * gain. Mean and gain are the config's shift factor and scaling factor or, if it has them,
     `latents_mean` and scaling factor / `latents_std`.
 
     Args:
@@ -235,9 +235,9 @@ class LatentPrior(PixelPrior):
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """See `LatentCodec.encode`."""
+        """Return (latents, known cells); see `LatentCodec.encode`."""
         return self.codec.encode(image, known)
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """See `LatentCodec.decode`."""
+        """Return images; see `LatentCodec.decode`."""
         return self.codec.decode(x)

@@ -33,7 +33,7 @@ def check_floating(name: str, dtype: object, hint: str = "") -> None:
 
 
 def side_of(config: Mapping[str, Any]) -> int | None:
-    """Return the longer side of a denoiser's training samples, in its own cells, or None where its config has none.
+    """Return the longer side of a denoiser's training samples, in its own cells, or None if its config has none.
 
     >>> side_of({"sample_size": [32, 64]})
     64
@@ -78,15 +78,15 @@ def network_of(prior: Prior) -> nn.Module:
 def floating_type(network: nn.Module) -> torch.dtype:
     """Return the floating type that a network takes.
 
-    The network's own `dtype` attribute looks at all of its layers at each access, so only the first weight is read.
+    The network's own `dtype` attribute scans all layers at each access, so only the first weight is read.
     """
     stored = next(network.parameters()).dtype
-    # Weights stored in eight bits are cast layer by layer, to a type that only the network knows.
+    # Weights stored in eight bits are cast layer by layer, to the type that `network.dtype` gives.
     return stored if stored.itemsize > 1 else network.dtype  # type: ignore[return-value]
 
 
 def compile_network(network: nn.Module, **options: Any) -> None:
-    """Compile a network in place, for each shape of its input. Where compiling fails, warn once and run uncompiled.
+    """Compile a network in place, for each shape of its input. If compiling fails, warn once and run uncompiled.
 
     On CUDA its kernels are recorded as CUDA graphs, because at small batches launching them takes longer than running
     them. An error is attributed to the compiler only if the uncompiled network then runs without one.

@@ -24,13 +24,13 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of the output's standa
 class Passes:
     """Watch a network inside a pipeline, and find its output for the prompt among its passes.
 
-    A pipeline runs its network with and without the prompt, in one batch or one after the other, in an order of its
-    own. The order is the one for which classifier-free guidance gives what the pipeline hands to its scheduler. It is
-    looked for once; where none does (other guidance, or an unknown scale), there is no unguided prediction.
+    A pipeline runs its network with and without the prompt, in one batch or one after the other, in its own order. The
+    order is determined once: it is the one for which classifier-free guidance gives what the pipeline passes to its
+    scheduler. If no order does (other guidance, or an unknown scale), there is no unguided prediction.
 
     Args:
         network: the denoiser.
-        arguments: those of the pipeline's `__call__`, of which the scales are read.
+        arguments: of the pipeline's `__call__`; the scales are read.
     """
 
     def __init__(self, network: nn.Module, arguments: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Passes:
         self._outputs = self._outputs[len(self._outputs) // 2 :]
 
     def unguided(self, output: Output) -> Tensor | None:
-        """Return (B, C, H, W), the output with the prompt alone, or None without guidance or where it is unknown."""
+        """Return (B, C, H, W), the output with the prompt alone, or None if there is no guidance or it is unknown."""
         wanted = output.output
         if wanted.ndim == 4 and wanted.shape[1] == 2 * self._channels:
             wanted = wanted[:, : self._channels]  # without the learned variance, which is not guided
@@ -82,7 +82,7 @@ class Passes:
         return output.layout.unpack(sign * _fitted(rows[place], wanted, last))
 
     def _rows(self, output: Any) -> list[Tensor]:
-        """Return the parts of one pass that belong to the batch once."""
+        """Split one pass into parts that each hold the batch once."""
         first = output[0] if isinstance(output, tuple) else output.sample
         if isinstance(first, list):  # one entry for each image
             first = torch.stack(first)
@@ -91,7 +91,7 @@ class Passes:
     def _order(self, rows: list[Tensor], wanted: Tensor) -> tuple[int, float, bool] | None:
         """Return (place of the pass with the prompt, its sign, `last` of `_fitted`), or None.
 
-        Of all orders the nearest is taken, because a prompt with little effect makes the reversed one near, too.
+        The nearest of all orders is used, because with a prompt of little effect the reversed order is near, too.
         """
         found, errors = [], []
         orders = permutations(range(len(rows)), 2)
@@ -109,22 +109,22 @@ class Passes:
         return found[best] if bool(errors[best] <= coarsest * wanted.float().std()) else None
 
     def _guided(self, without: Tensor, with_prompt: Tensor) -> Iterator[Tensor]:
-        """Yield the guided prediction in the forms that pipelines have."""
+        """Yield the guided prediction in the forms that pipelines use."""
         for scale in self._scales:
             yield guide(without, with_prompt, scale, self._rescale)
             yield with_prompt + scale * (with_prompt - without)  # Z-Image, Krea 2
-            yield (scale + 1) * with_prompt - scale * without  # Kandinsky 3: in half precision, another rounding
+            yield (scale + 1) * with_prompt - scale * without  # Kandinsky 3: rounds differently in half precision
             plain = guide(without, with_prompt, scale)
             norms = [torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (with_prompt, plain)]
             yield plain * (norms[0] / norms[1])  # Qwen-Image, Lumina 2
 
 
 def _fitted(row: Tensor, wanted: Tensor, last: bool) -> Tensor:
-    """Return what is left of a network's output in a pipeline: without a learned variance, or further tokens.
+    """Return the part of a network's output that a pipeline uses, without a learned variance or further tokens.
 
     Args:
         row: an output of the network.
-        wanted: what the pipeline hands to its scheduler, of which the shape is read.
+        wanted: what the pipeline passes to its scheduler; only the shape is read.
         last: whether further tokens come before those of the sample, and not after them.
     """
     if row.ndim != wanted.ndim:

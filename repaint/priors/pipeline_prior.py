@@ -1,4 +1,4 @@
-"""A base for priors that hold a whole diffusers pipeline: where it is, and how it moves."""
+"""A base for priors that hold a whole diffusers pipeline: its device, its type, and moving it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repaint.sampling.prior import PriorDefaults
 
 __all__ = ["DISTILLED", "PipelinePrior"]
 
-DISTILLED = "LCMScheduler"  # a config that says so; other distilled models have ordinary schedulers
+DISTILLED = "LCMScheduler"  # marks distilled models; others have ordinary schedulers
 P = TypeVar("P", bound="PipelinePrior")
 
 

@@ -134,7 +134,7 @@ class PixelPrior(PriorDefaults):
         return bound
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`."""
+        """Return the prediction; see `Prior.denoise`."""
         scales = self.preconditioning.at(level)
         scaled = x if scales.c_in == 1 else scales.c_in * x
         labels, variance, unguided = self._labels, None, None
@@ -229,7 +229,7 @@ class PixelPrior(PriorDefaults):
         return int(label)
 
     def _named(self, label: str) -> int:
-        """Return the class of that name. ImageNet's classes have several names, separated by commas: each is found."""
+        """Return the class with this name. ImageNet's classes have several names, separated by commas: each matches."""
         numbers: dict[str, set[int]] = {}
         for number, names in self.class_names.items():
             for name in (names, *names.split(",")):

@@ -203,7 +203,7 @@ def preconditioning_of(scheduler: Any) -> Preconditioning:
     Raises:
         PriorError: a variance-exploding scheduler whose class is not known here.
     """
-    family = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family  # where it shifts with the size: any shift
+    family = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family  # any shift will do here
     if family != "VE":
         # Flow schedulers have no such key in their config, because all flow models predict the velocity.
         default = "flow_prediction" if family == "flow" else "epsilon"

@@ -13,8 +13,8 @@ __all__ = ["SUFFIXES", "load_single_file"]
 
 SUFFIXES = (".safetensors",)
 UNET = "model.diffusion_model.input_blocks.0.0.weight"
-# The beginning of what diffusers recognises in a checkpoint -> the pipeline, and part of a name that one must have:
-# diffusers takes everything that it does not recognise for "v1".
+# Prefix of the type that diffusers infers for a checkpoint -> the pipeline, and part of a tensor name that must occur:
+# diffusers infers "v1" for everything that it does not recognise.
 PIPELINES = {
     "v1": ("StableDiffusionPipeline", UNET),
     "v2": ("StableDiffusionPipeline", UNET),

@@ -144,7 +144,7 @@ class PromptPrior(PipelinePrior, ABC):
     def _guided(
         self, x: Float[Tensor, "b c h w"], level: Level, model: Callable[..., Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return (guided output, output with the prompt alone), or (output, None) where nothing guides.
+        """Return (guided output, output with the prompt alone), or (output, None) without guidance.
 
         Args:
             x: the model's input.
@@ -167,11 +167,11 @@ class PromptPrior(PipelinePrior, ABC):
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """See `LatentCodec.encode`."""
+        """Return (latents, known cells); see `LatentCodec.encode`."""
         return self.codec.encode(image, known)
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """See `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
+        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
         image = self.codec.decode(x)
         self.pipeline.maybe_free_model_hooks()
         return image
@@ -204,7 +204,7 @@ class StableDiffusionPrior(PromptPrior):
             self.serves = tuple(name for name in self.serves if name not in POOLED)
 
     def _read_scheduler(self) -> None:
-        """Read the kind of prediction from the pipeline's present scheduler, which users may have replaced."""
+        """Read the kind of prediction from the pipeline's current scheduler, which users may have replaced."""
         scheduler = self.pipeline.scheduler
         self.preconditioning = preconditioning_of(scheduler)
         flows = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family == "flow"
@@ -216,7 +216,7 @@ class StableDiffusionPrior(PromptPrior):
         self._clip = Clip.from_config(scheduler.config)
 
     def conditioned(self, count: int, conditions: Conditions) -> StableDiffusionPrior:
-        """See `PromptPrior.conditioned`."""
+        """Return this prior for `count` images; see `PromptPrior.conditioned`."""
         bound = super().conditioned(count, conditions)
         assert isinstance(bound, StableDiffusionPrior)
         bound._read_scheduler()
@@ -227,7 +227,7 @@ class StableDiffusionPrior(PromptPrior):
         return self.pipeline.unet
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """See `Prior.denoise`. Runs with and without the prompt in one batch."""
+        """Return the prediction; see `Prior.denoise`. Runs with and without the prompt in one batch."""
         scales = self.preconditioning.at(level)
         scaled = x if scales.c_in == 1 else scales.c_in * x
 
@@ -308,7 +308,7 @@ def texts_of(name: str, value: str | Sequence[str], count: int) -> list[str]:
         value: one text, or `count` of them.
         count: number of images.
     Raises:
-        PriorError: something else than texts.
+        PriorError: anything other than texts.
     """
     each = each_of(name, value, count)
     for text in each:

@@ -27,7 +27,7 @@ __all__ = ["Windowed"]
 
 
 class Windowed(PriorWrapper):
-    """Wrap a prior so that it takes x of any size: its model sees overlapping windows of one size.
+    """Wrap a prior so that it takes x of any size: its model gets overlapping windows of one size.
 
     All windows are cut from the same x_t. Their predictions are averaged at each level with weights that fall linearly
     towards a window's border, so that neighbours agree where they overlap and no seam appears. The windows are a grid
@@ -110,7 +110,7 @@ class Windowed(PriorWrapper):
         return True
 
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
-        """Return the weighted mean of the windows' predictions. With one window, the prior's own, to the bit."""
+        """Return the weighted mean of the windows' predictions. With one window it is bit-equal to the prior's own."""
         if max(x.shape[-2:]) <= self._cells:
             return self._for(None, 1).denoise(x, level)
         sums = {name: self._outside(name, x, level) for name in ("x0_hat", "eps_hat")}
@@ -131,7 +131,7 @@ class Windowed(PriorWrapper):
         return Prediction(**sums)
 
     def release(self) -> None:
-        """See `Prior.release`: of the priors of all windows."""
+        """Release the priors of all windows; see `Prior.release`."""
         for bound in self._bound.values():
             bound.release()
 
@@ -157,7 +157,7 @@ class Windowed(PriorWrapper):
         return _part(None, [(row, column) for row in rows for column in columns], size, x, 0)
 
     def _for(self, image: int | None, windows: int) -> Prior:
-        """Return the prior under the conditions of that many windows of one image; of each image, window by window."""
+        """Return the prior under the conditions of this many windows of one image; None: of each image."""
         if not self._count:
             return self.prior
         if (image, windows) not in self._bound:
@@ -197,7 +197,7 @@ def _part(
         rows, columns = (_ramp(part, side, margin) for part, side in zip(window[2:], x.shape[-2:], strict=True))
         ramps.append(rows.outer(columns).to(x.dtype))
         total[window[2:]] += ramps[-1]
-    # Weights are whole numbers: where one is above 0, so is the total.
+    # Weights are whole numbers, so the total is at least 1 where one of them is above 0.
     weights = [ramp / total[window[2:]].clamp(min=1) for window, ramp in zip(windows, ramps, strict=True)]
     return _Part(image, windows, [weight.to(x.device) for weight in weights])
 

@@ -96,7 +96,7 @@ class PriorWrapper:
         return self.prior.largest_hole
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
-        """See `Prior.schedule`."""
+        """Return the wrapped prior's levels; see `Prior.schedule`."""
         return self.prior.schedule(steps, spacing)
 
     def conditioned(self: W, count: int, conditions: Conditions) -> W:
@@ -106,17 +106,17 @@ class PriorWrapper:
         return bound
 
     def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
-        """See `Prior.denoise`."""
+        """Return the wrapped prior's prediction; see `Prior.denoise`."""
         return self.prior.denoise(x, level)
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b *shape"], Bool[Tensor, "b *shape2"]]:
-        """See `Prior.encode`."""
+        """Encode with the wrapped prior; see `Prior.encode`."""
         return self.prior.encode(image, known)
 
     def decode(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c h w"]:
-        """See `Prior.decode`."""
+        """Decode with the wrapped prior; see `Prior.decode`."""
         return self.prior.decode(x)
 
     def to(self: W, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> W:
@@ -125,5 +125,5 @@ class PriorWrapper:
         return self
 
     def release(self) -> None:
-        """See `Prior.release`."""
+        """Release the wrapped prior; see `Prior.release`."""
         self.prior.release()

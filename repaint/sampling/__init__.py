@@ -1,1 +1,1 @@
-"""The papers: noise levels, walks, merges, solvers and the loop. Knows no picture and no network."""
+"""The algorithms of the papers: noise levels, walks, merges, solvers and the loop, without pictures or networks."""

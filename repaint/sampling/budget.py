@@ -1,4 +1,4 @@
-"""A preset with another number of steps, or the most steps that a number of model calls allows."""
+"""Presets with another number of steps, given directly or as a limit of model calls."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MOST_STEPS = 10_000
 
 
 def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | None = None) -> Method:
-    """Read a preset, and change its number of steps. All else stays: jumps, level spacing, merge, solver.
+    """Read a preset, and change only its number of steps: jumps, level spacing, merge and solver stay.
 
     Args:
         schedule: the name of a preset, or a YAML file.
         steps: number of noise levels, 1 to 10000.
-        calls: instead of `steps`: the most model calls; as many steps as fit.
+        calls: instead of `steps`, a limit of model calls; the largest number of steps that fits is used.
     Raises:
         ScheduleError: both or neither are given, no number of steps fits, or the file lists its levels one by one.
 
@@ -45,7 +45,7 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
     budget = whole_number("calls", calls, 1, error=ScheduleError)
 
     def cost(count: int) -> float:
-        """Model calls; infinite for no walk: too few steps for the jumps, or more transitions than are allowed."""
+        """Count the model calls; infinite if there is no walk: too few steps for the jumps, or too many transitions."""
         try:
             return of(count).model_calls
         except ScheduleError:

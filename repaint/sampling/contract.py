@@ -38,11 +38,14 @@ def check_attributes(prior: Prior) -> None:
         PriorError: one of another type or out of range.
     """
     owner = type(prior).__name__
-    for name in ("channels", "multiple_of", "latent_factor"):
-        whole_number(f"{owner}.{name}", getattr(prior, name), 1, error=PriorError)
-    for name in ("preferred_size", "smallest_size", "largest_hole"):
-        if (value := getattr(prior, name)) is not None:
-            whole_number(f"{owner}.{name}", value, 1, error=PriorError, hint="None: not given")
+    needed = {"channels": prior.channels, "multiple_of": prior.multiple_of, "latent_factor": prior.latent_factor}
+    optional = {
+        "preferred_size": prior.preferred_size,
+        "smallest_size": prior.smallest_size,
+        "largest_hole": prior.largest_hole,
+    }
+    for name, value in (needed | {name: value for name, value in optional.items() if value is not None}).items():
+        whole_number(f"{owner}.{name}", value, 1, error=PriorError)
     if not isinstance(prior.device, torch.device):
         raise PriorError(f"{owner}.device={shown(prior.device)} must be a torch.device, such as torch.device('cpu').")
     if prior.dtype not in (torch.float32, torch.float64):

@@ -1,4 +1,4 @@
-"""How a sample is improved while it stays on one level."""
+"""Correctors: improve a sample without leaving its level."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Corrector(Protocol):
             prediction: the model's prediction of x.
             level: the level of x, before and after.
             draws: random numbers of this iteration.
-            carry: what the iteration before returned; empty at the first of each level.
+            carry: what the previous iteration returned; empty at the first of each level.
         Returns:
             (x, carry). Tensors in the carry are not changed afterwards.
         """
@@ -75,12 +75,13 @@ class Langevin:
                    x <- x - (1 - e^-h) sigma eps_hat + sigma sqrt(1 - e^-2h) z,
                which loses variance where the data are resolved. "averaged" is the Leimkuhler-Matthews step,
                    x <- x - h sigma eps_hat + sigma sqrt(2h) (z_before + z) / 2,
-               each draw used twice: exact for every Gaussian. Use two iterations or more with it.
+               with each draw used twice: exact for every Gaussian. Use at least two iterations with it.
         pace: "even" is the same at every level. "noise" moves the work to the noisy levels: with v = sigma^2 / rho^2,
-            rho^2 = alpha^2 + sigma^2, the step size is h / v and the number of iterations is that times v, rounded.
+            rho^2 = alpha^2 + sigma^2, the step size is h / v, and the number of iterations is multiplied by v and
+            rounded.
     Source:
         Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), in a level's own units. The pace "noise"
-        is that of LanPaint 2.1.0 (after arXiv 2502.03491).
+        follows LanPaint 2.1.0 (after arXiv 2502.03491).
     """
 
     iterations: int = 1
@@ -122,5 +123,5 @@ class Langevin:
 
 
 def _share(level: Level) -> float:
-    """The share of noise in the variance of x at a level, for data of unit variance."""
+    """Compute the share of noise in the variance of x at a level, for data of unit variance."""
     return level.sigma**2 / (level.alpha**2 + level.sigma**2)

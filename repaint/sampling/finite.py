@@ -21,7 +21,7 @@ class FiniteCheck:
         model: what predicts, for the message.
         step: what makes the samples between the predictions, for the message.
         grid: the noise levels, for the message.
-        patience: model calls between two checks. Reading a value stalls an accelerator, so they wait there.
+        patience: model calls between two checks. Reading a value stalls an accelerator, so checks are deferred there.
     """
 
     def __init__(self, model: str, step: str, grid: NoiseSchedule, patience: int) -> None:

@@ -24,7 +24,7 @@ Guidance = Callable[[Tensor, Level], Tensor]
 
 @dataclass(frozen=True)
 class GuidedStep:
-    """What a rule of guidance is given.
+    """The input of a guidance rule.
 
     Attributes:
         x: (B, ...) the sample at `src`.
@@ -59,7 +59,7 @@ class GuidanceRule(Protocol):
     """A rule that draws the sample towards the known part without merging it.
 
     Attributes:
-        gradients: the most backward passes through the network at each model call; 0 gives it no `pullback`.
+        gradients: the most backward passes through the network at each model call; with 0, `pullback` is None.
     """
 
     @property
@@ -69,8 +69,8 @@ class GuidanceRule(Protocol):
         """Return the prediction that solver, corrector and merge use, and a shift of x at `dst`.
 
         Returns:
-            (prediction, shift). shift is (B, ...), added to the solver's result before the known part is merged; None
-            is no shift. A correction has no shift.
+            (prediction, shift). shift is (B, ...), added to the solver's result before the known part is merged; None:
+            no shift. Corrections ignore it.
         """
         ...
 

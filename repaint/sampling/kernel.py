@@ -1,7 +1,7 @@
 """A transition kernel: one rule for the whole step down, in place of corrector, solver, guidance and merge.
 
-Most methods are combinations of parts. A kernel is for one that is not: that predicts twice in a step, walks on levels
-of its own, or carries a population. The sampler still keeps its seeds, its state and the kept pixels.
+Most methods are combinations of parts. Kernels are for those that are not: that predict twice in a step, walk on levels
+of their own, or carry a population. The sampler still handles seeds, state and kept pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Batch = Float[Tensor, "b *shape"]
 
 @dataclass(frozen=True)
 class KernelStep:
-    """What a kernel is given.
+    """The input of a kernel.
 
     Attributes:
         x: (B, ...) the sample at `src`.
@@ -35,7 +35,7 @@ class KernelStep:
         model: predicts, and counts the calls.
         draws: random numbers of this step: of the shape of x or, for a population, of the shape of all particles, which
             are consecutive for each image.
-        carry: what the kernel returned at the step before; empty at the start. It survives renoises.
+        carry: what the kernel returned at the previous step; empty at the start. It survives renoises.
     """
 
     x: Batch
@@ -58,8 +58,8 @@ class Kernel(Protocol):
 
     Attributes:
         particles: samples that the step carries for each image; 1 without a population.
-        carries: names in the carry without which a step cannot go on from x. Such a kernel begins at pure noise alone,
-            and continues only what it began. "particles" is (B, particles, ...).
+        carries: names in the carry that a step needs besides x. A kernel with such names starts only from pure noise,
+            and continues only its own runs. "particles" is (B, particles, ...).
     """
 
     @property
@@ -92,7 +92,7 @@ class KernelDefaults:
     particles: int = 1
     carries: ClassVar[tuple[str, ...]] = ()
 
-    # The protocol's arguments, which kernels whose cost depends on the levels read.
+    # The protocol's arguments; only kernels whose cost depends on the levels use them.
     def calls(self, src: Level, dst: Level) -> int:  # noqa: ARG002
         """Return one call for each particle."""
         return self.particles

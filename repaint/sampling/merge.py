@@ -1,7 +1,7 @@
-"""How the known region enters at a level: x^known = alpha x0 + sigma n. The rules differ in n alone.
+"""How the known region enters at a level: x^known = alpha x0 + sigma n. The rules differ only in n.
 
-All of them are points of one linear rule, n_dst = A eps_hat + B n + C z, where eps_hat is what the model predicted at
-the level before, n is the noise in the known part there, and z is new:
+All are cases of one linear rule, n_dst = A eps_hat + B n + C z, where eps_hat is the prediction at the previous level,
+n is the noise in the known part there, and z is new noise:
 
 | rule            | A                    | B            | C                      | what it is                         |
 |-----------------|----------------------|--------------|------------------------|------------------------------------|
@@ -76,7 +76,7 @@ class KnownPart:
 
     @property
     def eps_hat(self) -> Batch | None:
-        """The noise that the model sees in x, without classifier-free guidance; None without a prediction."""
+        """The noise that the model predicts in x, without classifier-free guidance; None without a prediction."""
         return None if self.prediction is None else self.prediction.known_eps
 
     @property
@@ -94,7 +94,7 @@ class KnownPart:
         if eps or not (n or more):
             assert self.eps_hat is not None
             terms.insert(0, (eps, self.eps_hat))
-        if n:  # a new tensor, which becomes the sum: a large picture has no memory to spare
+        if n:  # a new tensor, reused for the sum to save memory
             total = self.n.mul_(n)
             for gain, tensor in terms:
                 total.add_(tensor, alpha=gain)
@@ -120,7 +120,7 @@ class Merge(Protocol):
             known: the known part at the level before.
             dst: the level that x has now.
             draws: random numbers of this move.
-            carry: what this rule returned at the move before; empty at the start. It survives renoises.
+            carry: what this rule returned at the previous move; empty at the start. It survives renoises.
         Returns:
             (n, carry). n is (B, ...) and is not changed afterwards if it is also in the carry; None leaves the sample
             as it is.
@@ -132,7 +132,7 @@ class Merge(Protocol):
 class Unmerged:
     """No merge: the sample is free until the clean level, where the known part is x0.
 
-    For methods that use the known part by guidance alone. The walk also starts from pure noise everywhere.
+    For methods that use the known part only through guidance. The walk also starts from pure noise everywhere.
     """
 
     after_renoise = False
@@ -150,7 +150,7 @@ class Weights(NamedTuple):
 
 
 class LinearMerge:
-    """A base for rules that are given by their weights alone. Where nothing is predicted yet, n is new noise."""
+    """A base for rules that are defined by their weights. Without a prediction, n is new noise."""
 
     after_renoise = False
 
@@ -202,7 +202,7 @@ class Fresh(LinearMerge):
 class Trajectory:
     """One forward path of the known part, drawn once and replayed.
 
-    A branch of a run with another merge continues on the path through its present known part.
+    A branch of a run with another merge continues on the path through its current known part.
     """
 
     after_renoise = True
@@ -219,26 +219,26 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Predicted(LinearMerge):
-    """Between new noise (lam = 0) and the noise that the model sees in the known part (lam = inf).
+    """A rule between new noise (lam = 0) and the noise that the model predicts in the known part (lam = inf).
 
     With eps_hat frozen it is the exact Gibbs draw of p(x|y) p(y|y0)^(1+lam) / p(y)^lam.
 
     Attributes:
         lam: strength, >= 0. 5 to 10 is the bidirectional guidance of LanPaint (arXiv 2502.03491); inf is the delayed
             form of decoupled inpainting guidance (DInG, arXiv 2512.18365).
-        relax: over-relaxation, in [1, 2); 1 disables it. Taking eps_hat for the next noise is an iteration whose fixed
-            point is a known part that the model predicts to be exactly x0. Its error shrinks by 1 - c per call, where
-            c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of variance s: hardly at all at high noise. Successive
-            over-relaxation steps beyond eps_hat, away from n, by 1 / c for s = 1, at most `relax`; below 2 it converges
-            in every direction.
-        guard: >= 0; 0 disables it. A network can predict noise that no draw of N(0, I) plausibly is, and an iteration
-            on its own prediction then diverges. If the root mean square r of the predicted noise over the N entries of
-            the known part exceeds b = 1 + 4 / sqrt(2 N), four standard deviations above that of real noise, the
-            prediction is scaled by (b / r)^guard, and new noise makes up for it.
-        fade: > 0; the noise level rho = sigma / alpha where the strength is lam / 2, of lam / (1 + (rho / fade)^2); inf
-            disables it. The iteration amplifies errors along directions in which d eps_hat / dn exceeds 1. An exact
+        relax: over-relaxation, in [1, 2); 1 disables it. Using eps_hat as the next noise is an iteration; at its fixed
+            point, the model predicts exactly x0 in the known part. The error is multiplied by 1 - c per call, where
+            c = alpha^2 s / (alpha^2 s + sigma^2) in a direction of variance s: it hardly shrinks at high noise.
+            Successive over-relaxation steps beyond eps_hat, away from n, by 1 / c for s = 1, at most `relax`; below 2
+            it converges in every direction.
+        guard: >= 0; 0 disables it. A network can predict noise that is implausible as a draw of N(0, I); iterating on
+            such predictions diverges. If the root mean square r of the predicted noise over the N entries of the known
+            part exceeds b = 1 + 4 / sqrt(2 N), four standard deviations above the value for real noise, the prediction
+            is scaled by (b / r)^guard, and new noise restores the variance.
+        fade: > 0; the noise level rho = sigma / alpha at which the strength lam / (1 + (rho / fade)^2) is half of lam;
+            inf disables it. The iteration amplifies errors along directions in which d eps_hat / dn exceeds 1. An exact
             denoiser has none, because d eps_hat / dn is I minus a multiple of the posterior covariance of x0; a network
-            can have some, most of all at high noise, and a smaller strength there keeps them from growing.
+            can have some, mostly at high noise, where a smaller strength keeps these errors from growing.
     """
 
     lam: float = math.inf
@@ -278,7 +278,7 @@ class Predicted(LinearMerge):
 
 @dataclass(frozen=True)
 class Carried(LinearMerge):
-    """Keep the noise that is in the known part, but for a share that is new.
+    """Keep the noise in the known part, and renew a share of it.
 
     Attributes:
         zeta: share of the variance that is new, in [0, 1]; or a rule of `repaint.sampling.renewal`. `posterior` draws
@@ -299,7 +299,7 @@ class Carried(LinearMerge):
 
 @dataclass(frozen=True)
 class Mixed(LinearMerge):
-    """The noise that the model predicts, but for a share that is new; of total variance 1 if that of eps_hat is 1.
+    """Use the noise that the model predicts, and renew a share of it. The variance is 1 if that of eps_hat is 1.
 
     Attributes:
         zeta: share of the variance that is new, in [0, 1]; or a rule of `repaint.sampling.renewal`.
@@ -342,9 +342,9 @@ class Relaxed(LinearMerge):
 
 
 def _size(n: Batch, mask: Bool[Tensor, "b *shape"] | None) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Root mean square of each sample's noise over its known part, and the most that is plausible for noise.
+    """Compute the RMS of each sample's noise over its known part, and the largest value that is plausible for noise.
 
-    Summed by rows first, so that the last bits depend neither on the batch nor on the threads.
+    Rows are summed first, so that the last bits depend neither on the batch nor on the threads.
     """
     rows = (len(n), -1, n.shape[-1])
     here = torch.ones_like(n, dtype=torch.bool) if mask is None else mask.expand_as(n)
@@ -354,7 +354,7 @@ def _size(n: Batch, mask: Bool[Tensor, "b *shape"] | None) -> tuple[Float[Tensor
 
 
 def _gibbs(lam: float) -> tuple[float, float]:
-    """Weight of eps_hat and std of the new noise in `predicted(lam)`."""
+    """Return the weight of eps_hat and the std of the new noise in `predicted(lam)`."""
     return (1.0, 0.0) if math.isinf(lam) else (lam / (1 + lam), math.sqrt(1 / (1 + lam)))
 
 

@@ -1,8 +1,7 @@
-"""A method is a point: walk x level spacing x merge x solver x corrector x guidance. Presets name some of them.
+"""A method combines a walk, level spacing, merge, solver, corrector and guidance. Presets name some combinations.
 
-A few published methods are no such point, and have a kernel (`repaint.sampling.kernel`) for the step down instead.
-Kernels are found by name through the entry points "repaint.kernels" of installed packages, of which this one is the
-first.
+A few published methods do not fit this form, and have a kernel (`repaint.sampling.kernel`) for the step down instead.
+Kernels are found by name among the entry points "repaint.kernels" of installed packages, including this one.
 
 Parts are written as in the YAML files, see `repaint.sampling.parts`.
 """
@@ -60,7 +59,7 @@ GUIDANCE: dict[str, Callable[..., Any]] = {
     "flowchef": FlowChef,
 }
 
-# The parts of a method: what their texts name, and the protocol of objects.
+# The parts of a method: the names that their texts may use, and the protocol of their objects.
 PARTS: dict[str, tuple[Mapping[str, Callable[..., Any]], type]] = {
     "merge": (MERGES, Merge),
     "solver": (SOLVERS, Solver),
@@ -76,10 +75,10 @@ def kernels() -> dict[str, EntryPoint]:
 
 
 class Move(NamedTuple):
-    """One thing the sampler does.
+    """One move of the sampler.
 
-    "correct" stays at a level, "denoise" goes down, "refine" corrects the step just made; each is one model call, but
-    for a kernel. "renoise" goes up, in one draw.
+    "correct" stays at a level, "denoise" goes down, "refine" corrects the step just made; each is one model call,
+    except with a kernel. "renoise" goes up, in one draw.
     """
 
     kind: Literal["correct", "denoise", "refine", "renoise"]
@@ -94,23 +93,23 @@ class Method:
     Attributes:
         schedule: the walk over levels.
         merge: how the known region enters.
-        solver: how a level is left downwards.
-        corrector: how the sample is improved at each level before the step down; None is no corrector.
-        guidance: how the known part guides the prediction or the step; None is no guidance.
-        kernel: what makes the whole step down, in place of solver, corrector, guidance and merge; None combines those.
-            The merge then only sets the start.
-        spacing: where the levels lie, see `repaint.sampling.spacing`; None is the scheduler's own choice.
-        init: what the hole begins as at the first level: pure noise, or noise around a smooth fill of the hole from its
-            rim, for walks that begin where the noise is no larger than what such a fill leaves uncertain.
+        solver: the step down from a level.
+        corrector: improves the sample at each level before the step down; None: no corrector.
+        guidance: how the known part guides the prediction or the step; None: no guidance.
+        kernel: makes the whole step down in place of solver, corrector, guidance and merge; None: those make it. With a
+            kernel, the merge only sets the start.
+        spacing: where the levels lie, see `repaint.sampling.spacing`; None: the scheduler's own choice.
+        init: start of the hole at the first level: pure noise, or noise around a smooth fill of the hole from its rim,
+            for walks whose first level has no more noise than such a fill is uncertain.
         temperature: factor of all noise that is drawn, in [0, 1]. 1 samples the posterior. Lower values pull each
             result towards the mean of all results: for a Gaussian prior by exactly this factor, and 0 gives that mean.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
-        guided: False for models distilled to few steps, which classifier-free guidance harms: no guidance unless asked.
+        guided: False for models distilled to few steps, which classifier-free guidance harms: it is then off unless
+            the caller gives a scale.
 
     Raises:
-        ScheduleError: a schedule, part or init that is none, parts beside a kernel that takes their place, or too many
-            model calls.
+        ScheduleError: an invalid schedule, part or init, a part that the kernel replaces, or too many model calls.
 
     >>> Method.from_preset("quick").counts
     {'transitions': 770, 'renoises': 360, 'model_calls': 410}
@@ -162,7 +161,7 @@ class Method:
 
     @classmethod
     def from_preset(cls, name: str) -> Method:
-        """A preset of `schedules/` by name; `presets.available()` lists them.
+        """Read a preset of `schedules/` by name; `presets.available()` lists them.
 
         Raises:
             ScheduleError: no such preset; the message names the nearest one.
@@ -171,7 +170,7 @@ class Method:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Method:
-        """A method from a YAML file in the form of those in `schedules/`.
+        """Read a method from a YAML file in the form of those in `schedules/`.
 
         Raises:
             ScheduleError: unreadable, an unknown key (the nearest right one is named), or wrong counts.
@@ -180,7 +179,7 @@ class Method:
 
     @classmethod
     def from_content(cls, name: str, preset: presets.Preset) -> Method:
-        """A method from a checked preset.
+        """Make a method from a checked preset.
 
         Raises:
             ScheduleError: unknown parts or spacing, an invalid walk, or wrong counts.
@@ -209,7 +208,7 @@ class Method:
         return method
 
     def moves_on(self, grid: NoiseSchedule | None) -> tuple[Move, ...]:
-        """Return what the sampler does on a grid of noise levels, in order; None suits a method that needs none."""
+        """Return the moves on a grid of noise levels, in order; None if they do not depend on the grid."""
         moves: list[Move] = []
         two_stages = self.kernel is None and isinstance(self.solver, TwoStageSolver)
         for src, dst in self.schedule.moves:
@@ -225,12 +224,12 @@ class Method:
 
     @property
     def moves(self) -> tuple[Move, ...]:
-        """What the sampler does, in order; where it depends on noise levels, on those of `reference`."""
+        """The moves of the sampler, in order; if they depend on noise levels, for those of `reference`."""
         return self.moves_on(self.reference)
 
     @property
     def reference(self) -> NoiseSchedule | None:
-        """The noise levels for which costs are stated, those of linear betas; None where costs need no levels."""
+        """The noise levels for which costs are stated, those of linear betas; None if costs do not depend on levels."""
         paced = isinstance(self.corrector, PacedCorrector) and self.corrector.paced
         return _reference(self.schedule.steps, self.spacing) if paced or self.kernel is not None else None
 
@@ -249,7 +248,7 @@ class Method:
         return len(down) + at_ends + sum(self._corrections(a, grid) for a, _ in down)
 
     def calls_after(self, position: int) -> int:
-        """Return the denoiser calls per image that are left after so many moves."""
+        """Return the denoiser calls per image that are left after `position` moves."""
         grid, moves = self.reference, self.moves[position:]
         if self.kernel is not None and grid is not None:
             return sum(self.kernel.calls(grid[m.src], grid[m.dst]) for m in moves if m.kind == "denoise")
@@ -265,7 +264,7 @@ class Method:
 
     @property
     def cost(self) -> int:
-        """Model calls, of which one with its gradient counts as three: a backward pass costs about two forward ones."""
+        """Model calls; each backward pass counts as two more, since it costs about two forward passes."""
         return self.model_calls + 2 * self.gradient_calls
 
     @property
@@ -280,7 +279,7 @@ class Method:
         }
 
     def describe(self) -> dict[str, Any]:
-        """The method as plain JSON-able data."""
+        """Return the method as plain data for JSON."""
         return {
             "name": self.name,
             "steps": self.schedule.steps,
@@ -343,10 +342,10 @@ def as_method(
 
 
 def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[str, Method]:
-    """Make methods that results are told apart by: name to method, in the order given. See `as_method`.
+    """Make methods with distinct names: name to method, in the order given. See `as_method`.
 
     Raises:
-        ScheduleError: two have one name, such as two files `a/my.yaml` and `b/my.yaml`, or `as_method` refuses one.
+        ScheduleError: two have the same name, such as two files `a/my.yaml` and `b/my.yaml`; or see `as_method`.
 
     >>> list(as_methods(["quick", "paper"]))
     ['quick', 'paper']
@@ -363,7 +362,7 @@ def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[
 
 
 def _part(name: str, given: object) -> Any:
-    """The given part, or the one that a text describes; None for the text "none" of an optional part."""
+    """Return the given part, or the one that a text describes; None for the text "none" of an optional part."""
     if not isinstance(given, str):
         _check_part(name, given)
         return given
@@ -372,7 +371,7 @@ def _part(name: str, given: object) -> Any:
 
 
 def _check_part(name: str, part: object) -> None:
-    """Raise an error for an object that is no part, such as its class.
+    """Raise an error for an object that is not a part, such as a class.
 
     Raises:
         ScheduleError: see above.
@@ -389,14 +388,14 @@ def _check_members(name: str, part: object, kind: type, cure: str) -> None:
 
 
 def _kernel(text: str) -> Kernel:
-    """The kernel that a text describes, from the package that declares it."""
+    """Make the kernel that a text describes, from the package that declares it."""
     known = {name: _loaded(entry) for name, entry in kernels().items()}
     kernel: Kernel = build("kernel", text, known)
     return kernel
 
 
 def _loaded(entry: EntryPoint) -> Callable[..., Any]:
-    """Make a kernel whose module is imported only now."""
+    """Make a kernel, importing its module only now."""
     return lambda *args, **kwargs: entry.load()(*args, **kwargs)
 
 
@@ -407,7 +406,7 @@ def _reference(steps: int, spacing: Spacing | None) -> NoiseSchedule:
 
 
 def spec(part: object) -> str:
-    """The text of a part; the class name for a part of a caller's own."""
+    """Return the text of a part; for a caller's own part, the name of its class."""
     known = MERGES | SOLVERS | CORRECTORS | GUIDANCE
     place = f"{type(part).__module__}:{type(part).__qualname__}"
     return parts.spec(part, known | {name: type(part) for name, entry in kernels().items() if entry.value == place})

@@ -1,4 +1,4 @@
-"""The prior within one move: its predictions, counted, and gradients through them."""
+"""The prior within one move: counted predictions, and gradients through them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Pullback = Callable[[Tensor], Tensor]
 
 
 class Model:
-    """Predict, and count what it costs.
+    """Predict, and count the calls.
 
     Args:
         prior: the model.
@@ -34,7 +34,7 @@ class Model:
     Attributes:
         calls: denoiser calls so far, per image.
         gradients: backward passes through the denoiser so far, per image.
-        x0_hat: (B, ...) of the last prediction; that of the first particle of each image in a population.
+        x0_hat: (B, ...) of the last prediction; in a population, of the first particle of each image.
     """
 
     x0_hat: Batch

@@ -217,7 +217,7 @@ def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
 
 
 def _cosine_betas(_start: float, _end: float, count: int) -> Array:
-    """Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17; ignores beta_start and beta_end."""
+    """Compute the betas of Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17; beta_start and beta_end are ignored."""
     abar = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
     return np.asarray(np.minimum(1 - abar[1:] / abar[:-1], 0.999))
 
@@ -351,7 +351,7 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacin
 
 
 def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacing) -> list[Level]:
-    """Choose among the training levels, the only ones a consistency model knows (arXiv 2303.01469, Sec. 4)."""
+    """Choose among the training levels, because consistency models accept no others (arXiv 2303.01469, Sec. 4)."""
     trained = _ve_levels(config, _train_count(config), "linspace")
     _check_rising(trained)
     if isinstance(spacing, str):
@@ -362,7 +362,7 @@ def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str | No
 
 
 def _root(count: int) -> Array:
-    """Rising points in [0, 1] whose distance from 1 is the root of an even grid: one long step, then shorter ones."""
+    """Return points rising from 0 to 1: 1 minus the root of a falling even grid, a long step and then shorter ones."""
     return np.asarray(1 - np.sqrt(1 - _linspace(0, 1, count)))
 
 

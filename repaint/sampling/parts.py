@@ -50,7 +50,7 @@ def build(part: str, text: str, known: Table, error: type[RepaintError] = Schedu
 
 
 def spec(part: object, known: Table) -> str:
-    """Write the text of a part, from which `build` makes it again; the class name for a part not in `known`."""
+    """Write the text from which `build` makes a part again; the class name for a part not in `known`."""
     names = {cls: name for name, cls in known.items()}
     name = names.get(cast("Callable[..., Any]", type(part)))
     if name is None or not is_dataclass(part):

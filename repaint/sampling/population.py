@@ -20,7 +20,7 @@ from repaint.sampling.rng import Draws
 __all__ = ["ancestors", "check_memory", "checked_particles", "chosen_ancestors", "flat", "log_normal", "spread"]
 
 MOST = 100_000  # particles of an image
-COPIES = 6  # of the population that a step holds at once: particles, draws, predictions
+COPIES = 6  # copies of the population that a step holds at once: particles, draws, predictions
 
 
 def checked_particles(part: str, count: object) -> int:
@@ -66,20 +66,20 @@ def flat(particles: Float[Tensor, "b p *shape"]) -> Float[Tensor, "bp *shape"]:
 
 
 def log_normal(x: Tensor, mean: Tensor, variance: float) -> Tensor:
-    """Log density of N(mean, variance) at each entry of x, without the constant."""
+    """Return the log density of N(mean, variance) at each entry of x, without the constant."""
     return -0.5 * (x - mean).square() / variance
 
 
 def ancestors(
     log_weights: Float[Tensor, "b p"], draws: Draws, scheme: Literal["multinomial", "systematic"] = "multinomial"
 ) -> Int[Tensor, "b p"]:
-    """Draw the number of the particle that each new one copies.
+    """Draw, for each new particle, the number of the particle that it copies.
 
     Args:
         log_weights: up to a constant of each image.
         draws: random numbers of the move; P for each image are used, 1 for "systematic".
         scheme: "multinomial" draws each new particle alone; "systematic" (Kitagawa 1996) shifts an even comb by one
-            random number, which adds least noise.
+            random number, which adds the least noise.
     """
     count = log_weights.shape[1]
     weights = torch.softmax(log_weights.cpu().double(), dim=1)  # on the CPU: MPS has no float64
@@ -94,6 +94,6 @@ def ancestors(
 def chosen_ancestors(
     particles: Float[Tensor, "b p *shape"], index: Int[Tensor, "b p2"]
 ) -> Float[Tensor, "b p2 *shape"]:
-    """Return the particles of these numbers, image by image."""
+    """Return the particles with these numbers, image by image."""
     index = index.reshape(*index.shape, *(1,) * (particles.ndim - 2))
     return particles.gather(1, index.expand(*index.shape[:2], *particles.shape[2:]))

@@ -69,7 +69,7 @@ class _FromX0(Prediction):
 
 @dataclass(frozen=True)
 class Clip:
-    """Clipping of x0_hat to the range of the data. eps_hat is derived again afterwards, so that both still explain x.
+    """Clipping of x0_hat to the range of the data. eps_hat is then recomputed, so that both still match x.
 
     Attributes:
         limit: static clipping to [-limit, limit].

@@ -105,12 +105,12 @@ def folder() -> Path:
 
 
 def available() -> list[str]:
-    """List the names of the bundled presets, sorted. Those of methods of others are in `published`."""
+    """List the names of the bundled presets, sorted, without those in `published`."""
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
 def published() -> list[str]:
-    """List the names of the bundled presets of published methods, sorted. They are read by name as any other."""
+    """List the names of the bundled presets of published methods, sorted. They are read by name like any other."""
     return sorted(path.stem for path in (folder() / "published").glob("*.yaml"))
 
 
@@ -125,7 +125,7 @@ def read(name_or_path: str | Path) -> tuple[str, Preset]:
 
 
 def read_named(name: str, otherwise: str = "") -> tuple[str, Preset]:
-    """Read a bundled preset, or that of a published method, by name. No other file is read.
+    """Read a bundled preset, published methods included, by name. No other file is read.
 
     Args:
         name: the name.
@@ -158,5 +158,9 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
 
 
 def parse(text: str, origin: str) -> Preset:
-    """Parse and check the YAML text of a preset; `origin` names it in errors."""
+    """Parse and check the YAML text of a preset; `origin` names it in errors.
+
+    Raises:
+        ScheduleError: not a valid preset.
+    """
     return yaml_files.parse(text, origin, Preset, ScheduleError, what="a preset", begin="steps: 50")

@@ -38,8 +38,8 @@ class Conditions:
         pooled_prompt_embeds, negative_pooled_prompt_embeds: (B, width), for models that also take them.
         guidance_scale: weight of classifier-free guidance (arXiv 2207.12598), at least 0: 1 disables guidance, 0
             ignores the condition.
-        guidance_rescale: share in [0, 1] by which the std of the guided prediction is moved to that of the conditional
-            one (arXiv 2305.08891).
+        guidance_rescale: share in [0, 1] by which the std of the guided prediction moves towards that of the
+            conditional one (arXiv 2305.08891).
         guidance_interval: (low, high) of sigma / alpha, 0 <= low < high, in which guidance acts. Elsewhere only the
             conditional prediction is computed, at half the cost (Kynkäänniemi et al. 2024, arXiv 2404.07724).
         arguments: further arguments of a driven diffusers pipeline, by their names in `Prior.serves`.
@@ -174,7 +174,7 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
         value: one value, or a list or tensor of `count`.
         count: number of images.
     Raises:
-        InputError: not a value nor a list, or a list of another length.
+        InputError: neither one value nor a list, or a list of another length.
     """
     if isinstance(value, (Integral, str)):
         return [value] * count
@@ -242,14 +242,14 @@ class Prior(Protocol):
         latent_factor: pixels per latent cell, along each side. Default 1: samples are pixels.
         serves: names of the conditions that `conditioned` accepts: attributes of `Conditions`, or entries of its
             `arguments`. Default ().
-        aligned: those of `serves` whose values are images that lie on the image: they are cut and padded with it.
+        aligned: those of `serves` whose values are images aligned with the input, which are cut and padded with it.
             Default ().
         network: the denoiser. Default None: not a network.
         autoencoder: maps images to latents. Default None: samples are pixels.
         pipeline: the diffusers pipeline that the prior wraps. Default None.
         class_names: class number to name. Default {}.
         num_classes: number of classes that the model embeds, including a null class. Default 0: unconditional.
-        default_schedule: name of the preset that is used where the caller gives none. Default "fast".
+        default_schedule: name of the preset that is used if the caller gives none. Default "fast".
         smallest_size: side in pixels of the smallest images that the model is good at. Thin holes then get windows
             smaller than `preferred_size`, which cost less. Default None: always `preferred_size`.
         largest_hole: largest thickness in pixels of a hole that the model fills well; see
@@ -317,7 +317,7 @@ class Prior(Protocol):
         ...
 
     def denoise(self, x: Float[Tensor, "b *shape"], level: Level) -> Prediction:
-        """Return the model's prediction for x at a level of its own schedule. Draws no random numbers."""
+        """Return the model's prediction for x at a level of its own schedule, without drawing random numbers."""
         ...
 
     def encode(
@@ -335,7 +335,7 @@ class Prior(Protocol):
         ...
 
     def release(self) -> None:
-        """Give back what predictions held, after the last one. Default: nothing. A later prediction takes it again."""
+        """Free what predictions hold, after the last one. Default: nothing. Later predictions still work."""
         ...
 
 

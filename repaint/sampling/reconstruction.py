@@ -1,4 +1,4 @@
-"""Guidance by the reconstruction: the known part against x0_hat there, R = m (x0 - x0_hat).
+"""Guidance by the error of x0_hat in the known part, R = m (x0 - x0_hat).
 
 | rule          | method                | what is added                                           | gradients |
 |---------------|-----------------------|---------------------------------------------------------|-----------|
@@ -32,7 +32,7 @@ Batch = Float[Tensor, "b *shape"]
 
 
 def _norm(x: Batch) -> Float[Tensor, "b *ones"]:
-    """The 2-norm of each image, broadcastable; never 0."""
+    """Compute the 2-norm of each image, broadcastable; never 0."""
     norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
     return norms.reshape(-1, *(1,) * (x.ndim - 1))
 
@@ -50,7 +50,7 @@ def _check_number(part: str, name: str, value: object, *, above: bool = False, i
 
 @dataclass(frozen=True)
 class DPS:
-    """Diffusion posterior sampling: the gradient of |R|, of a constant length, added to each step.
+    """Diffusion posterior sampling: each step descends |R|, with a constant factor.
 
     With the merge `none` it is DPS. With the merge `fresh`, which overwrites the known part, it is MCG (Chung et al.
     2022, arXiv 2206.00941), whose code noises the known part to the level before the step instead.
@@ -106,18 +106,18 @@ class PiGDM:
 
 @dataclass(frozen=True)
 class Covariance:
-    """The exact score of the known part for Gaussian data, from the covariance that the denoiser itself states.
+    """The exact score of the known part for Gaussian data, from the covariance that the denoiser implies.
 
     cov(x0 | x) = (sigma^2 / alpha) J, so that the score is J_K^T ((sigma^2 / alpha) J_KK + sigma_y^2)^-1 R, which
     conjugate gradients solve with one backward pass an iteration. For a mixture of Gaussians it is an approximation.
 
     Attributes:
-        iterations: the most iterations, at least 1. As many as there are known entries are exact.
+        iterations: the most iterations, at least 1. As many as known entries give the exact solution.
         sigma_y: std of the noise of the observation, at least 0.
         tolerance: relative residual at which an image stops.
     Source:
-        The identity is Tweedie's second-order formula; the use for guidance is that of TMPD (Boys et al. 2023,
-        arXiv 2310.06721), there with a diagonal.
+        The identity is Tweedie's second-order formula; TMPD (Boys et al. 2023, arXiv 2310.06721) uses it for guidance,
+        with a diagonal.
     """
 
     iterations: int = 5

@@ -8,8 +8,8 @@
 | `(1-alpha)^2`     | DInG, `square`, its published setting                               |
 | `1-sigma`         | FlowDPS                                                             |
 
-The last three belong to the paths they were published for. On variance-exploding paths alpha and sigma stand for their
-values divided by sqrt(alpha^2 + sigma^2); on variance-preserving ones that changes nothing.
+The last three were published for particular paths. On variance-exploding paths, alpha and sigma mean their values
+divided by sqrt(alpha^2 + sigma^2); on variance-preserving paths this changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RULES = ("posterior", "1-alpha", "(1-alpha)^2", "1-sigma")
 
 
 def checked_zeta(part: str, zeta: Zeta) -> Zeta:
-    """Return a zeta as it is kept: a rule without spaces, or a number.
+    """Return a zeta in its stored form: a rule without spaces, or a number.
 
     Args:
         part: the name of the part that has it, for the error.

@@ -82,7 +82,10 @@ class NoiseStreams:
 
 
 def antithetic_seed(seed: int) -> int:
-    """The seed of the same noise with the opposite sign: s + 2**32 for s < 2**32, and the reverse.
+    """Return the seed of the same noise with the opposite sign: s + 2**32 for s < 2**32, and the reverse.
+
+    Args:
+        seed: in [0, 2**33).
 
     >>> antithetic_seed(7), antithetic_seed(antithetic_seed(7))
     (4294967303, 7)
@@ -91,12 +94,12 @@ def antithetic_seed(seed: int) -> int:
 
 
 def are_pairs(seeds: Sequence[int]) -> bool:
-    """Whether each second seed is the antithetic one of the seed before it. An odd last seed has no partner."""
+    """Test whether every second seed is antithetic to the seed before it. An odd last seed has no partner."""
     return len(seeds) > 1 and all(b == antithetic_seed(a) for a, b in zip(seeds[::2], seeds[1::2], strict=False))
 
 
 def derived_seed(seed: int, *numbers: int) -> int:
-    """A seed for one of several parts of a result. Those of antithetic seeds are antithetic."""
+    """Derive a seed for one of several parts of a result. Antithetic seeds give antithetic seeds."""
     own, opposite = seed % STREAMS, seed >= STREAMS
     derived = int(np.random.SeedSequence((own, *numbers)).generate_state(1)[0])
     return antithetic_seed(derived) if opposite else derived
@@ -146,7 +149,7 @@ def _seeds(count: int, generator: Seedable, what: str) -> list[int]:
         return [_seed_from(generator) for _ in range(count)]
     if is_integer(generator):
         first = _checked(generator)
-        # The last one is checked too: neither above the largest seed, nor of the other sign.
+        # The last seed must not exceed the largest one either, nor change the sign of the noise.
         whole_number("seed", first + count - 1, 0, MAX_SEED if first >= STREAMS else STREAMS - 1, hint=SEED_HINT)
         return list(range(first, first + count))
     try:
@@ -172,15 +175,15 @@ def _checked(seed: object) -> int:
 
 
 class Draws:
-    """The random numbers of one move: a draw that its parts share, and more for a part that keeps one.
+    """The random numbers of one move: a draw that its parts share, and further draws for a part that keeps its own.
 
-    The unknown part (the solver's noise) and the known part (the merge's noise) share a draw. They never meet in one
-    pixel, so they stay independent. Nothing is drawn before it is read.
+    The unknown part (the solver's noise) and the known part (the merge's noise) share a draw. No pixel is in both, so
+    they stay independent. Noise is drawn only when it is read.
 
     Args:
         streams: the streams before this move.
         like: (B, ...) the sample that noise is added to; draws have its shape and device.
-        images: number of images in it, fewer than samples where each has several particles; None: as many.
+        images: number of images in it, fewer than B if each has several particles; None: B.
         temperature: the standard deviation of the noise, see `Method.temperature`.
     Attributes:
         streams: the streams after everything drawn so far.
@@ -199,13 +202,13 @@ class Draws:
 
     @property
     def z(self) -> Float[Tensor, "b *shape"]:
-        """Normal noise, the same at every read. Read it and do not keep it: its memory may be reused."""
+        """Normal noise, the same at every read. Do not keep a reference: its memory may be reused."""
         if self._shared is None:
             self._shared = self.another()
         return self._shared
 
     def another(self) -> Float[Tensor, "b *shape"]:
-        """New normal noise, independent of all other draws; its standard deviation is the temperature."""
+        """Draw normal noise, independent of all other draws; its standard deviation is the temperature."""
         like = self._like
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         pinned = like.device.type == "cuda"
@@ -215,13 +218,13 @@ class Draws:
         return noise if self._temperature == 1 else noise.mul_(self._temperature)
 
     def uniform(self, count: int) -> Float[Tensor, "images count"]:
-        """New numbers, uniform in [0, 1), `count` for each image; float64 on the CPU."""
+        """Draw numbers uniform in [0, 1), `count` for each image; float64 on the CPU."""
         normal, self.streams = self.streams.draw(torch.Size((self._images, count)), torch.float64)
         uniform: Tensor = torch.special.ndtr(normal)
         return uniform.clamp(max=1 - 1e-16)
 
     def spent(self, *kept: Tensor) -> Tensor | None:
-        """The memory of the shared draw, for the result of the move; None where it is still needed.
+        """Return the memory of the shared draw, for the result of the move; None if it is still needed.
 
         Args:
             kept: tensors that must stay as they are.

@@ -98,7 +98,7 @@ class Sampler:
     def problem(
         self, x0: Batch, known: Bool[Tensor, "..."], strength: Float[Tensor, "..."] | None = None
     ) -> tuple[Batch, Bool[Tensor, "b *shape"], Batch | None]:
-        """Return what a state has of its task: `x0`, `known` and `free_from`. The arguments are those of `start`.
+        """Return the task of a state: `x0`, `known` and `free_from`. The arguments are those of `start`.
 
         Raises:
             InputError: a strength that is not in [0, 1].
@@ -115,7 +115,7 @@ class Sampler:
 
         Args:
             state: of this walk; or a branch (`SamplerState.branch`), which may take any walk over the same noise levels
-                that begins at its own.
+                that begins at its level.
             on_move: called with the state after each move; a state that it returns replaces that one.
         Raises:
             StateError: a state of another walk.
@@ -180,7 +180,7 @@ class Sampler:
             )
 
     def _check_continues(self, branch: SamplerState) -> None:
-        """Refuse a branch without what the method's kernel continues from.
+        """Refuse a branch that lacks what the method's kernel needs to continue.
 
         Raises:
             StateError: see above.
@@ -268,7 +268,7 @@ class Sampler:
         )
 
     def _known_noise(self, before: KnownPart, level: Level, draws: Draws, carry: Carry) -> tuple[Batch | None, Carry]:
-        """The noise of the known part at a level, by the method's merge."""
+        """Return the noise of the known part at a level, by the method's merge."""
         made = self.method.merge.noise(before, level, draws, carry)
         check_step(made, self.method.merge, "noise", before.x0, optional=True)
         return made
@@ -280,7 +280,7 @@ class Sampler:
         return Model(self.prior, len(state.x), None if self.guidance is None else self._classified)
 
     def _classified(self, prediction: Prediction, x: Batch, level: Level) -> Prediction:
-        """A prediction shifted by the caller's guidance."""
+        """Shift a prediction by the caller's guidance."""
         assert self.guidance is not None
         gradient = self.guidance(x, level)
         if not isinstance(gradient, Tensor) or gradient.shape != x.shape:
@@ -291,7 +291,7 @@ class Sampler:
         return guided(prediction, x, level, gradient.to(x))
 
     def _predict(self, model: Model, state: SamplerState, move: Move) -> tuple[Prediction, Batch | None]:
-        """The prediction for the sample, guided by the method's own rule, and a shift of the sample after a step."""
+        """Return the prediction, guided by the method's own rule, and a shift of the sample to add after a step."""
         rule, src = self.method.guidance, self.grid[move.src]
         if rule is None:
             return model.predict(state.x, src), None
@@ -308,7 +308,7 @@ class Sampler:
 
 
 def _free_from(strength: Batch, steps: int) -> Batch:
-    """The highest level at which an entry of this strength is free. Rounding errors below an integer are ignored.
+    """Return the highest level at which an entry of this strength is free. Rounding errors of the product are allowed.
 
     Raises:
         InputError: a strength outside [0, 1].
@@ -319,7 +319,7 @@ def _free_from(strength: Batch, steps: int) -> Batch:
 
 
 def _named(**parts: Carry) -> dict[str, Tensor]:
-    """The carries of all parts in one dict, each name behind the name of its part."""
+    """Join the carries of all parts in one dict, each name prefixed by the name of its part."""
     return {f"{part}/{name}": value for part, carry in parts.items() for name, value in carry.items()}
 
 

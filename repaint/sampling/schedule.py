@@ -152,6 +152,8 @@ class JumpSchedule:
         Args:
             levels: integers in [0, steps], such as a list or a numpy array.
             steps: the index of the grid's noisiest level; None: the highest level visited.
+        Raises:
+            ScheduleError: see `JumpSchedule`.
 
         >>> walk = JumpSchedule.from_levels([10, 5, 7, 0], steps=20)
         >>> walk.transitions, walk.model_calls
@@ -164,17 +166,29 @@ class JumpSchedule:
 
     @classmethod
     def from_preset(cls, name: str) -> JumpSchedule:
-        """Read the walk of a preset in `schedules/`; `Method.from_preset` reads the whole method."""
+        """Read the walk of a preset in `schedules/`; `Method.from_preset` reads the whole method.
+
+        Raises:
+            ScheduleError: see `Method.from_preset`.
+        """
         return cls.from_content(presets.read_named(name)[1])
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> JumpSchedule:
-        """Read the walk of a YAML file in the format of `schedules/`."""
+        """Read the walk of a YAML file in the format of `schedules/`.
+
+        Raises:
+            ScheduleError: see `Method.from_yaml`.
+        """
         return cls.from_content(presets.read_yaml(path)[1])
 
     @classmethod
     def from_content(cls, preset: presets.Preset) -> JumpSchedule:
-        """Build the walk of a parsed preset. `Method` checks the counts that the preset states."""
+        """Build the walk of a parsed preset. `Method` checks the counts that the preset states.
+
+        Raises:
+            ScheduleError: both jumps and levels, or an invalid walk.
+        """
         if preset.levels is not None and preset.jumps:
             raise ScheduleError("A preset must give 'jumps' or 'levels', not both. Remove one of them.")
         if preset.levels is not None:
@@ -210,7 +224,7 @@ class JumpSchedule:
         return sum(dst - src for src, dst in self.transitions if dst > src)
 
     def __len__(self) -> int:
-        """The number of transitions."""
+        """Return the number of transitions."""
         return len(self.levels) - 1
 
     def capped(self, level: SupportsIndex) -> JumpSchedule:

@@ -1,4 +1,4 @@
-"""How a level is left downwards. All coefficients come from (alpha, sigma), in float64."""
+"""Solvers: the step from a level down to a cleaner one. All coefficients come from (alpha, sigma), in float64."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Solver(Protocol):
             prediction: the model's prediction at `src`.
             src, dst: the levels; `dst` is cleaner.
             draws: random numbers of this step.
-            carry: what this solver returned at the step before; empty at the start and after every renoise, which
+            carry: what this solver returned at the previous step; empty at the start and after every renoise, which
                 makes it invalid.
         Returns:
             (x, carry). Tensors in the carry are not changed afterwards.
@@ -47,7 +47,7 @@ class Solver(Protocol):
 
 @runtime_checkable
 class TwoStageSolver(Solver, Protocol):
-    """A solver that predicts once more at the end of a step, and corrects it. Not at the clean level."""
+    """A solver that predicts once more at the end of a step, and corrects it, except at the clean level."""
 
     def refine(self, x: Batch, prediction: Prediction, level: Level, carry: Carry) -> tuple[Batch, Carry]:
         """Correct the step that just reached a level.
@@ -132,10 +132,10 @@ class DDIM:
 
 
 def extrapolated(prediction: Prediction, src: Level, dst: Level, share: float, carry: Carry) -> tuple[Batch, Carry]:
-    """x0_hat moved on along its change since the step before.
+    """Extrapolate x0_hat along its change since the previous step.
 
     x0_hat + share * (h / h_before) * (x0_hat - x0_hat_before), where h and h_before are the lengths in log-SNR of the
-    step from `src` to `dst` and of the step before. Without a step before it is x0_hat itself.
+    step from `src` to `dst` and of the previous step. Without a previous step it is x0_hat itself.
 
     Returns:
         (x0_hat, carry): the carry holds x0_hat and the log-SNR of `src` for the next step.
@@ -152,7 +152,7 @@ def extrapolated(prediction: Prediction, src: Level, dst: Level, share: float, c
 
 @dataclass(frozen=True)
 class Multistep:
-    """DPM-Solver++(2M): second order from the x0_hat of the step before; first order where there is none.
+    """DPM-Solver++(2M): second order with x0_hat of the previous step, first order without one.
 
     With h = log-SNR of `dst` minus that of `src`, and D = x0_hat extrapolated to the middle of the step:
 
@@ -192,19 +192,19 @@ class Multistep:
 class Refresh:
     """Keep the prediction of x0 and renew its noise: x_dst = alpha x0_hat + sigma z, with all of the noise new.
 
-    What fills the hole is then decided by the predictions alone, and can follow the known part at every step. The
-    plain form loses variance: half of it in a direction that the level resolves. Either attribute restores it at no
-    model call.
+    The predictions alone then decide what fills the hole, and can follow the known part at every step. The plain form
+    loses variance: half of it in a direction that the level resolves. Either attribute restores it without a model
+    call.
 
     Attributes:
-        extrapolate: in [0, 1]; move on along the change of x0_hat since the step before by this share of it (scaled by
-            the two steps' lengths in log-SNR). 1/2 keeps the variance of every direction that the level resolves.
+        extrapolate: in [0, 1]; extrapolate x0_hat by this share of its change since the previous step (scaled by the
+            two steps' lengths in log-SNR). 1/2 keeps the variance of every direction that the level resolves.
         noise: "fresh" is new at each step. "averaged" is the sum of two draws over the root of 2, each used in two
             steps: the Leimkuhler-Matthews step of Langevin dynamics at h = 1, which keeps the variance of every
             Gaussian. Use extrapolate = 0 with it.
     Source:
-        At extrapolate = 0 the multistep sampler of consistency models (Song et al. 2023, arXiv 2303.01469, Alg. 1) with
-        a denoiser in their place; together with the merge `fresh` it is DiffPIR at zeta = 1 (Zhu et al. 2023,
+        At extrapolate = 0 the multistep sampler of Song et al. 2023 (arXiv 2303.01469, Alg. 1) with a denoiser in place
+        of their consistency model; together with the merge `fresh` it is DiffPIR at zeta = 1 (Zhu et al. 2023,
         arXiv 2305.08995, Alg. 1). Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), eq. 9.
     """
 
@@ -268,10 +268,10 @@ class Renew:
 
 @dataclass(frozen=True)
 class Heun:
-    """Second-order steps of the ODE d(x / alpha) / d(sigma / alpha) = eps: an Euler step, corrected by its end.
+    """Second-order steps of the ODE d(x / alpha) / d(sigma / alpha) = eps: Euler steps, corrected at their ends.
 
-    Two model calls a step, one for the last; so 2 N - 1 calls for N levels. The first step from pure noise (alpha = 0)
-    is not corrected.
+    Each step takes two model calls, except the last, which takes one: 2 N - 1 calls for N levels. The first step from
+    pure noise (alpha = 0) is not corrected.
 
     Source:
         Karras et al. 2022 (arXiv 2206.00364), Alg. 1, in x / alpha for any Gaussian path.

@@ -22,7 +22,7 @@ from repaint.version import __version__
 __all__ = ["Carry", "SamplerState", "number"]
 
 FORMAT = "repaint-state-2"
-Carry = Mapping[str, Tensor]  # what a part remembers between its steps: batches (B, ...), and 0-dimensional numbers
+Carry = Mapping[str, Tensor]  # what a part keeps between its steps: batches (B, ...), and 0-dimensional numbers
 
 
 def number(value: float) -> Tensor:
@@ -48,10 +48,10 @@ class SamplerState:
         position: moves made of the walk.
         model_calls: denoiser calls so far, per image.
         seeds: one per image.
-        streams: the rest of each image's randomness.
+        streams: the random stream of each image.
         x0_hat: (B, ...) the last prediction of the clean sample; None before the first.
-        carry: what the parts of the method remember, under "merge/...", "solver/...", "corrector/..." and
-            "kernel/...". Only the part itself knows what is in it. Tensors are (B, ...), or 0-dimensional numbers.
+        carry: what the parts of the method keep, under "merge/...", "solver/...", "corrector/..." and "kernel/...". Its
+            meaning is private to the part. Tensors are (B, ...), or 0-dimensional numbers.
         walk: the digest of the moves, noise levels and parts of the method that this state belongs to; "" for a branch.
         scales: the digest of the noise levels alone, which a branch keeps.
         gradient_calls: backward passes through the denoiser so far, per image.
@@ -73,13 +73,13 @@ class SamplerState:
     gradient_calls: int = 0
 
     def known_at(self, level: int) -> Bool[Tensor, "b *shape"]:
-        """Return the mask of the entries that are kept at a level: at the clean level those of `known` alone."""
+        """Return the mask of the entries that are kept at a level; at the clean level it is `known`."""
         if self.free_from is None or level == 0:
             return self.known
         return self.known | (self.free_from < level)
 
     def carried(self, part: str) -> Carry:
-        """What "merge", "solver", "corrector" or "kernel" remembers, without the prefix."""
+        """Return what "merge", "solver", "corrector" or "kernel" carries, without the prefix."""
         prefix = f"{part}/"
         return {name.removeprefix(prefix): value for name, value in self.carry.items() if name.startswith(prefix)}
 
@@ -115,7 +115,11 @@ class SamplerState:
         return self._with({name: t if t.ndim == 0 else t.to(device) for name, t in self._tensors().items()})
 
     def save(self, path: str | Path) -> None:
-        """Write everything to a safetensors file, atomically, with a checksum."""
+        """Write everything to a safetensors file, atomically, with a checksum.
+
+        Raises:
+            InputError: the folder is missing or cannot be written.
+        """
         from safetensors.torch import save
 
         # Copies, because safetensors refuses tensors that share memory, as x0_hat and the solver's carry do.
@@ -164,7 +168,7 @@ class SamplerState:
         return state
 
     def _check(self) -> None:
-        """Refuse a state that no run can have saved. The checksum detects damage, not a foreign writer.
+        """Refuse a state that no run can have saved. The checksum detects damage, but not a state of another program.
 
         Raises:
             ValueError: what is wrong.
@@ -190,7 +194,7 @@ class SamplerState:
         return {name: value for name, value in pairs if isinstance(value, Tensor)} | dict(self.carry)
 
     def _with(self, tensors: Mapping[str, Tensor]) -> SamplerState:
-        """The same state with other tensors, named as by `_tensors`."""
+        """Return the same state with other tensors, named as by `_tensors`."""
         own: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if "/" not in name}
         return replace(self, **own, carry={name: tensor for name, tensor in tensors.items() if "/" in name})
 
@@ -220,7 +224,7 @@ def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
 
 
 def _digest(tensors: dict[str, Tensor], facts: str) -> str:
-    """SHA-256 over the facts and over every tensor's name, type, shape and bytes."""
+    """Compute the SHA-256 over the facts and over every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,1 +1,1 @@
-"""The browser app: pictures in, a hole painted by hand, runs watched, kept states branched, results audited."""
+"""The browser app: load pictures, paint holes, watch runs, branch kept states, and audit results."""

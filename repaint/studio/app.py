@@ -39,7 +39,7 @@ CSS = """
 
 
 def theme() -> Any:
-    """The theme. It uses system fonts only, so that the page loads nothing from other hosts."""
+    """Make the theme. It uses system fonts only, so that the page loads nothing from other hosts."""
     return gr.themes.Default(
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], primary_hue="pink"
     )
@@ -240,7 +240,7 @@ def _wire_runs(page: SimpleNamespace, does: Handlers, app: gr.Blocks) -> None:
 
 
 def _wire_spread(page: SimpleNamespace, does: Handlers) -> None:
-    """The panel is hidden as soon as another run is chosen, and shown when that has ended."""
+    """Hide the panel as soon as another run is chosen, and show it when that run has ended."""
     shown = [page.spread, page.summary, page.mean, page.map]
     page.runs.change(does.spread, page.runs, shown, **QUIET)
     for watching in page.watching:

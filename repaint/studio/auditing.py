@@ -21,7 +21,7 @@ class Auditor:
     """The event handlers of the tab.
 
     Args:
-        runner: has the runs.
+        runner: holds the runs.
     """
 
     def __init__(self, runner: Runner) -> None:

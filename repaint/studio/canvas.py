@@ -30,19 +30,19 @@ __all__ = [
 
 
 def tools(radius: int) -> dict[str, Any]:
-    """The brush and the eraser of the canvas, as arguments of `gradio.ImageEditor`."""
+    """Make the brush and the eraser of the canvas, as arguments of `gradio.ImageEditor`."""
     brush = gr.Brush(default_size=radius, colors=BRUSHES, default_color=BRUSHES[0], color_mode="fixed")
     return {"brush": brush, "eraser": gr.Eraser(default_size=radius)}
 
 
 def fit_brush(photo: Photo | None) -> Any:
-    """An update of the canvas that fits its brush to a picture."""
+    """Return an update of the canvas that fits its brush to a picture."""
     return gr.skip() if photo is None else gr.update(**tools(brush_radius(photo)))
 
 
 @errors_on_page
 def take_upload(path: str | None) -> tuple[Any, Any, str]:
-    """An uploaded picture -> (photo, canvas, description)."""
+    """Return (photo, canvas, description) for an uploaded picture."""
     if path is None:
         return None, None, ""
     return _taken(read_photo(path))
@@ -50,7 +50,7 @@ def take_upload(path: str | None) -> tuple[Any, Any, str]:
 
 @errors_on_page
 def take_sample(name: str | None) -> tuple[Any, Any, str]:
-    """The name of a bundled picture -> (photo, canvas, description)."""
+    """Return (photo, canvas, description) for the name of a bundled picture."""
     return (None, None, "") if name is None else _taken(sample(name))
 
 
@@ -65,7 +65,7 @@ def _canvas(photo: Photo, hole: Any = None) -> dict[str, Any]:
 
 
 def chosen_photo(photo: Photo | None) -> Photo:
-    """The picture of the page.
+    """Return the picture of the page.
 
     Raises:
         InputError: there is none.
@@ -77,20 +77,20 @@ def chosen_photo(photo: Photo | None) -> Photo:
 
 @errors_on_page
 def invert(photo: Photo | None, value: Any) -> dict[str, Any]:
-    """The canvas with its mask inverted."""
+    """Return the canvas with its mask inverted."""
     photo = chosen_photo(photo)
     return _canvas(photo, painted(value["layers"] if value else [], photo) == 0)
 
 
 @errors_on_page
 def clear(photo: Photo | None) -> dict[str, Any]:
-    """The canvas with an empty mask."""
+    """Return the canvas with an empty mask."""
     return _canvas(chosen_photo(photo))
 
 
 @errors_on_page
 def take_mask(photo: Photo | None, path: str) -> dict[str, Any]:
-    """The canvas with an uploaded mask; white is repainted."""
+    """Return the canvas with an uploaded mask; white is repainted."""
     photo = chosen_photo(photo)
     hole, grey = read_mask(path, photo.size)
     if grey:
@@ -102,7 +102,7 @@ def take_mask(photo: Photo | None, path: str) -> dict[str, Any]:
 
 @errors_on_page
 def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[str, Any], str]:
-    """The picture and the pixels to add left, right, above and below -> (larger photo, canvas, description)."""
+    """Return (larger photo, canvas, description) for the pixels to add left, right, above and below."""
     photo = chosen_photo(photo)
     margins = Margins(*(int(side or 0) for side in sides))
     if margins.largest == 0:
@@ -117,7 +117,7 @@ def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[st
 
 @errors_on_page
 def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[dict[str, Any], str]:
-    """A picture -> (the canvas with a mask of its scratches, dust and lettering, how much was found)."""
+    """Return the canvas with a mask of the scratches, dust and lettering of a picture, and how much was found."""
     photo = chosen_photo(photo)
     hole = detect_damage(upright(photo.image), sensitivity=sensitivity, tone=tone)
     about = "No damage was found. Raise the sensitivity, or paint the damage."

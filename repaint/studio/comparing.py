@@ -29,7 +29,7 @@ class Comparison:
 
     @errors_on_page
     def start(self, *values: Any) -> tuple[list[str], Any]:
-        """The picture, its settings and two presets -> (ids of two runs, the list of runs)."""
+        """Start a run for each of two presets; return (ids of the runs, the list of runs)."""
         *settings, seed, one, other = values
         jobs = [self._does.job(*settings, seed=seed, seeds=1, schedule=[name, *PLAIN]) for name in (one, other)]
         runs = [self._runner.submit(job) for job in jobs]

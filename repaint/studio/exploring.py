@@ -32,7 +32,7 @@ class Explorer:
         self._does, self._runner = does, does.runner
 
     def look(self, run_id: str | None, index: int | None, share: float) -> tuple[Any, str]:
-        """The kept state nearest to `share` percent of the run -> (its x0_hat, its position in words)."""
+        """Return x0_hat of the kept state nearest to `share` percent of the run, and its position in words."""
         run = self._does.with_result(run_id, index)
         if run is None or index is None or not run.results[index].states:
             return None, "No states are kept for this result."
@@ -42,7 +42,7 @@ class Explorer:
         return enlarged(show(self._runner.pipe(run.job.prior).prior, state)), position
 
     def lengths(self, run_id: str | None, kind: str) -> tuple[Any, Any]:
-        """A kind of branch -> default length and number of its jumps."""
+        """Return the default length and number of jumps for a kind of branch."""
         try:
             small, large = small_and_large(self._runner.find(run_id).job.method.schedule.steps)
         except InputError:
@@ -54,7 +54,7 @@ class Explorer:
         )
 
     def branched(self, run_id: str | None, index: int | None, share: float, kind: str, *more: Any) -> Job:
-        """The job of a branch.
+        """Return the job of a branch.
 
         Raises:
             InputError: no result, no kept states, or an invalid jump.
@@ -76,7 +76,7 @@ class Explorer:
 
     @errors_on_page
     def branch_cost(self, *values: Any) -> str:
-        """The cost of a branch."""
+        """Format the cost of a branch."""
         try:
             job = self.branched(*values)
         except InputError as error:
@@ -85,11 +85,11 @@ class Explorer:
 
     @errors_on_page
     def branch(self, *values: Any) -> tuple[Any, str]:
-        """Start a branch -> (list of runs with it chosen, its id)."""
+        """Start a branch; return (list of runs with it chosen, its id)."""
         return self._does.listed(self._runner.submit(self.branched(*values)))
 
 
 def _state(run: Run, index: int, share: float) -> SamplerState:
-    """The kept state nearest to `share` percent of the run."""
+    """Return the kept state nearest to `share` percent of the run."""
     states = run.results[index].states
     return min(states, key=lambda state: abs(state.position / states[-1].position - share / 100))

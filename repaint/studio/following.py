@@ -57,9 +57,9 @@ class Follower:
 
 
 def show(prior: Prior, state: SamplerState) -> Image.Image:
-    """x0_hat of a state (x before the first call) as an 8-bit preview, including padding.
+    """Render x0_hat of a state (x before the first call) as an 8-bit preview, including padding.
 
-    Of a picture that is cut into windows, the first few side by side.
+    A picture that is cut into windows is shown as its first few windows, side by side.
     """
     x = state.x if state.x0_hat is None else state.x0_hat
     with torch.no_grad():

@@ -75,7 +75,7 @@ class Guard:
             await self.app(scope, receive, guarded)
 
     async def _checked(self, scope: Any, receive: Any) -> tuple[tuple[int, str] | None, Any]:
-        """(status and reason of a rejection or None, a `receive` from which the body can still be read)."""
+        """Return (status and reason of a rejection or None, a `receive` from which the body can still be read)."""
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         if self.hosts is not None and re.sub(r":\d+$", "", host).strip("[]") not in self.hosts:
             return (403, f"Host {host!r} is not allowed: this studio serves only this machine."), receive
@@ -97,7 +97,7 @@ def _is_served(path: str) -> bool:
 
 
 async def _body(receive: Any) -> bytes | None:
-    """The whole body of a request; None if it is too large."""
+    """Read the whole body of a request; None if it is too large."""
     from starlette.requests import ClientDisconnect
 
     body = bytearray()
@@ -113,7 +113,7 @@ async def _body(receive: Any) -> bytes | None:
 
 
 def _again(body: bytes, receive: Any) -> Any:
-    """A `receive` that first returns the body that was already read."""
+    """Return a `receive` that first returns the body that was already read."""
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Any:
@@ -123,7 +123,7 @@ def _again(body: bytes, receive: Any) -> Any:
 
 
 def _has_web_address(body: bytes) -> bool:
-    """Whether JSON gives a web address as the path of a file."""
+    """Test whether JSON gives a web address as the path of a file."""
     try:
         pending = [json.loads(body)]
     except (ValueError, RecursionError):

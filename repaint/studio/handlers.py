@@ -54,7 +54,7 @@ class Handlers:
 
     @errors_on_page
     def abilities(self, prior: str) -> tuple[Any, Any, Any]:
-        """A prior -> updates that show the prompt, class and guidance fields it supports."""
+        """Return updates that show the prompt, class and guidance fields that a prior supports."""
         supported = takes(self.runner.pipe(prior).prior)
         classes = [("no class", ""), *((name, name) for name in supported["classes"])]
         guided = supported["prompt"] or bool(supported["classes"])
@@ -65,7 +65,7 @@ class Handlers:
         )
 
     def task(self, task: Task) -> tuple[Any, ...]:
-        """A task -> updates of (schedule, number of images, margin, the panel that finds damage)."""
+        """Return updates of (schedule, number of images, margin, the panel that finds damage) for a task."""
         preset = restore_schedule(SAMPLES) if task == "Restore" else ""
         images = {"Fill": 1, "Restore": SAMPLES, "Remove": CANDIDATES}[task]
         return (
@@ -77,7 +77,7 @@ class Handlers:
 
     @errors_on_page
     def plan(self, *values: Any) -> tuple[str, str]:
-        """The picture, the prior and the schedule settings -> (walk, cost)."""
+        """Return (walk, cost) for the picture, the prior and the schedule settings."""
         photo, prior, seeds, *settings = values
         method, _ = self._method(prior, *settings)
         pace = None
@@ -88,7 +88,7 @@ class Handlers:
 
     @errors_on_page
     def start(self, *values: Any) -> tuple[Any, str]:
-        """All settings of the page -> (list of runs with the new one chosen, its id for the browser to store)."""
+        """Start a run with the settings of the page; return (list of runs with it chosen, its id for the browser)."""
         *picture, seed, seeds, preset, own, steps, length, samples, start, stop, task, margin = values
         schedule = [preset, own, steps, length, samples, start, stop]
         job = self.job(*picture, seed=seed, seeds=seeds, schedule=schedule, task=task, margin=margin)
@@ -110,7 +110,7 @@ class Handlers:
         task: Task = "Fill",
         margin: Any = 0,
     ) -> Job:
-        """The job that the settings of the page describe.
+        """Return the job that the settings of the page describe.
 
         Raises:
             RepaintError: wrong settings.
@@ -131,19 +131,19 @@ class Handlers:
         return Job(photo, hole, prior, method, *parts, strengths, task)
 
     def _method(self, prior: str, preset: str, *editor: Any) -> tuple[Method, str | None]:
-        """See `chosen_method`; an empty preset is the prior's own default."""
+        """Return the method and its preset; see `chosen_method`. An empty preset is the prior's own default."""
         return chosen_method(preset or self.runner.pipe(prior).prior.default_schedule, *editor)
 
     def listed(self, run: Run) -> tuple[Any, str]:
-        """(The list of runs with this one chosen, its id)."""
+        """Return (the list of runs with this one chosen, its id)."""
         return gr.update(choices=self.choices(), value=run.id), run.id
 
     def choices(self) -> list[tuple[str, str]]:
-        """The stored runs for the list, newest first."""
+        """Return the stored runs for the list, newest first."""
         return [(label(run), run.id) for run in self.runner.runs()]
 
     def refresh(self, chosen: str | None) -> Any:
-        """The current list of runs."""
+        """Return the current list of runs."""
         ids = {run.id for run in self.runner.runs()}
         return gr.update(choices=self.choices(), value=chosen if chosen in ids else None)
 
@@ -155,7 +155,7 @@ class Handlers:
     def watch(self, run_id: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yield (progress, walk, preview, gallery, slider, index of the result) until the run ends.
 
-        Stops early when the page starts to watch another run.
+        It stops early when the page starts to watch another run.
         """
         try:
             run = self.runner.find(run_id)
@@ -165,7 +165,7 @@ class Handlers:
         session, token = str(request.session_hash), object()
         self._watching[session] = token
         previous: Any = None
-        # The list keeps its choices: gradio refuses an event of the run before that carries one which is gone.
+        # The list keeps its choices: gradio rejects an event of the previous run whose choice is no longer in the list.
         yield progress_html(run), walk_html(run), None, gr.skip(), None, gr.update(value=None)
         while not run.ended.wait(TICK):
             if self._watching.get(session) is not token:
@@ -179,12 +179,12 @@ class Handlers:
         yield _ended(run)
 
     def choose(self, run_id: str | None, index: int | None) -> tuple[Any, Any, str]:
-        """A result -> (slider, files, tree)."""
+        """Return (slider, files, tree) for a result."""
         run = self.with_result(run_id, index)
         if run is None or index is None:
             return None, gr.update(value=None, visible=False), self.tree(run_id)
         result = run.results[index]
-        # Written into gradio's cache: gradio copies files from elsewhere into it, and can serve a copy half-written.
+        # Written into gradio's cache: gradio copies other files there, and can serve a half-written copy.
         folder = self.cache / run.id / str(index)
         with self._bundling:
             if not (folder / "recipe.json").exists():
@@ -194,7 +194,7 @@ class Handlers:
         return (enlarged(run.job.photo.image), enlarged(result.image)), files, self.tree(run_id)
 
     def spread(self, run_id: str | None) -> tuple[Any, ...]:
-        """A run of several results -> (the panel, what its map spans, their mean, the map of their uncertainty)."""
+        """Return (the panel, a summary, the mean, the map of uncertainty) for a run of several results."""
         run = self.with_result(run_id, 1)
         if run is None or not run.ended.is_set():
             return gr.update(visible=False), "", None, None
@@ -206,11 +206,11 @@ class Handlers:
         return gr.update(visible=True), summary, enlarged(mean), enlarged(heat)
 
     def pick(self, event: gr.SelectData) -> int:
-        """The index of the result chosen in the gallery."""
+        """Return the index of the result chosen in the gallery."""
         return int(event.index)
 
     def with_result(self, run_id: str | None, index: int | None) -> Run | None:
-        """A run, if it is stored and has this result."""
+        """Return a run if it is stored and has this result, else None."""
         try:
             run = self.runner.find(run_id)
         except InputError:
@@ -218,7 +218,7 @@ class Handlers:
         return run if index is not None and index < len(run.results) else None
 
     def tree(self, run_id: str | None) -> str:
-        """The tree of branches that contains a run."""
+        """Return the tree of branches that contains a run."""
         try:
             return tree_html(self.runner.runs(), self.runner.find(run_id))
         except InputError:
@@ -226,7 +226,7 @@ class Handlers:
 
 
 def _ended(run: Run) -> tuple[Any, ...]:
-    """The last updates of `watch`."""
+    """Return the last updates of `watch`."""
     images = [enlarged(result.image) for result in run.results]
     names = result_names(run)
     return (

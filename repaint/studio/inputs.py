@@ -66,12 +66,12 @@ class Photo:
         return max(1, CANVAS // max(self.size))
 
     def canvas(self) -> Image.Image:
-        """The background for painting, magnified by a whole factor if the picture is small."""
+        """Return the background for painting, magnified by a whole factor if the picture is small."""
         return magnify(shown(self.image), self.magnified)
 
 
 def shown(image: Image.Image) -> Image.Image:
-    """An image as displayed, in 8-bit RGB. Results are never computed from it."""
+    """Convert an image to 8-bit RGB as displayed. Results are never computed from it."""
     image = upright(image)
     if image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -116,7 +116,7 @@ def read_photo(path: str | Path, name: str | None = None) -> Photo:
 
 
 def extended_photo(photo: Photo, margins: Margins) -> tuple[Photo, NDArray[np.bool_]]:
-    """A picture with new space around it, and the mask of that space, as displayed.
+    """Return a picture with new space around it, and the mask of that space, as displayed.
 
     Raises:
         InputError: a result that is too large.
@@ -129,7 +129,7 @@ def extended_photo(photo: Photo, margins: Margins) -> tuple[Photo, NDArray[np.bo
 
 
 def samples() -> list[str]:
-    """Names of the bundled pictures. No bundled prior was trained on them."""
+    """List the names of the bundled pictures. No bundled prior was trained on them."""
     textures = [f"textures:{name}" for name in PHOTOGRAPHS]
     return [f"photos:{name}" for name in UNSEEN] + textures + [f"emoji:{name}" for name in glyphs("held_out")]
 

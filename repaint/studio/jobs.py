@@ -69,7 +69,7 @@ class Job:
 
     @property
     def mask(self) -> Image.Image:
-        """White is repainted."""
+        """The mask; white is repainted."""
         return Image.fromarray(np.where(self.hole, np.uint8(255), np.uint8(0)))
 
     @property

@@ -20,7 +20,7 @@ def errors_on_page(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def errors_of_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Send errors of the library to other programs as one line of text, and not of HTML."""
+    """Send errors of the library to other programs as one line of plain text."""
     return _shown(handler, str)
 
 

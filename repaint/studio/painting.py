@@ -22,15 +22,15 @@ NEARLY_GREY = 16  # largest difference of channels, because browsers round trans
 
 
 def brush_radius(photo: Photo) -> int:
-    """Radius of the brush, in pixels of the canvas: a 24th of the longer side, at least one pixel of the picture."""
+    """Return the radius of the brush in pixels of the canvas: a 24th of the longer side, at least one picture pixel."""
     return max(photo.magnified, round(max(photo.size) * photo.magnified / 24))
 
 
 def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
     """Read how much each pixel may change: 0 is kept, 255 is all.
 
-    A pixel may change if at least half of its block is painted with at least half opacity. Grey paint is its share, as
-    in `strength=` of the pipeline, and any other colour is all.
+    A pixel may change if at least half of its block is painted with at least half opacity. Grey paint sets the share,
+    as in `strength=` of the pipeline; any other colour means all.
 
     Args:
         layers: (H, W, 4) uint8 each, of the size of the canvas.
@@ -58,12 +58,12 @@ def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
 
 
 def graded(shares: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """The map of strengths of a painted canvas; None if all that may change may change fully."""
+    """Return the map of strengths of a painted canvas; None if all painted pixels may change fully."""
     return None if np.isin(shares, (0, 255)).all() else shares
 
 
 def grown(hole: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
-    """A hole with a margin of some pixels."""
+    """Enlarge a hole by a margin in pixels."""
     found: NDArray[np.bool_] = ~known(grow(torch.from_numpy(~hole).float()[None], margin))[0].numpy()
     return found
 

@@ -69,7 +69,7 @@ def bundle(run: Run, index: int, folder: Path, device: str = "cpu", dtype: str =
 
 
 def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str) -> list[str]:
-    """The arguments of `repaint inpaint`, to run in the folder of the files."""
+    """Return the arguments of `repaint inpaint`, to run in the folder of the files."""
     job, conditions = run.job, run.job.conditions
     options: dict[str, Any] = {
         "prior": job.prior,
@@ -94,7 +94,7 @@ def _command(run: Run, seed: int, names: dict[str, str], device: str, dtype: str
 
 
 def schedule_yaml(method: Method) -> str:
-    """A method in the format of the files in `schedules/`, with its walk as a list of levels."""
+    """Format a method like the files in `schedules/`, with its walk as a list of levels."""
     content: dict[str, Any] = {"steps": method.schedule.steps, "levels": list(method.schedule.levels)}
     content["merge"] = spec(method.merge)  # with a kernel it sets the start
     if method.kernel is None:

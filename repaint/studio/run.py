@@ -60,7 +60,7 @@ class Runner:
         threading.Thread(target=self._work, name="repaint-studio", daemon=True).start()
 
     def pipe(self, name: str) -> RePaintPipeline:
-        """The pipeline of a prior, loaded once.
+        """Return the pipeline of a prior, loaded once.
 
         Raises:
             InputError: a prior that is not on offer.
@@ -123,12 +123,12 @@ class Runner:
             run.results = [Result(r.seed, r.image, r.model_calls, ()) for r in run.results]
 
     def runs(self) -> list[Run]:
-        """All stored runs, newest first."""
+        """List all stored runs, newest first."""
         with self._lock:
             return list(self._runs.values())[::-1]
 
     def find(self, run_id: str | None) -> Run:
-        """A run by its id.
+        """Find a run by its id.
 
         Raises:
             InputError: an unknown run, or one that was dropped.
@@ -143,7 +143,7 @@ class Runner:
             return self._runs[run_id]
 
     def before(self, run: Run) -> int:
-        """The number of runs ahead of a waiting one."""
+        """Count the runs ahead of a waiting one."""
         others = [other for other in self.runs()[::-1] if other.status in ("waiting", "running")]
         return others.index(run) if run in others else 0
 
@@ -157,7 +157,7 @@ class Runner:
         return run
 
     def seconds_per_call(self, job: Job, *, measure: bool = True) -> float | None:
-        """The duration of one model call, or None if it is not known and the machine is busy.
+        """Return the duration of one model call, or None if it is not known and the machine is busy.
 
         It is measured once for each prior, size and guidance, on the second call of a run.
         """
@@ -237,7 +237,7 @@ class Runner:
         run.ended.set()
 
     def _make(self, run: Run, seed: int) -> None:
-        """One result."""
+        """Make one result."""
         if run.stop.is_set():
             raise Stopped
         job, pipe = run.job, self.pipe(run.job.prior)
@@ -252,7 +252,7 @@ class Runner:
         run.results.append(Result(seed, out.images[0], out.model_calls, tuple(follow.kept)))
 
     def _restore(self, run: Run) -> None:
-        """The mean of all results."""
+        """Make the mean of all results."""
         job, pipe = run.job, self.pipe(run.job.prior)
         given = {**job.options, "callback_on_step_end": Follower(run, pipe), "batch_size": "auto"}
         seeds = {"samples": len(job.seeds), "generator": job.seeds[0]}

@@ -21,7 +21,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def free_port(host: str, port: int | None) -> int:
-    """The port to listen on: the given one, or the first free one from 7860.
+    """Return the port to listen on: the given one, or the first free one from 7860.
 
     Raises:
         InputError: the port is in use or invalid, or the host is not an address of this machine.

@@ -1,4 +1,4 @@
-"""What the fields of the page say: conditions, seeds, and the schedule."""
+"""Settings from the fields of the page: conditions, seeds and the schedule."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["chosen_conditions", "chosen_method", "chosen_seeds", "takes"]
 
 
 def takes(prior: Prior) -> dict[str, Any]:
-    """The conditions that a prior supports: whether it takes a prompt, and its class names or numbers."""
+    """Return the conditions that a prior supports: whether it takes a prompt, and its class names or numbers."""
     classes = list(prior.class_names.values()) or [str(number) for number in range(prior.num_classes)]
     return {"prompt": "prompt" in prior.serves, "classes": classes}
 
 
 def chosen_seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
-    """The first seed and the number of images -> one seed each.
+    """Return one seed for each image, from the first seed and the number of images.
 
     Raises:
         InputError: not whole numbers.
@@ -33,7 +33,7 @@ def chosen_seeds(seed: Any, seeds: Any) -> tuple[int, ...]:
 
 
 def chosen_conditions(takes_prompt: bool, prompt: str | None, class_label: str | None, guidance: Any) -> dict[str, Any]:
-    """The condition fields -> arguments of the pipeline; empty fields are left out.
+    """Convert the condition fields to arguments of the pipeline; empty fields are left out.
 
     Args:
         takes_prompt: whether the prior does; it then gets an empty prompt where none is written.
@@ -52,7 +52,9 @@ def chosen_conditions(takes_prompt: bool, prompt: str | None, class_label: str |
 def chosen_method(
     preset: str, own: bool, steps: Any, length: Any, samples: Any, start: Any, stop: Any
 ) -> tuple[Method, str | None]:
-    """The schedule settings -> (method, name of the preset or None). A custom walk keeps the other parts of the preset.
+    """Return (method, name of the preset or None) for the schedule settings.
+
+    A custom walk keeps the other parts of the preset.
 
     Raises:
         RepaintError: an invalid walk.

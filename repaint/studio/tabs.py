@@ -19,12 +19,12 @@ __all__ = ["QUIET", "SHOWN", "audit_tab", "compare_tab", "explore_tab"]
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
-# Of images that are only shown.
+# Options of images that are only shown.
 SHOWN: dict[str, Any] = {"format": "png", "interactive": False, "height": 420, "buttons": []}
 
 
 def explore_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
-    """Build the tab; return what connects it when the page has all its parts."""
+    """Build the tab; return the function that connects it once the page is complete."""
     gr.Markdown("Continue from a state of the chosen result in another way.")
     with gr.Row():
         with gr.Column(min_width=320):
@@ -74,7 +74,7 @@ def explore_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
 
 
 def compare_tab(page: SimpleNamespace, does: Handlers) -> Callable[[], None]:
-    """Build the tab; return what connects it when the page has all its parts."""
+    """Build the tab; return the function that connects it once the page is complete."""
     gr.Markdown("Fill the picture and mask of the tab Fill with two schedules and the same seed, one after the other.")
     sides: list[Any] = []
     with gr.Row():

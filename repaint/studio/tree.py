@@ -18,7 +18,7 @@ MOST_STATES = 48
 
 
 def kept_positions(moves: int, state: SamplerState) -> frozenset[int]:
-    """The moves after which a state is kept: all, or as many as the limits allow, evenly spaced.
+    """Choose the moves after which a state is kept: all, or as many as the limits allow, evenly spaced.
 
     Args:
         moves: number of moves of the run.
@@ -30,7 +30,7 @@ def kept_positions(moves: int, state: SamplerState) -> frozenset[int]:
 
 
 def reached(method: Method) -> list[int]:
-    """The number of transitions of the walk that are done after each number of moves.
+    """Return the number of transitions of the walk that are done after each number of moves.
 
     The sampler merges consecutive renoises into one move, and moves of a corrector do not advance along the walk.
     """
@@ -46,12 +46,12 @@ def reached(method: Method) -> list[int]:
 
 
 def small_and_large(steps: int) -> tuple[int, int]:
-    """Default lengths of small and large jumps on a grid: 2 and 30 levels of 50."""
+    """Return the default lengths of small and large jumps on a grid: 2 and 30 levels of 50."""
     return max(1, round(0.04 * steps)), max(1, round(0.6 * steps))
 
 
 def continuation(method: Method, position: int, kind: str, length: int = 0, times: int = 1) -> Method:
-    """The method of a branch: the parts of the run, on a walk that starts at a kept state.
+    """Make the method of a branch: the parts of the run, on a walk that starts at a kept state.
 
     "new noise" follows the rest of the walk of the run. "one large jump" goes down to a fifth of the levels (unless the
     state is already lower), up once by `length`, and down to 0. "small late jumps" goes down to 0 with `times` jumps of
@@ -93,7 +93,7 @@ def continuation(method: Method, position: int, kind: str, length: int = 0, time
 
 
 def _with_jumps(level: int, anchors: Sequence[int], length: int, times: int) -> list[int]:
-    """Levels from `level` down to 0 with `times` jumps, spread over the anchors."""
+    """List the levels from `level` down to 0 with `times` jumps, spread over the anchors."""
     levels = [level]
     for number, anchor in enumerate(anchors):
         levels += range(levels[-1] - 1, anchor - 1, -1)

@@ -41,7 +41,7 @@ WORDS = {
 
 
 def enlarged(image: Image.Image) -> Image.Image:
-    """A picture for display, magnified by a whole factor if it is small."""
+    """Convert a picture for display, magnified by a whole factor if it is small."""
     return magnify(shown(image), max(1, SHOWN // max(image.size)))
 
 
@@ -53,7 +53,7 @@ def duration(seconds: float) -> str:
 
 
 def cost(calls: int, seeds: int, pace: float | None) -> str:
-    """The cost of a run before it starts, as HTML."""
+    """Format the cost of a run before it starts, as HTML."""
     calls_text = (
         f"{seeds} images of {calls} model calls, {calls * seeds} in all" if seeds > 1 else f"{calls} model calls"
     )
@@ -64,7 +64,7 @@ def cost(calls: int, seeds: int, pace: float | None) -> str:
 
 
 def label(run: Run) -> str:
-    """One line for the list of runs."""
+    """Format a run as one line for the list of runs."""
     job = run.job
     method = f"branch, {job.kind}" if job.origin else job.method.name
     method = method if job.task == "Fill" else f"{job.task}, {method}"
@@ -77,7 +77,7 @@ def label(run: Run) -> str:
 
 
 def result_names(run: Run) -> list[str]:
-    """What each result of a run is, in order."""
+    """Name each result of a run, in order."""
     if run.job.task == "Restore":
         return [_mean_of(run) for _ in run.results]
     best = "best, " if run.job.task == "Remove" and run.status == "done" else ""
@@ -85,12 +85,12 @@ def result_names(run: Run) -> list[str]:
 
 
 def _mean_of(run: Run) -> str:
-    """What Restore makes. Its images have opposite noise in pairs, so that their seeds are not consecutive."""
+    """Name the result of Restore, without seeds: its images come in pairs of opposite noise."""
     return f"mean of {len(run.job.seeds)}"
 
 
 def progress_html(run: Run, before: int = 0) -> str:
-    """The progress of a run, in words and as a bar."""
+    """Format the progress of a run, in words and as a bar."""
     planned = run.job.model_calls
     text = WORDS[run.status]
     if run.status == "waiting":
@@ -114,7 +114,7 @@ def progress_html(run: Run, before: int = 0) -> str:
 
 @lru_cache(maxsize=32)
 def _drawn(walk: JumpSchedule) -> tuple[str, tuple[float, float, float, float]]:
-    """(the plot as a data URI; in percent, left and top of (0, 0) and the size of one transition and one level)."""
+    """Return (plot as a data URI; left and top of (0, 0) and the size of one transition and one level, in percent)."""
     figure, file = walk_plot(walk), io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
     to_display, (width, height) = figure.axes[0].transData, figure.bbox.size
@@ -124,7 +124,7 @@ def _drawn(walk: JumpSchedule) -> tuple[str, tuple[float, float, float, float]]:
 
 
 def walk_html(run_or_walk: Run | JumpSchedule) -> str:
-    """A walk drawn as in the paper, with a mark at the position of a run."""
+    """Draw a walk as in the paper, with a mark at the position of a run."""
     walk = run_or_walk.job.method.schedule if isinstance(run_or_walk, Run) else run_or_walk
     picture, (left, top, right, up) = _drawn(walk)
     text, mark = f"{len(walk)} transitions, {walk.model_calls} model calls", ""
@@ -137,7 +137,7 @@ def walk_html(run_or_walk: Run | JumpSchedule) -> str:
 
 
 def tree_html(runs: Sequence[Run], run: Run) -> str:
-    """The tree of branches that contains a run, from its first stored ancestor.
+    """Draw the tree of branches that contains a run, from its first stored ancestor.
 
     Args:
         runs: all runs, in any order.
@@ -188,7 +188,7 @@ def _node(run: Run, result: Result) -> str:
 
 
 def audit_html(found: Audit) -> str:
-    """The numbers of an audit, as HTML."""
+    """Format the numbers of an audit as HTML."""
     rows = {
         "kept pixels": f"{found.kept}",
         "of them changed": f"{round(found.changed * found.kept)} ({found.changed:.2%})",

@@ -24,7 +24,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def silent(_title: str, _calls: int) -> AbstractContextManager[Callable[[int], None]]:
-    """No progress bar."""
+    """Show no progress bar."""
     return nullcontext(lambda _calls: None)
 
 
@@ -93,7 +93,8 @@ class CalibrationRun:
             batch: holes filled at once.
             shard: "i/n" computes the i-th of n parts.
             process, processes: number of this process, and of all that share the work.
-            progress: opens a progress bar of a title and a number of model calls, and gives what advances it.
+            progress: opens a progress bar with a title and a number of model calls, and yields a function that
+                advances it.
         """
         own = share_of(fill_batches(self.cells, batch), shard, process, processes)
         todo = [each for each in own if self.rows.lacks(each)]

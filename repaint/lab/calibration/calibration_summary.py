@@ -114,7 +114,7 @@ def _by_kind(rows: Sequence[CellRow]) -> dict[str, float]:
 
 
 def _ratio_interval(spread: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the ratio, over holes."""
+    """Compute the 95 % percentile bootstrap interval of the ratio, over holes."""
     picks = np.random.default_rng(0).integers(len(spread), size=(10_000, len(spread)))
     ratios = np.sqrt(spread[picks].mean(1) / error[picks].mean(1))
     low, high = np.quantile(ratios, [0.025, 0.975])

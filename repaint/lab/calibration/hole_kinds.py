@@ -17,7 +17,7 @@ Region = NDArray[np.bool_]
 
 
 def _hole(keep: Keep) -> Region:
-    """The hole of a mask of `mask_shapes`."""
+    """Return the hole of a mask of `mask_shapes`."""
     return ~known(keep)[0].numpy()
 
 
@@ -83,7 +83,7 @@ def draw_hole(kind: str, height: int, width: int, seed: int) -> Region:
 
 
 def smooth_projections(hole: Region, channels: int) -> NDArray[np.float64]:
-    """Weights of four smooth functions per channel on the values of a hole.
+    """Compute the weights of four smooth functions per channel on the values of a hole.
 
     The functions are the lowest cosines over the whole grid, restricted to the hole: constant, one half wave along each
     axis, and their product.

@@ -1,4 +1,4 @@
-"""Write what was measured about a preset into its YAML file, from the reports of the commands that measured it."""
+"""Write measured figures of a preset into its YAML file, from the reports of the commands that measured them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Truth = Float[np.ndarray, " d"]
 
 @dataclass(frozen=True)
 class HoleScore:
-    """What m fills of one hole say; units are those of the values.
+    """Scores of m fills of one hole; units are those of the values.
 
     Attributes:
         energy: see `energy_score`.
@@ -84,7 +84,7 @@ def crps(fills: Fills, truth: Truth) -> float:
 
 
 def _pairs(fills: Fills) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The indices of all pairs of fills."""
+    """Return the indices of all pairs of fills."""
     if len(fills) < 2:
         raise InputError(f"samples={len(fills)} must be at least 2 (one fill has no spread to score).")
     first, second = np.triu_indices(len(fills), 1)

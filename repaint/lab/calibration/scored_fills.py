@@ -34,7 +34,7 @@ class FillCell:
     """One hole of one true sample, filled by one method.
 
     Attributes:
-        method: how.
+        method: how it is filled.
         index: of the true sample.
         kind: of the hole; see `hole_kinds`.
         config: everything that the result depends on, as JSON-able data.
@@ -164,14 +164,14 @@ def hole_seed(seed: int, index: int) -> int:
 
 
 def _seed(seed: int, index: int, number: int) -> int:
-    """Seeds of a hole (number 0) and of its fills (1, 2, ...), unrelated to those of the true samples."""
+    """Derive the seed of a hole (number 0) or fill (1, 2, ...), unrelated to the seeds of the true samples."""
     return int(np.random.SeedSequence((seed, 7, index, number)).generate_state(1)[0])
 
 
 def _values(
     prior: Prior, x: Float[Tensor, "n c h w"], pixels: NDArray[np.bool_], unit: float
 ) -> Float[np.ndarray, "n d"]:
-    """The decoded values in the hole, channel by channel, times the unit."""
+    """Decode x, and return the values in the hole, channel by channel, times the unit."""
     with torch.no_grad():
         decoded = prior.decode(x).cpu().double().numpy()
     return np.asarray(decoded[:, :, pixels].reshape(len(x), -1) * unit)

@@ -27,7 +27,7 @@ from repaint.version import __version__
 
 __all__ = ["DRAWING", "DrawFacts", "fingerprint", "picture_truths", "prior_truths", "sample_shape", "unconditional"]
 
-# SDE-DPM-Solver++(2M) over all of the model's noise: of the solvers here the closest to exact draws at 200 calls.
+# SDE-DPM-Solver++(2M) over all of the model's noise: at 200 calls, the solver here that comes closest to exact draws.
 DRAWING = Method(JumpSchedule.from_rules(200, []), solver=Multistep(eta=1.0), spacing="karras(7, inf)", name="drawing")
 BATCH = 32
 Samples = Float[Tensor, "n *shape"]
@@ -35,7 +35,7 @@ Samples = Float[Tensor, "n *shape"]
 
 @dataclass(frozen=True)
 class DrawFacts:
-    """Where cached draws come from. A cache of another origin is refused.
+    """The origin of cached draws. A cache of another origin is refused.
 
     Attributes:
         prior: see `fingerprint`.

@@ -1,7 +1,7 @@
 """A small network trained on samples of a Gaussian mixture: the posterior is known, and the denoiser has errors.
 
-The difference between its error and that of the exact denoiser, under the same method, is what the network's errors
-cost. Training is seeded, but like any training it differs in its last bits between CPUs.
+Under the same method, the difference to the error with the exact denoiser is the cost of the network's errors. Training
+is seeded, but like any training it differs in its last bits between CPUs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measure the error of samplers by comparing their samples with exact ones, on problems with a known posterior.
 
-The denoiser is exact, so that all of the error is the sampler's.
+The denoiser is exact, so that all of the error comes from the sampler.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 | learned     | two problems of the above, with a small network as their denoiser                            |
 | taught      | the same two with their exact denoiser: what the network's errors cost is the difference     |
 
-The last three are measured only where they are named.
+The last three are measured only if they are named.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Problem:
 
     @property
     def denoiser(self) -> Prior:
-        """What samplers call: the prior, or its learned denoiser."""
+        """The model that samplers call: the prior, or its learned denoiser."""
         return learned(self.prior) if self.learned else self.prior
 
     @classmethod
@@ -101,7 +101,7 @@ def mixture_problem(family: str, dimension: int, share: float, seed: int) -> Pro
 
 
 def _covariances(count: int, size: int, low: float, high: float, rng: torch.Generator) -> Float[Tensor, "k d d"]:
-    """Random covariances whose eigenvalues lie between low and high, uniform in their logarithm."""
+    """Draw random covariances with eigenvalues between low and high, uniform in their logarithm."""
     basis = torch.linalg.qr(torch.randn(count, size, size, dtype=torch.float64, generator=rng))[0]
     spread = low * (high / low) ** torch.rand(count, size, dtype=torch.float64, generator=rng)
     covariances = torch.einsum("kde,ke,kfe->kdf", basis, spread, basis)
@@ -160,7 +160,7 @@ def natural_problem(mask: str, side: int, seed: int, components: int = 64) -> Pr
 
 
 def _keep(mask: str, rows: Tensor, columns: Tensor, rng: torch.Generator) -> Bool[Tensor, " d"]:
-    """The known pixels of a square image."""
+    """Choose the known pixels of a square image."""
     side = len(rows)
     return {
         "half": rows < side // 2,
@@ -209,7 +209,7 @@ FAMILIES: dict[str, list[Callable[[int], Problem]]] = {
         lambda seed: _of_family(field_problem("box", 8, seed - 1), "taught"),
     ],
 }
-USUAL = ("separated", "overlapping", "fields")  # what is measured where no family is named
+USUAL = ("separated", "overlapping", "fields")  # measured if no family is named
 
 
 def problems(seed: int = 0, families: Sequence[str] = USUAL) -> list[Problem]:

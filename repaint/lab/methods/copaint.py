@@ -25,7 +25,7 @@ NOISE = 1e-5  # a growth of L by less than this share of |x0|^2 is rounding, whi
 
 @dataclass(frozen=True)
 class CoPaint(KernelDefaults):
-    """Descend L = |R|^2 + c |x - x_start|^2 with R = m (x0 - x0_hat(x)), then `ddim(0)` from where that ends.
+    """Descend L = |R|^2 + c |x - x_start|^2 with R = m (x0 - x0_hat(x)), then take a step of `ddim(0)`.
 
     The step size is mu = mu0 growth^j alpha / alpha_1 after j steps down; the weight c is c0 c_growth^j. While L grows,
     a step is shortened by .8, at one call each. Sums are those of one image. A call serves as the end of one gradient
@@ -36,7 +36,7 @@ class CoPaint(KernelDefaults):
         mu0, growth: of the step size, > 0.
         c0, c_growth: of the weight, at least 0 and > 0. .01 and 1 on ImageNet.
     Source:
-        Zhang et al. 2023 (arXiv 2304.03322). Constants for CelebA-HQ. It clips x0_hat, which here is up to the prior.
+        Zhang et al. 2023 (arXiv 2304.03322). Constants for CelebA-HQ. It clips x0_hat; here the prior decides on that.
     """
 
     steps: int = 2
@@ -102,5 +102,5 @@ def _ones(x: Batch) -> tuple[int, ...]:
 
 
 def _squared(x: Batch) -> Float[Tensor, "b *ones"]:
-    """The squared norm of each image."""
+    """Compute the squared norm of each image."""
     return x.square().flatten(1).sum(1).reshape(_ones(x))

@@ -65,7 +65,7 @@ class DAPS(KernelDefaults):
 
     @staticmethod
     def _walks(src: Level, bottom: float) -> bool:
-        """Whether the ODE has a way to go from a level."""
+        """Test whether the ODE has a step to take from a level."""
         return src.alpha > 0 and src.sigma / src.alpha > 2 * bottom
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
@@ -73,7 +73,7 @@ class DAPS(KernelDefaults):
         done = int(step.carry["done"]) if "done" in step.carry else 0
         end = self._ode(step)
         x, spread = end, (step.src.sigma / step.src.alpha) ** 2 if step.src.alpha > 0 else math.inf
-        # At less noise than the published levels have, a longer step than S^2 would diverge.
+        # Below the noise of the published levels, a step longer than S^2 would diverge.
         eta = min(self.eta * (1 - (1 - self.floor) * done / (self.levels + 1)), spread)
         for _ in range(self.inner):
             likelihood = torch.where(step.known, step.x0 - x, 0.0)
@@ -84,7 +84,7 @@ class DAPS(KernelDefaults):
         return x, {"done": torch.tensor(done + 1, device="cpu")}
 
     def _ode(self, step: KernelStep) -> Batch:
-        """The end of the unconditional ODE, divided by its alpha."""
+        """Solve the unconditional ODE, and return its end divided by alpha."""
         src, model = step.src, step.model
         least = model.schedule(2, "logsnr")[1]
         bottom = max(self.bottom, least.sigma / least.alpha)

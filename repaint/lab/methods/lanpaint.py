@@ -1,4 +1,4 @@
-"""LanPaint: Langevin dynamics at each level, in which the known part takes part, then one deterministic step down."""
+"""LanPaint: Langevin dynamics of all entries at each level, known ones included, then a deterministic step down."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class LanPaint(KernelDefaults):
         return step.merged(known, gain * prediction.x0_hat)
 
     def _next(self, step: KernelStep, noise: Batch) -> Batch:
-        """The noise of the known part's path at `dst`."""
+        """Return the noise of the known part's path at `dst`."""
         if self.path == "fixed":
             return noise
         share = renewed("posterior", step.src, step.dst)

@@ -75,7 +75,7 @@ class MCGdiff(KernelDefaults):
         return level.sigma**2 + self.kappa * level.alpha**2
 
     def _start(self, step: KernelStep, shape: tuple[int, ...], v: float) -> Tensor:
-        """Pure noise, on the known part times the observation."""
+        """Draw pure noise, conditioned on the observation in the known part."""
         z, prior = step.draws.another().reshape(shape), step.src.sigma**2
         g = prior / (prior + v)
         observed = g * step.src.alpha * step.x0[:, None] + math.sqrt(g * v) * z

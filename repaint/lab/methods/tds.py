@@ -58,7 +58,7 @@ class TDS(KernelDefaults):
         return self.particles
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
-        """Predict, weigh the particles with what the step before left, resample, and propose."""
+        """Predict, weigh the particles with the weights of the previous step, resample, and propose."""
         src, dst = step.src, step.dst
         shape = (len(step.x), self.particles, *step.x.shape[1:])
         x0, known = step.x0[:, None], step.known[:, None]

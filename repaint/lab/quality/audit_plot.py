@@ -21,9 +21,9 @@ COLUMNS = 5  # of panels
 
 
 def audit_plot(sweeps: Mapping[str, Mapping[str, Sequence[AuditRow]]], audits: Mapping[str, Audit]) -> Figure:
-    """MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
+    """Plot MSE outside the hole over strength or radius with quadratic trend lines, above heatmaps.
 
-    Many pictures: the mean over them, one panel for each, and the heatmaps.
+    With several pictures: their mean, one panel for each, and the heatmaps.
 
     Args:
         sweeps: method to picture to its rows, all of one kind of sweep and of the same pictures.
@@ -57,7 +57,7 @@ def audit_plot(sweeps: Mapping[str, Mapping[str, Sequence[AuditRow]]], audits: M
 
 
 def _draw_curves(axes: Any, sweeps: Mapping[str, Sequence[AuditRow]]) -> None:
-    """Draw points and trends: a colour for each method, or, of a single method, for each curve."""
+    """Draw points and trends: a colour for each method, or for each curve of a single method."""
     for number, (name, rows) in enumerate(sweeps.items()):
         for place, (curve, marker) in enumerate(zip(curves(rows), "osD^v<>phX" * len(rows), strict=False)):
             colour = f"C{number if len(sweeps) > 1 else place}"

@@ -59,7 +59,7 @@ class AuditRow:
         radius: of the round hole, in pixels; None for a given hole.
         hole: share of the picture inside the hole.
         mse, max_change, changed: of the kept pixels.
-        rim: mean change of the kept pixels with a side on the hole.
+        rim: mean change of the kept pixels that share a side with the hole.
         near, far: mean squared change of the kept pixels at most `NEAR` pixels from the hole, and of the others.
         flat, textured: mean squared change of the kept pixels around which the picture varies by at most `FLAT` of its
             range within 3 x 3 pixels, and of the others. None without such pixels.
@@ -236,7 +236,7 @@ def _audited(
 
 
 def _flat(image: Picture) -> NDArray[np.bool_]:
-    """(H, W), True where the picture varies by at most `FLAT` of its range within 3 x 3 pixels."""
+    """Test where the picture varies by at most `FLAT` of its range within 3 x 3 pixels, (H, W)."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     values = image.reshape(*image.shape[:2], -1).astype(np.float64)
@@ -248,7 +248,7 @@ def _flat(image: Picture) -> NDArray[np.bool_]:
 def _regions(
     result: Picture, image: Picture, hole: NDArray[np.bool_], flat: NDArray[np.bool_]
 ) -> dict[str, float | None]:
-    """Mean squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
+    """Average squared changes by distance from the hole and by the texture of the picture; see `AuditRow`."""
     from scipy.ndimage import distance_transform_edt
 
     near = distance_transform_edt(~hole) <= NEAR

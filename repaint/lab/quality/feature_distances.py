@@ -49,7 +49,7 @@ def feature_distances(
     FID is biased upwards for few pictures: published figures compare only at the same number. KID is unbiased, and so
     can be negative; its subsets have 1000 pictures, or as many as there are. Precision is the share of images within
     the reach of a reference, recall that of references within the reach of an image; the reach of a picture ends at the
-    third nearest neighbour in its own set. The features are those of Inception, where the paper takes VGG's.
+    third nearest neighbour in its own set. The features are those of Inception; the paper uses those of VGG.
 
     Args:
         images, references: (H, W, 3) uint8, at least 2 of each, of one size.

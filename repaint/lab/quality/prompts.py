@@ -37,7 +37,7 @@ MASKS: dict[str, NDArray[np.bool_]] = {
 
 
 def _wrong(names: list[str]) -> list[str]:
-    """A wrong name for each glyph: the name half a list away."""
+    """Return a wrong name for each glyph: the name half a list away."""
     return list(np.roll(names, len(names) // 2))
 
 
@@ -106,7 +106,7 @@ class PromptStudy:
         return found
 
     def _scores(self, holes: Sequence[str], side: tuple[str, str], measure: str) -> NDArray[np.float64]:
-        """The scores of one schedule and prompt over several holes, (glyphs, holes * seeds)."""
+        """Collect the scores of one schedule and prompt over several holes, (glyphs, holes * seeds)."""
         return np.concatenate([getattr(self.scored[hole, side[0], side[1]], measure) for hole in holes], axis=1)
 
     def as_dict(self) -> dict[str, list[dict[str, Any]]]:
@@ -165,5 +165,5 @@ def compare_prompts(
 
 
 def _number(value: float) -> float | None:
-    """None for NaN (the diversity of a single result), which JSON lacks."""
+    """Replace NaN (the diversity of a single result), which JSON lacks, by None."""
     return None if np.isnan(value) else float(value)

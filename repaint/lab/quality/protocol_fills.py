@@ -145,7 +145,7 @@ class ProtocolFills:
     def fill(self, batch: int = 4, *, on_call: StepCallback | None = None) -> None:
         """Fill the pictures whose rows are missing, and append their rows.
 
-        A batch with a missing row is computed whole, so that an interrupted run ends with the bits of an unbroken one.
+        A batch with a missing row is computed whole, so that results are bit-equal to those of an uninterrupted run.
 
         Args:
             batch: pictures at once.
@@ -214,5 +214,5 @@ class ProtocolFills:
 
 
 def _digest(values: NDArray[Any]) -> str:
-    """16 digits of the SHA-256 of shape and values."""
+    """Compute 16 digits of the SHA-256 of shape and values."""
     return hashlib.sha256(f"{values.shape}".encode() + np.ascontiguousarray(values).tobytes()).hexdigest()[:16]

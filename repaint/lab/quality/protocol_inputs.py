@@ -28,7 +28,7 @@ def protocol_pictures(protocol: TestProtocol, folder: Path, *, limit: int | None
     Args:
         protocol: see `repaint.lab.quality.protocols`.
         folder: of pictures.
-        limit: use the first so many by name, for a trial; None: the number of the protocol.
+        limit: number of pictures to use, the first ones by name, for a trial; None: the number of the protocol.
     Raises:
         InputError: another number or size of pictures than the protocol's.
     """
@@ -92,7 +92,7 @@ def protocol_holes(
         masks: folder of folders of published masks, MASK/NAME.png with the names of pictures, in which white is kept,
             as in RePaint's data. Masks without such a folder are drawn.
     Returns:
-        One hole a picture.
+        One hole for each picture.
     Raises:
         InputError: a picture without its mask, or a mask of another size or without a hole.
     """

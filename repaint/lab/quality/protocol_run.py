@@ -123,14 +123,14 @@ def measured_fills(fills: ProtocolFills, backbones: Backbones | None = None) -> 
 
 
 def _lpips_net(metric: str, protocol: TestProtocol) -> str | None:
-    """The LPIPS network of a metric; diversity takes that of the protocol, to need one file."""
+    """Name the LPIPS network of a metric, or None. Diversity uses the protocol's network, so that one file suffices."""
     if metric == "diversity_lpips":
         return next((each.removeprefix("lpips_") for each in protocol.metrics if each.startswith("lpips_")), "alex")
     return metric.removeprefix("lpips_") if metric.startswith("lpips_") else None
 
 
 def _measure(metric: str, many: Sequence[Image], hole: Hole, net: str | None, backbone: Path | None) -> float:
-    """One number of one picture: of all samples in the hole, or of the first, in the whole unless it ends in _hole."""
+    """Compute a metric of one picture: of all samples in the hole, or of the first sample (in the hole for `_hole`)."""
     first = many[0]
     if net is not None:
         distance = partial(lpips, net=net, backbone=backbone)
@@ -142,6 +142,6 @@ def _measure(metric: str, many: Sequence[Image], hole: Hole, net: str | None, ba
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean over pictures and its 95 % interval."""
+    """Compute the mean over pictures and its 95 % interval."""
     found = paired_difference(np.array(values), np.zeros(len(values)))
     return (found.mean, found.low, found.high) if len(values) > 1 else (found.mean, None, None)

@@ -1,7 +1,7 @@
 """Protocols of the literature: pictures, masks, methods and metrics as published, and the published figures.
 
-Data alone; `repaint.lab.quality.protocol_fills` and `protocol_run` run them. A figure is here only if its source was
-read; what could not be read is left out, and `assumed` says what this library puts in its place.
+Only data; `repaint.lab.quality.protocol_fills` and `protocol_run` run them. A figure is listed only if its source was
+read; what could not be read is left out, and `assumed` says what this library uses instead.
 """
 
 from __future__ import annotations

@@ -183,5 +183,5 @@ def _cell(value: float | None) -> str:
 
 
 def _finite(value: float | None) -> float | None:
-    """None for infinity (PSNR of the truth itself) and NaN (hole too thin), which JSON lacks."""
+    """Replace infinity (PSNR of the truth itself) and NaN (hole too thin), which JSON lacks, by None."""
     return float(value) if value is not None and math.isfinite(value) else None

@@ -268,7 +268,7 @@ def _energy(found: Restored, hole: Hole, i: int) -> float:
 
 
 def _inside(found: Restored, holes: Sequence[Hole], which: Sequence[int]) -> dict[float, float]:
-    """Share of true values in each central interval of the fills."""
+    """Compute the share of true values in each central interval of the fills."""
     if not found.fills:
         return {}
     m = len(found.fills[0])

@@ -137,7 +137,7 @@ def _values(image: Image, hole: Hole) -> NDArray[np.float64]:
     return image[hole.mask].astype(np.float64).ravel()
 
 
-# Of several results for one hole.
+# Measures of several results for one hole.
 MANY: dict[str, Callable[[Sequence[Image], Hole], float]] = {
     "energy": lambda many, hole: energy_score(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
     "crps": lambda many, hole: crps(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
@@ -281,7 +281,7 @@ def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.flo
 
 
 def _or_nan(distance: Callable[[Any, Any], float], painted: Any, real: Any) -> float:
-    """A distance, or NaN for a hole that is too thin for it."""
+    """Compute a distance; NaN for a hole that is too thin for it."""
     try:
         return distance(painted, real)
     except InputError:

@@ -1,1 +1,1 @@
-"""Where the time goes beside the network."""
+"""Measure the time and memory that are spent outside the network."""

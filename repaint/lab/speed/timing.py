@@ -161,7 +161,7 @@ def _diffusers_repaint(
 
 
 def _networks(prior: Prior) -> list[nn.Module]:
-    """Denoiser, autoencoder's halves and text encoders."""
+    """List the denoiser, the halves of the autoencoder and the text encoders."""
     pipe, vae = prior.pipeline, prior.autoencoder
     texts = [getattr(pipe, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
     found = [network_of(prior), getattr(vae, "encoder", None), getattr(vae, "decoder", None), *texts]
@@ -188,7 +188,7 @@ def measure_speed(
     compiled: bool = False,
     on_round: Callable[[int], object] = lambda _: None,
 ) -> list[TimingRow]:
-    """Each way in turn, and the network alone on what the first way gave it, as many calls.
+    """Time each way in turn, and the network alone with as many calls on inputs recorded from the first way.
 
     Args:
         pipe: its network is called by all ways.
@@ -268,7 +268,7 @@ def _quartiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def _cuda_peak(run: Callable[[], object], device: torch.device) -> int:
-    """Peak bytes that a run allocates above the memory allocated before."""
+    """Measure the peak bytes that a run allocates above the memory allocated before."""
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     run()

@@ -1,1 +1,1 @@
-"""Grids of cells to rows of measures."""
+"""Compute grids of cells, and summarise the rows of measures."""

@@ -222,7 +222,7 @@ def _prior(name: str, home: Path) -> str:
 
 
 def _methods(config: SweepConfig, home: Path) -> list[tuple[Method, dict[str, Any]]]:
-    """Each schedule with each override: (method, walk as written in the file)."""
+    """List each schedule with each override: (method, walk as written in the file)."""
     found = []
     for entry, changes in product(config.schedules, config.methods):
         name, preset = _preset(entry, home)

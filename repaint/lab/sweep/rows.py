@@ -29,7 +29,7 @@ CellRow = dict[str, Any]
 
 @runtime_checkable
 class Keyed(Protocol):
-    """What has a row: a cell of a grid."""
+    """An object with a row, such as a cell of a grid."""
 
     @property
     def key(self) -> str: ...
@@ -110,7 +110,7 @@ class Rows:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The file, open and locked until the block ends."""
+        """Open the file and lock it until the block ends."""
         try:
             import fcntl
         except ImportError as error:
@@ -132,7 +132,7 @@ class Rows:
                 os.close(file)
 
     def _read(self, file: int) -> None:
-        """Read whole lines from the end of the last reading."""
+        """Read the whole lines after those that were read before."""
         size = os.fstat(file).st_size
         if size < self._end:
             self.found, self._end, self._lines = {}, 0, 0
@@ -173,7 +173,7 @@ class Rows:
         return row
 
     def _difference(self, row: CellRow) -> str:
-        """How a row differs from the most similar cell of the grid."""
+        """Describe how a row differs from the most similar cell of the grid."""
         best: list[tuple[str, Any, Any]] | None = None
         for config in self._configs.values():
             ours, theirs = _flat(config), _flat({name: row.get(name) for name in config})

@@ -102,7 +102,7 @@ def _check_one_of(entry: BaseModel, kind: str, *names: str) -> None:
 
 
 def images_of(entry: _Image, home: Path) -> list[Source]:
-    """The images of an entry.
+    """List the images of an entry.
 
     Args:
         entry: one of the `images` of a sweep.
@@ -165,7 +165,7 @@ def _all_glyphs() -> dict[str, NDArray[np.uint8]]:
 
 
 def masks_of(entry: _Mask, images: Sequence[Source], home: Path) -> Callable[[Source], Source]:
-    """A function from an image to its mask.
+    """Return a function from an image to its mask.
 
     Args:
         entry: one of the `masks` of a sweep.
@@ -197,7 +197,7 @@ def masks_of(entry: _Mask, images: Sequence[Source], home: Path) -> Callable[[So
 
 
 def _generated(entry: _Mask, cache: dict[tuple[int, int], Source], image: Source) -> Source:
-    """The mask of a generator, drawn once for each size."""
+    """Return the mask of a generator, drawn once for each size."""
     assert entry.generator is not None
     if image.size not in cache:
         given = ", ".join(f"{name}={value}" for name, value in entry.options.items())
@@ -221,5 +221,5 @@ def _mask_file(name: str, path: Path, keep_mask: bool, image: Source) -> Source:
 
 
 def _digest(array: NDArray[Any]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the shape and values of an array."""
+    """Compute 16 hexadecimal digits of the SHA-256 of the shape and values of an array."""
     return hashlib.sha256(repr((array.shape, array.dtype.name)).encode() + array.tobytes()).hexdigest()[:16]

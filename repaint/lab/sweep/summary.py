@@ -151,12 +151,12 @@ def _difference(pairs: Sequence[tuple[CellRow, CellRow]], name: str) -> Differen
 
 
 def _cell(row: CellRow) -> tuple[Any, ...]:
-    """The fields that two rows must share to be compared."""
+    """Return the fields that two rows must share to be compared."""
     return row["image"]["name"], row["mask"]["name"], row["class_label"], row["prompt"], row["seed"]
 
 
 def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
-    """The mean over the results for each picture and mask."""
+    """Average the results of each picture and mask."""
     pictures: dict[Any, list[float]] = {}
     for row in rows:
         pictures.setdefault((row["image"]["name"], row["mask"]["name"]), []).append(row[measure])
@@ -170,6 +170,6 @@ def _group(option: str, name: str) -> Callable[[CellRow], Any]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean of the values that are not None; None without any."""
+    """Average the values that are not None; None without any."""
     present = [value for value in values if value is not None]
     return math.fsum(present) / len(present) if present else None

@@ -16,11 +16,11 @@ __all__ = ["sweep_plot"]
 
 
 def sweep_plot(panels: Mapping[str, Mapping[str, Sequence[Point]]], over: str) -> Figure:
-    """Measures of a sweep side by side, each over one axis: points, their intervals, and lines between them.
+    """Plot measures of a sweep side by side over one axis, as points with intervals, joined by lines.
 
     Args:
         panels: measure to its curves, as `repaint.lab.sweep.summary.curves` gives them.
-        over: what the axis is. Numbers stand on a logarithmic axis, names in their order.
+        over: label of the axis: logarithmic for numbers, in the given order for names.
     """
     from matplotlib.figure import Figure
 

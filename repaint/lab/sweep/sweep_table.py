@@ -87,13 +87,13 @@ def aligned(rows: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
 
 
 def _count(entry: Mapping[str, Any]) -> str:
-    """Rows with a result; "2/3" where one of three failed."""
+    """Format the number of rows with a result; "2/3" if one of three failed."""
     done = entry["rows"] - entry["failed"]
     return f"{done}/{entry['rows']}" if entry["failed"] else str(done)
 
 
 def _number(value: float | None) -> str:
-    """At most 6 characters."""
+    """Format a number in at most 6 characters."""
     if value is None:
         return ABSENT
     if abs(value) >= 1000:
