@@ -221,8 +221,9 @@ def weakened(method: Method, strength: float) -> Method:
     """
     if not (is_number(strength) and 0 < strength <= 1):
         raise InputError(f"strength={shown(strength)} must be in (0, 1] (1 starts from pure noise).")
-    if method.schedule.levels[0] <= strength * method.schedule.steps:  # also the walk of a branch, which may jump up
+    most = round(strength * method.schedule.steps, 4)  # so that a float32 map gives the level of the same number
+    if method.schedule.levels[0] <= most:  # also the walk of a branch, which may jump up
         return method
-    visited = {level for level in method.schedule.levels if level > 0}
-    level = min(visited, key=lambda visited: abs(visited - strength * method.schedule.steps))
+    visited = sorted({level for level in method.schedule.levels if level > 0})
+    level = min(visited, key=lambda visited: abs(visited - most))
     return replace(method, schedule=method.schedule.capped(level))

@@ -33,7 +33,7 @@ from repaint.sampling.contract import check_attributes
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
-from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.prior import Conditions, Prior, PriorDefaults
 from repaint.sampling.rng import Seedable, are_pairs, seeds_for
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
@@ -158,7 +158,7 @@ class RePaintPipeline(Placed):
     """
 
     def __init__(self, prior: Prior) -> None:
-        if isinstance(prior, type) or not isinstance(prior, Prior):
+        if isinstance(prior, type) or not (isinstance(prior, PriorDefaults) or hasattr(prior, "denoise")):
             named = isinstance(prior, (str, Path))
             way = "RePaintPipeline.from_pretrained" if named else "RePaintPipeline.from_pipe for a diffusers pipeline"
             raise InputError(f"prior={shown(prior)} must be a Prior. Use {way}.")

@@ -1143,6 +1143,18 @@ def test_what_cannot_be_called_is_refused(way: str, name: str) -> None:
         call(image, mask, schedule=JUMPS, **{name: 3})
 
 
+@pytest.mark.parametrize("strength", [0.1, 0.3, 0.5])
+def test_a_constant_map_is_its_number_in_float32(strength: float) -> None:
+    """If this fails, a float32 map of 0.1 starts at another level than 0.1, which lies between two of 25 levels."""
+    pipe, image, mask = RePaintPipeline(PixelByPixelPrior()), np.full((8, 8, 3), 90, np.uint8), np.eye(8)
+    runs = [
+        pipe(image, mask, strength=each, generator=0, output_type="np")
+        for each in (strength, torch.full((8, 8), strength))
+    ]
+    assert runs[0].model_calls == runs[1].model_calls
+    assert np.array_equal(runs[0].images, runs[1].images)
+
+
 @pytest.mark.parametrize("prior", [3, None, PixelByPixelPrior, torch.nn.Linear(1, 1)])
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_prior_is_refused(prior: Any) -> None:

@@ -32,11 +32,16 @@ __all__ = [
 
 
 def check_attributes(prior: Prior) -> None:
-    """Check the attributes of a prior that everything else relies on.
+    """Check that an object has the members of a prior, and the attributes that everything else relies on.
 
     Raises:
-        PriorError: one of another type or out of range.
+        PriorError: a member is missing, or an attribute is of another type or out of range.
     """
+    if missing := [name for name in dir(Prior) if not name.startswith("_") and not hasattr(prior, name)]:
+        raise PriorError(
+            f"{type(prior).__name__} lacks {', '.join(missing)}, which a prior must have. PriorDefaults supplies the "
+            "optional ones."
+        )
     owner = type(prior).__name__
     needed = {"channels": prior.channels, "multiple_of": prior.multiple_of, "latent_factor": prior.latent_factor}
     optional = {

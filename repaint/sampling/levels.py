@@ -82,7 +82,8 @@ class Posterior:
     Attributes:
         x0_gain, x_gain: coefficients of the mean.
         small_std: std of the exact posterior ("beta tilde").
-        large_std: std of the forward step from dst to src ("beta"), the upper bound for data of unit variance.
+        large_std: std of the forward step from dst to src ("beta"). For VP it is the exact std for data of unit
+            variance, an upper bound; for VE it is larger than that, and for flow it can be smaller.
     """
 
     x0_gain: float

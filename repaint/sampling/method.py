@@ -101,8 +101,9 @@ class Method:
         spacing: where the levels lie, see `repaint.sampling.spacing`; None: the scheduler's own choice.
         init: start of the hole at the first level: pure noise, or noise around a smooth fill of the hole from its rim,
             for walks whose first level has no more noise than such a fill is uncertain.
-        temperature: factor of all noise that is drawn, in [0, 1]. 1 samples the posterior. Lower values pull each
-            result towards the mean of all results: for a Gaussian prior by exactly this factor, and 0 gives that mean.
+        temperature: factor of all noise that is drawn, in [0, 1]. 1 samples the posterior. With a Gaussian prior,
+            lower values pull each result towards the mean of all results by exactly this factor, and 0 gives that mean.
+            Where a hole allows different contents, they also choose the most common one more often.
         name: the preset's name, or the file's.
         about, source: what it is for, and where it comes from.
         guided: False for models distilled to few steps, which classifier-free guidance harms: it is then off unless

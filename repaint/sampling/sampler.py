@@ -135,9 +135,8 @@ class Sampler:
 
     def _finite_check(self) -> FiniteCheck:
         model = type(self.prior).__name__ + (" with guidance" if self.guidance or self.method.guidance else "")
-        parts = [self.method.kernel] if self.method.kernel else [self.method.solver, self.method.merge]
-        if self.method.corrector is not None and self.method.kernel is None:
-            parts.insert(1, self.method.corrector)
+        makers = (self.method.solver, self.method.corrector, self.method.merge)
+        parts = [part for part in ((self.method.kernel,) if self.method.kernel else makers) if part is not None]
         return FiniteCheck(model, " or ".join(map(spec, parts)), self.grid, self.patience)
 
     def adopt(self, state: SamplerState) -> SamplerState:
@@ -230,6 +229,8 @@ class Sampler:
         if dst.sigma > 0 and (prediction is not None or self.method.merge.after_renoise):
             noise, merge = self._known_noise(before, dst, draws, merge)
             spare = draws.spent(x, *merge.values(), *solver.values(), *corrector.values())
+        if move.kind == "renoise" and state.free_from is not None and noise is None:
+            x = self._begun(x, state, dst, draws)
         if dst.sigma == 0 or noise is not None:
             x = merge_known(x, state.x0, noise, state.known_at(move.dst), dst, spare)
         return replace(
@@ -243,6 +244,16 @@ class Sampler:
             model_calls=state.model_calls + model.calls,
             gradient_calls=state.gradient_calls + model.gradients,
         )
+
+    def _begun(self, x: Batch, state: SamplerState, dst: Level, draws: Draws) -> Batch:
+        """Merge the entries that a jump up to `dst` makes known, as at the start of a walk from there.
+
+        The entries that were known before carry their noise up; these had none, because they were free.
+        """
+        move = self.moves[state.position]
+        noise, _ = self._known_noise(KnownPart(None, state.x0, dst), dst, draws, {})
+        become = state.known_at(move.dst) & ~state.known_at(move.src)
+        return x if noise is None else merge_known(x, state.x0, noise, become, dst)
 
     def _by_kernel(self, state: SamplerState, move: Move) -> SamplerState:
         """Make a step down by the method's kernel."""

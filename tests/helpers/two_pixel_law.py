@@ -72,7 +72,11 @@ def law(sampler: Sampler) -> tuple[float, float]:
                 posterior = dst.sigma**2 / src.sigma**2 * (src.sigma**2 - (src.alpha / dst.alpha) ** 2 * dst.sigma**2)
                 variance = eta**2 * posterior
                 of_x = dst.alpha * x0_hat + math.sqrt(max(dst.sigma**2 - variance, 0)) * eps_hat
-            pull = 1 - 1 / (1 + method.merge.lam) if predicted else 0.0
+            pull = 0.0
+            if predicted:  # the strength falls with noise
+                ratio = src.sigma / max(src.alpha, 1e-99)
+                lam = method.merge.lam / (1 + (ratio / method.merge.fade) ** 2)
+                pull = 1 - 1 / (1 + lam)
             kick = np.diag([dst.sigma * math.sqrt(1 - pull), math.sqrt(variance)])
             of_x[0], of_before[0], of_draw[0] = 0.0, 0.0, 0.0
             offset[0] = dst.alpha * VALUE

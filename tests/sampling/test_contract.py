@@ -12,6 +12,7 @@ from repaint import JumpSchedule, Method, RePaintPipeline
 from repaint.errors import InputError, NonFiniteError, PriorError
 from repaint.sampling.merge import Fresh
 from repaint.sampling.prediction import Prediction
+from repaint.sampling.prior import PriorDefaults
 from repaint.sampling.solvers import DDIM, DDPM
 from repaint.testing import PixelByPixelPrior
 
@@ -104,6 +105,15 @@ def test_attributes_of_a_prior(name: str, value: Any, message: str) -> None:
         RePaintPipeline(wrong)
 
 
+def test_missing_members_of_a_prior() -> None:
+    """Otherwise: advice to wrap a diffusers pipeline, for a prior that lacks a method."""
+    partial = type("Partial", (PriorDefaults,), {"channels": 3})()
+    with pytest.raises(PriorError, match=r"^Partial lacks .*conditioned, decode, denoise, device, dtype, encode, "):
+        RePaintPipeline(partial)
+    with pytest.raises(PriorError, match=r"^Partial lacks .*smallest_size.* PriorDefaults supplies the optional ones"):
+        RePaintPipeline(type("Partial", (), {"denoise": None})())
+
+
 class Returning:
     """A solver, merge or corrector whose method returns a value, or what a function makes of the right result."""
 
@@ -183,5 +193,5 @@ def test_a_solver_that_makes_nan_is_named() -> None:
 
 
 def test_nan_of_guidance_does_not_blame_the_model_alone() -> None:
-    with pytest.raises(NonFiniteError, match="^PixelByPixelPrior with guidance predicted NaN"):
+    with pytest.raises(NonFiniteError, match=r"^PixelByPixelPrior with guidance predicted NaN"):
         fill(PixelByPixelPrior(), guidance=lambda x, _: x * torch.nan)

@@ -636,6 +636,24 @@ def test_a_strength_frees_each_pixel_at_its_level() -> None:
     assert moved.x[0, 0] == x0[0, 0]
 
 
+@pytest.mark.parametrize("merge", ["fresh", "trajectory", "predicted(inf, relax=1.5)", "carry(0.5)"])
+def test_a_jump_up_makes_entries_known_again(merge: str) -> None:
+    """If this fails, an entry that is known above its level carries its fill up, and the model reads it as kept."""
+    prior = GaussianMixturePrior([1.0], [[0.0, 0.0]], [torch.eye(2).tolist()])
+    sampler = Sampler(
+        prior, as_method(JumpSchedule.from_levels([*range(20, 3, -1), 12, *range(11, -1, -1)], 20), merge=merge)
+    )
+    x0, known = torch.full((4000, 2), 2.0, dtype=torch.float64), torch.tensor([[True, False]])
+    state = sampler.start(x0, known, seeds=[0], strength=torch.tensor([[0.0, 0.5]], dtype=torch.float64))
+    moves = zip(sampler.moves, sampler.run(state), strict=True)
+    state = next(moved for move, moved in moves if move.kind == "renoise")
+    level = sampler.grid[12]
+    assert bool(state.known_at(12).all())
+    again = state.x[:, 1]  # known above level 10, free below
+    assert float(again.mean()) == pytest.approx(2 * level.alpha, abs=4 * level.sigma / math.sqrt(4000))
+    assert float(again.std()) == pytest.approx(level.sigma, rel=4 / math.sqrt(8000))
+
+
 def test_the_sample_is_read_only_where_it_is_known_at_a_level() -> None:
     """If this fails, what lies under a hole that may change freely reaches the result."""
     sampler, state, x0 = graded()

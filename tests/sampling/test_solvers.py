@@ -392,6 +392,25 @@ def test_heun_is_of_second_order(config: dict[str, Any]) -> None:
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
 
 
+@pytest.mark.parametrize("steps", [10, 25, 100])
+@pytest.mark.parametrize("spacing", ["linspace", "trailing"])
+def test_heun_is_stable_where_noise_begins_far_above_the_data(steps: int, spacing: str) -> None:
+    """If this fails, the correction of the first step from sigma / alpha = 20,000 gives ten times the right spread."""
+    config = {"beta_schedule": "squaredcos_cap_v2"}
+    prior = GaussianMixturePrior([1.0], [[0.4]], [[[0.3]]], scheduler=config)
+
+    def std(solver: str) -> float:
+        method = as_method(JumpSchedule.paper(steps, 1, 1), merge="none", solver=solver)
+        sampler = Sampler(prior, replace(method, spacing=spacing))
+        state = sampler.start(torch.zeros(2000, 1).double(), torch.zeros(2000, 1, dtype=torch.bool), [0])
+        *_, state = sampler.run(state)
+        return float(state.x.std())
+
+    error = {solver: abs(std(solver) - math.sqrt(0.3)) for solver in ("heun", "ddim(0)")}
+    assert error["heun"] < 0.05
+    assert error["heun"] < error["ddim(0)"]
+
+
 def test_heun_costs_two_calls_but_for_the_last_step() -> None:
     """If this fails, the cost of Restart is stated wrongly. EDM counts 2 N - 1."""
     method = as_method(JumpSchedule.from_levels([3, 2, 3, 2, 1, 0]), solver="heun")

@@ -32,7 +32,7 @@ class DInG(KernelDefaults):
         known:    x_dst = (1 - g) mean + g (alpha_dst x0 + sigma_dst eps_p) + sqrt(g) t z
 
     Two model calls a step, one for the last. Its delayed form, eps_p = eps_hat, is the merge `predicted(inf)` with the
-    solver `renew(zeta)`.
+    solver `renew(zeta)`. Under classifier-free guidance, eps_p is the prediction without it, as in all merges here.
 
     Attributes:
         zeta: in [0, 1], or a rule of `repaint.sampling.renewal`; (1-alpha)^2 is the published "square".
@@ -64,7 +64,7 @@ class DInG(KernelDefaults):
         s = dst.sigma * math.sqrt(share)
         mean = weighted((dst.alpha, prediction.x0_hat), (dst.sigma * math.sqrt(1 - share), prediction.eps_hat))
         proxy = weighted((1, mean), (s, draws.another()))
-        eps_hat = step.model.predict(proxy, dst).eps_hat
+        eps_hat = step.model.predict(proxy, dst).known_eps
         t = dst.alpha * self.sigma_y
         g = s**2 / (s**2 + t**2) if t > 0 else 1.0
         z = draws.another()
