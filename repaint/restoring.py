@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from repaint.checks import left_out, whole_number
 from repaint.defaults import GROW, MAX_WIDTH, SAMPLES, SENSITIVITY, TONE, restore_schedule
+from repaint.errors import InputError
 from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.images import ImageLike
 from repaint.pictures.masks import ReadMask
@@ -72,6 +73,8 @@ def restore(
     (208, True)
     """
     left_out(options, SETS, "restore() finds the mask, and samples sets the number of results.")
+    if options.get("output_type") == "latent":
+        raise InputError("output_type='latent' must be pil, np or pt: restore() returns images.")
     mask = detect_damage(image, sensitivity=sensitivity, max_width=max_width, tone=tone, grow=grow)
     pipe = prior if isinstance(prior, RePaintPipeline) else RePaintPipeline.from_pretrained(prior)
     return fill_damage(pipe, image, mask, samples=samples, **options)

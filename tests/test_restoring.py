@@ -108,3 +108,9 @@ def test_wrong_command_lines(run: Run, scratched: np.ndarray, tmp_path: Path) ->
     done = run("restore", photo, "--out", tmp_path / "r.png", "--mask-out", tmp_path / "r.png")
     assert (done.status, "must be another file" in done.err) == (2, True)
     assert not (tmp_path / "r.png").exists()
+
+
+def test_latents_are_refused_before_the_damage_is_sought(scratched: np.ndarray) -> None:
+    """If this fails, the error comes after the model is loaded and the damage is found, and names a crop."""
+    with pytest.raises(InputError, match="output_type='latent' must be pil, np or pt"):
+        restore(scratched, output_type="latent")

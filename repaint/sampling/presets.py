@@ -5,6 +5,7 @@ A preset describes a whole method. This module reads it; `schedule.py` and `meth
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,15 +16,30 @@ from repaint import yaml_files
 from repaint.checks import nearest, shown
 from repaint.errors import ScheduleError
 
-__all__ = ["JumpRule", "Preset", "available", "folder", "parse", "published", "read", "read_named", "read_yaml"]
+__all__ = [
+    "Integer",
+    "JumpRule",
+    "Number",
+    "Preset",
+    "available",
+    "folder",
+    "parse",
+    "published",
+    "read",
+    "read_named",
+    "read_yaml",
+]
 
 
-def _plain(value: object) -> object:
-    """Convert any integer type to int, which is the only one pydantic accepts."""
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+def _plain(kind: str, value: object) -> object:
+    """Convert any integer type to int, and refuse what pydantic would read as a number: texts, true and false."""
+    if isinstance(value, (bool, str)):
+        raise ValueError(f"must be {kind}")
+    return int(value) if isinstance(value, Integral) else value
 
 
-Integer = Annotated[int, BeforeValidator(_plain)]
+Integer = Annotated[int, BeforeValidator(partial(_plain, "an integer"))]
+Number = Annotated[float, BeforeValidator(partial(_plain, "a number"))]
 
 
 class JumpRule(BaseModel):
@@ -58,10 +74,10 @@ class Counts(BaseModel):
     # pydantic before 2.10 warns about field names that start with model_
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    transitions: int
-    renoises: int
-    model_calls: int
-    gradient_calls: int = 0
+    transitions: Integer
+    renoises: Integer
+    model_calls: Integer
+    gradient_calls: Integer = 0
 
 
 class Preset(BaseModel):
@@ -78,7 +94,7 @@ class Preset(BaseModel):
     levels: tuple[Integer, ...] | None = None
     start: Integer | None = None
     init: Literal["noise", "smooth"] = "noise"
-    temperature: float = 1.0
+    temperature: Number = 1.0
     merge: str = "fresh"
     solver: str = "ddpm"
     corrector: str | None = None

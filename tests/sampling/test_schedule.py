@@ -350,3 +350,22 @@ def test_rules_that_are_none(unchecked: None) -> None:
     """If this fails, the form of the YAML files gives an AttributeError in Python."""
     with pytest.raises(ScheduleError, match="must hold JumpRule objects"):
         JumpSchedule.from_rules(10, [{"jump_length": 2, "jump_n_sample": 2}])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: true", r"steps is True: must be an integer"),
+        ("steps: '5'", r"steps is '5': must be an integer"),
+        (
+            "steps: 5\njumps: [{jump_length: true, jump_n_sample: 2}]",
+            r"jumps.0.jump_length is True: must be an integer",
+        ),
+        ("steps: 5\ntemperature: false", r"temperature is False: must be a number"),
+    ],
+)
+def test_what_is_no_number_in_yaml(text: str, message: str, tmp_path: Path) -> None:
+    """If this fails, `steps: true` is one step."""
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(ScheduleError, match=message):
+        Method.from_yaml(tmp_path / "my.yaml")

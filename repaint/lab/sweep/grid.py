@@ -23,6 +23,7 @@ from repaint.lab.sweep.sources import ImageEntry, MaskEntry, Source, Strict, ima
 from repaint.priors.load import bundled
 from repaint.sampling import presets
 from repaint.sampling.method import Method, as_method, as_methods
+from repaint.sampling.presets import Integer, Number
 from repaint.sampling.rng import MAX_SEED
 
 __all__ = ["Cell", "Grid", "SweepConfig", "batches", "read_grid", "spread"]
@@ -42,7 +43,7 @@ class Overrides(Strict):
     merge: str | None = None
     solver: str | None = None
     corrector: str | None = None
-    temperature: float | None = None
+    temperature: Number | None = None
 
 
 def _kind(value: object) -> str:
@@ -76,11 +77,11 @@ class SweepConfig(Strict):
     masks: tuple[MaskEntry, ...] = Field(min_length=1)
     schedules: tuple[Schedule, ...] = Field(min_length=1)
     methods: tuple[Overrides, ...] = Field(default=(Overrides(),), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[Integer, Field(ge=0, le=MAX_SEED)], ...] = Field(default=(0,), min_length=1)
     classes: tuple[str | int | None, ...] = Field(default=(None,), min_length=1)
     prompts: tuple[str | None, ...] = Field(default=(None,), min_length=1)
-    guidance_scale: float | None = None
-    batch: int = Field(default=16, ge=1)
+    guidance_scale: Number | None = None
+    batch: Integer = Field(default=16, ge=1)
 
 
 @dataclass(frozen=True)

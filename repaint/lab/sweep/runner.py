@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repaint.errors import InputError
+from repaint.errors import InputError, OutOfMemory
 from repaint.lab.sweep.grid import Cell
 from repaint.lab.sweep.rows import CellRow, Rows
 from repaint.measure.metrics import lpips, mse, psnr, seam_contrast, ssim
@@ -55,7 +55,8 @@ def run(
     """Compute the missing rows, batch by batch, and append them.
 
     A batch with a missing part is computed whole, so that its results are bit-equal to those of an uninterrupted run.
-    A failed cell becomes a row with the reason.
+    A failed cell becomes a row with the reason. One that does not fit into memory gets no row, so that the next run
+    tries it again.
 
     Args:
         pipe: a pipeline whose prior supports the conditions of the cells.
@@ -70,7 +71,10 @@ def run(
             continue
         done: list[CellRow] = []
         for cells, found in halving.results(batch, lambda part: _fill(pipe, part, on_call)):
-            done += [_failed(cells[0], found)] if isinstance(found, Exception) else found
+            if isinstance(found, OutOfMemory):
+                say(f"Left out {len(cells)} of the cells: {found} Run the sweep again with more memory.")
+            else:
+                done += [_failed(cells[0], found)] if isinstance(found, Exception) else found
         rows.append([row | {"device": str(pipe.device)} for row in done])
 
 

@@ -22,6 +22,7 @@ from repaint.pictures.mask_shapes import GENERATORS, generate
 from repaint.pictures.masks import known, read_keep
 from repaint.pictures.pairs import check_paired, picture_files
 from repaint.pictures.samples import PHOTOGRAPHS, Part, crops, glyphs, halve, photograph
+from repaint.sampling.presets import Integer
 
 __all__ = ["ImageEntry", "MaskEntry", "Source", "Strict", "images_of", "masks_of"]
 
@@ -45,8 +46,8 @@ class _Image(Strict):
     path: str | None = None
     sample: str | None = None
     part: Part = "held_out"
-    size: int = Field(default=64, ge=1)
-    count: int = Field(default=1, ge=1)
+    size: Integer = Field(default=64, ge=1)
+    count: Integer = Field(default=1, ge=1)
 
 
 class _Mask(Strict):
