@@ -53,23 +53,31 @@ class DrawFacts:
 
 
 def fingerprint(prior: Prior, shape: tuple[int, ...]) -> str:
-    """Identify a prior by the weights of its network, or by one prediction if it is not a network.
+    """Identify a prior by its noise levels and the weights of its network and autoencoder.
+
+    A prior that is not a network is identified by one prediction in place of weights.
 
     Args:
         prior: the model.
         shape: of one sample.
     """
-    digest = hashlib.sha256()
+    levels = unconditional(prior, 1, _pixels(prior, shape)).schedule(2, "logsnr").levels
+    digest = hashlib.sha256(repr([(level.alpha, level.sigma) for level in levels]).encode())
     if prior.network is None:
-        level = prior.schedule(2, "logsnr")[1]
+        level = levels[1]
         x = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=prior.dtype)
         values = prior.denoise(x.to(prior.device), level).x0_hat.cpu().double()
         digest.update(np.round(values.numpy(), 6).tobytes())
-    else:
-        for name, value in sorted(prior.network.state_dict().items()):
+    for module in (prior.network, prior.autoencoder):
+        for name, value in sorted(module.state_dict().items()) if module is not None else ():
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().numpy().tobytes())
     return f"{type(prior).__name__} {digest.hexdigest()[:16]}"
+
+
+def _pixels(prior: Prior, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the height and width of the image that a sample of this shape stands for."""
+    return (shape[-2] * prior.latent_factor, shape[-1] * prior.latent_factor) if len(shape) == 3 else (1, 1)
 
 
 def sample_shape(prior: Prior, side: int) -> tuple[int, ...]:
@@ -124,7 +132,7 @@ def prior_truths(
     """
     origin = DrawFacts(fingerprint(prior, shape) + ("" if prompt is None else f" {prompt!r}"), shape, seed)
     done = [] if cache is None else _cached(cache, origin)
-    size = (shape[-2] * prior.latent_factor, shape[-1] * prior.latent_factor) if len(shape) == 3 else (1, 1)
+    size = _pixels(prior, shape)
     while len(done) < count:
         seeds = range(seed + len(done), seed + min(count, len(done) + BATCH))
         sampler = Sampler(unconditional(prior, len(seeds), size, prompt), DRAWING)

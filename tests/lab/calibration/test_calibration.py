@@ -18,7 +18,7 @@ from repaint.lab.calibration.calibration_summary import calibrations
 from repaint.lab.calibration.hole_kinds import draw_hole
 from repaint.lab.calibration.proper_scores import score_hole
 from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
-from repaint.lab.calibration.truths import picture_truths, prior_truths, sample_shape
+from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
 from repaint.measure.distances import energy_distance
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.method import Method, as_method
@@ -136,6 +136,20 @@ def test_a_cache_is_resumed_and_belongs_to_one_prior(tmp_path: Path) -> None:
     cache.write_bytes(b"not an archive")
     with pytest.raises(InputError, match=r"truths\.npz: cannot be read .*\. Delete it, or pass another cache\.$"):
         prior_truths(prior, (1, SIDE, SIDE), 3, cache=cache)
+
+
+def test_a_prior_is_more_than_its_network() -> None:
+    """If this fails, draws of a prior are reused after its noise schedule or its autoencoder was replaced."""
+    shape, config = (3, 8, 8), {"beta_schedule": "squaredcos_cap_v2"}
+    plain, other = PixelByPixelPrior(), PixelByPixelPrior(scheduler=config)
+    assert fingerprint(plain, shape) == fingerprint(PixelByPixelPrior(), shape) != fingerprint(other, shape)
+    network = torch.nn.Linear(2, 2)
+    found = set()
+    for autoencoder in (None, torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)):
+        prior = PixelByPixelPrior()
+        prior.network, prior.autoencoder = network, autoencoder
+        found.add(fingerprint(prior, shape))
+    assert len(found) == 3
 
 
 def test_pictures_as_truth(tmp_path: Path) -> None:
