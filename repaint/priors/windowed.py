@@ -16,7 +16,7 @@ from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.pictures.cover import cover
 from repaint.priors.wrapper import PriorWrapper
-from repaint.sampling.contract import check_conditioned, check_prediction
+from repaint.sampling.contract import check_conditioned, predicted
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
@@ -119,8 +119,7 @@ class Windowed(PriorWrapper):
                 chunk = slice(first, first + self.batch)
                 windows, weights = part.windows[chunk], part.weights[chunk]
                 seen = torch.cat([x[window] for window in windows])
-                prediction = self._for(part.image, len(windows)).denoise(seen, level)
-                check_prediction(prediction, self.prior, seen)
+                prediction = predicted(self._for(part.image, len(windows)), seen, level)
                 for name, values in ((field.name, getattr(prediction, field.name)) for field in fields(Prediction)):
                     if values is None:
                         continue

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from repaint.checks import shown, whole_number
 from repaint.errors import InputError, PriorError, RepaintError
+from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Prior
@@ -24,10 +25,10 @@ __all__ = [
     "check_decoded",
     "check_encoded",
     "check_guided",
-    "check_prediction",
     "check_schedule",
     "check_step",
     "check_tensor",
+    "predicted",
 ]
 
 
@@ -76,13 +77,22 @@ def check_tensor(value: object, what: str, like: Tensor, error: type[RepaintErro
     raise error(f"{what} returned {_found(value)}, but must return a tensor like x: {_described(like)}.")
 
 
-def check_prediction(value: object, prior: Prior, x: Tensor) -> None:
-    """Check what `Prior.denoise` returned for x.
+def predicted(prior: Prior, x: Tensor, level: Level) -> Prediction:
+    """Call `Prior.denoise`, and check what it returned.
 
+    Args:
+        prior: under the conditions of the batch.
+        x: (B, ...) at `level`.
+        level: see `Prior.denoise`.
     Raises:
-        PriorError: not a prediction of the shape, type and device of x.
+        PriorError: not a prediction of the shape, type and device of x, or x was changed in place.
     """
+    tracked = not x.is_inference()
+    version = x._version if tracked else 0
+    value = prior.denoise(x, level)
     what = f"{type(prior).__name__}.denoise()"
+    if tracked and x._version != version:
+        raise PriorError(f"{what} changed x in place, but must leave it as it is: the sampler reads it again. Copy it.")
     if not isinstance(value, Prediction):
         raise PriorError(f"{what} returned {_found(value)}, but must return a repaint.sampling.prediction.Prediction.")
     computed = vars(value)  # eps_hat may be computed on first use, from x and x0_hat
@@ -90,6 +100,7 @@ def check_prediction(value: object, prior: Prior, x: Tensor) -> None:
         optional = name in ("variance", "unguided")
         if name in computed and not (optional and computed[name] is None):
             check_tensor(computed[name], f"{what}, in {name},", x, PriorError)
+    return value
 
 
 def check_step(value: object, part: object, call: str, like: Tensor, *, optional: bool = False) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.errors import PriorError
-from repaint.sampling.contract import check_prediction
+from repaint.sampling.contract import predicted
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
@@ -47,9 +47,7 @@ class Model:
 
     def predict(self, x: Batch, level: Level) -> Prediction:
         """Return the prediction for x at a level."""
-        prediction = self._prior.denoise(x, level)
-        check_prediction(prediction, self._prior, x)
-        return self._counted(prediction, x, level)
+        return self._counted(predicted(self._prior, x, level), x, level)
 
     def linearised(self, x: Batch, level: Level) -> tuple[Prediction, Pullback]:
         """Return the prediction for x, and J^T of its x0_hat. The prediction itself carries no gradients.
@@ -59,8 +57,7 @@ class Model:
         """
         with _gradients():
             at = x.detach().clone().requires_grad_()
-            traced = self._prior.denoise(at, level)
-            check_prediction(traced, self._prior, x)
+            traced = predicted(self._prior, at, level)
             x0_hat = traced.x0_hat
         if not x0_hat.requires_grad:
             raise PriorError(

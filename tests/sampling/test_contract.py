@@ -76,6 +76,19 @@ def test_what_a_prior_returns(name: str, result: Any, message: str) -> None:
         fill(with_method(name, result))
 
 
+def test_a_prior_that_changes_x() -> None:
+    """Otherwise: the solver steps from a changed sample, and the picture is wrong without a word."""
+
+    class InPlace(PixelByPixelPrior):
+        def denoise(self, x: Any, level: Any) -> Prediction:
+            found = super().denoise(x, level)
+            x.mul_(0.5)
+            return found
+
+    with pytest.raises(PriorError, match=r"^InPlace\.denoise\(\) changed x in place"):
+        fill(InPlace())
+
+
 def test_a_prediction_in_windows() -> None:
     """Otherwise: a mistake of a prior is named only where it is not run in windows."""
     prior = with_method("denoise", lambda p: Prediction(p.x0_hat[..., :2], p.eps_hat))
