@@ -21,12 +21,18 @@ def file(
         bool, typer.Option("--keep-mask", help="White in the mask is kept instead of repainted.")
     ] = False,
     threshold: Threshold = None,
+    most: Annotated[
+        float | None,
+        typer.Option("--max-change", min=0, help="Exit with status 1 if a kept pixel changed by more, such as 0."),
+    ] = None,
     heatmap: Annotated[Path | None, typer.Option(help="Also draw where pixels changed: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check whether a saved result, of any program, changed pixels outside the hole.
 
-    Example: repaint audit filled.png photo.png mask.png --heatmap changed.png
+    The change is in the unit of the files: of 255 for 8-bit images.
+
+    Example: repaint audit filled.png photo.png mask.png --heatmap changed.png --max-change 0
     """
     from repaint.measure.audit import audit_files
     from repaint.measure.plots import check_plot, heatmaps, save_plot
@@ -46,3 +52,5 @@ def file(
         ]
     about = {"result": str(result), "image": str(image), "mask": str(mask)}
     tell(about | found.as_dict(), as_json, "\n".join(lines))
+    if most is not None and found.max_change > most:
+        raise typer.Exit(1)

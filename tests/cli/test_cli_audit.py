@@ -59,6 +59,8 @@ def test_a_changed_pixel(run: Run, saved: Path) -> None:
         "Mean change 0 at 1 pixel from the hole, 0 at 6.",
     ]
     assert Image.open("heat.png").format == "PNG"
+    for name, most, status in (("exact.png", "0", 0), ("changed.png", "0", 1), ("changed.png", "255", 0)):
+        assert run("audit", name, "photo.png", "mask.png", "--max-change", most).status == status
     data = json.loads(run("audit", "--json", "changed.png", "photo.png", "mask.png").out)
     found = audit_files("changed.png", "photo.png", "mask.png")
     assert data == {"result": "changed.png", "image": "photo.png", "mask": "mask.png"} | found.as_dict()
