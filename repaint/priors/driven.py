@@ -406,7 +406,9 @@ class _Run:
         self._randomness, self._begun = PrivateRandomness(), False
         self._clone = clone
         self._network = getattr(clone, "transformer", None) or clone.unet
-        self._passes = Passes(self._network, arguments)
+        taken = inspect.signature(pipeline.__call__).parameters.values()
+        defaults = {entry.name: entry.default for entry in taken if entry.default is not entry.empty}
+        self._passes = Passes(self._network, defaults | arguments)
         self._replaces_attention = hasattr(clone, "_set_pag_attn_processor")
         self._attention: dict[str, Any] | None = None
 

@@ -30,7 +30,7 @@ class Passes:
 
     Args:
         network: the denoiser.
-        arguments: of the pipeline's `__call__`; the scales are read.
+        arguments: of the pipeline's `__call__`, with the defaults of those that were left out; the scales are read.
     """
 
     def __init__(self, network: nn.Module, arguments: Mapping[str, Any]) -> None:

@@ -107,6 +107,38 @@ def test_predictions_are_those_of_the_other_priors(tmp_path: Path, name: str) ->
     assert driven._live._clone.scheduler._number == 4, "a prediction was wasted on the pipeline's own noise"
 
 
+DEFAULT_SCALES = {
+    "StableDiffusionPipeline": {"guidance_scale": 7.5},
+    "StableDiffusionXLPipeline": {"guidance_scale": 5.0},
+    "StableDiffusion3Pipeline": {"guidance_scale": 7.0},
+    "PixArtAlphaPipeline": {"guidance_scale": 4.5},
+    "StableDiffusionControlNetPipeline": {"guidance_scale": 7.5},
+    "QwenImagePipeline": {"true_cfg_scale": 4.0},
+}
+
+
+@pytest.mark.parametrize("name", DEFAULT_SCALES)
+def test_a_scale_that_is_left_out_is_the_pipeline_s(name: str) -> None:
+    """If this fails, kept pixels get the guided noise unless the pipeline's default scale is given explicitly."""
+    scale, case = DEFAULT_SCALES[name], CASES[name]
+    pipe, given = case.made()
+    prior, found = DrivenPrior(pipe), []
+    rest = {own: value for own, value in given.items() if own not in ("guidance_scale", "true_cfg_scale")}
+    for arguments in (rest, rest | scale):
+        count, conditions = conditions_of(prior, arguments, case.size)
+        bound = prior.conditioned(count, conditions)
+        sides = [side // prior.codec.factor for side in case.size]
+        x = torch.randn(count, prior.codec.latent_channels, *sides, generator=torch.Generator().manual_seed(0))
+        found.append(bound.denoise(x, bound.schedule(5)[3]))
+        bound.release()
+    left_out, explicit = found
+    assert torch.equal(left_out.eps_hat, explicit.eps_hat)
+    assert explicit.unguided is not None
+    assert left_out.unguided is not None
+    assert torch.equal(left_out.unguided, explicit.unguided)
+    assert not torch.equal(left_out.unguided, left_out.eps_hat)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 def test_a_network_may_use_the_memory_of_its_output_again(tmp_path: Path, kind: str) -> None:
     """If this fails, a prediction changes with the next call of a network that is compiled to CUDA graphs."""
