@@ -144,7 +144,7 @@ class PromptPrior(PipelinePrior, ABC):
     def _guided(
         self, x: Float[Tensor, "b c h w"], level: Level, model: Callable[..., Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return (guided output, output with the prompt alone), or (output, None) without guidance.
+        """Return (guided output, output with the prompt alone), or (output, None) without guidance or below scale 1.
 
         Args:
             x: the model's input.
@@ -156,7 +156,8 @@ class PromptPrior(PipelinePrior, ABC):
                 return model(x, self._alone), None
             without, with_prompt = model(torch.cat([x, x]), self._embeds).chunk(2)
         rescale = self._conditions.guidance_rescale or 0.0
-        return guide(without, with_prompt, self._guidance_scale, rescale), with_prompt
+        output = guide(without, with_prompt, self._guidance_scale, rescale)
+        return output, with_prompt if self._guidance_scale > 1 else None  # below 1, nothing is exaggerated
 
     @abstractmethod
     def _encode_prompts(

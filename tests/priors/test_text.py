@@ -36,6 +36,7 @@ from repaint.priors.sample_layout import pack, unpack
 from repaint.priors.text import StableDiffusionPrior, guide
 from repaint.sampling.merge import Predicted
 from repaint.sampling.method import Method
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
@@ -62,6 +63,22 @@ def wrap(pipe: Any) -> RePaintPipeline:
 PROMPTS = ["a red cat", "two dogs"]
 NEGATIVES = ["blue", "a bird"]
 TOLERANCE = 1e-5  # float32 rounding of one forward pass
+
+
+@pytest.mark.parametrize("build", [tiny_sd, tiny_sd3])
+def test_guidance_of_0_ignores_the_prompt(tmp_path: Path, build: Callable[[Path], Any]) -> None:
+    """If this fails, kept pixels follow a prompt that a scale of 0 leaves out."""
+    prior = wrap(build(tmp_path)).prior
+    x = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+
+    def found(prompt: str, scale: float) -> Prediction:
+        bound = prior.conditioned(1, Conditions(prompt=prompt, guidance_scale=scale, size=(16, 24)))
+        with torch.no_grad():
+            return bound.denoise(x, bound.schedule(5)[3])
+
+    assert torch.equal(found("a cat", 0.0).known_eps, found("two dogs", 0.0).known_eps)
+    assert found("a cat", 0.5).unguided is None
+    assert found("a cat", 1.5).unguided is not None
 
 
 @pytest.mark.parametrize(
