@@ -20,7 +20,7 @@ from helpers.pipeline_cases import CASES
 from helpers.pipeline_run import conditions_of
 from helpers.tiny_ip_adapters import with_ip_adapter
 from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl
-from helpers.tiny_pipelines import sd_like
+from helpers.tiny_pipelines import SEVERAL, sd_like
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -238,10 +238,37 @@ def test_several_kinds_of_control(tmp_path: Path) -> None:
         alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
         assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
     assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    copies = pipe(image(), mask(), control_image=rows[1], generator=5, num_images_per_prompt=2, **asked).images
+    assert np.abs(alone.astype(int) - copies[0]).max() <= 1
     one = [pipe([image()] * 2, mask(), control_image=rows[0], generator=[5, 5], **asked | {"control_mode": [1]}).images]
     assert np.abs(one[0][0].astype(int) - one[0][1]).max() > 2
     with pytest.raises(PriorError, match="raised ValueError"):
         pipe(image(), mask(), control_image=picture(1), **asked)
+
+
+SCALES = {"StableDiffusionAdapterPipeline": {"adapter_conditioning_scale": [1.0, 1.0]}}  # 1.0 fails in diffusers
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_controls(name: str) -> None:
+    """If this fails, a pipeline with several ControlNets or adapters mixes their images with those of the batch."""
+    pipe = wrap(SEVERAL[name]())
+    asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", **SCALES.get(name, {})}
+    rows = [[picture(1), picture(2)], [picture(3), picture(4)]]
+    both = pipe([image()] * 2, mask(), control_image=rows, generator=[5, 5], **asked).images
+    for number, row in enumerate(rows):
+        alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
+        assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
+    assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    swapped = pipe(image(), mask(), control_image=rows[1][::-1], generator=5, **asked).images[0]
+    assert np.abs(alone.astype(int) - swapped).max() > 0
+    copies = pipe(image(), mask(), control_image=rows[1], generator=5, num_images_per_prompt=2, **asked).images
+    assert np.abs(alone.astype(int) - copies[0]).max() <= 1
+    said = r"control_image must be a list of 2 images for each image .* \[\[a for 1, a for 2\], \[b for 1, b for 2\]\]"
+    for wrong, pictures in ((picture(1), [image()]), ([picture(1), picture(2)], [image()] * 2)):
+        for batch_size in (None, 1):
+            with pytest.raises(PriorError, match=said):
+                pipe(pictures, mask(), control_image=wrong, batch_size=batch_size, **asked)
 
 
 def test_a_control_image_is_cut_as_the_image_is(tmp_path: Path) -> None:
