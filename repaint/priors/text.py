@@ -106,6 +106,7 @@ class PromptPrior(PipelinePrior, ABC):
         Raises:
             PriorError: no prompt, or class labels.
         """
+        self.check_autoencoder()
         if has_ip_adapter(self.network):
             raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")

@@ -19,7 +19,7 @@ from helpers.pipeline_calls import calls_of, largest_difference
 from helpers.pipeline_cases import CASES
 from helpers.pipeline_run import conditions_of
 from helpers.tiny_ip_adapters import with_ip_adapter
-from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl
+from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl, tiny_vae
 from helpers.tiny_pipelines import SEVERAL, sd_like
 from numpy.typing import NDArray
 from PIL import Image
@@ -391,6 +391,17 @@ def test_a_scheduler_that_is_replaced(tmp_path: Path) -> None:
     calls = calls_of(pipe, SIZE, **GIVEN)
     bound = prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
     assert largest_difference(bound, bound.schedule(5), calls, "v_prediction", CELLS) == 0
+
+
+@pytest.mark.parametrize("wrapped", [prior_from_pipe, DrivenPrior])
+def test_an_autoencoder_that_is_replaced(tmp_path: Path, wrapped: Any) -> None:
+    """If this fails, images go through an autoencoder that the pipeline no longer has."""
+    pipe = tiny_sd(tmp_path)
+    prior = wrapped(pipe)
+    pipe.vae = tiny_vae("AutoencoderTiny")
+    with pytest.raises(PriorError, match=r"^The autoencoder was replaced after wrapping\. Wrap the pipeline again"):
+        prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
+    wrapped(pipe).conditioned(2, Conditions(**GIVEN, size=SIZE))
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
