@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -459,6 +460,33 @@ def test_guidance_rescale_keeps_the_conditional_std() -> None:
 # --- What is refused or warned of
 
 
+@pytest.mark.parametrize("off", [{"guidance_scale": 1.0}, {"guided": False}], ids=["scale 1", "distilled"])
+def test_a_negative_prompt_without_guidance_warns(tmp_path: Path, off: dict[str, Any]) -> None:
+    """If this fails, a negative prompt is ignored silently where nothing guides."""
+    prior, said = (
+        wrap(tiny_sd(tmp_path)).prior,
+        r"^negative_prompt has no effect without guidance \(the guidance_scale is",
+    )
+    with pytest.warns(UserWarning, match=said):
+        prior.conditioned(1, Conditions(prompt="a", negative_prompt="blue", size=(16, 16), **off))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prior.conditioned(1, Conditions(prompt="a", negative_prompt="", size=(16, 16), **off))
+        prior.conditioned(1, Conditions(prompt="a", negative_prompt="blue", size=(16, 16)))
+
+
+@pytest.mark.parametrize(("name", "scale"), [("sd1", 7.5), ("sdxl", 5.0), ("sd3", 7.0), ("flux", 3.5)])
+def test_the_usual_scale_is_that_of_diffusers(tmp_path: Path, name: str, scale: float) -> None:
+    """If this fails, a prompt without guidance_scale is guided otherwise than in diffusers."""
+    pipe = TEXT[name](tmp_path)
+    assert inspect.signature(pipe.__call__).parameters["guidance_scale"].default == scale
+    prior, x = wrap(pipe).prior, torch.ones(1, 4, 8, 12)
+    bound = [prior.conditioned(1, Conditions(prompt="a", guidance_scale=s, size=(16, 24))) for s in (None, scale)]
+    with torch.no_grad():
+        left_out, explicit = (each.denoise(x, each.schedule(5)[3]).eps_hat for each in bound)
+    assert torch.equal(left_out, explicit)
+
+
 def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
     """If this fails, the end of a long prompt is cut without a warning that shows it."""
     prior = wrap(tiny_sd(tmp_path)).prior
@@ -473,7 +501,10 @@ def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
     ("asked", "message"),
     [
         ({}, r"needs either prompt or prompt_embeds\. Pass prompt='' to fill without a description"),
-        ({"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)}, r"needs either prompt or prompt_embeds"),
+        (
+            {"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)},
+            r"^prompt and prompt_embeds cannot be given together\. Leave one out\.",
+        ),
         ({"prompt": [7]}, r"prompt=7 must be a text, or a list with one text for each image"),
         ({"prompt": ["a", "b"]}, r"prompt has 2 values for 1 images\. Pass one for all, or one for each"),
         (
