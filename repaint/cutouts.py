@@ -162,7 +162,7 @@ def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any
             models that take several.
         pictures: those that they are aligned with.
     Returns:
-        A PIL image, or a list of them, for each picture.
+        A PIL image, or a tuple of them, for each picture. (A list in a batch has one entry for each picture.)
     Raises:
         InputError: not an image, another number, or another size.
     """
@@ -180,7 +180,7 @@ def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any
                     f"{picture.size[1]} x {picture.size[0]}. Resize it."
                 )
         images = [one.output("pil") for one in read]
-        found.append(images if isinstance(item, (list, tuple)) else images[0])
+        found.append(tuple(images) if isinstance(item, (list, tuple)) else images[0])
     return found
 
 
@@ -188,12 +188,12 @@ def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
     """Cut, enlarge and pad an image like the picture that it is aligned with.
 
     Args:
-        image: a PIL image of the picture's size, or a list of them.
+        image: a PIL image of the picture's size, or a tuple of them.
         cutout: of that picture.
         multiple_of: see `Prior`.
     """
-    if isinstance(image, list):
-        return [cut_aligned(one, cutout, multiple_of) for one in image]
+    if isinstance(image, tuple):
+        return tuple(cut_aligned(one, cutout, multiple_of) for one in image)
     rows, columns = cutout.window.place
     part = image.crop((columns.start, rows.start, columns.stop, rows.stop))
     height, width = cutout.size

@@ -12,14 +12,17 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from PIL.Image import Image
 from torch import Tensor
 
 from repaint.errors import PriorError
@@ -50,6 +53,8 @@ OURS = {
 }  # fmt: skip
 ALIGNED = ("control_image", "control_mask")
 UNION = "ControlNetUnionModel"
+MULTI = re.compile("Multi(?!.*Union)")  # classes of several ControlNets or adapters
+STACKED = "MultiControlNetModel"  # whose pipelines take no lists of lists for a batch (XL)
 PROGRESS = (  # given as shares of a run, which pipelines count in steps
     "control_guidance_start", "control_guidance_end", "adapter_conditioning_factor", "cfg_trunc_ratio",
     "skip_guidance_layers", "sld_warmup_steps",
@@ -182,6 +187,7 @@ class DrivenPrior(PipelinePrior):
             PriorError: an argument that the pipeline does not have or does not accept, or no prompt.
         """
         name = type(self.pipeline).__name__
+        self.check_autoencoder()
         conditions.refuse_beyond(self.serves, f"a {name}")
         given = conditions.given()
         if "prompt" in self._parameters and not any(map(_describes, given)):
@@ -196,6 +202,7 @@ class DrivenPrior(PipelinePrior):
         for missing in self._missing(given):
             size = " (an image of the size of the image)" if missing in self.aligned else ""
             raise PriorError(f"{missing} must be given for a {name}{size}.")
+        self._check_controls(given.get("control_image"), count)
         adapted = has_ip_adapter(self.network)
         if adapted and not any(map(_adapts, given)):
             raise PriorError(
@@ -221,6 +228,22 @@ class DrivenPrior(PipelinePrior):
         bound._start()
         return bound
 
+    def _check_controls(self, value: Any, count: int) -> None:
+        """Raise an error for a control image that is not a list of several, where the pipeline takes several."""
+        controls = self._several()
+        if value is not None and controls and not all(isinstance(one, (list, tuple)) for one in _each(value, count)):
+            raise PriorError(
+                f"control_image must be a list of {controls} images for each image for a {type(self.pipeline).__name__}"
+                f" with {controls} controls: [[a for 1, a for 2], [b for 1, b for 2]]. For one image, pass [1, 2]."
+            )
+
+    def _several(self) -> int:
+        """Return the number of ControlNets or adapters if they are in a class for several, or 0."""
+        part: Any = getattr(self.pipeline, "controlnet", None) or getattr(self.pipeline, "adapter", None)
+        if not MULTI.search(type(part).__name__):
+            return 0
+        return len(getattr(part, "nets", None) or part.adapters)
+
     def _default(self, name: str) -> Any:
         return self._parameters[name].default if name in self._parameters else None
 
@@ -238,6 +261,8 @@ class DrivenPrior(PipelinePrior):
         variance = None
         if output.shape[1] == 2 * x.shape[1]:
             output, variance = split_variance(output)
+            if self.pipeline.scheduler.config.get("variance_type") == "learned":
+                variance = None  # the variance itself, and not a position in a range
         # Always new memory, because a compiled network overwrites the memory of its output.
         output = weighted((scales.c_skip, x), (scales.c_out, output.to(x.dtype)))
         if unguided is not None:
@@ -312,12 +337,20 @@ class DrivenPrior(PipelinePrior):
                 if "text_images" in given and self._count == 1:  # these images belong to one caption, not to a list
                     (value,) = value
             own = self._names[name]
-            if name == "control_image" and type(getattr(self.pipeline, "controlnet", None)).__name__ == UNION:
-                value = _by_control(value, self._count)
+            if name == "control_image":
+                value = self._controls(value)
             if isinstance(value, Tensor) and str(self._parameters[own].annotation).startswith("list"):
                 value = list(value)
             arguments[own] = value
         return arguments
+
+    def _controls(self, value: Any) -> Any:
+        """Return control images in the order of the pipeline."""
+        kind = type(getattr(self.pipeline, "controlnet", None)).__name__
+        if kind != UNION and not self._several():
+            return value
+        controls = _by_control(value, self._count)
+        return [_stacked(images) for images in controls] if kind == STACKED else controls
 
     @property
     def _takes_scale(self) -> bool:
@@ -343,15 +376,29 @@ class DrivenPrior(PipelinePrior):
         return packed.contiguous()
 
 
-def _by_control(value: Any, count: int) -> list[list[Any]]:
-    """Return the images of each kind of control, one for each image of the batch.
+def _each(value: Any, count: int) -> list[Any]:
+    """Return the control image of each image, or the only one for all.
 
     Args:
-        value: an image for all, or a list with one for each; or, in place of an image, a list with one of each kind.
+        value: an image for all, or a list with one for each. In place of an image, several: a tuple or, in a list of
+            them or for one image, a list.
         count: images in the batch.
     """
-    each = value if isinstance(value, list) and count > 1 else [value]
-    return [list(kind) for kind in zip(*(one if isinstance(one, list) else [one] for one in each), strict=True)]
+    return list(value) if isinstance(value, list) and count > 1 else [value]
+
+
+def _by_control(value: Any, count: int) -> list[list[Any]]:
+    """Return the images of each control, one for each image of the batch; see `_each`."""
+    each = [one if isinstance(one, (list, tuple)) else [one] for one in _each(value, count)]
+    return [list(kind) for kind in zip(*(each * count if len(each) == 1 else each), strict=True)]
+
+
+def _stacked(images: Sequence[Any]) -> Any:
+    """Return PIL images as one tensor (B, 3, H, W) in [0, 1], and anything else as it is."""
+    if not all(isinstance(one, Image) for one in images):
+        return images
+    arrays = np.stack([np.asarray(one.convert("RGB")) for one in images])
+    return torch.from_numpy(arrays).movedim(-1, 1).float() / 255
 
 
 def _describes(name: str) -> bool:
@@ -406,7 +453,9 @@ class _Run:
         self._randomness, self._begun = PrivateRandomness(), False
         self._clone = clone
         self._network = getattr(clone, "transformer", None) or clone.unet
-        self._passes = Passes(self._network, arguments)
+        taken = inspect.signature(pipeline.__call__).parameters.values()
+        defaults = {entry.name: entry.default for entry in taken if entry.default is not entry.empty}
+        self._passes = Passes(self._network, defaults | arguments)
         self._replaces_attention = hasattr(clone, "_set_pag_attn_processor")
         self._attention: dict[str, Any] | None = None
 

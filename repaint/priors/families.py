@@ -14,6 +14,7 @@ from repaint.priors.dit import DiTPrior
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
 from repaint.priors.latent import AUTOENCODERS, LatentPrior
+from repaint.priors.pipeline_prior import SPACES
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.text import StableDiffusionPrior
 
@@ -248,4 +249,4 @@ def is_conditional(pipeline: type) -> bool:
 
 def space_of(kinds: Mapping[str, str]) -> str:
     """Return the name of the part that is the autoencoder, or "" if there is none."""
-    return next((name for name in ("vae", "vqvae", "movq") if name in kinds), "")
+    return next((name for name in SPACES if name in kinds), "")

@@ -226,6 +226,9 @@ def _config_file(folder: Path, name: str) -> Mapping[str, Any]:
 def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior:
     """Return a prior around a diffusers pipeline, whose components are shared, not copied.
 
+    Its parts are those that it has now. In text-to-image pipelines, another scheduler or denoiser that is set later is
+    read, too, and another autoencoder is refused. After any other change, make a new prior.
+
     Args:
         pipe: the pipeline.
         labels: class number to class name. None: the pipeline's `id2label`.

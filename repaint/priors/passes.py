@@ -30,7 +30,7 @@ class Passes:
 
     Args:
         network: the denoiser.
-        arguments: of the pipeline's `__call__`; the scales are read.
+        arguments: of the pipeline's `__call__`, with the defaults of those that were left out; the scales are read.
     """
 
     def __init__(self, network: nn.Module, arguments: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Passes:
         self._outputs = self._outputs[len(self._outputs) // 2 :]
 
     def unguided(self, output: Output) -> Tensor | None:
-        """Return (B, C, H, W), the output with the prompt alone, or None if there is no guidance or it is unknown."""
+        """Return (B, C, H, W), the output with the prompt alone, or None: no guidance beyond it, or an unknown one."""
         wanted = output.output
         if wanted.ndim == 4 and wanted.shape[1] == 2 * self._channels:
             wanted = wanted[:, : self._channels]  # without the learned variance, which is not guided
@@ -109,14 +109,17 @@ class Passes:
         return found[best] if bool(errors[best] <= coarsest * wanted.float().std()) else None
 
     def _guided(self, without: Tensor, with_prompt: Tensor) -> Iterator[Tensor]:
-        """Yield the guided prediction in the forms that pipelines use."""
+        """Yield the guided prediction in the forms that pipelines use, where it goes beyond that with the prompt."""
         for scale in self._scales:
-            yield guide(without, with_prompt, scale, self._rescale)
-            yield with_prompt + scale * (with_prompt - without)  # Z-Image, Krea 2
-            yield (scale + 1) * with_prompt - scale * without  # Kandinsky 3: rounds differently in half precision
-            plain = guide(without, with_prompt, scale)
-            norms = [torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (with_prompt, plain)]
-            yield plain * (norms[0] / norms[1])  # Qwen-Image, Lumina 2
+            if scale > 0:
+                yield with_prompt + scale * (with_prompt - without)  # Z-Image, Krea 2
+                # Kandinsky 3: rounds differently in half precision.
+                yield (scale + 1) * with_prompt - scale * without
+            if scale > 1:
+                yield guide(without, with_prompt, scale, self._rescale)
+                plain = guide(without, with_prompt, scale)
+                norms = [torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (with_prompt, plain)]
+                yield plain * (norms[0] / norms[1])  # Qwen-Image, Lumina 2
 
 
 def _fitted(row: Tensor, wanted: Tensor, last: bool) -> Tensor:

@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 
 import torch
 
+from repaint.errors import PriorError
 from repaint.priors.foreign_errors import explained
 from repaint.sampling.prior import PriorDefaults
 
-__all__ = ["DISTILLED", "PipelinePrior"]
+__all__ = ["DISTILLED", "SPACES", "PipelinePrior"]
+
+SPACES = ("vae", "vqvae", "movq")  # names of a pipeline's autoencoder
 
 DISTILLED = "LCMScheduler"  # marks distilled models; others have ordinary schedulers
 P = TypeVar("P", bound="PipelinePrior")
@@ -43,6 +46,16 @@ class PipelinePrior(PriorDefaults):
     def dtype(self) -> torch.dtype:
         """The type of the sampler's x. The pipeline computes in its own."""
         return torch.float32
+
+    def check_autoencoder(self) -> None:
+        """Check that the pipeline still has the autoencoder that it had when it was wrapped.
+
+        Raises:
+            PriorError: it was replaced.
+        """
+        parts = [getattr(self.pipeline, name, None) for name in SPACES]
+        if self.autoencoder is not None and not any(part is self.autoencoder for part in parts):
+            raise PriorError("The autoencoder was replaced after wrapping. Wrap the pipeline again with from_pipe.")
 
     def to(self: P, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> P:
         """Move the whole pipeline in place. Returns this prior."""

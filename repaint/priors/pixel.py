@@ -144,13 +144,17 @@ class PixelPrior(PriorDefaults):
             null = torch.full_like(labels, self.null_class or 0)
             both = self._forward(torch.cat([scaled, scaled]), scales.c_noise, torch.cat([null, labels]))
             without, output = both.chunk(2)
-            # Only the prediction is guided. Extrapolating a learned variance could make it negative.
-            c = self.unet.config.in_channels
-            guided = without[:, :c] + self._guidance_scale * (output[:, :c] - without[:, :c])
-            unguided = weighted((scales.c_skip, x), (scales.c_out, output[:, :c]))
+            # Extrapolating a learned variance could make it negative; a scale below 1 interpolates.
+            channels, scale = self.unet.config.in_channels, self._guidance_scale
+            if scale > 1:
+                unguided = weighted((scales.c_skip, x), (scales.c_out, output[:, :channels]))
+            c = channels if scale > 1 else output.shape[1]
+            guided = without[:, :c] + scale * (output[:, :c] - without[:, :c])
             output = torch.cat([guided, output[:, c:]], dim=1)
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output)
+            if self.scheduler.config.get("variance_type") == "learned":
+                variance = None  # the variance itself, and not a position in a range
         output = weighted((scales.c_skip, x), (scales.c_out, output))
         kind = self.preconditioning.predicts
         return from_output(kind, output, x, level, clip=self._clip, variance=variance, unguided=unguided)

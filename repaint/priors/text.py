@@ -106,6 +106,7 @@ class PromptPrior(PipelinePrior, ABC):
         Raises:
             PriorError: no prompt, or class labels.
         """
+        self.check_autoencoder()
         if has_ip_adapter(self.network):
             raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")
@@ -115,6 +116,11 @@ class PromptPrior(PipelinePrior, ABC):
         prompts = None if conditions.prompt is None else texts_of("prompt", conditions.prompt, count)
         negative = conditions.negative_prompt
         negatives = None if negative is None else texts_of("negative_prompt", negative, count)
+        if not bound.guides and (any(negatives or []) or conditions.negative_prompt_embeds is not None):
+            warn(
+                f"negative_prompt has no effect without guidance (the guidance_scale is {bound._guidance_scale:g}). "
+                "Leave it out, or guide."
+            )
         with torch.no_grad(), explained(type(self.pipeline).__name__):
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)
         bound._alone = second_half(bound._embeds) if bound.guides else bound._embeds
@@ -129,7 +135,9 @@ class PromptPrior(PipelinePrior, ABC):
         return float(conditions.guidance_scale)
 
     def _check_embeds(self, conditions: Conditions) -> None:
-        if (conditions.prompt is None) == (conditions.prompt_embeds is None):
+        if conditions.prompt is not None and conditions.prompt_embeds is not None:
+            raise PriorError("prompt and prompt_embeds cannot be given together. Leave one out.")
+        if conditions.prompt is None and conditions.prompt_embeds is None:
             raise PriorError(
                 "A text-conditioned prior needs either prompt or prompt_embeds. Pass prompt='' to fill without a "
                 "description."
@@ -144,7 +152,7 @@ class PromptPrior(PipelinePrior, ABC):
     def _guided(
         self, x: Float[Tensor, "b c h w"], level: Level, model: Callable[..., Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return (guided output, output with the prompt alone), or (output, None) without guidance.
+        """Return (guided output, output with the prompt alone), or (output, None) without guidance or below scale 1.
 
         Args:
             x: the model's input.
@@ -156,7 +164,8 @@ class PromptPrior(PipelinePrior, ABC):
                 return model(x, self._alone), None
             without, with_prompt = model(torch.cat([x, x]), self._embeds).chunk(2)
         rescale = self._conditions.guidance_rescale or 0.0
-        return guide(without, with_prompt, self._guidance_scale, rescale), with_prompt
+        output = guide(without, with_prompt, self._guidance_scale, rescale)
+        return output, with_prompt if self._guidance_scale > 1 else None  # below 1, nothing is exaggerated
 
     @abstractmethod
     def _encode_prompts(
@@ -200,7 +209,9 @@ class StableDiffusionPrior(PromptPrior):
             )
         self._read_scheduler()
         self._is_xl = config.get("addition_embed_type") == "text_time"
-        if not self._is_xl:
+        if self._is_xl:
+            self.default_guidance_scale = 5.0
+        else:
             self.serves = tuple(name for name in self.serves if name not in POOLED)
 
     def _read_scheduler(self) -> None:

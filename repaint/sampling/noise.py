@@ -60,12 +60,15 @@ class NoiseSchedule:
             scheduler: a diffusers scheduler, its config, or a dict with the same keys.
             steps: number of levels above clean, from 1 to the training count. Every count reaches the noisiest level,
                 except with "leading", which by definition stops one stride below it, and with a `top`.
-            spacing: where the levels lie; None uses the scheduler's own spacing. On the training clock: "leading",
-                "trailing" and "linspace" (arXiv 2305.08891, Table 2), "quadratic", denser near the clean end
-                (t proportional to i^2, arXiv 2010.02502, App. D), and "root", DiffPIR's: one long step down from the
-                noisiest level, then steps that shrink slowly (999 - 1000 sqrt(i / (n - 1)), arXiv 2305.08995). By
-                noise alone, with clock times interpolated: "karras(rho, top)" and "logsnr(top)", see
-                `repaint.sampling.spacing`.
+            spacing: where the levels lie; None uses the config's `timestep_spacing`, or else that of its kind of
+                scheduler. Other entries that move diffusers' steps are ignored: `use_karras_sigmas`,
+                `use_exponential_sigmas`, `use_beta_sigmas` and, for flow, `shift_terminal`. On the training clock:
+                "leading", whose stride is T / steps (diffusers rounds it down: at 75 of 1000 steps, the noisiest
+                timestep is 987 here and 962 there), "trailing" and "linspace" (arXiv 2305.08891, Table 2), "quadratic",
+                denser near the clean end (t proportional to i^2, arXiv 2010.02502, App. D), and "root", DiffPIR's: one
+                long step down from the noisiest level, then steps that shrink slowly (999 - 1000 sqrt(i / (n - 1)),
+                arXiv 2305.08995). By noise alone, with clock times interpolated: "karras(rho, top)" and "logsnr(top)",
+                see `repaint.sampling.spacing`.
             shift: for flow schedulers with dynamic shifting, the shift at this image size (exp(mu)).
         Raises:
             NoiseLevelError: an unknown scheduler, spacing or beta schedule, a step count out of range, or a config
@@ -90,6 +93,12 @@ class NoiseSchedule:
         if flows and train_count == 1 and config.get("invert_sigmas"):  # OmniGen's clock, from 0 to 1
             train_count = 1000
         count = _check_steps(steps, train_count)
+        if config.get("timestep_type") == "continuous" and config.get("prediction_type") == "v_prediction":
+            raise NoiseLevelError(
+                "timestep_type='continuous' with v_prediction is not supported, because the model's clock is ln(sigma) "
+                "/ 4. For the same model, use an EDMEulerScheduler with sigma_data=1, prediction_type='v_prediction' "
+                "and the same sigma_min and sigma_max."
+            )
         if flows:
             levels, family = _flow_levels(config, train_count, count, placed, shift), "flow"
         elif config.get("trained_betas") is not None or "beta_schedule" in config:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 
 from helpers.tiny_latents import seeded, tiny_sd, tiny_sdxl, without_zeros
 
-__all__ = ["controlnet_for", "sd_like", "sd_parts"]
+__all__ = ["SEVERAL", "controlnet_for", "sd_like", "sd_parts"]
 
 
 def controlnet_for(unet: Any) -> ControlNetModel:
@@ -48,3 +50,28 @@ def sd_like(folder: Path, name: str, **parts: Any) -> Any:
     pipe = cls(**sd_parts(folder, cls) | options | parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def several_controlnets(name: str) -> Any:
+    """Return a pipeline around Stable Diffusion or its XL with two different ControlNets."""
+    pipe = sd_like(Path(tempfile.mkdtemp()), name)
+    second = without_zeros(
+        seeded(lambda: ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 8)), seed=1)
+    )
+    pipe.controlnet = diffusers.MultiControlNetModel([pipe.controlnet, second])
+    return pipe
+
+
+def several_adapters() -> Any:
+    """Return a pipeline with two different T2I-Adapters."""
+    pipe = sd_like(Path(tempfile.mkdtemp()), "StableDiffusionAdapterPipeline")
+    second = seeded(lambda: T2IAdapter(channels=[8, 16], num_res_blocks=1, downscale_factor=2), seed=1)
+    pipe.adapter = diffusers.MultiAdapter([pipe.adapter, second])
+    return pipe
+
+
+SEVERAL: dict[str, Callable[[], Any]] = {
+    "StableDiffusionControlNetPipeline": lambda: several_controlnets("StableDiffusionControlNetPipeline"),
+    "StableDiffusionXLControlNetPipeline": lambda: several_controlnets("StableDiffusionXLControlNetPipeline"),
+    "StableDiffusionAdapterPipeline": several_adapters,
+}

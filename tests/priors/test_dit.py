@@ -17,6 +17,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.priors.dit import DiTPrior
 from repaint.priors.load import load, prior_from_pipe
 from repaint.sampling.levels import Level
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions
 from repaint.sampling.schedule import JumpSchedule
 
@@ -81,6 +82,23 @@ def test_the_usual_guidance_is_that_of_diffusers() -> None:
     assert torch.equal(eps(), eps(class_labels=1000, guidance_scale=1.0))
     assert not torch.allclose(eps(), eps(class_labels=3, guidance_scale=1.0))
     assert torch.allclose(eps(), eps(class_labels=3, guidance_scale=0.0), atol=1e-6)
+
+
+def test_guidance_of_0_ignores_the_class() -> None:
+    """If this fails, kept pixels or the learned variance follow a class that a scale of 0 leaves out."""
+    prior = prior_from_pipe(tiny_dit())
+    x, level = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), prior.schedule(5)[3]
+
+    def found(**given: Any) -> Prediction:
+        return prior.conditioned(1, Conditions(**given)).denoise(x, level)
+
+    one, other = (found(class_labels=label, guidance_scale=0.0) for label in (3, 207))
+    assert torch.equal(one.known_eps, other.known_eps)
+    assert one.variance is not None
+    assert other.variance is not None
+    assert torch.equal(one.variance, other.variance)
+    assert found(class_labels=3, guidance_scale=0.5).unguided is None
+    assert found(class_labels=3, guidance_scale=1.5).unguided is not None
 
 
 # --- Whole runs

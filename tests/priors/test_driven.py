@@ -19,8 +19,8 @@ from helpers.pipeline_calls import calls_of, largest_difference
 from helpers.pipeline_cases import CASES
 from helpers.pipeline_run import conditions_of
 from helpers.tiny_ip_adapters import with_ip_adapter
-from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl
-from helpers.tiny_pipelines import sd_like
+from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl, tiny_vae
+from helpers.tiny_pipelines import SEVERAL, sd_like
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -105,6 +105,38 @@ def test_predictions_are_those_of_the_other_priors(tmp_path: Path, name: str) ->
             assert torch.equal(found.unguided, expected.unguided)
     assert driven._live is not None
     assert driven._live._clone.scheduler._number == 4, "a prediction was wasted on the pipeline's own noise"
+
+
+DEFAULT_SCALES = {
+    "StableDiffusionPipeline": {"guidance_scale": 7.5},
+    "StableDiffusionXLPipeline": {"guidance_scale": 5.0},
+    "StableDiffusion3Pipeline": {"guidance_scale": 7.0},
+    "PixArtAlphaPipeline": {"guidance_scale": 4.5},
+    "StableDiffusionControlNetPipeline": {"guidance_scale": 7.5},
+    "QwenImagePipeline": {"true_cfg_scale": 4.0},
+}
+
+
+@pytest.mark.parametrize("name", DEFAULT_SCALES)
+def test_a_scale_that_is_left_out_is_the_pipeline_s(name: str) -> None:
+    """If this fails, kept pixels get the guided noise unless the pipeline's default scale is given explicitly."""
+    scale, case = DEFAULT_SCALES[name], CASES[name]
+    pipe, given = case.made()
+    prior, found = DrivenPrior(pipe), []
+    rest = {own: value for own, value in given.items() if own not in ("guidance_scale", "true_cfg_scale")}
+    for arguments in (rest, rest | scale):
+        count, conditions = conditions_of(prior, arguments, case.size)
+        bound = prior.conditioned(count, conditions)
+        sides = [side // prior.codec.factor for side in case.size]
+        x = torch.randn(count, prior.codec.latent_channels, *sides, generator=torch.Generator().manual_seed(0))
+        found.append(bound.denoise(x, bound.schedule(5)[3]))
+        bound.release()
+    left_out, explicit = found
+    assert torch.equal(left_out.eps_hat, explicit.eps_hat)
+    assert explicit.unguided is not None
+    assert left_out.unguided is not None
+    assert torch.equal(left_out.unguided, explicit.unguided)
+    assert not torch.equal(left_out.unguided, left_out.eps_hat)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
@@ -206,10 +238,37 @@ def test_several_kinds_of_control(tmp_path: Path) -> None:
         alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
         assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
     assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    copies = pipe(image(), mask(), control_image=rows[1], generator=5, num_images_per_prompt=2, **asked).images
+    assert np.abs(alone.astype(int) - copies[0]).max() <= 1
     one = [pipe([image()] * 2, mask(), control_image=rows[0], generator=[5, 5], **asked | {"control_mode": [1]}).images]
     assert np.abs(one[0][0].astype(int) - one[0][1]).max() > 2
     with pytest.raises(PriorError, match="raised ValueError"):
         pipe(image(), mask(), control_image=picture(1), **asked)
+
+
+SCALES = {"StableDiffusionAdapterPipeline": {"adapter_conditioning_scale": [1.0, 1.0]}}  # 1.0 fails in diffusers
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_controls(name: str) -> None:
+    """If this fails, a pipeline with several ControlNets or adapters mixes their images with those of the batch."""
+    pipe = wrap(SEVERAL[name]())
+    asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", **SCALES.get(name, {})}
+    rows = [[picture(1), picture(2)], [picture(3), picture(4)]]
+    both = pipe([image()] * 2, mask(), control_image=rows, generator=[5, 5], **asked).images
+    for number, row in enumerate(rows):
+        alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
+        assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
+    assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    swapped = pipe(image(), mask(), control_image=rows[1][::-1], generator=5, **asked).images[0]
+    assert np.abs(alone.astype(int) - swapped).max() > 0
+    copies = pipe(image(), mask(), control_image=rows[1], generator=5, num_images_per_prompt=2, **asked).images
+    assert np.abs(alone.astype(int) - copies[0]).max() <= 1
+    said = r"control_image must be a list of 2 images for each image .* \[\[a for 1, a for 2\], \[b for 1, b for 2\]\]"
+    for wrong, pictures in ((picture(1), [image()]), ([picture(1), picture(2)], [image()] * 2)):
+        for batch_size in (None, 1):
+            with pytest.raises(PriorError, match=said):
+                pipe(pictures, mask(), control_image=wrong, batch_size=batch_size, **asked)
 
 
 def test_a_control_image_is_cut_as_the_image_is(tmp_path: Path) -> None:
@@ -332,6 +391,17 @@ def test_a_scheduler_that_is_replaced(tmp_path: Path) -> None:
     calls = calls_of(pipe, SIZE, **GIVEN)
     bound = prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
     assert largest_difference(bound, bound.schedule(5), calls, "v_prediction", CELLS) == 0
+
+
+@pytest.mark.parametrize("wrapped", [prior_from_pipe, DrivenPrior])
+def test_an_autoencoder_that_is_replaced(tmp_path: Path, wrapped: Any) -> None:
+    """If this fails, images go through an autoencoder that the pipeline no longer has."""
+    pipe = tiny_sd(tmp_path)
+    prior = wrapped(pipe)
+    pipe.vae = tiny_vae("AutoencoderTiny")
+    with pytest.raises(PriorError, match=r"^The autoencoder was replaced after wrapping\. Wrap the pipeline again"):
+        prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
+    wrapped(pipe).conditioned(2, Conditions(**GIVEN, size=SIZE))
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, LDMPipeline, StableDiffusionXLPipeline
+from helpers.pipeline_cases import CASES
+from helpers.pipeline_run import conditions_of
 from helpers.small_inputs import hole, photo, quiet
 from helpers.tiny_latents import AUTOENCODERS, tiny_vae
 from helpers.tiny_priors import tiny_pipe, tiny_unet
@@ -21,8 +23,10 @@ from scipy.ndimage import distance_transform_edt
 from repaint.errors import InputError, NonFiniteError, PriorError, StateError
 from repaint.pictures.push_pull import smooth_fill
 from repaint.pipeline import RePaintPipeline
+from repaint.priors.driven import DrivenPrior
 from repaint.priors.latent import LatentCodec, LatentPrior, widen
 from repaint.priors.load import load
+from repaint.priors.pixel import PixelPrior
 from repaint.sampling.levels import Level
 from repaint.sampling.prior import Conditions
 from repaint.sampling.schedule import JumpSchedule
@@ -104,6 +108,22 @@ def test_classes_and_learned_variance_split_at_the_latent_channels() -> None:
     assert plain.x0_hat.shape == plain.variance.shape == x.shape
     assert torch.allclose(plain.variance, strong.variance, atol=1e-6)
     assert not torch.allclose(plain.x0_hat, strong.x0_hat)
+
+
+@pytest.mark.parametrize("kind", ["learned", "learned_range"])
+def test_only_a_position_between_the_variances_is_used(kind: str) -> None:
+    """If this fails, channels that hold the variance itself are read as a position between two variances."""
+    scheduler, level = DDPMScheduler(variance_type=kind), Level(0.6, 0.8, 500.0)
+    own = PixelPrior(tiny_unet(out_channels=6), scheduler).conditioned(1, Conditions())
+    assert (own.denoise(random(1, 3, 8, 8), level).variance is None) == (kind == "learned")
+    pipe, given = CASES["IFPipeline"].made()
+    pipe.scheduler = pipe.scheduler.from_config(pipe.scheduler.config, variance_type=kind)
+    prior = DrivenPrior(pipe)
+    count, conditions = conditions_of(prior, given, (8, 16))
+    bound = prior.conditioned(count, conditions)
+    found = bound.denoise(random(count, 3, 8, 16), bound.schedule(5)[3])
+    bound.release()
+    assert (found.variance is None) == (kind == "learned")
 
 
 # --- The seam

@@ -64,3 +64,16 @@ def test_passes_of_other_threads() -> None:
         found = passes.unguided(Output(guide(without, with_prompt, 3.0), SampleLayout.of(SHAPE, SHAPE)))
         assert found is not None
         assert torch.equal(found, with_prompt)
+
+
+@pytest.mark.parametrize(("scale", "found"), [(0.5, False), (1.5, True)])
+def test_a_scale_below_1_moves_towards_no_prompt(scale: float, found: bool) -> None:
+    """If this fails, kept pixels follow a prompt that a scale below 1 weakens, and guidance exaggerates nothing."""
+    without, with_prompt = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    network = Replay([without, with_prompt])
+    passes, x = Passes(network, {"guidance_scale": scale}), torch.zeros(SHAPE)
+    with passes.watched(x):
+        network(x)
+        network(x)
+    unguided = passes.unguided(Output(guide(without, with_prompt, scale), SampleLayout.of(SHAPE, SHAPE)))
+    assert (unguided is not None) == found

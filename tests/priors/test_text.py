@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from repaint.priors.sample_layout import pack, unpack
 from repaint.priors.text import StableDiffusionPrior, guide
 from repaint.sampling.merge import Predicted
 from repaint.sampling.method import Method
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Conditions
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
@@ -62,6 +64,22 @@ def wrap(pipe: Any) -> RePaintPipeline:
 PROMPTS = ["a red cat", "two dogs"]
 NEGATIVES = ["blue", "a bird"]
 TOLERANCE = 1e-5  # float32 rounding of one forward pass
+
+
+@pytest.mark.parametrize("build", [tiny_sd, tiny_sd3])
+def test_guidance_of_0_ignores_the_prompt(tmp_path: Path, build: Callable[[Path], Any]) -> None:
+    """If this fails, kept pixels follow a prompt that a scale of 0 leaves out."""
+    prior = wrap(build(tmp_path)).prior
+    x = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+
+    def found(prompt: str, scale: float) -> Prediction:
+        bound = prior.conditioned(1, Conditions(prompt=prompt, guidance_scale=scale, size=(16, 24)))
+        with torch.no_grad():
+            return bound.denoise(x, bound.schedule(5)[3])
+
+    assert torch.equal(found("a cat", 0.0).known_eps, found("two dogs", 0.0).known_eps)
+    assert found("a cat", 0.5).unguided is None
+    assert found("a cat", 1.5).unguided is not None
 
 
 @pytest.mark.parametrize(
@@ -442,6 +460,33 @@ def test_guidance_rescale_keeps_the_conditional_std() -> None:
 # --- What is refused or warned of
 
 
+@pytest.mark.parametrize("off", [{"guidance_scale": 1.0}, {"guided": False}], ids=["scale 1", "distilled"])
+def test_a_negative_prompt_without_guidance_warns(tmp_path: Path, off: dict[str, Any]) -> None:
+    """If this fails, a negative prompt is ignored silently where nothing guides."""
+    prior, said = (
+        wrap(tiny_sd(tmp_path)).prior,
+        r"^negative_prompt has no effect without guidance \(the guidance_scale is",
+    )
+    with pytest.warns(UserWarning, match=said):
+        prior.conditioned(1, Conditions(prompt="a", negative_prompt="blue", size=(16, 16), **off))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prior.conditioned(1, Conditions(prompt="a", negative_prompt="", size=(16, 16), **off))
+        prior.conditioned(1, Conditions(prompt="a", negative_prompt="blue", size=(16, 16)))
+
+
+@pytest.mark.parametrize(("name", "scale"), [("sd1", 7.5), ("sdxl", 5.0), ("sd3", 7.0), ("flux", 3.5)])
+def test_the_usual_scale_is_that_of_diffusers(tmp_path: Path, name: str, scale: float) -> None:
+    """If this fails, a prompt without guidance_scale is guided otherwise than in diffusers."""
+    pipe = TEXT[name](tmp_path)
+    assert inspect.signature(pipe.__call__).parameters["guidance_scale"].default == scale
+    prior, x = wrap(pipe).prior, torch.ones(1, 4, 8, 12)
+    bound = [prior.conditioned(1, Conditions(prompt="a", guidance_scale=s, size=(16, 24))) for s in (None, scale)]
+    with torch.no_grad():
+        left_out, explicit = (each.denoise(x, each.schedule(5)[3]).eps_hat for each in bound)
+    assert torch.equal(left_out, explicit)
+
+
 def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
     """If this fails, the end of a long prompt is cut without a warning that shows it."""
     prior = wrap(tiny_sd(tmp_path)).prior
@@ -456,7 +501,10 @@ def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
     ("asked", "message"),
     [
         ({}, r"needs either prompt or prompt_embeds\. Pass prompt='' to fill without a description"),
-        ({"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)}, r"needs either prompt or prompt_embeds"),
+        (
+            {"prompt": "a", "prompt_embeds": torch.zeros(1, 77, 8)},
+            r"^prompt and prompt_embeds cannot be given together\. Leave one out\.",
+        ),
         ({"prompt": [7]}, r"prompt=7 must be a text, or a list with one text for each image"),
         ({"prompt": ["a", "b"]}, r"prompt has 2 values for 1 images\. Pass one for all, or one for each"),
         (

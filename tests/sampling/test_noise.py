@@ -479,6 +479,23 @@ def test_every_scheduler_of_diffusers_is_read_exactly_or_refused() -> None:
     assert not refused & {"PNDMScheduler", "HeunDiscreteScheduler"}
 
 
+def test_a_scheduler_on_the_clock_of_edm_is_refused() -> None:
+    """If this fails, a model trained on ln(sigma) / 4 gets times from 0 to 999, or the cure gives other levels."""
+    ends, kind = {"sigma_min": 0.002, "sigma_max": 80.0}, "v_prediction"
+    options = {"use_karras_sigmas": True, "timestep_type": "continuous", "prediction_type": kind}
+    scheduler = diffusers.EulerDiscreteScheduler(**ends, **options)
+    with pytest.raises(NoiseLevelError, match=r"^timestep_type='continuous' with .* use an EDMEulerScheduler with sig"):
+        NoiseSchedule.from_scheduler(scheduler, 5)
+    cure = diffusers.EDMEulerScheduler(**ends, sigma_data=1.0, prediction_type=kind)
+    for each in (scheduler, cure):
+        each.set_timesteps(5)
+    np.testing.assert_allclose(cure.timesteps, scheduler.timesteps, rtol=0, atol=1e-5)  # float32
+    levels = NoiseSchedule.from_scheduler(cure, 5).levels[1:]
+    np.testing.assert_allclose([level.sigma for level in levels], scheduler.sigmas[:-1].flip(0), rtol=1e-5)
+    plain = diffusers.EulerDiscreteScheduler(timestep_type="continuous")  # diffusers then ignores this entry
+    assert NoiseSchedule.from_scheduler(plain, 5).family == "VP"
+
+
 @pytest.mark.parametrize("integer", [np.int64, np.uint8, np.int32])
 def test_steps_of_any_integer_type(integer: Any) -> None:
     """If this fails, a step count computed with numpy is refused, or leaks numpy numbers into the grid."""
