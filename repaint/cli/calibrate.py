@@ -56,9 +56,10 @@ def calibrate(
     A sample or picture is masked and filled several times. energy: energy score in 8-bit values; the exact
     posterior has the smallest. CRPS: the same of single pixels. spread/error: 1 if the fills differ from each other
     as much as from the truth, below 1 if they are overconfident. p: chi-square test that the truth's rank among the
-    fills is uniform. A star marks the Pareto front of energy score and calls. Interrupted runs resume. To use
-    several processes or GPUs: accelerate launch -m repaint calibrate --out FILE; all processes write to the same
-    file.
+    fills is uniform, in projections on smooth patterns; it takes holes as independent, and projections of one hole
+    as correlated (Rao and Scott). A star marks the Pareto front of energy score and calls. Interrupted runs resume.
+    To use several processes or GPUs: accelerate launch -m repaint calibrate --out FILE; all processes write to the
+    same file.
 
     Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
@@ -127,7 +128,7 @@ def _table(found: list[Calibration]) -> Table:
             f"{each.ratio:.2f} [{each.ratio_low:.2f}, {each.ratio_high:.2f}]",
             *(f"{each.kinds[name]:.2f}" for name in kinds),
             *(f"{each.smooth.coverage[share]:.0%}" for share in nominal),
-            f"{each.smooth.p:.2g}",
+            "n/a" if each.smooth.p is None else f"{each.smooth.p:.2g}",
             f"{each.seconds:.1f}",
         )
     return table

@@ -103,7 +103,7 @@ def _column(rows: Sequence[CellRow], name: str) -> NDArray[np.float64]:
 
 
 def _counts(rows: Sequence[CellRow], name: str) -> NDArray[np.int64]:
-    return np.asarray(np.sum([row[name] for row in rows], axis=0), dtype=np.int64)
+    return np.array([row[name] for row in rows], dtype=np.int64)
 
 
 def _by_kind(rows: Sequence[CellRow]) -> dict[str, float]:

@@ -123,29 +123,58 @@ class RankTest:
 
     Attributes:
         shares: share of each rank 0 ... m; 1 / (m + 1) each for calibrated fills.
-        chi_square: of the counts against equal counts.
-        p: its p-value; meaningful only if the ranks are independent, which those of neighbouring pixels are not.
+        chi_square: of the pooled counts against equal counts. Ranks in one hole are correlated, so it is larger than
+            chi-square distributed even for calibrated fills.
+        p: p-value of `chi_square`, corrected for that correlation; None if it cannot be estimated, as from one hole.
         coverage: nominal coverage of each central interval to the share of truths inside it.
     """
 
     shares: list[float]
     chi_square: float
-    p: float
+    p: float | None
     coverage: dict[float, float]
 
 
-def rank_test(counts: NDArray[np.int64]) -> RankTest:
-    """Test the pooled counts of ranks 0 ... m.
+def rank_test(counts: Int[np.ndarray, "holes ranks"]) -> RankTest:
+    """Test whether ranks are uniform, if holes are independent and the ranks in a hole are not.
+
+    The pooled chi-square is divided by its mean under calibrated fills, the trace of the covariance of the pooled
+    counts in units of their mean, and compared with F(nu, nu (holes - 1)). nu is the effective number of eigenvalues
+    of that covariance, which is estimated from the differences between holes.
 
     A central interval leaves out the k lowest and the k highest ranks; m exchangeable fills cover the truth with
     probability (m + 1 - 2k) / (m + 1).
 
-    >>> rank_test(np.array([5, 5, 5, 5])).coverage
+    Args:
+        counts: (holes, m + 1) how often the truth has each rank in each hole.
+    Source:
+        Rao & Scott 1981 (J. Am. Stat. Assoc. 76, 221-230), second-order correction; the F distribution of
+        Thomas & Rao 1987 (J. Am. Stat. Assoc. 82, 630-636), which holds its level for few clusters. A Wald test does
+        not: for 9 ranks, 30 holes and strong correlation it rejects calibrated fills in 20 % of cases at the 5 % level.
+
+    >>> rank_test(np.array([[3, 2, 1, 4], [2, 3, 4, 1]])).coverage
     {0.5: 0.5}
     """
-    total, bins = counts.sum(), len(counts)
-    statistic, p = scipy.stats.chisquare(counts)
+    pooled, bins = counts.sum(axis=0), counts.shape[1]
+    total = int(pooled.sum())
+    excess = counts - counts.sum(axis=1, keepdims=True) / bins
+    statistic = float(np.square(excess.sum(axis=0)).sum() * bins / total)
     inside = {
-        round((bins - 2 * k) / bins, 4): float(counts[k : bins - k].sum() / total) for k in range(1, (bins + 1) // 2)
+        round((bins - 2 * k) / bins, 4): float(pooled[k : bins - k].sum() / total) for k in range(1, (bins + 1) // 2)
     }
-    return RankTest([float(count / total) for count in counts], float(statistic), float(p), inside)
+    shares = [float(count / total) for count in pooled]
+    return RankTest(shares, statistic, _clustered_p(excess, statistic, total), inside)
+
+
+def _clustered_p(excess: Float[np.ndarray, "holes ranks"], statistic: float, total: int) -> float | None:
+    """Compute the p-value of the pooled chi-square, from the excess of each hole's counts over their mean."""
+    holes, bins = excess.shape
+    if holes < 2:
+        return None
+    spread = excess - excess.mean(axis=0)
+    covariance = spread.T @ spread * holes / (holes - 1) * bins / total
+    trace = float(np.trace(covariance))
+    if trace < 1e-9:
+        return None
+    nu = trace**2 / float(np.square(covariance).sum())
+    return float(scipy.stats.f.sf(statistic / trace, nu, nu * (holes - 1)))

@@ -272,11 +272,11 @@ def _inside(found: Restored, holes: Sequence[Hole], which: Sequence[int]) -> dic
     if not found.fills:
         return {}
     m = len(found.fills[0])
-    counts = np.zeros(m + 1, dtype=np.int64)
+    counts = []
     for i in which:
         truth = holes[i].image[holes[i].mask].astype(np.float64)
-        counts += np.bincount((found.fills[i] < truth).sum(0).ravel(), minlength=m + 1)
-    return rank_test(counts).coverage
+        counts.append(np.bincount((found.fills[i] < truth).sum(0).ravel(), minlength=m + 1))
+    return rank_test(np.array(counts)).coverage
 
 
 def classical(holes: Sequence[Hole]) -> dict[str, Restored]:
