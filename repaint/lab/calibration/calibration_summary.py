@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from repaint.lab.calibration.proper_scores import RankTest, rank_test
 from repaint.lab.exactness.measurement import pareto
 from repaint.lab.sweep.rows import CellRow
-from repaint.measure.intervals import Difference, paired_difference
+from repaint.measure.intervals import Difference, bootstrap_interval, paired_difference
 
 __all__ = ["Calibration", "calibrations"]
 
@@ -76,7 +77,7 @@ def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[
     found = []
     for name, each in table.items():
         spread, error = _column(each, "spread"), _column(each, "error")
-        low, high = _ratio_interval(spread, error)
+        ratio = bootstrap_interval(np.stack([spread, error], axis=1), _ratio)
         found.append(
             Calibration(
                 schedule=name,
@@ -84,9 +85,9 @@ def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[
                 crps=float(_column(each, "crps").mean()) if all("crps" in row for row in each) else None,
                 kinds=_by_kind(each),
                 against=None if name == base or len(shared) < 2 else paired_difference(energies[name], energies[base]),
-                ratio=float(np.sqrt(spread.mean() / error.mean())),
-                ratio_low=low,
-                ratio_high=high,
+                ratio=ratio.mean,
+                ratio_low=max(0.0, ratio.low),
+                ratio_high=ratio.high,
                 pixels=rank_test(_counts(each, "pixel_ranks")),
                 smooth=rank_test(_counts(each, "smooth_ranks")),
                 model_calls=each[0]["model_calls"],
@@ -113,9 +114,6 @@ def _by_kind(rows: Sequence[CellRow]) -> dict[str, float]:
     return {kind: float(np.mean(values)) for kind, values in kinds.items()}
 
 
-def _ratio_interval(spread: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[float, float]:
-    """Compute the 95 % percentile bootstrap interval of the ratio, over holes."""
-    picks = np.random.default_rng(0).integers(len(spread), size=(10_000, len(spread)))
-    ratios = np.sqrt(spread[picks].mean(1) / error[picks].mean(1))
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
+def _ratio(means: Float[np.ndarray, "resamples 2"]) -> Float[np.ndarray, " resamples"]:
+    """Compute the root of mean spread over the root of mean error."""
+    return np.asarray(np.sqrt(means[:, 0] / means[:, 1]))

@@ -13,7 +13,7 @@ from repaint.checks import nearest
 from repaint.errors import InputError
 from repaint.lab.sweep.rows import CellRow
 from repaint.lab.sweep.runner import MEASURES
-from repaint.measure.intervals import Difference, paired_difference
+from repaint.measure.intervals import Difference, mean_interval, paired_difference
 
 __all__ = ["GROUPS", "NUMBERS", "Point", "curves", "differences", "summary"]
 
@@ -96,7 +96,7 @@ def curves(
     found = {}
     for name, groups in points.items():
         pictures = {x: np.array(list(_by_picture(members, measure).values())) for x, members in groups.items()}
-        means = {x: paired_difference(values, np.zeros_like(values)) for x, values in pictures.items()}
+        means = {x: mean_interval(values) for x, values in pictures.items()}
         found[name] = [Point(x, mean.mean, mean.low, mean.high) for x, mean in means.items()]
     return found
 

@@ -11,7 +11,7 @@ from repaint.errors import InputError
 from repaint.lab.sweep.summary import NUMBERS, Point, curves, differences, summary
 from repaint.lab.sweep.sweep_plot import sweep_plot
 from repaint.lab.sweep.sweep_table import COLUMNS, differences_table, missing_values, summary_table
-from repaint.measure.intervals import paired_difference
+from repaint.measure.intervals import mean_interval, paired_difference
 
 
 def row(
@@ -56,12 +56,12 @@ def test_curves_pool_all_but_the_axis_and_the_curve() -> None:
         row("9, ddim", 9, "ddim", psnr=None, status="failed"),
     ]
     found = curves(rows, "psnr", "steps", "solver")
-    interval = paired_difference(np.array([2.0, 8.0]), np.zeros(2))
+    interval = mean_interval(np.array([2.0, 8.0]))
     assert found == {
         "ddpm": [Point(2, 5.0, interval.low, interval.high), Point(9, 7.0, 7.0, 7.0)],
         "ddim": [Point(2, 5.0, 5.0, 5.0)],
     }
-    assert (interval.low, interval.high) == (2.0, 8.0)
+    assert (interval.low, interval.high) == pytest.approx((5 - 27.5, 5 + 27.5), abs=0.1)  # 3 sqrt(2) 12.71 / 1.96
     assert [point.x for point in curves(rows, "psnr")[""]] == ["2, ddpm", "2, ddim", "9, ddpm"]
     for options, message in (
         (("psrn",), "--measure psrn must be one of psnr, .*Did you mean 'psnr'"),
