@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from repaint.measure.intervals import Difference, bootstrap_interval, mean_interval, paired_difference
+from repaint.measure.intervals import Difference, bootstrap_interval, mean_interval, paired_difference, units
 
 
 def test_an_equal_lead_everywhere_is_that_lead_exactly():
@@ -66,3 +66,35 @@ def test_the_interval_of_another_statistic() -> None:
     values = np.random.default_rng(5).uniform(1, 2, size=(20, 1)) * [3.0, 1.0]
     found = bootstrap_interval(values, lambda means: means[:, 0] / means[:, 1])
     assert (found.mean, found.low, found.high) == pytest.approx((3, 3, 3))
+
+
+def test_holes_of_one_photograph_are_not_independent() -> None:
+    """If this fails, many crops of a few photographs make any difference significant.
+
+    200 sets of 8 photographs with 1 to 12 holes each, whose values share the level of their photograph: 95 % intervals
+    cover the true mean 190 times, with a standard deviation of 3; unequal sizes cost a few more.
+    """
+    covered = {True: 0, False: 0}
+    for seed in range(200):
+        rng = np.random.default_rng([6, seed])
+        sizes = rng.integers(1, 13, size=8)
+        values = np.repeat(rng.normal(size=8), sizes) + 0.3 * rng.normal(size=sizes.sum())
+        names = np.repeat(list("abcdefgh"), sizes).tolist()
+        for clustered in covered:
+            found = mean_interval(values, clusters=names if clustered else None, resamples=500)
+            assert found.mean == pytest.approx(values.mean())
+            covered[clustered] += found.low <= 0 <= found.high
+    assert covered[True] >= 176
+    assert covered[False] < 140
+
+
+def test_clusters_of_one_hole_each_change_nothing() -> None:
+    """If this fails, intervals of rows without the name of their picture differ from those of single holes."""
+    values = np.random.default_rng(7).normal(size=9)
+    assert mean_interval(values, clusters=list("abcdefghi")) == mean_interval(values)
+    assert mean_interval(values, clusters=["a"] * 9) == mean_interval(values), "one picture: over its holes"
+    first, second = values, np.zeros(9)
+    assert paired_difference(first, second, clusters=list("aabbccdde")) == mean_interval(
+        values, clusters=list("aabbccdde")
+    )
+    assert [units(["a", "b", "a"]), units(["a", "a"])] == [2, 2]

@@ -6,6 +6,7 @@ expected energy score, the spread of its fills equals their error, and the rank 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from repaint.errors import InputError
+from repaint.measure.intervals import cluster_sums
 
 __all__ = ["HoleScore", "RankTest", "crps", "energy_score", "rank_test", "score_hole"]
 
@@ -135,7 +137,7 @@ class RankTest:
     coverage: dict[float, float]
 
 
-def rank_test(counts: Int[np.ndarray, "holes ranks"]) -> RankTest:
+def rank_test(counts: Int[np.ndarray, "holes ranks"], clusters: Sequence[Hashable] | None = None) -> RankTest:
     """Test whether ranks are uniform, if holes are independent and the ranks in a hole are not.
 
     The pooled chi-square is divided by its mean under calibrated fills, the trace of the covariance of the pooled
@@ -147,6 +149,7 @@ def rank_test(counts: Int[np.ndarray, "holes ranks"]) -> RankTest:
 
     Args:
         counts: (holes, m + 1) how often the truth has each rank in each hole.
+        clusters: of each hole, such as the name of its photograph, if only clusters are independent.
     Source:
         Rao & Scott 1981 (J. Am. Stat. Assoc. 76, 221-230), second-order correction; the F distribution of
         Thomas & Rao 1987 (J. Am. Stat. Assoc. 82, 630-636), which holds its level for few clusters. A Wald test does
@@ -157,7 +160,7 @@ def rank_test(counts: Int[np.ndarray, "holes ranks"]) -> RankTest:
     """
     pooled, bins = counts.sum(axis=0), counts.shape[1]
     total = int(pooled.sum())
-    excess = counts - counts.sum(axis=1, keepdims=True) / bins
+    excess = cluster_sums(counts - counts.sum(axis=1, keepdims=True) / bins, clusters)
     statistic = float(np.square(excess.sum(axis=0)).sum() * bins / total)
     inside = {
         round((bins - 2 * k) / bins, 4): float(pooled[k : bins - k].sum() / total) for k in range(1, (bins + 1) // 2)

@@ -156,10 +156,10 @@ def _cell(row: CellRow) -> tuple[Any, ...]:
 
 
 def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
-    """Average the results of each picture and mask."""
+    """Average the results of each picture, of all masks."""
     pictures: dict[Any, list[float]] = {}
     for row in rows:
-        pictures.setdefault((row["image"]["name"], row["mask"]["name"]), []).append(row[measure])
+        pictures.setdefault(row["image"]["name"], []).append(row[measure])
     return {name: math.fsum(values) / len(values) for name, values in pictures.items()}
 
 

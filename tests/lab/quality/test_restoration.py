@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from repaint.lab.quality.restoration import (
     damaged_crops,
     restore,
 )
+from repaint.measure.intervals import mean_interval, paired_difference
+from repaint.measure.metrics import psnr
 from repaint.pictures.damage import DAMAGE
 from repaint.pictures.samples import UNSEEN
 from repaint.testing import PixelByPixelPrior
@@ -164,6 +167,31 @@ def test_the_command_prints_every_kind(tmp_path: Path) -> None:
     assert "dust: two, one sample - " in table
     with pytest.raises(InputError, match="--count 2 must be at least 4"):
         CliRunner().invoke(app, [*arguments, "--damage", "wire"], catch_exceptions=False)
+
+
+def test_crops_of_one_photograph_are_resampled_together(folder: Path) -> None:
+    """If this fails, several crops of one photograph count as independent, and intervals are too narrow."""
+    Image.open(folder / "smooth.png").rotate(90, expand=True).save(folder / "turned.png")
+    holes = damaged_crops(folder, 6, side=64, kinds=["dust"])
+    names = [hole.picture for hole in holes]
+    assert names == ["smooth", "turned"] * 3
+    errors = np.arange(6.0)
+
+    def off_by(error: np.ndarray) -> Restored:
+        fills = [
+            np.stack([hole.image[hole.mask].astype(np.float64) + each] * 2)
+            for hole, each in zip(holes, error, strict=True)
+        ]
+        return Restored([hole.image for hole in holes], fills, 0.0)
+
+    found = compare_energies(holes, {"exact": off_by(0 * errors), "worse": off_by(errors)})["dust", "worse"]
+    interval = mean_interval(errors, clusters=names)
+    assert (found.mean, found.low, found.high) == pytest.approx((interval.mean, interval.low, interval.high))
+    worse = replace(off_by(errors), images=[hole.image ^ np.uint8(1 + i) for i, hole in enumerate(holes)])
+    plain = Restored([hole.image ^ np.uint8(1) for hole in holes], None, 0.0)
+    ((_, gap),) = compare_restorations(holes, {"ours": worse, "plain": plain})[1].items()
+    psnrs = [[psnr(each.images[i], hole.image, hole.mask) for i, hole in enumerate(holes)] for each in (worse, plain)]
+    assert gap == paired_difference(*map(np.array, psnrs), clusters=names)
 
 
 def test_energy_scores_are_compared_with_the_first_method(folder: Path) -> None:

@@ -84,6 +84,22 @@ def test_differences_are_of_the_same_picture_and_seed() -> None:
     assert found["psnr"].mean == 3.0
 
 
+def test_masks_of_a_picture_are_averaged_first() -> None:
+    """If this fails, several masks of one picture count as independent pictures, and intervals are too narrow."""
+    values = {("i", "box"): 1.0, ("i", "half"): 3.0, ("j", "box"): 8.0, ("j", "half"): 8.0, ("k", "box"): 5.0}
+    rows = [
+        row(name, image=image, psnr=psnr * (name == "b")) | {"mask": {"name": mask}}
+        for (image, mask), psnr in values.items()
+        for name in ("a", "b")
+    ]
+    ((_, found),) = differences(rows, "a", ["psnr"])
+    assert found["psnr"] == mean_interval(np.array([2.0, 8.0, 5.0]))
+    point = curves(rows, "psnr")[""][1]
+    assert (point.x, point.low, point.high) == ("b", found["psnr"].low, found["psnr"].high)
+    (box, half) = differences(rows, "a", ["psnr"], "mask")
+    assert (box[1]["psnr"], half[1]["psnr"].mean) == (mean_interval(np.array([1.0, 8.0, 5.0])), 5.5)
+
+
 def test_differences_within_a_prompt() -> None:
     """If this fails, the effect of a schedule under one prompt is averaged with that under another."""
     values = {("a", "cat"): 1.0, ("b", "cat"): 2.0, ("a", ""): 5.0, ("b", ""): 9.0}
