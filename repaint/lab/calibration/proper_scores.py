@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from repaint.errors import InputError
 from repaint.measure.intervals import cluster_sums
 
-__all__ = ["HoleScore", "RankTest", "crps", "energy_score", "rank_test", "score_hole"]
+__all__ = ["HoleScore", "RankTest", "crps", "energy_score", "rank_counts", "rank_test", "score_hole"]
 
 Fills = Float[np.ndarray, "m d"]
 Truth = Float[np.ndarray, " d"]
@@ -108,12 +108,22 @@ def score_hole(fills: Fills, truth: Truth, smooth: Float[np.ndarray, "k d"], rng
         crps=crps(fills, truth),
         error=float(np.square(fills.mean(0) - truth).mean()),
         spread=float((1 + 1 / m) * fills.var(0, ddof=1).mean()),
-        pixel_ranks=_ranks(fills, truth, rng),
-        smooth_ranks=_ranks(fills @ smooth.T, smooth @ truth, rng),
+        pixel_ranks=rank_counts(fills, truth, rng),
+        smooth_ranks=rank_counts(fills @ smooth.T, smooth @ truth, rng),
     )
 
 
-def _ranks(fills: Fills, truth: Truth, rng: np.random.Generator) -> list[int]:
+def rank_counts(fills: Fills, truth: Truth, rng: np.random.Generator) -> list[int]:
+    """Count the values of the truth that have 0 ... m fills below them.
+
+    Args:
+        fills: (m, D).
+        truth: (D,).
+        rng: breaks ties, as between equal 8-bit values.
+
+    >>> rank_counts(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([1.0, 3.0]), np.random.default_rng(0))
+    [0, 1, 1]
+    """
     below, equal = (fills < truth).sum(0), (fills == truth).sum(0)
     ranks: Int[np.ndarray, " d"] = below + rng.integers(0, equal + 1)
     return [int(count) for count in np.bincount(ranks, minlength=len(fills) + 1)]

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from repaint.arguments import ScheduleLike, method_for
 from repaint.checks import whole_number
 from repaint.errors import InputError
-from repaint.lab.calibration.proper_scores import energy_score, rank_test
+from repaint.lab.calibration.proper_scores import energy_score, rank_counts, rank_test
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.lab.quality.scores import pooled_patch_distance
@@ -273,11 +273,11 @@ def _inside(found: Restored, holes: Sequence[Hole], which: Sequence[int]) -> dic
     """Compute the share of true values in each central interval of the fills."""
     if not found.fills:
         return {}
-    m = len(found.fills[0])
     counts = []
     for i in which:
-        truth = holes[i].image[holes[i].mask].astype(np.float64)
-        counts.append(np.bincount((found.fills[i] < truth).sum(0).ravel(), minlength=m + 1))
+        truth = holes[i].image[holes[i].mask].astype(np.float64).ravel()
+        fills = found.fills[i].reshape(len(found.fills[i]), -1)
+        counts.append(rank_counts(fills, truth, np.random.default_rng(i)))  # clipped fills equal clipped truths
     return rank_test(np.array(counts)).coverage
 
 

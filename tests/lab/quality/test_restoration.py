@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from repaint import RePaintPipeline
 from repaint.cli import app
 from repaint.errors import InputError
+from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.lab.quality.restoration import (
     Restored,
@@ -128,8 +129,6 @@ def test_a_single_result_has_an_error_and_no_spread(folder: Path, schedule: str,
 
 def test_intervals_count_the_true_values_inside() -> None:
     """If this fails, the stated coverage is not that of the intervals."""
-    from repaint.lab.quality.cases import Hole
-
     rng = np.random.default_rng(0)
     image = rng.normal(128, 20, (60, 60, 3)).round().clip(0, 255).astype(np.uint8)
     mask = np.ones((60, 60), bool)
@@ -138,6 +137,19 @@ def test_intervals_count_the_true_values_inside() -> None:
     hole = Hole("a", "dust", image, mask, ~mask)
     means, _ = compare_restorations([hole], {"exact": Restored([image], [fills], 0.0)})
     assert means[0].inside[0.6] == pytest.approx(0.6, abs=0.02)  # 10,620 values: standard error 0.005
+
+
+def test_clipped_fills_that_equal_the_truth_get_a_random_rank() -> None:
+    """If this fails, fills and truths that are all white or black lie outside of their own intervals."""
+    rng = np.random.default_rng(1)
+    image = (255 * (rng.random((60, 60, 3)) < 0.5)).astype(np.uint8)
+    mask = np.ones((60, 60), bool)
+    mask[0] = False
+    fills = np.stack([image[mask].astype(np.float64)] * 4)
+    hole = Hole("a", "dust", image, mask, ~mask)
+    found = [compare_restorations([hole], {"exact": Restored([image], [fills], 0.0)})[0][0].inside for _ in range(2)]
+    assert found[0][0.6] == pytest.approx(0.6, abs=0.02)  # 10,620 values: standard error 0.005
+    assert found[0] == found[1], "repeatable"
 
 
 def test_the_command_prints_every_kind(tmp_path: Path) -> None:
