@@ -49,6 +49,12 @@ class Placed:
         """The device of the model."""
         return self.prior.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type that the model computes in; of x, for a prior without a network."""
+        weights = () if self.prior.network is None else self.prior.network.parameters()
+        return next((weight.dtype for weight in weights if weight.is_floating_point()), self.prior.dtype)
+
     def to(self: P, device: torch.device | torch.dtype | str | None = None, dtype: torch.dtype | None = None) -> P:
         """Move the model to a device, a floating type, or both. Returns this pipeline.
 

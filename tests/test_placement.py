@@ -16,6 +16,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.placement import in_batches
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import SamplerState
+from repaint.testing import PixelByPixelPrior
 
 JUMPS = JumpSchedule.from_levels([4, 3, 2, 1, 2, 3, 2, 1, 0])
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -142,3 +143,11 @@ def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match=r"^mat1 and mat2"):
         in_batches([1, 2], "auto", work)
     assert calls == [2]
+
+
+def test_the_type_of_a_pipeline() -> None:
+    """If this fails, code that reads `pipe.dtype`, as of diffusers' pipelines, gets the type of x and not of the model."""
+    pipe = tiny_pipe()
+    assert pipe.dtype == torch.float32
+    assert pipe.to(torch.bfloat16).dtype == torch.bfloat16
+    assert RePaintPipeline(PixelByPixelPrior(dtype=torch.float64)).dtype == torch.float64

@@ -59,13 +59,14 @@ def holes(
     """Measure the quality of filled holes, in held-out samples of the bundled prior or in a folder of images.
 
     The true content (the floor) and biharmonic inpainting are measured too. The first schedule is compared with each
-    other one, hole by hole, with 95 % intervals.
+    other one, hole by hole, with 95 % intervals over pictures.
 
     Example: repaint bench --schedule predicted --schedule quick
     """
     from repaint.lab.quality.cases import bundled_holes, folder_holes
     from repaint.lab.quality.report import bench, check_savable, save
     from repaint.lab.quality.sheet import holes_sheet
+    from repaint.measure.intervals import resampled, units
     from repaint.pictures.encoding import check_writable
     from repaint.pictures.images import save_image
     from repaint.sampling.method import as_methods
@@ -99,6 +100,7 @@ def holes(
         for kind, name, found in result.differences():
             table.add_row(kind, name, f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
         out.print(table)
+        say(resampled(units([hole.picture for hole in todo]), len(todo)))
     for name, reason in (NOT_A_NUMBER | result.missing).items():
         say(f"{name} n/a: {reason}")
 

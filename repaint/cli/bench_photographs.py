@@ -57,6 +57,7 @@ def photographs(
         damaged_crops,
         restore,
     )
+    from repaint.measure.intervals import resampled, units
     from repaint.pictures.damage import DAMAGE
     from repaint.priors.load import default_schedule
     from repaint.sampling.method import as_methods
@@ -89,7 +90,7 @@ def photographs(
         patches = "n/a" if each.patches is None else f"{each.patches:.2f} ({each.floor:.2f})"
         table.add_row(each.damage, each.method, *figures, patches, *inside, f"{each.seconds:.2f}")
     out.print(table)
-    say("PSNR of ours minus that of the best classical method, in dB, with 95 % intervals over crops:")
+    say("PSNR of ours minus that of the best classical method, in dB, with 95 % intervals:")
     for kind in dict.fromkeys(each.damage for each in means):
         theirs = [each for each in means if each.damage == kind and each.method not in named]
         best = max(theirs, key=lambda each: each.psnr).method
@@ -97,6 +98,8 @@ def photographs(
             if damaged == kind and other == best:
                 say(f"  {kind}: {name} - {other} {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")
     if against:
-        say(f"Energy score minus that of {next(iter(methods))}, with 95 % intervals over crops:")
+        say(f"Energy score minus that of {next(iter(methods))}, with 95 % intervals:")
     for (damaged, name), gap in against.items():
         say(f"  {damaged}: {name} {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")
+    crops = [hole.picture for hole in holes if hole.group == holes[0].group]
+    say(resampled(units(crops), len(crops), hole="crops", picture="photographs"))

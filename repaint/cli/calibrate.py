@@ -56,9 +56,10 @@ def calibrate(
     A sample or picture is masked and filled several times. energy: energy score in 8-bit values; the exact
     posterior has the smallest. CRPS: the same of single pixels. spread/error: 1 if the fills differ from each other
     as much as from the truth, below 1 if they are overconfident. p: chi-square test that the truth's rank among the
-    fills is uniform. A star marks the Pareto front of energy score and calls. Interrupted runs resume. To use
-    several processes or GPUs: accelerate launch -m repaint calibrate --out FILE; all processes write to the same
-    file.
+    fills is uniform, in projections on smooth patterns; it takes holes (with --truth: pictures) as independent, and
+    projections of one hole as correlated (Rao and Scott). A star marks the Pareto front of energy score and calls.
+    Interrupted runs resume. To use several processes or GPUs: accelerate launch -m repaint calibrate --out FILE; all
+    processes write to the same file.
 
     Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
@@ -66,6 +67,7 @@ def calibrate(
     from repaint.lab.calibration.calibration_run import CalibrationRun, silent
     from repaint.lab.calibration.hole_kinds import HOLE_KINDS
     from repaint.lab.calibration.scored_fills import check_samples
+    from repaint.measure.intervals import resampled
     from repaint.measure.plots import check_plot, save_plot
     from repaint.sampling.method import as_methods
 
@@ -106,6 +108,7 @@ def calibrate(
         else:
             if found:
                 out.print(_table(found))
+                say(resampled(found[0].units, found[0].holes))
             say(f"{run.done} of {len(run.cells)} rows in {out_file}")
     state.destroy_process_group()
 
@@ -127,7 +130,7 @@ def _table(found: list[Calibration]) -> Table:
             f"{each.ratio:.2f} [{each.ratio_low:.2f}, {each.ratio_high:.2f}]",
             *(f"{each.kinds[name]:.2f}" for name in kinds),
             *(f"{each.smooth.coverage[share]:.0%}" for share in nominal),
-            f"{each.smooth.p:.2g}",
+            "n/a" if each.smooth.p is None else f"{each.smooth.p:.2g}",
             f"{each.seconds:.1f}",
         )
     return table

@@ -45,6 +45,7 @@ def calibration_plot(found: Sequence[Calibration]) -> Figure:
         bins = len(each.smooth.shares)
         histogram.bar(range(bins), each.smooth.shares, color="#33608c")
         histogram.axhline(1 / bins, color="0.5", linestyle=":")
-        histogram.set_title(f"{each.schedule}, p {each.smooth.p:.2g}", fontsize=8)
+        p = "" if each.smooth.p is None else f", p {each.smooth.p:.2g} (holes independent)"
+        histogram.set_title(f"{each.schedule}{p}", fontsize=8)
         histogram.set(xticks=[], yticks=[])
     return figure

@@ -13,7 +13,14 @@ from repaint.folders import share_of
 from repaint.lab.calibration.calibration_summary import Calibration, calibrations
 from repaint.lab.calibration.hole_kinds import HOLE_KINDS
 from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
-from repaint.lab.calibration.truths import DRAWING, fingerprint, picture_truths, prior_truths, sample_shape
+from repaint.lab.calibration.truths import (
+    DRAWING,
+    fingerprint,
+    picture_names,
+    picture_truths,
+    prior_truths,
+    sample_shape,
+)
 from repaint.lab.sweep.rows import CellRow, Rows
 from repaint.sampling.method import Method, as_methods
 from repaint.sampling.prior import Prior
@@ -102,9 +109,12 @@ class CalibrationRun:
         if truths is None:
             return
         calls = sum(each[0].method.model_calls * len(each) * self.samples for each in todo)
+        pictures = None if self.truth is None else picture_names(self.truth, self.count)
         with progress(f"filling {sum(map(len, todo))} holes", calls) as advance:
             for each in todo:
-                self.rows.append(score_batch(self.prior, truths, each, prompt=self.prompt, on_call=advance))
+                self.rows.append(
+                    score_batch(self.prior, truths, each, prompt=self.prompt, pictures=pictures, on_call=advance)
+                )
 
     def draw(self, progress: Progress = silent) -> Tensor | None:
         """Draw or read the true samples, unless all rows are there. Later calls return the same samples."""

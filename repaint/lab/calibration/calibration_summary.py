@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from repaint.lab.calibration.proper_scores import RankTest, rank_test
 from repaint.lab.exactness.measurement import pareto
 from repaint.lab.sweep.rows import CellRow
-from repaint.measure.intervals import Difference, paired_difference
+from repaint.measure.intervals import Difference, bootstrap_interval, paired_difference, units
 
 __all__ = ["Calibration", "calibrations"]
 
@@ -25,14 +26,15 @@ class Calibration:
         energy: mean energy score; smaller is better, and the exact posterior has the smallest.
         crps: mean CRPS of single pixels; None if rows of an earlier version lack it.
         kinds: kind of hole to mean energy score.
-        against: difference in energy score to the reference method, with a 95 % interval over holes; None for the
-            reference.
+        against: difference in energy score to the reference method, with a 95 % interval; None for the reference.
         ratio: root of mean spread over root of mean error: 1 for calibrated fills, below 1 for overconfident ones.
         ratio_low, ratio_high: its 95 % interval.
         pixels, smooth: ranks of single pixels and of smooth projections.
         model_calls: per fill.
         seconds: per hole.
         holes: number of them.
+        units: number of pictures that they were cut from, which intervals resample and the rank tests take as
+            independent; the number of holes if there is one picture, or rows do not name it.
         front: whether no other method has a smaller score for the same or fewer calls.
     """
 
@@ -49,6 +51,7 @@ class Calibration:
     model_calls: int
     seconds: float
     holes: int
+    units: int
     front: bool
 
 
@@ -71,31 +74,41 @@ def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[
         return []
     base = reference if reference in by_schedule else next(iter(by_schedule))
     table = {name: [found[index] for index in shared] for name, found in by_schedule.items()}
+    pictures = _pictures(shared, by_schedule.values())
     energies = {name: _column(each, "energy") for name, each in table.items()}
     front = pareto({name: (each[0]["model_calls"], float(energies[name].mean())) for name, each in table.items()})
     found = []
     for name, each in table.items():
         spread, error = _column(each, "spread"), _column(each, "error")
-        low, high = _ratio_interval(spread, error)
+        ratio = bootstrap_interval(np.stack([spread, error], axis=1), _ratio, clusters=pictures)
         found.append(
             Calibration(
                 schedule=name,
                 energy=float(energies[name].mean()),
                 crps=float(_column(each, "crps").mean()) if all("crps" in row for row in each) else None,
                 kinds=_by_kind(each),
-                against=None if name == base or len(shared) < 2 else paired_difference(energies[name], energies[base]),
-                ratio=float(np.sqrt(spread.mean() / error.mean())),
-                ratio_low=low,
-                ratio_high=high,
-                pixels=rank_test(_counts(each, "pixel_ranks")),
-                smooth=rank_test(_counts(each, "smooth_ranks")),
+                against=None
+                if name == base or len(shared) < 2
+                else paired_difference(energies[name], energies[base], clusters=pictures),
+                ratio=ratio.mean,
+                ratio_low=max(0.0, ratio.low),
+                ratio_high=ratio.high,
+                pixels=rank_test(_counts(each, "pixel_ranks"), pictures),
+                smooth=rank_test(_counts(each, "smooth_ranks"), pictures),
                 model_calls=each[0]["model_calls"],
                 seconds=float(_column(each, "seconds").mean()),
                 holes=len(shared),
+                units=units(pictures),
                 front=name in front,
             )
         )
     return found
+
+
+def _pictures(indices: Sequence[int], tables: Iterable[Mapping[int, CellRow]]) -> list[str]:
+    """Name the picture of each hole; rows of an earlier version lack it, and each is then its own."""
+    named = {index: row["picture"] for found in tables for index, row in found.items() if "picture" in row}
+    return [named.get(index, f"hole {index}") for index in indices]
 
 
 def _column(rows: Sequence[CellRow], name: str) -> NDArray[np.float64]:
@@ -103,7 +116,7 @@ def _column(rows: Sequence[CellRow], name: str) -> NDArray[np.float64]:
 
 
 def _counts(rows: Sequence[CellRow], name: str) -> NDArray[np.int64]:
-    return np.asarray(np.sum([row[name] for row in rows], axis=0), dtype=np.int64)
+    return np.array([row[name] for row in rows], dtype=np.int64)
 
 
 def _by_kind(rows: Sequence[CellRow]) -> dict[str, float]:
@@ -113,9 +126,6 @@ def _by_kind(rows: Sequence[CellRow]) -> dict[str, float]:
     return {kind: float(np.mean(values)) for kind, values in kinds.items()}
 
 
-def _ratio_interval(spread: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[float, float]:
-    """Compute the 95 % percentile bootstrap interval of the ratio, over holes."""
-    picks = np.random.default_rng(0).integers(len(spread), size=(10_000, len(spread)))
-    ratios = np.sqrt(spread[picks].mean(1) / error[picks].mean(1))
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
+def _ratio(means: Float[np.ndarray, "resamples 2"]) -> Float[np.ndarray, " resamples"]:
+    """Compute the root of mean spread over the root of mean error."""
+    return np.asarray(np.sqrt(means[:, 0] / means[:, 1]))

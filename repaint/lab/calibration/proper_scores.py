@@ -6,6 +6,7 @@ expected energy score, the spread of its fills equals their error, and the rank 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from repaint.errors import InputError
+from repaint.measure.intervals import cluster_sums
 
-__all__ = ["HoleScore", "RankTest", "crps", "energy_score", "rank_test", "score_hole"]
+__all__ = ["HoleScore", "RankTest", "crps", "energy_score", "rank_counts", "rank_test", "score_hole"]
 
 Fills = Float[np.ndarray, "m d"]
 Truth = Float[np.ndarray, " d"]
@@ -106,12 +108,22 @@ def score_hole(fills: Fills, truth: Truth, smooth: Float[np.ndarray, "k d"], rng
         crps=crps(fills, truth),
         error=float(np.square(fills.mean(0) - truth).mean()),
         spread=float((1 + 1 / m) * fills.var(0, ddof=1).mean()),
-        pixel_ranks=_ranks(fills, truth, rng),
-        smooth_ranks=_ranks(fills @ smooth.T, smooth @ truth, rng),
+        pixel_ranks=rank_counts(fills, truth, rng),
+        smooth_ranks=rank_counts(fills @ smooth.T, smooth @ truth, rng),
     )
 
 
-def _ranks(fills: Fills, truth: Truth, rng: np.random.Generator) -> list[int]:
+def rank_counts(fills: Fills, truth: Truth, rng: np.random.Generator) -> list[int]:
+    """Count the values of the truth that have 0 ... m fills below them.
+
+    Args:
+        fills: (m, D).
+        truth: (D,).
+        rng: breaks ties, as between equal 8-bit values.
+
+    >>> rank_counts(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([1.0, 3.0]), np.random.default_rng(0))
+    [0, 1, 1]
+    """
     below, equal = (fills < truth).sum(0), (fills == truth).sum(0)
     ranks: Int[np.ndarray, " d"] = below + rng.integers(0, equal + 1)
     return [int(count) for count in np.bincount(ranks, minlength=len(fills) + 1)]
@@ -123,29 +135,59 @@ class RankTest:
 
     Attributes:
         shares: share of each rank 0 ... m; 1 / (m + 1) each for calibrated fills.
-        chi_square: of the counts against equal counts.
-        p: its p-value; meaningful only if the ranks are independent, which those of neighbouring pixels are not.
+        chi_square: of the pooled counts against equal counts. Ranks in one hole are correlated, so it is larger than
+            chi-square distributed even for calibrated fills.
+        p: p-value of `chi_square`, corrected for that correlation; None if it cannot be estimated, as from one hole.
         coverage: nominal coverage of each central interval to the share of truths inside it.
     """
 
     shares: list[float]
     chi_square: float
-    p: float
+    p: float | None
     coverage: dict[float, float]
 
 
-def rank_test(counts: NDArray[np.int64]) -> RankTest:
-    """Test the pooled counts of ranks 0 ... m.
+def rank_test(counts: Int[np.ndarray, "holes ranks"], clusters: Sequence[Hashable] | None = None) -> RankTest:
+    """Test whether ranks are uniform, if holes are independent and the ranks in a hole are not.
+
+    The pooled chi-square is divided by its mean under calibrated fills, the trace of the covariance of the pooled
+    counts in units of their mean, and compared with F(nu, nu (holes - 1)). nu is the effective number of eigenvalues
+    of that covariance, which is estimated from the differences between holes.
 
     A central interval leaves out the k lowest and the k highest ranks; m exchangeable fills cover the truth with
     probability (m + 1 - 2k) / (m + 1).
 
-    >>> rank_test(np.array([5, 5, 5, 5])).coverage
+    Args:
+        counts: (holes, m + 1) how often the truth has each rank in each hole.
+        clusters: of each hole, such as the name of its photograph, if only clusters are independent.
+    Source:
+        Rao & Scott 1981 (J. Am. Stat. Assoc. 76, 221-230), second-order correction; the F distribution of
+        Thomas & Rao 1987 (J. Am. Stat. Assoc. 82, 630-636), which holds its level for few clusters. A Wald test does
+        not: for 9 ranks, 30 holes and strong correlation it rejects calibrated fills in 20 % of cases at the 5 % level.
+
+    >>> rank_test(np.array([[3, 2, 1, 4], [2, 3, 4, 1]])).coverage
     {0.5: 0.5}
     """
-    total, bins = counts.sum(), len(counts)
-    statistic, p = scipy.stats.chisquare(counts)
+    pooled, bins = counts.sum(axis=0), counts.shape[1]
+    total = int(pooled.sum())
+    excess = cluster_sums(counts - counts.sum(axis=1, keepdims=True) / bins, clusters)
+    statistic = float(np.square(excess.sum(axis=0)).sum() * bins / total)
     inside = {
-        round((bins - 2 * k) / bins, 4): float(counts[k : bins - k].sum() / total) for k in range(1, (bins + 1) // 2)
+        round((bins - 2 * k) / bins, 4): float(pooled[k : bins - k].sum() / total) for k in range(1, (bins + 1) // 2)
     }
-    return RankTest([float(count / total) for count in counts], float(statistic), float(p), inside)
+    shares = [float(count / total) for count in pooled]
+    return RankTest(shares, statistic, _clustered_p(excess, statistic, total), inside)
+
+
+def _clustered_p(excess: Float[np.ndarray, "holes ranks"], statistic: float, total: int) -> float | None:
+    """Compute the p-value of the pooled chi-square, from the excess of each hole's counts over their mean."""
+    holes, bins = excess.shape
+    if holes < 2:
+        return None
+    spread = excess - excess.mean(axis=0)
+    covariance = spread.T @ spread * holes / (holes - 1) * bins / total
+    trace = float(np.trace(covariance))
+    if trace < 1e-9:
+        return None
+    nu = trace**2 / float(np.square(covariance).sum())
+    return float(scipy.stats.f.sf(statistic / trace, nu, nu * (holes - 1)))

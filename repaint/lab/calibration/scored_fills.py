@@ -119,6 +119,7 @@ def score_batch(
     *,
     prompt: str | None = None,
     unit: float = UNIT,
+    pictures: Sequence[str] | None = None,
     on_call: Callable[[int], None] = lambda _calls: None,
 ) -> list[CellRow]:
     """Fill the holes of a batch in one run, and score them.
@@ -129,6 +130,7 @@ def score_batch(
         batch: cells of one method.
         prompt: see `unconditional`.
         unit: multiplies decoded values.
+        pictures: name of the picture that each true sample was cut from; None: they are independent.
         on_call: called after every model call with the number of samples.
     """
     started = time.perf_counter()
@@ -153,7 +155,13 @@ def score_batch(
         truth = _values(prior, x0[number : number + 1], pixels, unit)[0]
         smooth = smooth_projections(pixels, prior.channels)
         score = score_hole(fills, truth, smooth, np.random.default_rng(hole_seed(config["seed"], cell.index)))
-        facts = {"model_calls": method.model_calls, "seconds": round(seconds, 4), "versions": {"repaint": __version__}}
+        facts: dict[str, Any] = {
+            "model_calls": method.model_calls,
+            "seconds": round(seconds, 4),
+            "versions": {"repaint": __version__},
+        }
+        if pictures is not None:
+            facts["picture"] = pictures[cell.index]
         rows.append({"key": cell.key, "format": Rows.FORMAT, **cell.config, **asdict(score), **facts})
     return rows
 

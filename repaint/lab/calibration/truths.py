@@ -25,7 +25,16 @@ from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import Multistep
 from repaint.version import __version__
 
-__all__ = ["DRAWING", "DrawFacts", "fingerprint", "picture_truths", "prior_truths", "sample_shape", "unconditional"]
+__all__ = [
+    "DRAWING",
+    "DrawFacts",
+    "fingerprint",
+    "picture_names",
+    "picture_truths",
+    "prior_truths",
+    "sample_shape",
+    "unconditional",
+]
 
 # SDE-DPM-Solver++(2M) over all of the model's noise: at 200 calls, the solver here that comes closest to exact draws.
 DRAWING = Method(JumpSchedule.from_rules(200, []), solver=Multistep(eta=1.0), spacing="karras(7, inf)", name="drawing")
@@ -165,6 +174,12 @@ def _cached(cache: Path, origin: DrawFacts) -> list[Tensor]:
         ]
         raise InputError(f"{cache}: was drawn with {'; '.join(differing)}. Delete it, or pass another cache.")
     return list(torch.from_numpy(x))
+
+
+def picture_names(folder: Path, count: int) -> list[str]:
+    """Name the picture of each crop of `picture_truths`."""
+    names = list(picture_files(folder))
+    return [names[i % len(names)] for i in range(count)]
 
 
 def picture_truths(prior: Prior, folder: Path, side: int, count: int, *, seed: int = 0) -> Samples:

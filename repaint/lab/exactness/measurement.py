@@ -22,7 +22,7 @@ from repaint.files import atomic_path
 from repaint.lab.exactness.peers import diffusers_repaint
 from repaint.lab.exactness.problems import Problem
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
-from repaint.measure.intervals import paired_difference
+from repaint.measure.intervals import mean_interval
 from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
 from repaint.sampling.method import Method
@@ -301,6 +301,5 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _interval(errors: list[float]) -> tuple[float, float]:
-    values = np.array(errors)
-    found = paired_difference(values, np.zeros_like(values))
+    found = mean_interval(np.array(errors))
     return found.low, found.high

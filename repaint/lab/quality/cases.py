@@ -49,6 +49,7 @@ class Hole:
         mask: (H, W), True in the hole.
         real: (H, W), True where reference patches are taken.
         conditions: keyword arguments for the pipeline: class_labels or prompt.
+        source: name of the photograph that the image was cut from; "": it is `name`.
     """
 
     name: str
@@ -57,6 +58,12 @@ class Hole:
     mask: NDArray[np.bool_]
     real: NDArray[np.bool_]
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def picture(self) -> str:
+        """Name of the picture; holes of the same one are not independent."""
+        return self.source or self.name
 
 
 def texture_holes(size: int = 64, hole: int = 24, per_photograph: int = 13) -> list[Hole]:
@@ -86,7 +93,7 @@ def texture_holes(size: int = 64, hole: int = 24, per_photograph: int = 13) -> l
             else:
                 real[at : at + hole, : left - 2] = True
             crop = part[top : top + size, begin : begin + size].copy()
-            holes.append(Hole(f"{name} {i}", name, crop, mask, real, {"class_labels": name}))
+            holes.append(Hole(f"{name} {i}", name, crop, mask, real, {"class_labels": name}, source=name))
     return holes
 
 
@@ -152,7 +159,7 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_mask: bool = F
         keep = read_keep(**given, sizes=[image.shape[:2]], turns=[exif_orientation(stored)])[0]
         mask = ~known(keep)[0].numpy()
         if mask.any():
-            holes.append(Hole(name, images.name, image, mask, ~mask))
+            holes.append(Hole(name, images.name, image, mask, ~mask, source=image_file.stem))
     if not holes:
         raise InputError(f"{masks or images}: no mask has a hole. Check the polarity (keep_mask).")
     return holes

@@ -16,7 +16,7 @@ from repaint.lab.quality.protocol_fills import ProtocolFills
 from repaint.lab.quality.protocols import Published, TestProtocol
 from repaint.lab.quality.scores import MANY
 from repaint.measure.backbones import check_backbone
-from repaint.measure.intervals import paired_difference
+from repaint.measure.intervals import mean_interval
 from repaint.measure.metrics import diversity, lpips, lpips_backbone, psnr, ssim
 
 __all__ = ["METRICS", "Backbones", "Measured", "measured_fills"]
@@ -143,5 +143,5 @@ def _measure(metric: str, many: Sequence[Image], hole: Hole, net: str | None, ba
 
 def _mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """Compute the mean over pictures and its 95 % interval."""
-    found = paired_difference(np.array(values), np.zeros(len(values)))
+    found = mean_interval(np.array(values))
     return (found.mean, found.low, found.high) if len(values) > 1 else (found.mean, None, None)

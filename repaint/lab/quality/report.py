@@ -63,6 +63,8 @@ class Report:
     def differences(self) -> list[tuple[str, str, Difference]]:
         """Compare the first schedule with each other one, over the holes in which both values are finite.
 
+        Intervals resample pictures: holes of one picture are not independent.
+
         Returns:
             (measure, "first - other", difference) for each pair with at least one such hole.
         """
@@ -73,7 +75,9 @@ class Report:
                 first, second = values[methods[0]], values[other]
                 both = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
                 if both.any():
-                    found.append((kind, f"{methods[0]} - {other}", paired_difference(first[both], second[both])))
+                    pictures = [hole.picture for hole, finite in zip(self.holes, both, strict=True) if finite]
+                    gap = paired_difference(first[both], second[both], clusters=pictures)
+                    found.append((kind, f"{methods[0]} - {other}", gap))
         return found
 
     def rows(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from repaint.arguments import ScheduleLike, method_for
 from repaint.checks import whole_number
 from repaint.errors import InputError
-from repaint.lab.calibration.proper_scores import energy_score, rank_test
+from repaint.lab.calibration.proper_scores import energy_score, rank_counts, rank_test
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.lab.quality.scores import pooled_patch_distance
@@ -78,7 +78,7 @@ def damaged_crops(
         top, left = (int(rng.integers(length - side + 1)) for length in scaled.shape[:2])
         crop = scaled[top : top + side, left : left + side].copy()
         mask = damage(kind, side, side, seed=int(rng.integers(2**31)))
-        holes.append(Hole(f"{name} {i}", kind, crop, mask, ~mask))
+        holes.append(Hole(f"{name} {i}", kind, crop, mask, ~mask, source=name))
     return holes
 
 
@@ -199,11 +199,13 @@ def compare_restorations(
     """Measure all methods, and the paired differences in PSNR between ours and each classical one.
 
     Returns:
-        (means by damage and method, (damage, ours, classical) to difference in dB with a 95 % interval over holes).
+        (means by damage and method, (damage, ours, classical) to difference in dB with a 95 % interval over
+        photographs).
     """
     means, gaps = [], {}
     for kind in dict.fromkeys(hole.group for hole in holes):
         which = [i for i, hole in enumerate(holes) if hole.group == kind]
+        pictures = [holes[i].picture for i in which]
         values: dict[str, NDArray[np.float64]] = {}
         floor = _patches([(holes[i], holes[i].image) for i in which])
         for name, found in restored.items():
@@ -227,7 +229,7 @@ def compare_restorations(
             )
         for ours in (name for name, found in restored.items() if found.fills is not None):
             for other in (name for name, found in restored.items() if found.fills is None):
-                gaps[kind, ours, other] = paired_difference(values[ours], values[other])
+                gaps[kind, ours, other] = paired_difference(values[ours], values[other], clusters=pictures)
     return means, gaps
 
 
@@ -239,14 +241,14 @@ def compare_energies(holes: Sequence[Hole], restored: Mapping[str, Restored]) ->
         restored: with fills.
     Returns:
         (damage, method) to its energy score minus that of the first method, in 8-bit values, with a 95 % interval over
-        holes.
+        photographs.
     """
     gaps = {}
     for kind in dict.fromkeys(hole.group for hole in holes):
         which = [i for i, hole in enumerate(holes) if hole.group == kind]
         values = [np.array([_energy(found, holes[i], i) for i in which]) for found in restored.values()]
         for name, value in list(zip(restored, values, strict=True))[1:]:
-            gaps[kind, name] = paired_difference(value, values[0])
+            gaps[kind, name] = paired_difference(value, values[0], clusters=[holes[i].picture for i in which])
     return gaps
 
 
@@ -271,12 +273,12 @@ def _inside(found: Restored, holes: Sequence[Hole], which: Sequence[int]) -> dic
     """Compute the share of true values in each central interval of the fills."""
     if not found.fills:
         return {}
-    m = len(found.fills[0])
-    counts = np.zeros(m + 1, dtype=np.int64)
+    counts = []
     for i in which:
-        truth = holes[i].image[holes[i].mask].astype(np.float64)
-        counts += np.bincount((found.fills[i] < truth).sum(0).ravel(), minlength=m + 1)
-    return rank_test(counts).coverage
+        truth = holes[i].image[holes[i].mask].astype(np.float64).ravel()
+        fills = found.fills[i].reshape(len(found.fills[i]), -1)
+        counts.append(rank_counts(fills, truth, np.random.default_rng(i)))  # clipped fills equal clipped truths
+    return rank_test(np.array(counts)).coverage
 
 
 def classical(holes: Sequence[Hole]) -> dict[str, Restored]:

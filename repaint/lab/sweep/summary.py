@@ -13,7 +13,7 @@ from repaint.checks import nearest
 from repaint.errors import InputError
 from repaint.lab.sweep.rows import CellRow
 from repaint.lab.sweep.runner import MEASURES
-from repaint.measure.intervals import Difference, paired_difference
+from repaint.measure.intervals import Difference, mean_interval, paired_difference
 
 __all__ = ["GROUPS", "NUMBERS", "Point", "curves", "differences", "summary"]
 
@@ -96,7 +96,7 @@ def curves(
     found = {}
     for name, groups in points.items():
         pictures = {x: np.array(list(_by_picture(members, measure).values())) for x, members in groups.items()}
-        means = {x: paired_difference(values, np.zeros_like(values)) for x, values in pictures.items()}
+        means = {x: mean_interval(values) for x, values in pictures.items()}
         found[name] = [Point(x, mean.mean, mean.low, mean.high) for x, mean in means.items()]
     return found
 
@@ -156,10 +156,10 @@ def _cell(row: CellRow) -> tuple[Any, ...]:
 
 
 def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
-    """Average the results of each picture and mask."""
+    """Average the results of each picture, of all masks."""
     pictures: dict[Any, list[float]] = {}
     for row in rows:
-        pictures.setdefault((row["image"]["name"], row["mask"]["name"]), []).append(row[measure])
+        pictures.setdefault(row["image"]["name"], []).append(row[measure])
     return {name: math.fsum(values) / len(values) for name, values in pictures.items()}
 
 

@@ -16,10 +16,11 @@ from repaint.errors import InputError, ScheduleError
 from repaint.lab.calibration.calibration_run import CalibrationRun
 from repaint.lab.calibration.calibration_summary import calibrations
 from repaint.lab.calibration.hole_kinds import draw_hole
-from repaint.lab.calibration.proper_scores import score_hole
+from repaint.lab.calibration.proper_scores import rank_test, score_hole
 from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
 from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
 from repaint.measure.distances import energy_distance
+from repaint.measure.intervals import mean_interval
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.sampler import Sampler
@@ -103,6 +104,44 @@ def test_rows_without_crps_are_summarised() -> None:
     (part,) = calibrations(rows)
     assert part.crps is None
     assert part.energy == whole.energy
+
+
+def test_holes_of_one_picture_are_resampled_together() -> None:
+    """If this fails, crops of a few photographs count as independent, or rows of an earlier version cannot be read."""
+    base = {"kind": "box", "samples": 2, "crps": 1.0, "model_calls": 3, "seconds": 1.0, "schedule": "fast"}
+    ranks = {"pixel_ranks": [1, 2, 3], "smooth_ranks": [2, 0, 2]}
+    rows = [
+        base | ranks | {"index": i, "energy": 1.0 + i, "error": 2.0 + i % 4, "spread": 1.0 + i % 4} for i in range(8)
+    ]
+    other = [row | {"schedule": "quick", "energy": row["energy"] + row["index"] % 4} for row in rows]
+    named = [row | {"picture": f"p{row['index'] % 4}"} for row in rows]
+    (old, after), (first, second) = calibrations([*rows, *other]), calibrations([*named, *other])
+    assert (old.holes, old.units, first.holes, first.units) == (8, 8, 8, 4)
+    clusters = [row["picture"] for row in named]
+    gaps = np.arange(8.0) % 4
+    assert after.against == mean_interval(gaps)
+    assert second.against == mean_interval(gaps, clusters=clusters)
+    assert first.ratio == old.ratio
+    assert first.ratio_high - first.ratio_low > old.ratio_high - old.ratio_low
+    assert first.smooth.p == rank_test(np.array([[2, 0, 2]] * 8), clusters).p
+
+
+def test_rows_name_the_picture_of_their_hole(tmp_path: Path) -> None:
+    """If this fails, holes of one photograph cannot be resampled together."""
+    from PIL import Image
+
+    for name in "ab":
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
+    methods = [Method(as_method("fast").schedule, name="one")]
+    run = CalibrationRun(
+        PixelByPixelPrior(), methods, tmp_path / "rows.jsonl", ["box"], count=3, samples=2, side=16, truth=tmp_path
+    )
+    run.fill()
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["picture"] for row in sorted(rows, key=lambda row: row["index"])] == ["a", "b", "a"]
+    assert run.summary()[0].units == 2
 
 
 def test_results_do_not_depend_on_the_batch() -> None:

@@ -49,6 +49,7 @@ def test_masks_beside_their_images(tmp_path: Path) -> None:
     mask(tmp_path / "set" / "a_mask001.png", ~WHITE)
     holes = folder_holes(tmp_path / "set")
     assert [hole.name for hole in holes] == ["a_mask000", "a_mask001"]
+    assert [hole.picture for hole in holes] == ["a", "a"]
     assert np.array_equal(holes[1].mask, ~WHITE)
 
 

@@ -22,6 +22,7 @@ from repaint.lab.quality.protocol_fills import ProtocolFills
 from repaint.lab.quality.protocol_inputs import chosen_masks, protocol_holes, protocol_pictures
 from repaint.lab.quality.protocol_run import METRICS, Backbones, Measured, measured_fills
 from repaint.lab.quality.protocols import PROTOCOLS, TestProtocol
+from repaint.measure.intervals import mean_interval
 from repaint.measure.metrics import diversity, psnr
 from repaint.pictures.mask_shapes import generate
 from repaint.sampling.method import as_method
@@ -111,7 +112,8 @@ def test_a_protocol_from_folder_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
         assert row.value == pytest.approx(np.mean(each))
         assert row.low is not None
         assert row.high is not None
-        assert min(each) <= row.low <= row.value <= row.high <= max(each)
+        interval = mean_interval(np.array(each))
+        assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
         assert (row.pictures, row.published) == (3, ())
     lpips = rows[2]
     assert lpips.value is not None

@@ -15,6 +15,7 @@ from repaint.errors import InputError
 from repaint.lab.calibration.proper_scores import crps, energy_score
 from repaint.lab.quality.cases import texture_holes
 from repaint.lab.quality.report import Report, bench, save
+from repaint.measure.intervals import paired_difference
 from repaint.sampling.schedule import JumpSchedule
 
 
@@ -64,6 +65,17 @@ def test_differences_are_the_first_schedule_less_the_others(report: Report) -> N
     assert name == "two - three"
     psnrs = report.values["psnr"]
     assert difference.mean == pytest.approx(np.mean(psnrs["two"] - psnrs["three"]))
+
+
+def test_holes_of_one_photograph_are_resampled_together(report: Report) -> None:
+    """If this fails, holes of one photograph count as independent, and intervals are too narrow."""
+    names = [hole.picture for hole in report.holes]
+    assert len(set(names)) == 1
+    apart = replace(report, holes=[replace(report.holes[0], source="a"), *report.holes[1:]])
+    psnrs = {kind: difference for kind, _, difference in apart.differences()}["psnr"]
+    values = report.values["psnr"]
+    assert psnrs == paired_difference(values["two"], values["three"], clusters=["a", *names[1:]])
+    assert psnrs != paired_difference(values["two"], values["three"])
 
 
 def test_reports_hold_every_result(report: Report, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from repaint import RePaintPipeline
 from repaint.cli import app
 from repaint.errors import InputError
+from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import CLASSICAL
 from repaint.lab.quality.restoration import (
     Restored,
@@ -22,6 +24,8 @@ from repaint.lab.quality.restoration import (
     damaged_crops,
     restore,
 )
+from repaint.measure.intervals import mean_interval, paired_difference
+from repaint.measure.metrics import psnr
 from repaint.pictures.damage import DAMAGE
 from repaint.pictures.samples import UNSEEN
 from repaint.testing import PixelByPixelPrior
@@ -125,8 +129,6 @@ def test_a_single_result_has_an_error_and_no_spread(folder: Path, schedule: str,
 
 def test_intervals_count_the_true_values_inside() -> None:
     """If this fails, the stated coverage is not that of the intervals."""
-    from repaint.lab.quality.cases import Hole
-
     rng = np.random.default_rng(0)
     image = rng.normal(128, 20, (60, 60, 3)).round().clip(0, 255).astype(np.uint8)
     mask = np.ones((60, 60), bool)
@@ -135,6 +137,19 @@ def test_intervals_count_the_true_values_inside() -> None:
     hole = Hole("a", "dust", image, mask, ~mask)
     means, _ = compare_restorations([hole], {"exact": Restored([image], [fills], 0.0)})
     assert means[0].inside[0.6] == pytest.approx(0.6, abs=0.02)  # 10,620 values: standard error 0.005
+
+
+def test_clipped_fills_that_equal_the_truth_get_a_random_rank() -> None:
+    """If this fails, fills and truths that are all white or black lie outside of their own intervals."""
+    rng = np.random.default_rng(1)
+    image = (255 * (rng.random((60, 60, 3)) < 0.5)).astype(np.uint8)
+    mask = np.ones((60, 60), bool)
+    mask[0] = False
+    fills = np.stack([image[mask].astype(np.float64)] * 4)
+    hole = Hole("a", "dust", image, mask, ~mask)
+    found = [compare_restorations([hole], {"exact": Restored([image], [fills], 0.0)})[0][0].inside for _ in range(2)]
+    assert found[0][0.6] == pytest.approx(0.6, abs=0.02)  # 10,620 values: standard error 0.005
+    assert found[0] == found[1], "repeatable"
 
 
 def test_the_command_prints_every_kind(tmp_path: Path) -> None:
@@ -164,6 +179,31 @@ def test_the_command_prints_every_kind(tmp_path: Path) -> None:
     assert "dust: two, one sample - " in table
     with pytest.raises(InputError, match="--count 2 must be at least 4"):
         CliRunner().invoke(app, [*arguments, "--damage", "wire"], catch_exceptions=False)
+
+
+def test_crops_of_one_photograph_are_resampled_together(folder: Path) -> None:
+    """If this fails, several crops of one photograph count as independent, and intervals are too narrow."""
+    Image.open(folder / "smooth.png").rotate(90, expand=True).save(folder / "turned.png")
+    holes = damaged_crops(folder, 6, side=64, kinds=["dust"])
+    names = [hole.picture for hole in holes]
+    assert names == ["smooth", "turned"] * 3
+    errors = np.arange(6.0)
+
+    def off_by(error: np.ndarray) -> Restored:
+        fills = [
+            np.stack([hole.image[hole.mask].astype(np.float64) + each] * 2)
+            for hole, each in zip(holes, error, strict=True)
+        ]
+        return Restored([hole.image for hole in holes], fills, 0.0)
+
+    found = compare_energies(holes, {"exact": off_by(0 * errors), "worse": off_by(errors)})["dust", "worse"]
+    interval = mean_interval(errors, clusters=names)
+    assert (found.mean, found.low, found.high) == pytest.approx((interval.mean, interval.low, interval.high))
+    worse = replace(off_by(errors), images=[hole.image ^ np.uint8(1 + i) for i, hole in enumerate(holes)])
+    plain = Restored([hole.image ^ np.uint8(1) for hole in holes], None, 0.0)
+    ((_, gap),) = compare_restorations(holes, {"ours": worse, "plain": plain})[1].items()
+    psnrs = [[psnr(each.images[i], hole.image, hole.mask) for i, hole in enumerate(holes)] for each in (worse, plain)]
+    assert gap == paired_difference(*map(np.array, psnrs), clusters=names)
 
 
 def test_energy_scores_are_compared_with_the_first_method(folder: Path) -> None:

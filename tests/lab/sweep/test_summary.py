@@ -11,7 +11,7 @@ from repaint.errors import InputError
 from repaint.lab.sweep.summary import NUMBERS, Point, curves, differences, summary
 from repaint.lab.sweep.sweep_plot import sweep_plot
 from repaint.lab.sweep.sweep_table import COLUMNS, differences_table, missing_values, summary_table
-from repaint.measure.intervals import paired_difference
+from repaint.measure.intervals import mean_interval, paired_difference
 
 
 def row(
@@ -56,12 +56,12 @@ def test_curves_pool_all_but_the_axis_and_the_curve() -> None:
         row("9, ddim", 9, "ddim", psnr=None, status="failed"),
     ]
     found = curves(rows, "psnr", "steps", "solver")
-    interval = paired_difference(np.array([2.0, 8.0]), np.zeros(2))
+    interval = mean_interval(np.array([2.0, 8.0]))
     assert found == {
         "ddpm": [Point(2, 5.0, interval.low, interval.high), Point(9, 7.0, 7.0, 7.0)],
         "ddim": [Point(2, 5.0, 5.0, 5.0)],
     }
-    assert (interval.low, interval.high) == (2.0, 8.0)
+    assert (interval.low, interval.high) == pytest.approx((5 - 27.5, 5 + 27.5), abs=0.1)  # 3 sqrt(2) 12.71 / 1.96
     assert [point.x for point in curves(rows, "psnr")[""]] == ["2, ddpm", "2, ddim", "9, ddpm"]
     for options, message in (
         (("psrn",), "--measure psrn must be one of psnr, .*Did you mean 'psnr'"),
@@ -82,6 +82,22 @@ def test_differences_are_of_the_same_picture_and_seed() -> None:
     assert name == "b"
     assert found["psnr"] == paired_difference(np.array([4.0, 2.0]), np.zeros(2))  # j: 14 - 10; i: the mean of 3 and 1
     assert found["psnr"].mean == 3.0
+
+
+def test_masks_of_a_picture_are_averaged_first() -> None:
+    """If this fails, several masks of one picture count as independent pictures, and intervals are too narrow."""
+    values = {("i", "box"): 1.0, ("i", "half"): 3.0, ("j", "box"): 8.0, ("j", "half"): 8.0, ("k", "box"): 5.0}
+    rows = [
+        row(name, image=image, psnr=psnr * (name == "b")) | {"mask": {"name": mask}}
+        for (image, mask), psnr in values.items()
+        for name in ("a", "b")
+    ]
+    ((_, found),) = differences(rows, "a", ["psnr"])
+    assert found["psnr"] == mean_interval(np.array([2.0, 8.0, 5.0]))
+    point = curves(rows, "psnr")[""][1]
+    assert (point.x, point.low, point.high) == ("b", found["psnr"].low, found["psnr"].high)
+    (box, half) = differences(rows, "a", ["psnr"], "mask")
+    assert (box[1]["psnr"], half[1]["psnr"].mean) == (mean_interval(np.array([1.0, 8.0, 5.0])), 5.5)
 
 
 def test_differences_within_a_prompt() -> None:
