@@ -146,7 +146,7 @@ def test_other_errors_pass() -> None:
 
 
 def test_the_type_of_a_pipeline() -> None:
-    """If this fails, code that reads `pipe.dtype`, as of diffusers' pipelines, gets the type of x and not of the model."""
+    """If this fails, code that reads `pipe.dtype`, as in diffusers, gets the type of x and not of the model."""
     pipe = tiny_pipe()
     assert pipe.dtype == torch.float32
     assert pipe.to(torch.bfloat16).dtype == torch.bfloat16
