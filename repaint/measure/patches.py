@@ -24,6 +24,7 @@ Image = NDArray[np.uint8]
 Region = NDArray[np.bool_]
 Patches = Sequence[NDArray[np.float64]]
 PATCH, LEVELS, PROJECTIONS, BINS = 7, 2, 256, 32
+TINY = 1e-9  # gradients of 8-bit pictures that differ by less are equal
 
 
 def patches(image: Image, region: Region) -> list[NDArray[np.float64]]:
@@ -111,7 +112,8 @@ def gradient_distance(painted: NDArray[np.float64], real: NDArray[np.float64]) -
     """Compute the total variation between two histograms of gradient magnitude.
 
     Args:
-        painted, real: see `gradients`; the bins are quantiles of the real ones.
+        painted, real: see `gradients`; the bins are quantiles of the real ones. If nearly all real ones are equal, as
+            in a flat picture, that value is a bin of its own, and the others are divided by their own quantiles.
     Returns:
         A distance in [0, 1].
     Raises:
@@ -121,9 +123,17 @@ def gradient_distance(painted: NDArray[np.float64], real: NDArray[np.float64]) -
     edges = np.unique(np.quantile(real, np.linspace(0, 1, BINS + 1)))
     if len(edges) == 1:
         raise InputError("The gradient distance is not defined: reference region without any texture.")
-    edges[0], edges[-1] = -np.inf, np.inf
+    edges = np.array([-np.inf, *edges[1:-1], np.inf]) if len(edges) > 2 else _edges_around(float(np.median(real)), real)
     ours, theirs = (np.histogram(values, edges)[0] / values.size for values in (painted, real))
     return float(np.abs(ours - theirs).sum() / 2)
+
+
+def _edges_around(common: float, real: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the edges of bins for gradients whose quantiles take two values, one of them `common`."""
+    alone = np.array([common - TINY, common + TINY])
+    others = real[np.abs(real - common) > TINY]
+    quantiles = np.quantile(others, np.linspace(0, 1, BINS + 1)) if others.size else others
+    return np.unique(np.concatenate([[-np.inf, np.inf], alone, quantiles]))
 
 
 def roughness(image: Image, reference: Image, region: Region) -> float:

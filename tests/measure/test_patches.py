@@ -87,6 +87,35 @@ def test_gradients_that_cannot_be_compared(painted: list[float], real: list[floa
         gradient_distance(np.array(painted), np.array(real))
 
 
+def test_noise_in_a_flat_picture_is_far_from_it() -> None:
+    """If this fails, any fill of a nearly flat picture has a gradient distance of 0, which is perfect.
+
+    At 99 % of the pixels the picture is flat, so that nearly all quantiles of its gradients are 0.
+    """
+    rng, everywhere = np.random.default_rng(0), np.ones((64, 64), dtype=bool)
+    flat = np.full((64, 64, 3), 200, dtype=np.uint8)
+    flat[10:12, 10:12] = 40
+    real = gradients(flat, everywhere)
+    assert 0.98 < (real == 0).mean() < 1
+    for strength in (3, 40):
+        noise = (flat + rng.integers(-strength, strength + 1, flat.shape)).clip(0, 255).astype(np.uint8)
+        assert gradient_distance(gradients(noise, everywhere), real) > 0.9
+    assert gradient_distance(real, real) == 0
+    moved = np.roll(flat, 20, axis=0)
+    assert gradient_distance(gradients(moved, everywhere), real) == 0
+    assert gradient_distance(np.zeros(1000), real) == pytest.approx((real > 0).mean())
+
+
+@pytest.mark.parametrize("common", [0.0, 0.1, 0.2])
+def test_gradients_that_are_mostly_equal_are_compared(common: float) -> None:
+    """If this fails, only flat pictures are compared correctly, not ramps."""
+    real = np.concatenate([np.full(990, common), np.linspace(0.11, 0.2, 10)])
+    assert gradient_distance(real, real) == 0
+    assert gradient_distance(np.full(50, common), real) == pytest.approx((real != common).mean())
+    assert gradient_distance(np.full(50, 0.05), real) == pytest.approx(1)
+    assert gradient_distance(np.full(50, 0.15), real) > 0.98
+
+
 def test_flat_pictures_have_no_patch_distance() -> None:
     """A picture of one colour causes a division by zero."""
     flat = [np.zeros((3, 147)), np.zeros((2, 147))]
