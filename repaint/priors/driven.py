@@ -187,7 +187,7 @@ class DrivenPrior(PipelinePrior):
             PriorError: an argument that the pipeline does not have or does not accept, or no prompt.
         """
         name = type(self.pipeline).__name__
-        self.check_autoencoder()
+        self.check_parts()
         conditions.refuse_beyond(self.serves, f"a {name}")
         given = conditions.given()
         if "prompt" in self._parameters and not any(map(_describes, given)):

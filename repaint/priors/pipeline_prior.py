@@ -47,15 +47,20 @@ class PipelinePrior(PriorDefaults):
         """The type of the sampler's x. The pipeline computes in its own."""
         return torch.float32
 
-    def check_autoencoder(self) -> None:
-        """Check that the pipeline still has the autoencoder that it had when it was wrapped.
+    def check_parts(self) -> None:
+        """Check that the pipeline has the autoencoder that was wrapped, and a network without a memory.
 
         Raises:
-            PriorError: it was replaced.
+            PriorError: another autoencoder, or a cache.
         """
         parts = [getattr(self.pipeline, name, None) for name in SPACES]
         if self.autoencoder is not None and not any(part is self.autoencoder for part in parts):
             raise PriorError("The autoencoder was replaced after wrapping. Wrap the pipeline again with from_pipe.")
+        if getattr(self.network, "is_cache_enabled", False):
+            raise PriorError(
+                f"The {type(self.network).__name__} has a cache, with which predictions depend on those before them. "
+                "Call disable_cache() on it."
+            )
 
     def to(self: P, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> P:
         """Move the whole pipeline in place. Returns this prior."""

@@ -106,7 +106,7 @@ class PromptPrior(PipelinePrior, ABC):
         Raises:
             PriorError: no prompt, or class labels.
         """
-        self.check_autoencoder()
+        self.check_parts()
         if has_ip_adapter(self.network):
             raise PriorError("An IP-Adapter was loaded after wrapping. Wrap the pipeline again with from_pipe.")
         conditions.refuse_beyond(self.serves, "a text-conditioned prior")
@@ -119,7 +119,7 @@ class PromptPrior(PipelinePrior, ABC):
         if not bound.guides and (any(negatives or []) or conditions.negative_prompt_embeds is not None):
             warn(
                 f"negative_prompt has no effect without guidance (the guidance_scale is {bound._guidance_scale:g}). "
-                "Leave it out, or guide."
+                "Leave it out, or pass a larger guidance_scale."
             )
         with torch.no_grad(), explained(type(self.pipeline).__name__):
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)

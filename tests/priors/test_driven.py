@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 from helpers.pipeline_calls import calls_of, largest_difference
 from helpers.pipeline_cases import CASES
 from helpers.pipeline_run import conditions_of
 from helpers.tiny_ip_adapters import with_ip_adapter
-from helpers.tiny_latents import TEXT, tiny_sd, tiny_sdxl, tiny_vae
+from helpers.tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sdxl, tiny_vae
 from helpers.tiny_pipelines import SEVERAL, sd_like
 from numpy.typing import NDArray
 from PIL import Image
@@ -402,6 +403,19 @@ def test_an_autoencoder_that_is_replaced(tmp_path: Path, wrapped: Any) -> None:
     with pytest.raises(PriorError, match=r"^The autoencoder was replaced after wrapping\. Wrap the pipeline again"):
         prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
     wrapped(pipe).conditioned(2, Conditions(**GIVEN, size=SIZE))
+
+
+@pytest.mark.parametrize("wrapped", [prior_from_pipe, DrivenPrior])
+def test_a_network_that_keeps_a_cache_is_refused(tmp_path: Path, wrapped: Any) -> None:
+    """If this fails, a prediction depends on those before it, and a resumed run ends in another image."""
+    pipe = tiny_flux(tmp_path)
+    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.5))
+    prior = wrapped(pipe)
+    said = r"^The FluxTransformer2DModel has a cache, with which .* Call disable_cache\(\) on it\.$"
+    with pytest.raises(PriorError, match=said):
+        prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
+    pipe.transformer.disable_cache()
+    prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:

@@ -465,7 +465,7 @@ def test_a_negative_prompt_without_guidance_warns(tmp_path: Path, off: dict[str,
     """If this fails, a negative prompt is ignored silently where nothing guides."""
     prior, said = (
         wrap(tiny_sd(tmp_path)).prior,
-        r"^negative_prompt has no effect without guidance \(the guidance_scale is",
+        r"^negative_prompt has no effect without guidance \(the",
     )
     with pytest.warns(UserWarning, match=said):
         prior.conditioned(1, Conditions(prompt="a", negative_prompt="blue", size=(16, 16), **off))
