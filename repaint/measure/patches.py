@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repaint.errors import InputError
+from repaint.pictures.images import LUMA
 
 __all__ = ["gradient_distance", "gradients", "not_measurable", "patch_distance", "patches", "roughness"]
 
@@ -102,7 +103,7 @@ def gradients(image: Image, region: Region) -> NDArray[np.float64]:
     """
     from scipy.ndimage import binary_erosion
 
-    luma = image.astype(np.float64) @ [0.299, 0.587, 0.114] / 255
+    luma = image.astype(np.float64) @ LUMA / 255
     down, across = np.gradient(luma)
     inside: NDArray[np.float64] = np.hypot(down, across)[binary_erosion(region)]
     return inside

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from repaint.checks import is_number, nearest, shown, whole_number
 from repaint.defaults import GROW, MAX_WIDTH, SENSITIVITY, TONE
 from repaint.errors import InputError, MaskWarning, warn
-from repaint.pictures.images import ImageLike, Picture, read_images
+from repaint.pictures.images import LUMA, ImageLike, Picture, read_images
 
 __all__ = ["Tone", "detect_damage"]
 
@@ -19,7 +19,6 @@ Tone = Literal["both", "bright", "dark"]
 Plane = Float[np.ndarray, "h w"]
 Region = Bool[np.ndarray, "h w"]
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as PIL's convert("L")
 # Luminance in [0, 1]. Fixed on the 15 training photographs of examples/photographs.json that are not textures.
 LEAST = 0.15  # smallest contrast with what lies beside a structure
 CLIP = 0.3  # contrast above which a pixel does not count as texture, so that damage does not hide damage
@@ -123,7 +122,7 @@ def _luminance(picture: Picture) -> Plane:
     values = picture.channels_last[..., : {2: 1, 4: 3}.get(picture.channels_last.shape[2])]
     if values.shape[2] not in (1, 3):
         raise InputError(f"A {picture} has {values.shape[2]} channels: damage is found in grey or RGB images.")
-    weights = _LUMA if values.shape[2] == 3 else np.ones(1, np.float32)
+    weights = LUMA.astype(np.float32) if values.shape[2] == 3 else np.ones(1, np.float32)
     light: Plane = values.astype(np.float32) @ (weights / np.float32(picture.white))
     return light
 

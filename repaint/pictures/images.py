@@ -36,14 +36,14 @@ from repaint.pictures.decoding import (
 from repaint.pictures.encoding import check_writable, write_image
 from repaint.pictures.metadata import collected, exif_orientation, without_thumbnail
 
-__all__ = ["COLOURS", "ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
+__all__ = ["COLOURS", "LUMA", "ImageLike", "Picture", "read_images", "save_image", "side_by_side"]
 
 Unit = NDArray[np.float64]
 
 # Number of channels to number of colour channels: grey, grey + alpha, RGB, RGB + alpha.
 COLOURS = {1: 1, 2: 1, 3: 3, 4: 3}
 _TENSOR_DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, as PIL's convert("L")
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: Rec. 601, as PIL's convert("L")
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +314,7 @@ def _match(unit: Unit, channels: int) -> Unit:
     if unit.shape[1] == channels:
         return unit
     if unit.shape[1] == 3 and COLOURS[channels] == 1:
-        unit = unit @ _LUMA[:, None]
+        unit = unit @ LUMA[:, None]
     opaque = np.ones((len(unit), channels - unit.shape[1]))
     return np.concatenate([unit, opaque], axis=1)
 
