@@ -57,9 +57,9 @@ def calibrate(
     posterior has the smallest. CRPS: the same of single pixels. spread/error: 1 if the fills differ from each other
     as much as from the truth, below 1 if they are overconfident. p: chi-square test that the truth's rank among the
     fills is uniform, in projections on smooth patterns; it takes holes (with --truth: pictures) as independent, and
-    projections of one hole as correlated (Rao and Scott). A star marks the Pareto front of energy score and calls.
-    Interrupted runs resume. To use several processes or GPUs: accelerate launch -m repaint calibrate --out FILE; all
-    processes write to the same file.
+    projections of one hole as correlated (Rao and Scott). A star marks the Pareto front of energy score and cost:
+    model calls, of which one with its gradient counts as three. Interrupted runs resume. To use several processes or
+    GPUs: accelerate launch -m repaint calibrate --out FILE; all processes write to the same file.
 
     Example: repaint calibrate --schedule fast --schedule quick --count 20 --size 48 --out rows.jsonl
     """
@@ -117,13 +117,26 @@ def _table(found: list[Calibration]) -> Table:
     table = Table("", box=None, header_style="bold", padding=(0, 1, 0, 0))
     kinds, nominal = list(found[0].kinds), list(found[0].smooth.coverage)
     inside = [f"in {share:.0%}" for share in nominal]
-    for column in ("calls", "energy", "difference", "CRPS", "spread/error", *kinds, *inside, "p", "sec"):
+    costly = any(each.cost != each.model_calls for each in found)
+    for column in (
+        "calls",
+        *(["cost"] if costly else []),
+        "energy",
+        "difference",
+        "CRPS",
+        "spread/error",
+        *kinds,
+        *inside,
+        "p",
+        "sec",
+    ):
         table.add_column(column, no_wrap=True)
     for each in found:
         gap = each.against
         table.add_row(
             f"{each.schedule} *" if each.front else each.schedule,
             str(each.model_calls),
+            *([str(each.cost)] if costly else []),
             f"{each.energy:.2f}",
             "" if gap is None else f"{gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]",
             "n/a" if each.crps is None else f"{each.crps:.2f}",

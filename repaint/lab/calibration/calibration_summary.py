@@ -31,11 +31,13 @@ class Calibration:
         ratio_low, ratio_high: its 95 % interval.
         pixels, smooth: ranks of single pixels and of smooth projections.
         model_calls: per fill.
+        cost: model calls, of which one with its gradient counts as three; `model_calls` if rows of an earlier version
+            lack it.
         seconds: per hole.
         holes: number of them.
         units: number of pictures that they were cut from, which intervals resample and the rank tests take as
             independent; the number of holes if there is one picture, or rows do not name it.
-        front: whether no other method has a smaller score for the same or fewer calls.
+        front: whether no other method has a smaller score for the same or a smaller cost.
     """
 
     schedule: str
@@ -49,6 +51,7 @@ class Calibration:
     pixels: RankTest
     smooth: RankTest
     model_calls: int
+    cost: int
     seconds: float
     holes: int
     units: int
@@ -76,7 +79,10 @@ def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[
     table = {name: [found[index] for index in shared] for name, found in by_schedule.items()}
     pictures = _pictures(shared, by_schedule.values())
     energies = {name: _column(each, "energy") for name, each in table.items()}
-    front = pareto({name: (each[0]["model_calls"], float(energies[name].mean())) for name, each in table.items()})
+    costs: dict[str, int] = {
+        name: max(int(row.get("cost") or row["model_calls"]) for row in each) for name, each in table.items()
+    }
+    front = pareto({name: (costs[name], float(energies[name].mean())) for name in table})
     found = []
     for name, each in table.items():
         spread, error = _column(each, "spread"), _column(each, "error")
@@ -96,6 +102,7 @@ def calibrations(rows: Iterable[CellRow], reference: str | None = None) -> list[
                 pixels=rank_test(_counts(each, "pixel_ranks"), pictures),
                 smooth=rank_test(_counts(each, "smooth_ranks"), pictures),
                 model_calls=each[0]["model_calls"],
+                cost=costs[name],
                 seconds=float(_column(each, "seconds").mean()),
                 holes=len(shared),
                 units=units(pictures),

@@ -157,6 +157,7 @@ def score_batch(
         score = score_hole(fills, truth, smooth, np.random.default_rng(hole_seed(config["seed"], cell.index)))
         facts: dict[str, Any] = {
             "model_calls": method.model_calls,
+            "cost": method.cost,
             "seconds": round(seconds, 4),
             "versions": {"repaint": __version__},
         }

@@ -12,7 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from repaint.cli import app
+from repaint.cli.calibrate import _table
 from repaint.errors import InputError, ScheduleError
+from repaint.lab.calibration.calibration_plot import calibration_plot
 from repaint.lab.calibration.calibration_run import CalibrationRun
 from repaint.lab.calibration.calibration_summary import calibrations
 from repaint.lab.calibration.hole_kinds import draw_hole
@@ -24,6 +26,7 @@ from repaint.measure.intervals import mean_interval
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.sampler import Sampler
+from repaint.sampling.schedule import JumpSchedule
 from repaint.testing import PixelByPixelPrior
 
 SIDE = 4
@@ -124,6 +127,39 @@ def test_holes_of_one_picture_are_resampled_together() -> None:
     assert first.ratio == old.ratio
     assert first.ratio_high - first.ratio_low > old.ratio_high - old.ratio_low
     assert first.smooth.p == rank_test(np.array([[2, 0, 2]] * 8), clusters).p
+
+
+def test_gradient_calls_count_for_the_front() -> None:
+    """If this fails, a method that differentiates through the network counts as cheap as one that does not."""
+    base = {"kind": "box", "samples": 2, "index": 0, "crps": 1.0, "seconds": 1.0, "error": 1.0, "spread": 1.0}
+    base |= {"pixel_ranks": [1, 2, 3], "smooth_ranks": [2, 0, 2]}
+    rows = [
+        base | {"schedule": name, "model_calls": calls, "energy": energy, **cost}
+        for name, calls, energy, cost in (
+            ("guided", 20, 2.0, {"cost": 60}),
+            ("plain", 40, 1.9, {"cost": 40}),
+            ("old", 10, 3.0, {}),
+        )
+    ]
+    found = calibrations(rows)
+    assert [(each.model_calls, each.cost, each.front) for each in found] == [
+        (20, 60, False),
+        (40, 40, True),
+        (10, 10, True),
+    ]
+    assert calibration_plot(found).axes[0].get_xlabel() == "cost (model calls; one with its gradient counts as three)"
+    assert calibration_plot(found[1:]).axes[0].get_xlabel() == "model calls"
+    assert [column.header for column in _table(found).columns][1:3] == ["calls", "cost"]
+    assert "cost" not in [column.header for column in _table(found[1:]).columns]
+
+
+def test_rows_hold_the_cost() -> None:
+    """If this fails, rows of a guided method lack the cost of its gradients."""
+    prior = fields()
+    guided = as_method(JumpSchedule.paper(3, 1, 1), merge="none", guidance="dps(1)")
+    assert guided.cost == 3 * guided.model_calls
+    (row,) = rows_of(prior, prior_truths(prior, (1, SIDE, SIDE), 1), [guided], 2)
+    assert (row["model_calls"], row["cost"]) == (guided.model_calls, guided.cost)
 
 
 def test_rows_name_the_picture_of_their_hole(tmp_path: Path) -> None:
