@@ -334,6 +334,22 @@ def test_lora_weights_that_fail_leave_nothing(tmp_path: Path) -> None:
     assert np.array_equal(fill(pipe), before)
 
 
+def test_lora_errors_end_with_their_cure(tmp_path: Path) -> None:
+    """If this fails, a wrong path or name is answered with the advice to take weights of another model."""
+    pytest.importorskip("peft")
+    pipe, folder = wrap(tiny_sd(tmp_path / "1")), lora(tiny_sd(tmp_path / "2"), tmp_path / "lora")
+    nowhere = r"must be a file, a folder or a Hub id \(owner/name\) that exists\.$"
+    for missing in (tmp_path / "nowhere", tmp_path / "x.safetensors", "nowhere", "folder/x.safetensors"):
+        with pytest.raises(PriorError, match=nowhere):
+            pipe.load_lora_weights(missing)
+    for options in ({"weight_name": "y.safetensors"}, {"subfolder": "empty", "weight_name": "y.safetensors"}):
+        with pytest.raises(PriorError, match=r"no file named y\.safetensors .* Check the path and weight_name\.$"):
+            pipe.load_lora_weights(folder, **options)
+    pipe.load_lora_weights(folder, adapter_name="a")
+    with pytest.raises(PriorError, match=r"Adapter name a already in use .* Pass another adapter_name\.$"):
+        pipe.load_lora_weights(folder, adapter_name="a")
+
+
 # --- Quantised networks
 
 
@@ -374,9 +390,7 @@ def test_embeddings_in_place_of_classes_are_refused(kind: str) -> None:
         prior_from_pipe(pipe)
 
 
-@pytest.mark.parametrize(
-    "labels", [torch.tensor([1]), torch.tensor(1), torch.tensor([1, 1])], ids=str
-)
+@pytest.mark.parametrize("labels", [torch.tensor([1]), torch.tensor(1), torch.tensor([1, 1])], ids=str)
 def test_labels_may_be_tensors(labels: Any) -> None:
     """If this fails, integers in a tensor are refused as class labels."""
     prior = tiny_pipe(("cat", "dog")).prior
