@@ -10,7 +10,7 @@ import torch
 
 from repaint.checks import is_integer, shown
 from repaint.errors import InputError, OutOfMemory, PriorError, RepaintError
-from repaint.priors.foreign_errors import is_out_of_memory
+from repaint.priors.foreign_errors import is_out_of_memory, one_line
 from repaint.priors.networks import check_floating, compile_network, network_of
 from repaint.sampling.prior import Prior
 
@@ -80,14 +80,20 @@ class Placed:
         """Keep each part of the wrapped diffusers pipeline in the CPU's memory until it is used; see diffusers.
 
         Raises:
-            InputError: the prior does not wrap a diffusers pipeline.
+            InputError: the prior does not wrap a diffusers pipeline, or diffusers cannot offload it, as on a computer
+                without an accelerator.
         """
         if self.prior.pipeline is None:
             raise InputError(
                 f"A {type(self.prior).__name__} cannot be offloaded, because it does not wrap a diffusers pipeline. "
                 "Use .to(device)."
             )
-        self.prior.pipeline.enable_model_cpu_offload(*args, **kwargs)
+        try:
+            self.prior.pipeline.enable_model_cpu_offload(*args, **kwargs)
+        except (RuntimeError, ImportError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise InputError(f"This pipeline cannot be offloaded ({one_line(error)}). Use .to(device).") from error
 
     def compile(self: P, **options: Any) -> P:
         """Compile the denoiser at its next call, and for each new shape. Returns this pipeline.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repaint.errors import PriorError
 from repaint.priors.latent import LatentCodec, per_channel
+from repaint.priors.networks import kind_of
 
 __all__ = ["CODECS", "PixelCodec", "codec_of"]
 
@@ -152,7 +153,7 @@ def codec_of(pipeline: Any) -> Any:
     if part is None:
         return PixelCodec(int(network.config.in_channels))
     autoencoder = getattr(pipeline, part)
-    kind = type(autoencoder).__name__
+    kind = kind_of(autoencoder)
     if part == "movq":
         return MovqCodec(autoencoder)
     if kind not in CODECS:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from repaint.errors import InputError, NonFiniteError, PriorError, warn
 from repaint.pictures.push_pull import smooth_fill
+from repaint.priors.networks import kind_of
 from repaint.priors.pixel import PixelPrior
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class LatentCodec:
     kinds: tuple[str, ...] = AUTOENCODERS
 
     def __init__(self, vae: Any) -> None:
-        kind = type(vae).__name__
+        kind = kind_of(vae)
         if kind not in self.kinds:
             raise PriorError(
                 f"A {kind} is not a supported autoencoder. Use a model with one of {', '.join(self.kinds)}."

@@ -20,7 +20,7 @@ from repaint.priors.families import BY_PARTS, family_of, space_of
 from repaint.priors.foreign_errors import one_line
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import LatentPrior
-from repaint.priors.networks import check_floating, has_ip_adapter
+from repaint.priors.networks import check_floating, has_ip_adapter, kind_of
 from repaint.priors.pipeline_prior import DISTILLED
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.private_randomness import PrivateRandomness
@@ -259,7 +259,7 @@ def prior_from_components(
     Raises:
         PriorError: no scheduler, an inpainting UNet, or an unsupported model class.
     """
-    kinds = {name: type(part).__name__ for name, part in components.items() if part is not None}
+    kinds = {name: kind_of(part) for name, part in components.items() if part is not None}
     unet = components.get("unet")
     config = dict(getattr(unet, "config", {}))
     network = unet if unet is not None else components.get("transformer")

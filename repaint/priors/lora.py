@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["load_lora"]
 
 FILES = ("weight_name", "subfolder", "revision", "token", "cache_dir", "force_download", "proxies", "local_files_only")
 OPTIONS = (*FILES, "adapter_name", "hotswap", "low_cpu_mem_usage")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
@@ -25,7 +28,8 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
         path: a file, a folder or a Hub id.
         **options: passed to the pipeline's `load_lora_weights`, such as weight_name and adapter_name.
     Raises:
-        PriorError: a prior without such a pipeline, peft is missing, or weights that do not fit the model.
+        PriorError: a prior without such a pipeline, peft is missing, a path that does not exist, an adapter name in
+            use, or weights that do not fit the model.
         InputError: another option.
     Warns:
         UserWarning: some of the weights have no place in the model.
@@ -37,6 +41,8 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
     pipeline, name = prior.pipeline, type(prior).__name__
     if pipeline is None or not hasattr(pipeline, "load_lora_weights"):
         raise PriorError(f"A {name} takes no LoRA weights: it does not wrap a text-to-image pipeline of diffusers.")
+    if not Path(path).exists() and not (HUB_ID.fullmatch(str(path)) and not str(path).endswith(SUFFIXES)):
+        raise PriorError(f"lora={str(path)!r} must be a file, a folder or a Hub id (owner/name) that exists.")
     before = _layers(pipeline)
     try:
         with quiet("diffusers"), quiet("transformers"):
@@ -44,12 +50,9 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
             pipeline.load_lora_weights(str(path), **options)
     except Exception as error:  # diffusers raises errors of any class for weights of another model
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        cure = (
-            "Install peft." if "peft" in said.lower() and "backend" in said.lower() else "Pass weights of this model."
-        )
         raise PriorError(
-            f"lora={str(path)!r} cannot be loaded into a {type(pipeline).__name__} ({said}). {cure}"
-        ) from (error)
+            f"lora={str(path)!r} cannot be loaded into a {type(pipeline).__name__} ({said}). {_cure(error, said)}"
+        ) from error
     loaded = expected if options.get("hotswap") else _layers(pipeline) - before
     if loaded == 0:  # diffusers only logs this
         raise PriorError(
@@ -61,6 +64,17 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
             f"lora={str(path)!r}: {expected - loaded} of {expected} tensors have no place in this "
             f"{type(pipeline).__name__} and are ignored. Pass weights of this model.",
         )
+
+
+def _cure(error: Exception, said: str) -> str:
+    """Return what to do about an error of diffusers that reads `said`."""
+    if "peft" in said.lower() and "backend" in said.lower():
+        return "Install peft."
+    if "already in use" in said:
+        return "Pass another adapter_name."
+    if isinstance(error, OSError) or "weight_name" in said:
+        return "Check the path and weight_name."
+    return "Pass weights of this model."
 
 
 def _tensors(pipeline: Any, path: str | Path, options: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from repaint.checks import is_integer, shown
 from repaint.errors import InputError, PriorError, warn
 from repaint.sampling.prior import Prior
 
-__all__ = ["check_floating", "compile_network", "floating_type", "has_ip_adapter", "network_of", "side_of"]
+__all__ = ["check_floating", "compile_network", "floating_type", "has_ip_adapter", "kind_of", "network_of", "side_of"]
 
 
 def check_floating(name: str, dtype: object, hint: str = "") -> None:
@@ -59,6 +59,15 @@ def has_ip_adapter(network: nn.Module) -> bool:
     """
     loaded = getattr(network.config, "encoder_hid_dim_type", None) == "ip_image_proj"
     return loaded or isinstance(getattr(network, "image_proj", None), nn.Module)
+
+
+def kind_of(part: Any) -> str:
+    """Return the name of a part's class; of a module that `torch.compile` returned, that of the original.
+
+    >>> kind_of(nn.Linear(1, 1))
+    'Linear'
+    """
+    return type(getattr(part, "_orig_mod", part)).__name__
 
 
 def network_of(prior: Prior) -> nn.Module:

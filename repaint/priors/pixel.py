@@ -65,6 +65,11 @@ class PixelPrior(PriorDefaults):
                 f"A {type(unet).__name__} with {config.in_channels} channels in and {config.out_channels} out is not "
                 "supported: it must return as many channels as it takes, or twice as many with a learned variance."
             )
+        if (kind := config.get("class_embed_type")) is not None:
+            raise PriorError(
+                f"A {type(unet).__name__} with class_embed_type={kind!r} is not supported, because it takes an "
+                "embedding with each image. Use an unconditional model, or one with num_class_embeds."
+            )
         self.preconditioning = preconditioning or preconditioning_of(scheduler)
         self._check_preconditioning(config, scheduler)
         self.network = unet.eval()

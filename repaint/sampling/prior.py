@@ -31,7 +31,7 @@ class Conditions:
     'a dog'
 
     Attributes:
-        class_labels: a class number or name for all images, or one for each.
+        class_labels: a class number or name for all images, or one for each; numbers may be a tensor.
         prompt, negative_prompt: a text for all images, or one for each.
         prompt_embeds, negative_prompt_embeds: (B, tokens, width) embeddings in place of texts, or for some
             models a list with (tokens, width) for each image, or with a list of them (a text in parts, around images).
@@ -52,7 +52,7 @@ class Conditions:
         InputError: a guidance_scale, guidance_rescale or guidance_interval out of range.
     """
 
-    class_labels: int | str | Sequence[int | str] | None = None
+    class_labels: int | str | Sequence[int | str] | Tensor | None = None
     prompt: str | Sequence[str] | None = None
     negative_prompt: str | Sequence[str] | None = None
     prompt_embeds: Tensor | Sequence[Tensor | Sequence[Tensor]] | None = None
@@ -176,6 +176,9 @@ def each_of(name: str, value: Any, count: int) -> list[Any]:
     Raises:
         InputError: neither one value nor a list, or a list of another length.
     """
+    if isinstance(value, Tensor) and value.ndim <= 1 and value.dtype in INTEGERS:
+        numbers = value.tolist()
+        value = numbers[0] if value.shape == (1,) else numbers
     if isinstance(value, (Integral, str)):
         return [value] * count
     try:
@@ -224,6 +227,7 @@ def _stacked(values: list[Any]) -> Any:
 
 
 ROWS = ("embeds", "_mask")
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from helpers.pipeline_cases import CASES
 from helpers.tiny_ip_adapters import with_ip_adapter
 from helpers.tiny_latents import SD_BETAS, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_unet
 from helpers.tiny_pipelines import sd_like
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -333,6 +334,22 @@ def test_lora_weights_that_fail_leave_nothing(tmp_path: Path) -> None:
     assert np.array_equal(fill(pipe), before)
 
 
+def test_lora_errors_end_with_their_cure(tmp_path: Path) -> None:
+    """If this fails, a wrong path or name is answered with the advice to take weights of another model."""
+    pytest.importorskip("peft")
+    pipe, folder = wrap(tiny_sd(tmp_path / "1")), lora(tiny_sd(tmp_path / "2"), tmp_path / "lora")
+    nowhere = r"must be a file, a folder or a Hub id \(owner/name\) that exists\.$"
+    for missing in (tmp_path / "nowhere", tmp_path / "x.safetensors", "nowhere", "folder/x.safetensors"):
+        with pytest.raises(PriorError, match=nowhere):
+            pipe.load_lora_weights(missing)
+    for options in ({"weight_name": "y.safetensors"}, {"subfolder": "empty", "weight_name": "y.safetensors"}):
+        with pytest.raises(PriorError, match=r"no file named y\.safetensors .* Check the path and weight_name\.$"):
+            pipe.load_lora_weights(folder, **options)
+    pipe.load_lora_weights(folder, adapter_name="a")
+    with pytest.raises(PriorError, match=r"Adapter name a already in use .* Pass another adapter_name\.$"):
+        pipe.load_lora_weights(folder, adapter_name="a")
+
+
 # --- Quantised networks
 
 
@@ -363,3 +380,43 @@ def test_quantised_weights_that_cannot_move(tmp_path: Path) -> None:
     fill(wrapped)
     with pytest.raises(RepaintError, match=r"raised ValueError: `\.to` is not supported for `8-bit` models\. Use it"):
         wrapped.to(torch.float16)
+
+
+@pytest.mark.parametrize("kind", ["timestep", "identity"])
+def test_embeddings_in_place_of_classes_are_refused(kind: str) -> None:
+    """If this fails, a UNet that needs an embedding with each image fails at its first prediction."""
+    pipe = tiny_folder_pipeline(class_embed_type=kind)
+    with pytest.raises(PriorError, match=rf"^A UNet2DModel with class_embed_type='{kind}' is not supported, because"):
+        prior_from_pipe(pipe)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([1]), torch.tensor(1), torch.tensor([1, 1])], ids=str)
+def test_labels_may_be_tensors(labels: Any) -> None:
+    """If this fails, integers in a tensor are refused as class labels."""
+    prior = tiny_pipe(("cat", "dog")).prior
+    for conditions in (
+        Conditions(class_labels=labels),
+        Conditions.join(Conditions(class_labels=labels).split(2), None),
+    ):
+        assert prior.conditioned(2, conditions)._labels.tolist() == [1, 1]  # type: ignore[attr-defined]
+    with pytest.raises(PriorError, match=r"class_labels: .* must be a class from 0 to 2"):
+        prior.conditioned(1, Conditions(class_labels=torch.tensor([1.5])))
+
+
+def test_parts_that_are_compiled_as_modules(tmp_path: Path) -> None:
+    """If this fails, a network or autoencoder after torch.compile is refused as an unknown class."""
+    pipe = tiny_folder_pipeline()
+    pipe.unet = torch.compile(pipe.unet, backend="eager")
+    prior = prior_from_pipe(pipe)
+    x = torch.randn(1, 3, 8, 8)
+    expected = prior_from_pipe(tiny_folder_pipeline()).conditioned(1, Conditions())
+    level = prior.schedule(5)[3]
+    found = prior.conditioned(1, Conditions()).denoise(x, level).x0_hat
+    assert torch.allclose(found, expected.denoise(x, level).x0_hat, atol=1e-5)
+    text = tiny_sd(tmp_path)
+    text.vae = torch.compile(text.vae, backend="eager")
+    for wrapped in (prior_from_pipe, DrivenPrior):
+        both = wrapped(text), wrapped(tiny_sd(tmp_path))
+        image, known = torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16, dtype=torch.bool)
+        assert torch.allclose(*(each.encode(image, known)[0] for each in both), atol=1e-5)
+        both[0].conditioned(1, Conditions(prompt="a", size=(16, 16))).release()

@@ -625,6 +625,15 @@ def test_offloading_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         tiny_pipe().enable_model_cpu_offload()
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a computer with an accelerator offloads")
+def test_offloading_without_an_accelerator(tmp_path: Path) -> None:
+    """If this fails, offloading on a computer without a GPU ends in a traceback."""
+    with pytest.raises(
+        InputError, match=r"^This pipeline cannot be offloaded \(.* requires accelerator, .* Use \.to\(dev"
+    ):
+        wrap(tiny_sd(tmp_path)).enable_model_cpu_offload()
+
+
 def test_missing_half_precision_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, float16 on a CPU ends in a traceback instead of an error with a remedy."""
     wrapped = wrap(tiny_sd(tmp_path))
