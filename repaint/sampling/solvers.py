@@ -92,8 +92,8 @@ class DDPM:
             return weighted(*mean, (q.small_std if self.variance == "small" else q.large_std, draws.z)), {}
         if prediction.variance is None:
             raise InputError(
-                "ddpm(learned) needs a model that predicts a variance; this one has as many output as input channels. "
-                "Use ddpm(small) or ddpm(large)."
+                "ddpm(learned) needs a model that predicts its variance as a share of a range (variance_type "
+                "'learned_range'). Use ddpm(small) or ddpm(large)."
             )
         v = prediction.variance
         std = torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std))
