@@ -902,7 +902,9 @@ def test_learned_variance(pipe: RePaintPipeline) -> None:
 
     assert np.array_equal(run("ddpm(learned)")[~white], image[~white])
     assert len({run(f"ddpm({kind})").tobytes() for kind in ("learned", "small", "large")}) == 3
-    with pytest.raises(InputError, match=r"ddpm\(learned\) needs a model that predicts its variance as a share of a range"):
+    with pytest.raises(
+        InputError, match=r"ddpm\(learned\) needs a model that predicts its variance as a share of a range"
+    ):
         pipe(image, white, schedule=JUMPS, solver="ddpm(learned)")
 
 

@@ -450,7 +450,7 @@ class _Run:
             clone(**arguments)
 
         self._handover = Handover(call)
-        self._randomness, self._begun = PrivateRandomness(), False
+        self._randomness, self._begun = PrivateRandomness(per_row=True), False
         self._clone = clone
         self._network = getattr(clone, "transformer", None) or clone.unet
         taken = inspect.signature(pipeline.__call__).parameters.values()

@@ -17,14 +17,24 @@ class PrivateRandomness(TorchFunctionMode):
 
     They come from a generator of its own with a fixed seed. `torch.random.fork_rng` would also restore the global
     generator, but other threads could draw from it in the meantime.
+
+    Args:
+        per_row: draw `torch.randn` for one row, and repeat it along the first axis, so that what an image of a batch
+            gets does not depend on the others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, per_row: bool = False) -> None:
         super().__init__()
-        self._generator = torch.Generator()
+        self._generator, self._per_row = torch.Generator(), per_row
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self._per_row and func is torch.randn and len(args) == 1 and len(args[0]) > 1:
+            size = tuple(args[0])
+            self._per_row = False
+            row = self.__torch_function__(func, types, ((1, *size[1:]),), kwargs)
+            self._per_row = True
+            return row.repeat(size[0], *[1] * (len(size) - 1))
         if getattr(func, "__name__", "") in RANDOM and kwargs.get("generator") is None:
             device = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.empty(0).device
             device = torch.device(kwargs.get("device") or device)

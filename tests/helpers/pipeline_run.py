@@ -136,7 +136,7 @@ def run(name: str, case: Case | None = None) -> Run:
         options["output_type"] = "pt"
     if "negative_prompt" in takes and "prompt" not in given:
         options["negative_prompt"] = None
-    with PrivateRandomness(), of_size(pipe, case.size):  # as the driver does
+    with PrivateRandomness(per_row=True), of_size(pipe, case.size):  # as the driver does
         calls = calls_of(pipe, case.size, STEPS, **given, **options)
     bound = prior.conditioned(count, conditions)
     grid = bound.schedule(STEPS)

@@ -502,5 +502,7 @@ def test_learned_variance_needs_a_model_that_learned_it() -> None:
     """If this fails, ddpm(learned) ends in a TypeError about None."""
     level = Level(0.6, 0.8, 0)
     prediction = from_output("epsilon", normal(0), normal(1), level)
-    with pytest.raises(InputError, match=r"ddpm\(learned\) needs a model that predicts its variance as a share of a range"):
+    with pytest.raises(
+        InputError, match=r"ddpm\(learned\) needs a model that predicts its variance as a share of a range"
+    ):
         DDPM("learned").step(normal(1), prediction, level, Level(0.8, 0.6, 0), Given(normal(2)), {})
