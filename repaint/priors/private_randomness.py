@@ -28,13 +28,14 @@ class PrivateRandomness(TorchFunctionMode):
         self._generator, self._per_row = torch.Generator(), per_row
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self._per_row and func is torch.randn and len(args) == 1 and len(args[0]) > 1:
-            size = tuple(args[0])
-            self._per_row = False
-            row = self.__torch_function__(func, types, ((1, *size[1:]),), kwargs)
-            self._per_row = True
-            return row.repeat(size[0], *[1] * (len(size) - 1))
+        sized = func is torch.randn and len(args) == 1 and isinstance(args[0], (tuple, list))
+        if self._per_row and sized and len(args[0]) > 1:
+            rows, *size = args[0]
+            return self._called(func, ((1, *size),), kwargs or {}).repeat(rows, *[1] * len(size))
+        return self._called(func, args, kwargs or {})
+
+    def _called(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Call a function of torch. If it draws random numbers, they are those of this generator."""
         if getattr(func, "__name__", "") in RANDOM and kwargs.get("generator") is None:
             device = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.empty(0).device
             device = torch.device(kwargs.get("device") or device)
