@@ -40,7 +40,7 @@ from repaint.cutouts import (
     window_seed,
 )
 from repaint.errors import InputError, NonFiniteError, PriorError, StateError
-from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop
+from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop, padded_size
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
 from repaint.pictures.masks import MaskLike, known
@@ -318,9 +318,7 @@ class Plan:
 
     def _padded(self, batch: Sequence[Filling]) -> tuple[int, int]:
         """Return the height and width of a batch in pixels, padded to what the prior accepts."""
-        multiple = self.prior.multiple_of
-        height, width = (-(-side // multiple) * multiple for side in batch[0].cutout.size)
-        return height, width
+        return padded_size(batch[0].cutout.size, self.prior.multiple_of)
 
     def _finish(self, batch: Sequence[Filling], x: Float[Tensor, "b *shape"]) -> None:
         """Decode, remove the padding, blend at the rim, and restore the kept pixels bit for bit."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from repaint.checks import is_number, nearest, shown, whole_number
 from repaint.errors import InputError
 
-__all__ = ["Crop", "CropLike", "Padding", "Window", "as_crop", "pad", "windows_around"]
+__all__ = ["Crop", "CropLike", "Padding", "Window", "as_crop", "pad", "padded_size", "windows_around"]
 
 Boxes = Int[np.ndarray, "n 4"]  # top, left, bottom, right of each; bottom and right are exclusive
 
@@ -209,6 +209,16 @@ class Padding:
     def cut(self, tensor: Shaped[Tensor, "*b h_padded w_padded"]) -> Shaped[Tensor, "*b h w"]:
         """Remove the padding from an image, keep mask or result, (..., H, W)."""
         return tensor[..., : self.height, : self.width]
+
+
+def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
+    """Return the height and width to which `pad` pads a size.
+
+    >>> padded_size((30, 64), 32)
+    (32, 64)
+    """
+    height, width = (-(-side // multiple_of) * multiple_of for side in size)
+    return height, width
 
 
 def pad(image: Shaped[Tensor, "*b h w"], multiple_of: int) -> tuple[Shaped[Tensor, "*b h_padded w_padded"], Padding]:

@@ -260,9 +260,7 @@ class DrivenPrior(PipelinePrior):
         output, unguided = self._predict(Request(scaled, scales.c_noise, level.sigma))
         variance = None
         if output.shape[1] == 2 * x.shape[1]:
-            output, variance = split_variance(output)
-            if self.pipeline.scheduler.config.get("variance_type") == "learned":
-                variance = None  # the variance itself, and not a position in a range
+            output, variance = split_variance(output, self.pipeline.scheduler.config.get("variance_type"))
         # Always new memory, because a compiled network overwrites the memory of its output.
         output = weighted((scales.c_skip, x), (scales.c_out, output.to(x.dtype)))
         if unguided is not None:

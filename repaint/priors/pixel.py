@@ -157,9 +157,7 @@ class PixelPrior(PriorDefaults):
             guided = without[:, :c] + scale * (output[:, :c] - without[:, :c])
             output = torch.cat([guided, output[:, c:]], dim=1)
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
-            output, variance = split_variance(output)
-            if self.scheduler.config.get("variance_type") == "learned":
-                variance = None  # the variance itself, and not a position in a range
+            output, variance = split_variance(output, self.scheduler.config.get("variance_type"))
         output = weighted((scales.c_skip, x), (scales.c_out, output))
         kind = self.preconditioning.predicts
         return from_output(kind, output, x, level, clip=self._clip, variance=variance, unguided=unguided)

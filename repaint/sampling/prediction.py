@@ -182,8 +182,13 @@ def from_output(
     return _FromX0(x0_hat, x, level, variance, plain)
 
 
-def split_variance(output: Float[Tensor, "b c2 *space"]) -> tuple[Tensor, Tensor]:
+def split_variance(output: Float[Tensor, "b c2 *space"], kind: str | None = None) -> tuple[Tensor, Tensor | None]:
     """Split a learned-variance output of 2 C channels into (prediction, position between the variances).
+
+    Args:
+        output: of the model.
+        kind: the `variance_type` of the model's scheduler. For "learned", the second half is the variance itself and
+            not such a position: None is returned in its place.
 
     The second half v is nominally in [-1, 1]; (v + 1) / 2 interpolates log variances. As in the source, values outside
     [-1, 1] are kept.
@@ -192,7 +197,7 @@ def split_variance(output: Float[Tensor, "b c2 *space"]) -> tuple[Tensor, Tensor
         Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 15.
     """
     prediction, v = output.chunk(2, dim=1)
-    return prediction, (v + 1) / 2
+    return prediction, None if kind == "learned" else (v + 1) / 2
 
 
 def weighted(*terms: tuple[float, Batch]) -> Batch:

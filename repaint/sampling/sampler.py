@@ -125,9 +125,10 @@ class Sampler:
         check = self._finite_check()
         while state.position < len(self.moves):
             move = self.moves[state.position]
-            total = state.x.sum()  # of the sample itself, which a large picture has no memory to keep
+            # The sum of the sample, because a large picture has no memory to keep the sample itself.
+            total = None if move.kind == "renoise" else state.x.sum()
             state = self.advance(state)
-            if move.kind != "renoise":
+            if total is not None:
                 check.add(move.src, total, state.x0_hat, last=state.position == len(self.moves))
             if on_move is not None and (changed := on_move(state)) is not None:
                 state = self.adopt(changed)

@@ -31,6 +31,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.handover import Finished, Handover, hand_over
 from repaint.priors.load import prior_from_pipe
+from repaint.priors.private_randomness import PrivateRandomness
 from repaint.priors.windowed import Windowed
 from repaint.sampling.prior import Conditions
 from repaint.sampling.schedule import JumpSchedule
@@ -228,17 +229,23 @@ def test_the_filling_follows_its_control_image(tmp_path: Path) -> None:
     assert np.array_equal(pipe(under, mask(), control_image=picture(2), generator=5, **asked).images[0], alone)
 
 
+def in_a_batch(pipe: RePaintPipeline, rows: list[list[Image.Image]], asked: dict[str, Any]) -> NDArray[np.uint8]:
+    """Check that rows of control images give the same alone and in a batch; return the result of the last one alone."""
+    both = pipe([image()] * 2, mask(), control_image=rows, generator=[5, 5], **asked).images
+    for number, row in enumerate(rows):
+        alone: NDArray[np.uint8] = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
+        assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
+    assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    return alone
+
+
 def test_several_kinds_of_control(tmp_path: Path) -> None:
     """If this fails, a ControlNet Union mixes the kinds of control with the images of a batch."""
     pipe = RePaintPipeline.from_pipe(CASES["StableDiffusionXLControlNetUnionPipeline"].build())
     pipe.set_progress_bar_config(disable=True)
     asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", "control_mode": [1, 3]}
     rows = [[picture(1), picture(2)], [picture(3), picture(4)]]
-    both = pipe([image()] * 2, mask(), control_image=rows, generator=[5, 5], **asked).images
-    for number, row in enumerate(rows):
-        alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
-        assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
-    assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    alone = in_a_batch(pipe, rows, asked)
     copies = pipe(image(), mask(), control_image=rows[1], generator=5, num_images_per_prompt=2, **asked).images
     assert np.abs(alone.astype(int) - copies[0]).max() <= 1
     one = [pipe([image()] * 2, mask(), control_image=rows[0], generator=[5, 5], **asked | {"control_mode": [1]}).images]
@@ -256,11 +263,7 @@ def test_several_controls(name: str) -> None:
     pipe = wrap(SEVERAL[name]())
     asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", **SCALES.get(name, {})}
     rows = [[picture(1), picture(2)], [picture(3), picture(4)]]
-    both = pipe([image()] * 2, mask(), control_image=rows, generator=[5, 5], **asked).images
-    for number, row in enumerate(rows):
-        alone = pipe(image(), mask(), control_image=row, generator=5, **asked).images[0]
-        assert np.abs(alone.astype(int) - both[number]).max() <= 1  # rounding of another batch
-    assert np.abs(both[0].astype(int) - both[1]).max() > 2
+    alone = in_a_batch(pipe, rows, asked)
     swapped = pipe(image(), mask(), control_image=rows[1][::-1], generator=5, **asked).images[0]
     assert np.abs(alone.astype(int) - swapped).max() > 0
     copies = pipe(image(), mask(), control_image=rows[1], generator=5, num_images_per_prompt=2, **asked).images
@@ -568,3 +571,15 @@ def test_errors_pass_a_handover() -> None:
     with pytest.raises(KeyError, match="here"):
         handover.resume()
     assert not handover.usable
+
+
+def test_draws_of_a_pipeline_do_not_depend_on_the_batch() -> None:
+    """If this fails, a pipeline that draws in `encode` depends on the batch, or one that draws a vector fails."""
+    with PrivateRandomness(per_row=True):
+        three = torch.randn((3, 4))
+    with PrivateRandomness(per_row=True):
+        assert torch.equal(torch.randn((1, 4)), three[:1])
+        assert torch.randn(5).shape == (5,)
+        assert len(torch.randn((5,)).unique()) == 5, "a vector is no batch"
+        assert torch.randn(2, 3).shape == (2, 3)
+    assert torch.equal(three[0], three[1])

@@ -196,16 +196,16 @@ def picture_truths(prior: Prior, folder: Path, side: int, count: int, *, seed: i
     Raises:
         InputError: no pictures, or a smaller one.
     """
-    pictures = []
-    for path in picture_files(folder).values():
+    pictures = {}
+    for name, path in picture_files(folder).items():
         picture = read_upright(path, "RGB" if prior.channels == 3 else "L")
         if min(picture.shape[:2]) < side:
             height, width = picture.shape[:2]
             raise InputError(f"{path}: {width} x {height} must be at least {side} x {side} pixels. Lower --size.")
-        pictures.append(picture.reshape(*picture.shape[:2], -1))
+        pictures[name] = picture.reshape(*picture.shape[:2], -1)
     truths = []
-    for i in range(count):
-        picture, rng = pictures[i % len(pictures)], np.random.default_rng([seed, i])
+    for i, name in enumerate(picture_names(folder, count)):
+        picture, rng = pictures[name], np.random.default_rng([seed, i])
         top, left = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
         crop = torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1)
         image = (crop.to(prior.dtype) / 127.5 - 1)[None].to(prior.device)

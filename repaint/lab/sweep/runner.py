@@ -17,6 +17,7 @@ from repaint.lab.sweep.grid import Cell
 from repaint.lab.sweep.rows import CellRow, Rows
 from repaint.measure.metrics import lpips, mse, psnr, seam_contrast, ssim
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches, roughness
+from repaint.pictures.crop import padded_size
 from repaint.pictures.masks import known
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.placement import Halving
@@ -39,8 +40,7 @@ def check_conditions(pipe: RePaintPipeline, cells: Sequence[Cell]) -> None:
         RepaintError: see `repaint.sampling.prior.Prior.conditioned`.
     """
     for conditions, size in {(tuple(cell.conditions.items()), cell.image.size) for cell in cells}:
-        multiple = pipe.prior.multiple_of
-        padded = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+        padded = padded_size(size, pipe.prior.multiple_of)
         pipe.prior.conditioned(1, Conditions.join([Conditions(**dict(conditions)).split(1)[0]], padded))
 
 
