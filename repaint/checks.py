@@ -9,7 +9,7 @@ from numbers import Integral, Real
 
 from repaint.errors import InputError, RepaintError
 
-__all__ = ["is_integer", "is_number", "left_out", "nearest", "shown", "whole_number"]
+__all__ = ["is_integer", "is_number", "lacking", "left_out", "nearest", "shown", "whole_number"]
 
 
 def is_number(value: object) -> bool:
@@ -85,6 +85,16 @@ def left_out(given: Mapping[str, object], names: Iterable[str], why: str) -> Non
     for name in names:
         if name in given:
             raise InputError(f"{name} must be left out: {why}")
+
+
+def lacking(value: object, protocol: type) -> list[str]:
+    """List the members of a protocol that an object lacks.
+
+    >>> from collections.abc import Sequence
+    >>> lacking({}, Sequence)
+    ['count', 'index']
+    """
+    return [name for name in dir(protocol) if not name.startswith("_") and not hasattr(value, name)]
 
 
 _SHORT = reprlib.Repr()

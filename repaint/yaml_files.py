@@ -60,8 +60,10 @@ def parse(text: str, origin: str, model: type[Model], error: type[RepaintError],
     """
     try:
         _check_bounded(text, origin, error)
-        _check_unique(yaml.compose(text, Loader=yaml.SafeLoader), origin, error)
-        data = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_unique(node, origin, error)
+        data = None if node is None else loader.construct_document(node)
     except error:
         raise
     except Exception as problem:  # PyYAML raises many types, for example ValueError for a malformed !!int

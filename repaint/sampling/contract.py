@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repaint.checks import shown, whole_number
+from repaint.checks import lacking, shown, whole_number
 from repaint.errors import InputError, PriorError, RepaintError
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
@@ -38,7 +38,7 @@ def check_attributes(prior: Prior) -> None:
     Raises:
         PriorError: a member is missing, or an attribute is of another type or out of range.
     """
-    if missing := [name for name in dir(Prior) if not name.startswith("_") and not hasattr(prior, name)]:
+    if missing := lacking(prior, Prior):
         raise PriorError(
             f"{type(prior).__name__} lacks {', '.join(missing)}, which a prior must have. PriorDefaults supplies the "
             "optional ones."

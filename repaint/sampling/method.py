@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from repaint.checks import is_number, shown
+from repaint.checks import is_number, lacking, shown
 from repaint.errors import NoiseLevelError, ScheduleError
 from repaint.sampling import parts, presets
 from repaint.sampling.corrector import Corrector, Langevin, PacedCorrector
@@ -235,9 +235,11 @@ class Method:
         return _reference(self.schedule.steps, self.spacing) if paced or self.kernel is not None else None
 
     def _corrections(self, level: int, grid: NoiseSchedule | None) -> int:
+        if self.corrector is None:  # first, because a check of a protocol takes long for each transition of a walk
+            return 0
         if isinstance(self.corrector, PacedCorrector) and self.corrector.paced and grid is not None:
             return self.corrector.iterations_at(grid[level])
-        return 0 if self.corrector is None else self.corrector.iterations
+        return self.corrector.iterations
 
     @property
     def model_calls(self) -> int:
@@ -383,14 +385,21 @@ def _check_part(name: str, part: object) -> None:
 
 def _check_members(name: str, part: object, kind: type, cure: str) -> None:
     if isinstance(part, type) or not isinstance(part, kind):
+        missing = lacking(part, kind)
+        lacks = f" (it lacks {', '.join(missing)})" if missing else ""
         raise ScheduleError(
-            f"{name}={shown(part)} must be an object with the members of the {kind.__name__} protocol; {cure}."
+            f"{name}={shown(part)} must be an object with the members of the {kind.__name__} protocol{lacks}; {cure}."
         )
 
 
 def _kernel(text: str) -> Kernel:
     """Make the kernel that a text describes, from the package that declares it."""
     known = {name: _loaded(entry) for name, entry in kernels().items()}
+    if not known:
+        raise ScheduleError(
+            f"kernel={shown(text)} cannot be found: kernels are entry points of installed packages, and repaint is "
+            "only imported from its folder here. Install it: pip install -e FOLDER."
+        )
     kernel: Kernel = build("kernel", text, known)
     return kernel
 

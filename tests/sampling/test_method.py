@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,14 @@ def test_a_part_that_is_no_part_is_refused(part: str, unchecked: None) -> None:
     """If this fails, merge=0.5 ends in an AttributeError deep in the loop."""
     with pytest.raises(ScheduleError, match=rf"{part}=0.5 must be an object with .* read the text of one of"):
         as_method("quick", **{part: 0.5})
+
+
+def test_missing_members_of_a_part(unchecked: None) -> None:
+    """If this fails, a user's corrector without `iterations` is refused without saying what it lacks."""
+    lacking = {"corrector": "iterations", "merge": "after_renoise, noise", "kernel": "calls, carries, gradients"}
+    for part, members in lacking.items():
+        with pytest.raises(ScheduleError, match=rf"{part}=.*protocol \(it lacks {members}.*\);"):
+            replace(as_method("quick"), **{part: Halfway()})
 
 
 @pytest.mark.parametrize(

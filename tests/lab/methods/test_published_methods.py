@@ -234,6 +234,13 @@ def test_kernels_are_declared_by_their_entry_points() -> None:
     assert described == "lanpaint(inner=5, lam=5, h=0.2, friction=inf, floor=1, stop=1, path=fixed)"
 
 
+def test_kernels_without_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a preset with a kernel ends in an empty list of names where repaint is not installed."""
+    monkeypatch.setattr("repaint.sampling.method.kernels", dict)
+    with pytest.raises(ScheduleError, match=r"^kernel='ding\(.*cannot be found: .*Install it: pip install"):
+        Method.from_preset("ding")
+
+
 def test_costs_count_a_gradient_as_two_calls() -> None:
     """If this fails, gradient methods are compared at a third of their cost."""
     dps, fast = Method.from_preset("dps"), Method.from_preset("fast")
