@@ -80,7 +80,7 @@ class DrivenPrior(PipelinePrior):
         self.pipeline = pipeline
         self.codec = codec_of(pipeline)
         self.autoencoder, self.latent_factor = self.codec.vae, self.codec.factor
-        self.preconditioning = self._preconditioning()
+        self._read_scheduler()
         self._parameters = inspect.signature(pipeline.__call__).parameters
         renamed = {"image": "control_image" if self._has("controlnet", "adapter") else "reference_image"}
         renamed["mask"] = "reference_mask"
@@ -94,8 +94,8 @@ class DrivenPrior(PipelinePrior):
             if isinstance(part, torch.nn.Module):
                 part.eval()
 
-    def _preconditioning(self) -> Preconditioning:
-        """Read the preconditioning of the pipeline's current scheduler, which users may have replaced.
+    def _read_scheduler(self) -> None:
+        """Read preconditioning and clipping from the pipeline's current scheduler, which users may have replaced.
 
         A scheduler of another kind than the pipeline's own would run, but with noise levels that the model was not
         trained on.
@@ -112,9 +112,10 @@ class DrivenPrior(PipelinePrior):
                 f"A {type(self.pipeline).__name__} with a {type(self.pipeline.scheduler).__name__} is not supported. "
                 "Use the scheduler that its model was trained with."
             )
+        self.preconditioning: Preconditioning = found
         if self._noise_scale != 1:
-            return ScaledFlow(self._noise_scale, float(scheduler.config.num_train_timesteps))
-        return found
+            self.preconditioning = ScaledFlow(self._noise_scale, float(scheduler.config.num_train_timesteps))
+        self.clip = Clip.from_config(scheduler.config)
 
     @property
     def _noise_scale(self) -> float:
@@ -224,7 +225,7 @@ class DrivenPrior(PipelinePrior):
         bound = copy.copy(self)
         bound._count, bound._conditions = count, conditions
         bound._live, bound._ready = None, None
-        bound.preconditioning = self._preconditioning()  # users may replace the scheduler
+        bound._read_scheduler()
         bound._start()
         return bound
 
@@ -265,9 +266,8 @@ class DrivenPrior(PipelinePrior):
         output = weighted((scales.c_skip, x), (scales.c_out, output.to(x.dtype)))
         if unguided is not None:
             unguided = weighted((scales.c_skip, x), (scales.c_out, unguided.to(x.dtype)))
-        clip = Clip.from_config(self.pipeline.scheduler.config)
         kind = self.preconditioning.predicts
-        return from_output(kind, output, x, level, clip=clip, variance=variance, unguided=unguided)
+        return from_output(kind, output, x, level, clip=self.clip, variance=variance, unguided=unguided)
 
     def encode(
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]

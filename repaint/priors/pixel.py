@@ -77,7 +77,7 @@ class PixelPrior(PriorDefaults):
         self.class_names = dict(class_names or {})
         self.num_classes = int(config.get("num_class_embeds") or 0)
         self.preferred_size = side_of(config)
-        self._clip = Clip.from_config(scheduler.config)
+        self.clip = Clip.from_config(scheduler.config)
         self._labels: Int[Tensor, " b"] | None = None
         self._guidance_scale, self._guides_at = 1.0, Conditions().guides_at
 
@@ -160,7 +160,7 @@ class PixelPrior(PriorDefaults):
             output, variance = split_variance(output, self.scheduler.config.get("variance_type"))
         output = weighted((scales.c_skip, x), (scales.c_out, output))
         kind = self.preconditioning.predicts
-        return from_output(kind, output, x, level, clip=self._clip, variance=variance, unguided=unguided)
+        return from_output(kind, output, x, level, clip=self.clip, variance=variance, unguided=unguided)
 
     def _forward(
         self, x: Float[Tensor, "b c h w"], clock: float, labels: Int[Tensor, " b"] | None

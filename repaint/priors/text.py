@@ -224,7 +224,7 @@ class StableDiffusionPrior(PromptPrior):
                 f"A UNet2DConditionModel with a {type(scheduler).__name__} is not supported. Use the "
                 "scheduler that it was trained with: one with betas (DDIM, Euler, DPM-Solver, ...) or EDM levels."
             )
-        self._clip = Clip.from_config(scheduler.config)
+        self.clip = Clip.from_config(scheduler.config)
 
     def conditioned(self, count: int, conditions: Conditions) -> StableDiffusionPrior:
         """Return this prior for `count` images; see `PromptPrior.conditioned`."""
@@ -251,7 +251,7 @@ class StableDiffusionPrior(PromptPrior):
         output = weighted((scales.c_skip, x), (scales.c_out, output))
         if unguided is not None:
             unguided = weighted((scales.c_skip, x), (scales.c_out, unguided))
-        return from_output(self.preconditioning.predicts, output, x, level, clip=self._clip, unguided=unguided)
+        return from_output(self.preconditioning.predicts, output, x, level, clip=self.clip, unguided=unguided)
 
     def _encode_prompts(
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions

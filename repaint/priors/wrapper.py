@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Prediction
+from repaint.sampling.prediction import Clip, Prediction
 from repaint.sampling.prior import Conditions, Prior
 from repaint.sampling.spacing import Spacing
 
@@ -94,6 +94,10 @@ class PriorWrapper:
     @property
     def largest_hole(self) -> int | None:
         return self.prior.largest_hole
+
+    @property
+    def clip(self) -> Clip | None:
+        return self.prior.clip
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
         """Return the wrapped prior's levels; see `Prior.schedule`."""

@@ -17,7 +17,7 @@ from repaint.checks import is_number, shown
 from repaint.errors import InputError, PriorError
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Prediction
+from repaint.sampling.prediction import Clip, Prediction
 from repaint.sampling.spacing import Spacing
 
 __all__ = ["NAMES", "Conditions", "Prior", "PriorDefaults", "each_of"]
@@ -258,6 +258,7 @@ class Prior(Protocol):
             smaller than `preferred_size`, which cost less. Default None: always `preferred_size`.
         largest_hole: largest thickness in pixels of a hole that the model fills well; see
             `repaint.pictures.masks.thickness`. A thicker hole is filled with a warning. Default None: no limit.
+        clip: the clipping of x0_hat in `denoise`, for methods that clip an x0_hat of their own. Default None: none.
     """
 
     @property
@@ -307,6 +308,9 @@ class Prior(Protocol):
 
     @property
     def largest_hole(self) -> int | None: ...
+
+    @property
+    def clip(self) -> Clip | None: ...
 
     def schedule(self, steps: int, spacing: Spacing | None = None) -> NoiseSchedule:
         """Return `steps` noise levels that `denoise` accepts, and the clean level 0."""
@@ -367,6 +371,7 @@ class PriorDefaults:
     default_schedule: str = "fast"
     smallest_size: int | None = None
     largest_hole: int | None = None
+    clip: Clip | None = None
 
     def release(self) -> None:
         """Do nothing; see `Prior.release`."""

@@ -64,9 +64,9 @@ class TwoPixels(GaussianMixturePrior):
         return super().schedule(steps, spacing)
 
 
-def result(method: Method, levels: tuple[Level, ...], count: int = 8000, seed: int = 0) -> SamplerState:
-    """The last state of a population where the first pixel is known to be 1.5."""
-    sampler = Sampler(TwoPixels(levels), method)
+def result(method: Method, on: tuple[Level, ...] | TwoPixels, count: int = 8000, seed: int = 0) -> SamplerState:
+    """The last state of a population where the first pixel is known to be 1.5, on levels or a prior that has them."""
+    sampler = Sampler(on if isinstance(on, TwoPixels) else TwoPixels(on), method)
     x0 = torch.tensor([1.5, math.nan], dtype=torch.float64).expand(count, 2)
     known = torch.tensor([True, False]).expand(count, 2)
     state = sampler.start(x0, known, seeds=[seed])

@@ -27,15 +27,14 @@ class TDS(KernelDefaults):
     """Propose by DDPM from an x0_hat shifted along the gradient, and weigh by the twisting function psi.
 
     log psi = -|R|^2 / (2 r^2) with R = m (x0 - x0_hat) and r^2 = q sigma^2 / (sigma^2 + q alpha^2). The proposal is
-    DDPM's posterior from x0_hat + sigma^2 J^T R / (alpha r^2), of the learned variance where the model has one. The
-    weight is p(x_dst | x_src) psi_dst / (psi_src proposal); systematic resampling at every level. At the last step the
-    unknown part is the untwisted mean, weighed by N(x0; x0_hat_K, sigma^2) / psi. The result is one particle.
+    DDPM's posterior from x0_hat + sigma^2 J^T R / (alpha r^2), clipped as the model's own x0_hat is, of the learned
+    variance where the model has one. The weight is p(x_dst | x_src) psi_dst / (psi_src proposal); systematic resampling
+    at every level. At the last step the unknown part is the untwisted mean, weighed by N(x0; x0_hat_K, sigma^2) / psi.
+    The result is one particle.
 
     Attributes:
         particles: P, for each image.
         q: variance of the data that r assumes, > 0; .12 for MNIST, 1 is PiGDM's r.
-        clip: largest absolute value of the shifted x0_hat, > 0; 1 for models of pixels, as published. inf does not
-            clip, as samples of mixtures and of latent models need.
     Source:
         Wu et al. 2023 (arXiv 2306.17775), Alg. 1.
     """
@@ -44,14 +43,11 @@ class TDS(KernelDefaults):
 
     particles: int = 4
     q: float = 0.12
-    clip: float = math.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "particles", checked_particles("tds", self.particles))
         if not (is_number(self.q) and 0 < self.q < math.inf):
             raise InputError(f"tds(q={shown(self.q)}) must be finite and above 0.")
-        if not (is_number(self.clip) and self.clip > 0):
-            raise InputError(f"tds(clip={shown(self.clip)}) must be above 0 (inf does not clip).")
 
     def gradients(self, src: Level, dst: Level) -> int:  # noqa: ARG002
         """Return the backward passes of a step: one for each particle."""
@@ -87,8 +83,9 @@ class TDS(KernelDefaults):
             std = torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std))
         shift = torch.zeros_like(x)
         if src.alpha > 0:
-            moved_x0 = (x0_hat + src.sigma**2 / src.alpha * gradient).clamp(-self.clip, self.clip)
-            shift = q.x0_gain * (moved_x0 - x0_hat)
+            moved_x0 = flat(x0_hat + src.sigma**2 / src.alpha * gradient)
+            moved_x0 = moved_x0 if step.model.clip is None else step.model.clip(moved_x0)
+            shift = q.x0_gain * (moved_x0.reshape(shape) - x0_hat)
         z = step.draws.another().reshape(shape)
         moved = q.x0_gain * x0_hat + q.x_gain * x + shift + std * z
         # log p - log proposal, with the same std: -(|moved - mean|^2 - |z std|^2) / 2 std^2.
