@@ -267,8 +267,8 @@ class RePaintPipeline(Placed):
             merge, solver, corrector: replace that part of the preset, as an object or as text ("predicted(8)").
             temperature: replaces that of the preset, in [0, 1]: the factor of all noise. 1 samples what the model finds
                 likely; lower values are nearer to the mean of all such samples, and smoother; 0 estimates the mean.
-            guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier; or a rule
-                that replaces that of the preset, as an object or as text ("dps(1)"), see
+            guidance: (x, level) -> gradient of log p(y | x) with respect to x, for guidance by a classifier, called
+                with autograd on; or a rule that replaces that of the preset, as an object or as text ("dps(1)"), see
                 `repaint.sampling.reconstruction`.
             strength: in (0, 1]; below 1 the hole starts from the input, noised to that share of the levels. Or a map,
                 in any form of a mask, of how much each pixel may change, from black (0, bit-equal) over grey to white

@@ -17,7 +17,7 @@ from repaint.sampling.prediction import Clip, Prediction
 from repaint.sampling.prior import Prior
 from repaint.sampling.spacing import Spacing
 
-__all__ = ["Model", "Pullback"]
+__all__ = ["Model", "Pullback", "with_gradients"]
 
 Batch = Float[Tensor, "b *shape"]
 Pullback = Callable[[Tensor], Tensor]
@@ -60,7 +60,7 @@ class Model:
         Raises:
             PriorError: the prior passes no gradients on.
         """
-        with _gradients():
+        with with_gradients():
             at = x.detach().clone().requires_grad_()
             traced = predicted(self._prior, at, level)
             x0_hat = traced.x0_hat
@@ -91,6 +91,7 @@ class Model:
 
 
 @contextmanager
-def _gradients() -> Iterator[None]:
+def with_gradients() -> Iterator[None]:
+    """Switch autograd on inside the block, whatever is outside."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

@@ -202,7 +202,7 @@ class Draws:
 
     @property
     def z(self) -> Float[Tensor, "b *shape"]:
-        """Normal noise, the same at every read. Do not keep a reference: its memory may be reused."""
+        """Normal noise, the same at every read. Its memory is reused after the move, unless a part returned it."""
         if self._shared is None:
             self._shared = self.another()
         return self._shared
@@ -229,4 +229,7 @@ class Draws:
         Args:
             kept: tensors that must stay as they are.
         """
-        return None if any(self._shared is tensor for tensor in kept) else self._shared
+        if self._shared is None:
+            return None
+        own = self._shared.untyped_storage()._cdata
+        return None if any(tensor.untyped_storage()._cdata == own for tensor in kept) else self._shared

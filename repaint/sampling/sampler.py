@@ -19,7 +19,7 @@ from repaint.sampling.kernel import KernelStep
 from repaint.sampling.levels import Level, renoise_scales
 from repaint.sampling.merge import KnownPart, merge_known
 from repaint.sampling.method import Method, Move, spec
-from repaint.sampling.model import Model, Pullback
+from repaint.sampling.model import Model, Pullback, with_gradients
 from repaint.sampling.population import check_memory, spread
 from repaint.sampling.prediction import Prediction, weighted
 from repaint.sampling.prior import Prior
@@ -38,8 +38,8 @@ class Sampler:
     Args:
         prior: the model.
         method: walk, merge, solver, corrector, guidance; or a kernel.
-        guidance: (x, level) -> gradient of log p(y | x) with respect to x, same shape as x. It is called without
-            autograd: use `torch.enable_grad()` inside. None for no guidance.
+        guidance: (x, level) -> gradient of log p(y | x) with respect to x, same shape as x. It is called with autograd
+            on, and with a copy of x. None for no guidance.
     """
 
     def __init__(self, prior: Prior, method: Method, guidance: Guidance | None = None) -> None:
@@ -294,13 +294,14 @@ class Sampler:
     def _classified(self, prediction: Prediction, x: Batch, level: Level) -> Prediction:
         """Shift a prediction by the caller's guidance."""
         assert self.guidance is not None
-        gradient = self.guidance(x, level)
+        with with_gradients():
+            gradient = self.guidance(x.detach().clone(), level)
         if not isinstance(gradient, Tensor) or gradient.shape != x.shape:
             found = shown(tuple(gradient.shape)) if isinstance(gradient, Tensor) else f"a {type(gradient).__name__}"
             raise InputError(
                 f"guidance returned {found}, but must return a tensor of the shape of x, {tuple(x.shape)}."
             )
-        return guided(prediction, x, level, gradient.to(x))
+        return guided(prediction, x, level, gradient.detach().to(x))
 
     def _predict(self, model: Model, state: SamplerState, move: Move) -> tuple[Prediction, Batch | None]:
         """Return the prediction, guided by the method's own rule, and a shift of the sample to add after a step."""

@@ -323,18 +323,23 @@ class CorrectsToNoise(Langevin):
         return draws.z, {}
 
 
+@dataclass(frozen=True)
 class CarriesNoise(DDPM):
-    """Returns the draw in its carry, whose memory the loop could reuse."""
+    """Returns the draw in its carry, or a view of it, whose memory the loop could reuse."""
+
+    view: bool = False
 
     def step(
         self, x: Tensor, prediction: Prediction, src: Level, dst: Level, draws: Draws, carry: Carry
     ) -> tuple[Tensor, Carry]:
-        return super().step(x, prediction, src, dst, draws, {})[0], {"z": draws.z}
+        z = draws.z.detach() if self.view else draws.z
+        return super().step(x, prediction, src, dst, draws, {})[0], {"z": z}
 
 
-def test_a_draw_in_a_carry_is_not_written_over(two_pixels: GaussianMixturePrior) -> None:
+@pytest.mark.parametrize("view", [False, True])
+def test_a_draw_in_a_carry_is_not_written_over(view: bool, two_pixels: GaussianMixturePrior) -> None:
     """If this fails, the carry of a part is changed between steps."""
-    sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([3, 2, 0], 8), solver=CarriesNoise()))
+    sampler = Sampler(two_pixels, as_method(JumpSchedule.from_levels([3, 2, 0], 8), solver=CarriesNoise(view=view)))
     after = next(iter(sampler.run(sampler.start(*problem(40_000), seeds=[0]))))
     z = after.carried("solver")["z"]
     assert abs(float(z[:, 0].mean())) < 4 / math.sqrt(40_000)  # four standard errors
@@ -741,6 +746,26 @@ def test_exact_guidance_samples_the_exact_posterior() -> None:
     guided = run(0.0, 1.0, likelihood_gradient(2.0, 0.5**0.5))
     torch.testing.assert_close(guided, run(4 / 3, 1 / 3, None), rtol=0, atol=1e-9)
     assert float(guided.mean()) == pytest.approx(4 / 3, abs=0.05)  # four standard errors of 2000 samples
+
+
+@pytest.mark.parametrize("outside", [torch.no_grad, torch.inference_mode])
+def test_guidance_by_autograd(outside: Callable[[], Any]) -> None:
+    """If this fails, a classifier's gradient ends in an error of autograd, or its graph stays in memory."""
+
+    def gradient(x: Tensor, level: Level) -> Tensor:
+        x = x.requires_grad_()
+        log_p = -((2 - level.alpha * x) ** 2).sum() / (2 * (0.5 + level.sigma**2))
+        return torch.autograd.grad(log_p, x, create_graph=True)[0]
+
+    x0, known = torch.zeros(3, 1, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.bool)
+    found = []
+    for given in (gradient, likelihood_gradient(2.0, 0.5**0.5)):
+        prior = GaussianMixturePrior([1.0], [[0.0]], [[[1.0]]])
+        sampler = Sampler(prior, as_method(JumpSchedule.paper(8, 1, 1)), given)
+        with outside():
+            found.append(last(sampler.run(sampler.start(x0, known, seeds=[0]))).x)
+    assert not found[0].requires_grad
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
 
 
 def test_walks_may_go_up_to_pure_noise() -> None:
