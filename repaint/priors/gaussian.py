@@ -24,6 +24,8 @@ from repaint.sampling.spacing import Spacing
 
 __all__ = ["GaussianMixturePrior"]
 
+ROUNDING = 1e-6  # of the largest entry of a covariance that was computed in float32
+SINGULAR = 1e-12  # of the largest eigenvalue: below, rounding decides an eigenvalue in float64
 LINEAR_BETAS: dict[str, Any] = {"_class_name": "DDPMScheduler", "beta_schedule": "linear"}
 
 
@@ -72,7 +74,7 @@ class GaussianMixturePrior(PriorDefaults):
             if not bool(torch.isfinite(values).all()):
                 raise PriorError(f"{name} must be finite (given: NaN or infinity).")
         skew = (self.covariances - self.covariances.mT).abs().amax()
-        if bool(skew > 1e-6 * self.covariances.abs().amax()):  # beyond the rounding of float32
+        if bool(skew > ROUNDING * self.covariances.abs().amax()):
             raise PriorError("covariances must be symmetric (use (S + S.T) / 2).")
         if not bool((self.weights > 0).all()):
             raise PriorError(f"weights={self.weights.tolist()} must be above 0 (leave empty components out).")
@@ -82,7 +84,7 @@ class GaussianMixturePrior(PriorDefaults):
         self.weights = self.weights / self.weights.sum()
         # S_k = Q diag(spread) Q^T: every level shares these eigenvectors.
         self._spread, self._basis = torch.linalg.eigh(self.covariances)
-        if bool((self._spread < -1e-9 * self._spread.abs().amax()).any()):
+        if bool((self._spread < -ROUNDING * self._spread.abs().amax()).any()):
             raise PriorError("covariances must be positive semi-definite (one has a negative eigenvalue).")
         self._spread = self._spread.clamp(min=0)
 
@@ -140,7 +142,8 @@ class GaussianMixturePrior(PriorDefaults):
     def responsibilities(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
         """Return the probability of each component given clean samples. Over exact samples, its mean is the weights."""
         y = self._to_basis(x.reshape(1, len(x), -1).to(torch.float64) - self.means[:, None])
-        return self._responsibilities(y, self._spread).T
+        least = SINGULAR * float(self._spread.amax()) or SINGULAR  # a degenerate component has no density
+        return self._responsibilities(y, self._spread.clamp(min=least)).T
 
     def posterior(self, known_index: Sequence[int] | Tensor, values: Sequence[float] | Tensor) -> GaussianMixturePrior:
         """Return the exact distribution of the other coordinates, in their order, given the known ones.
@@ -163,7 +166,8 @@ class GaussianMixturePrior(PriorDefaults):
         s_kk = self.covariances[:, known[:, None], known]
         s_uk = self.covariances[:, unknown[:, None], known]
         s_uu = self.covariances[:, unknown[:, None], unknown]
-        if not bool((torch.linalg.eigvalsh(s_kk)[:, 0] > 0).all()):
+        spread = torch.linalg.eigvalsh(s_kk)
+        if not bool((spread[:, 0] > SINGULAR * spread[:, -1]).all()):
             raise PriorError(
                 "The covariance of the known coordinates must not be singular. Leave out those that follow from others."
             )
@@ -172,14 +176,12 @@ class GaussianMixturePrior(PriorDefaults):
         gain = torch.cholesky_solve(s_uk.mT, root).mT
         off = x - self.means[:, known]
         means = self.means[:, unknown] + torch.einsum("kuj,kj->ku", gain, off)
-        covariances = s_uu - gain @ s_uk.mT
+        covariances = _semidefinite(s_uu - gain @ s_uk.mT)
         whitened = torch.linalg.solve_triangular(root, off[..., None], upper=False)[..., 0]
         evidence = -0.5 * whitened.square().sum(1) - root.diagonal(dim1=1, dim2=2).log().sum(1)
         weights = torch.softmax(self.weights.log() + evidence, dim=0)
         keep = weights > 0  # drops components whose weight underflowed
-        return GaussianMixturePrior(
-            weights[keep], means[keep], (covariances[keep] + covariances[keep].mT) / 2, scheduler=self.scheduler
-        )
+        return GaussianMixturePrior(weights[keep], means[keep], covariances[keep], scheduler=self.scheduler)
 
     def encode(
         self, image: Float[Tensor, "b *shape"], known: Bool[Tensor, "b *shape2"]
@@ -197,6 +199,14 @@ class GaussianMixturePrior(PriorDefaults):
     def _responsibilities(self, y: Float[Tensor, "k b d"], variance: Float[Tensor, "k d"]) -> Float[Tensor, "k b"]:
         log_density = -0.5 * (y.square() / variance[:, None]).sum(-1) - 0.5 * variance.log().sum(-1)[:, None]
         return torch.softmax(self.weights.log()[:, None] + log_density, dim=0)
+
+
+def _semidefinite(covariances: Float[Tensor, "k d d"]) -> Float[Tensor, "k d d"]:
+    """Make covariances symmetric, and set eigenvalues to 0 where rounding made one negative."""
+    symmetric = (covariances + covariances.mT) / 2
+    spread, basis = torch.linalg.eigh(symmetric)
+    projected = (basis * spread.clamp(min=0)[:, None]) @ basis.mT
+    return torch.where(spread[:, :1, None] < 0, projected, symmetric)
 
 
 def _numbers(values: Tensor | Sequence[Any]) -> Tensor:

@@ -7,9 +7,11 @@ and the encoding is the posterior's mean, without noise.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -131,16 +133,17 @@ class LatentCodec:
 
     def _run(self, half: Callable[[Tensor], Tensor], x: Tensor, did: str) -> Tensor:
         """Run the encoder or decoder on x, in float32 where its config requires that or float16 overflows."""
-        in_half = self.vae.dtype == torch.float16
-        if not (in_half and self.vae.config.get("force_upcast")):
-            result = half(x.to(self.vae.dtype)).to(x.dtype)
-            if bool(torch.isfinite(result).all()):
-                return result
+        with LOCKS.setdefault(self.vae, threading.Lock()):
+            in_half = self.vae.dtype == torch.float16
+            if not (in_half and self.vae.config.get("force_upcast")):
+                result = half(x.to(self.vae.dtype)).to(x.dtype)
+                if bool(torch.isfinite(result).all()):
+                    return result
+                if in_half:
+                    warn(f"The autoencoder {did} infinity in float16: repeating in float32.")
             if in_half:
-                warn(f"The autoencoder {did} infinity in float16: repeating in float32.")
-        if in_half:
-            with _upcast(self.vae):
-                result = half(x.float()).to(x.dtype)
+                with _upcast(self.vae):
+                    result = half(x.float()).to(x.dtype)
         if not bool(torch.isfinite(result).all()):
             raise NonFiniteError(
                 f"The {type(self.vae).__name__} {did} NaN or infinity: its weights are damaged or its input is far "
@@ -171,6 +174,10 @@ def _factor(vae: Any) -> int:
     if ratio := _first(vae, RATIOS):
         return int(ratio)
     return int(2 ** (len(_first(vae, RESOLUTIONS)) - 1))
+
+
+# For each autoencoder, because the type of its weights changes while it runs in float32.
+LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 
 
 @contextmanager

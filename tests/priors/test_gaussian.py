@@ -197,6 +197,29 @@ def test_impossible_conditions_are_refused(prior: GaussianMixturePrior, index: l
         prior.posterior([0, 1], [0.0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_degenerate_mixtures(dtype: torch.dtype) -> None:
+    """If this fails, a rank-deficient covariance is refused after rounding, or its posterior ends in an error of LAPACK.
+
+    Three factors explain six coordinates, so three known ones determine the others.
+    """
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randn(20, 6, 3, dtype=dtype, generator=generator)
+    for factor in factors:
+        covariance = factor @ factor.mT
+        prior = GaussianMixturePrior([1.0], torch.zeros(1, 6), ((covariance + covariance.mT) / 2)[None])
+        x = prior.sample(1, generator)[0]
+        rest = prior.posterior([0, 1, 2], x[:3])
+        # The root of the rounding of entries of about 10, times the condition of the known part.
+        atol = 0.1 if dtype == torch.float32 else 1e-5
+        torch.testing.assert_close(rest.sample(1, generator)[0], x[3:], rtol=0, atol=atol)
+        if dtype == torch.float64:
+            with pytest.raises(PriorError, match="covariance of the known coordinates must not be singular"):
+                prior.posterior([0, 1, 2, 3], x[:4])
+    points = GaussianMixturePrior([1.0, 1.0], [[0.0, 0.0], [1.0, 1.0]], torch.zeros(2, 2, 2))
+    assert points.responsibilities(torch.tensor([[1.0, 1.0]])).tolist() == [[0.0, 1.0]]
+
+
 def test_conditions_are_refused(prior: GaussianMixturePrior) -> None:
     """If this fails, a class or prompt for an exact prior is silently ignored."""
     with pytest.raises(PriorError, match="a Gaussian mixture"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -453,6 +455,23 @@ def test_force_upcast_is_obeyed() -> None:
         warnings.simplefilter("error")
         LatentCodec(vae).decode(random(1, 4, 4, 4))
     assert seen == [torch.float32]
+    assert vae.dtype == torch.float16
+
+
+def test_threads_that_share_an_autoencoder() -> None:
+    """If this fails, one thread returns the autoencoder to float16 while another one runs it in float32."""
+    vae, z = tiny_vae("AutoencoderKL", force_upcast=True).half(), random(1, 4, 4, 4)
+    with torch.no_grad():
+        alone = LatentCodec(vae).decode(z)
+    vae.decoder.register_forward_pre_hook(lambda _module, _args: time.sleep(0.05))
+
+    def later(number: int) -> torch.Tensor:
+        time.sleep(0.02 * number)
+        with torch.no_grad():
+            return LatentCodec(vae).decode(z)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert all(torch.equal(image, alone) for image in threads.map(later, range(3)))
     assert vae.dtype == torch.float16
 
 
