@@ -121,7 +121,7 @@ def strengths(prior: Prior, cutouts: Sequence[Cutout], margin: int = 0) -> Float
         assert cutout.strength is not None
         share = torch.where(known(cutout.keep), 0, cutout.strength)
         share = share.repeat_interleave(cutout.window.scale, dim=1).repeat_interleave(cutout.window.scale, dim=2)
-        maps.append(pad(share, prior.multiple_of)[0])
+        maps.append(pad(share, prior.multiple_of))
     cells = F.max_pool2d(torch.stack(maps), prior.latent_factor)
     cells = F.max_pool2d(cells, 2 * margin + 1, 1, margin) if margin else cells
     return cells.to(prior.dtype).to(prior.device)
@@ -134,7 +134,7 @@ def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: 
         image = smooth_fill(torch.where(mask, image, torch.zeros_like(image))[None], mask[None])[0]
         mask = torch.ones_like(mask)
     image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
-    image, mask = pad(image, prior.multiple_of)[0], pad(mask, prior.multiple_of)[0]
+    image, mask = pad(image, prior.multiple_of), pad(mask, prior.multiple_of)
     batch = image[None].to(prior.device, prior.dtype)
     encoded = prior.encode(batch, mask[None].to(prior.device))
     check_encoded(encoded, prior, batch)

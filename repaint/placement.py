@@ -169,13 +169,13 @@ class Halving:
 
     Attributes:
         most: maximum size of a batch; None: all items. It stays lowered after memory ran out.
-        on: class of errors that halve a batch. `RepaintError` separates a bad item from its batch; `OutOfMemory` only
-            reduces memory.
+        on: classes of errors that halve a batch. `RepaintError` separates a bad item from its batch; `OutOfMemory` only
+            reduces memory; () never halves.
         say: called with a message when memory runs out.
     """
 
     most: int | None = None
-    on: type[RepaintError] = RepaintError
+    on: type[RepaintError] | tuple[()] = RepaintError
     say: Callable[[str], None] = lambda _text: None
 
     def results(
@@ -224,17 +224,13 @@ def in_batches(
         OutOfMemory: memory ran out and no smaller batch is allowed or possible.
     """
     auto = isinstance(batch_size, str)
-    halving = Halving(None if auto or batch_size is None else int(batch_size), OutOfMemory if auto else _Never)
+    halving = Halving(None if auto or batch_size is None else int(batch_size), OutOfMemory if auto else ())
     for batch, done in halving.results(items, work):
         if isinstance(done, OutOfMemory):
             smaller = "Pass batch_size='auto' or a smaller one. " if len(batch) > 1 else ""
             raise OutOfMemory(f"{done} {cure or smaller + LESS_MEMORY}")
         if isinstance(done, RepaintError):
             raise done
-
-
-class _Never(RepaintError):
-    """Never raised: a `Halving` on it never halves."""
 
 
 def _pieces(items: Sequence[T], most: int | None) -> list[Sequence[T]]:

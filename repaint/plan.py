@@ -40,7 +40,7 @@ from repaint.cutouts import (
     window_seed,
 )
 from repaint.errors import InputError, NonFiniteError, PriorError, StateError
-from repaint.pictures.crop import Crop, CropLike, Padding, Window, as_crop, padded_size
+from repaint.pictures.crop import Crop, CropLike, Window, as_crop, padded_size
 from repaint.pictures.fills import Fills
 from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
 from repaint.pictures.masks import MaskLike, known
@@ -331,7 +331,8 @@ class Plan:
         check_decoded(decoded, self.prior, (len(x), self.prior.channels, *self._padded(batch)))
         for filling, image in zip(batch, decoded.cpu(), strict=True):
             cutout = filling.cutout
-            filled = Padding(*cutout.size).cut(image)
+            height, width = cutout.size
+            filled = image[:, :height, :width]
             if cutout.window.scale > 1:
                 filled = F.avg_pool2d(filled, cutout.window.scale)
             if self.blend_rim:

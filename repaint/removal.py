@@ -32,7 +32,9 @@ __all__ = ["Removal", "ranked", "remove", "rim_contrast"]
 
 RATIOS = (0.2, 0.5, 1.0)  # sigma / alpha of the levels at which a fill is judged
 LEVELS = 50  # of the grid from which they are taken
-FILLED_BY = ("schedule", "merge", "solver", "corrector", "guidance", "temperature")
+# How the hole was filled, which has no meaning for a finished picture.
+PARTS = ("schedule", "merge", "solver", "corrector", "guidance", "temperature")
+FILLED_BY = (*PARTS, "antithetic", "callback_on_step_end")
 NEAR = 8  # pixels around the hole in which it is judged
 
 
@@ -104,8 +106,6 @@ def remove(
     check_copies(method, count, "candidates")
     given = {"keep_mask": ReadMask(keep), **options}
     out = pipe(image, num_images_per_prompt=count, generator=generator, output_type=output_type, **given)
-    for name in ("callback_on_step_end", "antithetic"):
-        given.pop(name, None)
     return ranked(pipe.prior, list(out.images), out.seeds, hole, **given)
 
 

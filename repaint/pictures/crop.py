@@ -18,7 +18,7 @@ from torch import Tensor
 from repaint.checks import is_number, nearest, shown, whole_number
 from repaint.errors import InputError
 
-__all__ = ["Crop", "CropLike", "Padding", "Window", "as_crop", "pad", "padded_size", "windows_around"]
+__all__ = ["Crop", "CropLike", "Window", "as_crop", "pad", "padded_size", "windows_around"]
 
 Boxes = Int[np.ndarray, "n 4"]  # top, left, bottom, right of each; bottom and right are exclusive
 
@@ -199,18 +199,6 @@ def _grouped(boxes: Boxes, room: Shaped[np.ndarray, "2"], most: int) -> list[Int
     return groups
 
 
-@dataclass(frozen=True)
-class Padding:
-    """The padding that `pad` added on the right and at the bottom; (height, width) is the original size."""
-
-    height: int
-    width: int
-
-    def cut(self, tensor: Shaped[Tensor, "*b h_padded w_padded"]) -> Shaped[Tensor, "*b h w"]:
-        """Remove the padding from an image, keep mask or result, (..., H, W)."""
-        return tensor[..., : self.height, : self.width]
-
-
 def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
     """Return the height and width to which `pad` pads a size.
 
@@ -221,7 +209,7 @@ def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
     return height, width
 
 
-def pad(image: Shaped[Tensor, "*b h w"], multiple_of: int) -> tuple[Shaped[Tensor, "*b h_padded w_padded"], Padding]:
+def pad(image: Shaped[Tensor, "*b h w"], multiple_of: int) -> Shaped[Tensor, "*b h_padded w_padded"]:
     """Pad an image or a keep mask by reflection, on the right and at the bottom, to a size that the prior accepts.
 
     Pixel (0, 0) keeps its place, so the latent cells cover the same pixels as without padding. The reflection does not
@@ -232,21 +220,19 @@ def pad(image: Shaped[Tensor, "*b h w"], multiple_of: int) -> tuple[Shaped[Tenso
         image: (..., H, W), any values.
         multiple_of: H and W of the result are multiples of it, at least 1.
     Returns:
-        The padded tensor (the same object if no padding is needed), and the `Padding` whose `cut` removes it.
+        The padded tensor; the same object if no padding is needed.
     Raises:
         InputError: `multiple_of` is below 1.
 
-    >>> padded, padding = pad(torch.tensor([[1, 2, 3]]), 4)
-    >>> padded[0].tolist(), padding.cut(padded).tolist()
-    ([1, 2, 3, 2], [[1, 2, 3]])
+    >>> pad(torch.tensor([[1, 2, 3]]), 4)
+    tensor([[1, 2, 3, 2]])
     """
     whole_number("multiple_of", multiple_of, 1)
-    height, width = image.shape[-2:]
-    padded = image
-    for axis, size in ((-2, height), (-1, width)):
+    for axis in (-2, -1):
+        size = image.shape[axis]
         if missing := -size % multiple_of:
-            padded = padded.index_select(axis, _bounce(size, size + missing, image.device))
-    return padded, Padding(height, width)
+            image = image.index_select(axis, _bounce(size, size + missing, image.device))
+    return image
 
 
 def _bounce(size: int, length: int, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from repaint.checks import is_number, nearest, shown, whole_number
 from repaint.errors import NoiseLevelError
 from repaint.sampling.levels import CLEAN, Level
-from repaint.sampling.spacing import NoiseSpacing, Spacing, read_spacing
+from repaint.sampling.spacing import NoiseSpacing, Spacing, evenly, read_spacing
 
 __all__ = ["NoiseSchedule", "config_number"]
 
@@ -289,9 +289,9 @@ def _timesteps(count: int, steps: int, spacing: str, offset: int) -> NDArray[np.
     elif spacing == "trailing":
         wanted = np.round(i * count / steps) - 1
     elif spacing == "linspace":
-        wanted = _linspace(0, count - 1, steps)
+        wanted = evenly(0, count - 1, steps)
     elif spacing == "root":
-        wanted = np.maximum(count - 1 - np.floor(count * np.sqrt(1 - _linspace(0, 1, steps))), 0)
+        wanted = np.maximum(count - 1 - np.floor(count * np.sqrt(1 - evenly(0, 1, steps))), 0)
     else:
         wanted = count * (i / steps) ** 2 - 1  # quadratic
     return _strictly_rising(wanted, count)
@@ -323,7 +323,7 @@ def _flow_levels(
     elif spacing == "linspace":
         # From the ends of the training grid, which is already shifted, as in FlowMatchEulerDiscreteScheduler.
         first = 1.0 / count if config.get("use_dynamic_shifting") else float(shifted(np.array(1 / count)))
-        s = shifted(_linspace(first, 1.0, steps))
+        s = shifted(evenly(first, 1.0, steps))
     elif spacing == "quadratic":
         s = shifted((i / steps) ** 2)
     elif spacing == "root":
@@ -350,7 +350,7 @@ def _ve_levels(config: Mapping[str, Any], steps: int, spacing: str | NoiseSpacin
     elif spacing == "trailing":
         u = i / steps
     else:
-        u = _linspace(0.0, 1.0, steps)
+        u = evenly(0.0, 1.0, steps)
     if "rho" in config and config.get("sigma_schedule") != "exponential":
         rho = config_number(config, "rho", None, 0.1, 1000)  # Karras et al. 2022 (arXiv 2206.00364), eq. 5
         sigmas = (low ** (1 / rho) + u * (high ** (1 / rho) - low ** (1 / rho))) ** rho
@@ -372,12 +372,7 @@ def _consistency_levels(config: Mapping[str, Any], steps: int, spacing: str | No
 
 def _root(count: int) -> Array:
     """Return points rising from 0 to 1: 1 minus the root of a falling even grid, a long step and then shorter ones."""
-    return np.asarray(1 - np.sqrt(1 - _linspace(0, 1, count)))
-
-
-def _linspace(first: float, last: float, count: int) -> Array:
-    """Space `count` points evenly from first to last; one point is the last, the noisiest level."""
-    return np.linspace(first, last, count) if count > 1 else np.array([float(last)])
+    return np.asarray(1 - np.sqrt(1 - evenly(0, 1, count)))
 
 
 def _strictly_rising(wanted: Array, count: int) -> NDArray[np.int64]:

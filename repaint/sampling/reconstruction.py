@@ -138,10 +138,9 @@ class Covariance:
         src = step.src
         if src.alpha == 0:
             return step.prediction, None
-        residual = step.residual
-        scale, bound = src.sigma**2 / src.alpha, _dot(residual, residual) * self.tolerance**2
-        score = torch.zeros_like(residual)
-        direction, squared = residual.clone(), _dot(residual, residual)
+        residual, scale = step.residual, src.sigma**2 / src.alpha
+        score, direction, squared = torch.zeros_like(residual), residual.clone(), _dot(residual, residual)
+        bound = squared * self.tolerance**2
         for _ in range(self.iterations):
             active = squared > bound
             if not bool(active.any()):
@@ -184,15 +183,14 @@ class FlowDPS:
             raise InputError(f"flowdps(iterations={shown(self.iterations)}) must be an integer of at least 1.")
 
     def guide(self, step: GuidedStep) -> tuple[Prediction, Batch | None]:
-        x0_hat, s = step.prediction.x0_hat, step.src.sigma / (step.src.alpha + step.src.sigma)
-        moved = step.residual  # of D, from x0_hat
+        found, s, residual = step.prediction, step.src.sigma / (step.src.alpha + step.src.sigma), step.residual
+        moved = residual  # of D, from x0_hat
         if math.isfinite(self.weight):
-            moved = torch.zeros_like(x0_hat)
+            moved = torch.zeros_like(residual)
             for _ in range(self.iterations):
-                left = step.residual - moved
+                left = residual - moved
                 moved = moved + self.weight * left / _norm(left)
-        p = step.prediction
-        return Prediction(x0_hat + s * moved, p.eps_hat, p.variance, p.unguided), None
+        return Prediction(found.x0_hat + s * moved, found.eps_hat, found.variance, found.unguided), None
 
 
 @dataclass(frozen=True)

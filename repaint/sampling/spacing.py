@@ -19,7 +19,7 @@ from repaint.checks import is_number, shown
 from repaint.errors import NoiseLevelError
 from repaint.sampling import parts
 
-__all__ = ["CLOCK", "SPACINGS", "Karras", "LogSNR", "NoiseSpacing", "Spacing", "read_spacing"]
+__all__ = ["CLOCK", "SPACINGS", "Karras", "LogSNR", "NoiseSpacing", "Spacing", "evenly", "read_spacing"]
 
 Spacing = str
 """The text of a spacing: one of `CLOCK`, "karras(rho, top)" or "logsnr(top)"."""
@@ -70,7 +70,7 @@ class Karras:
     def ratios(self, least: float, most: float, count: int) -> Array:
         least = min(max(least, self.bottom), most)
         low, high = least ** (1 / self.rho), most ** (1 / self.rho)
-        return np.asarray(_even(low, high, count) ** self.rho)
+        return np.asarray(evenly(low, high, count) ** self.rho)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class LogSNR:
         _check_top("logsnr", self.top)
 
     def ratios(self, least: float, most: float, count: int) -> Array:
-        return np.asarray(np.exp(_even(math.log(least), math.log(most), count)))
+        return np.asarray(np.exp(evenly(math.log(least), math.log(most), count)))
 
 
 SPACINGS = {"karras": Karras, "logsnr": LogSNR}
@@ -118,5 +118,6 @@ def _check_top(name: str, top: float) -> None:
         raise NoiseLevelError(f"{name}(top={shown(top)}) must be above 0 (a sigma / alpha; inf is allowed).")
 
 
-def _even(first: float, last: float, count: int) -> Array:
-    return np.linspace(first, last, count) if count > 1 else np.array([last])
+def evenly(first: float, last: float, count: int) -> Array:
+    """Space `count` points evenly from first to last; one point is the last, the noisiest level."""
+    return np.linspace(first, last, count) if count > 1 else np.array([float(last)])

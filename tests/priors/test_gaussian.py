@@ -199,7 +199,7 @@ def test_impossible_conditions_are_refused(prior: GaussianMixturePrior, index: l
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_degenerate_mixtures(dtype: torch.dtype) -> None:
-    """If this fails, a rank-deficient covariance is refused after rounding, or its posterior ends in an error of LAPACK.
+    """If this fails, a rounded rank-deficient covariance is refused, or its posterior ends in an error of LAPACK.
 
     Three factors explain six coordinates, so three known ones determine the others.
     """

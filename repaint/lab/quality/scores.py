@@ -256,8 +256,8 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
     rows = []
     for i, (hole, many) in enumerate(zip(holes, filled.images, strict=True)):
         images = torch.from_numpy(np.stack(many)).permute(0, 3, 1, 2).to(prior.device, prior.dtype) / 127.5 - 1
-        x = pad(images, prior.multiple_of)[0]
-        mask = pad(torch.from_numpy(hole.mask), prior.multiple_of)[0].to(prior.device).expand(len(x), 1, -1, -1)
+        x = pad(images, prior.multiple_of)
+        mask = pad(torch.from_numpy(hole.mask), prior.multiple_of).to(prior.device).expand(len(x), 1, -1, -1)
         x0, _ = prior.encode(x, torch.ones_like(mask))
         _, cells = prior.encode(x, ~mask)
         conditions = Conditions(**hole.conditions, guidance_scale=1.0, size=(x.shape[2], x.shape[3]))
