@@ -18,6 +18,8 @@ __all__ = [
     "units",
 ]
 
+CONFIDENCE = 0.95  # of all intervals
+TAILS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
 FEW = 5  # intervals over fewer pictures are rough
 Clusters = Sequence[Hashable] | None
 
@@ -83,11 +85,10 @@ def bootstrap_interval(
     statistic: Callable[[Float[np.ndarray, "resamples columns"]], Float[np.ndarray, " resamples"]],
     *,
     clusters: Clusters = None,
-    confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """Compute a statistic of means over rows, with a percentile bootstrap interval widened for few units.
+    """Compute a statistic of means over rows, with a 95 % percentile bootstrap interval widened for few units.
 
     The percentile bootstrap of n units uses the standard deviation with n and the normal quantile z instead of n - 1
     and Student's t, so 95 % intervals of 6 to 28 normal values cover 0.85 to 0.93. The distances of their ends from
@@ -98,7 +99,6 @@ def bootstrap_interval(
         values: (rows, columns).
         statistic: of the means of the columns, (resamples, columns).
         clusters: of each row, such as the name of its photograph. Whole clusters are resampled; see `cluster_sums`.
-        confidence: of the interval, in (0, 1).
         resamples: number of bootstrap samples.
         seed: of the bootstrap.
     Source:
@@ -114,9 +114,8 @@ def bootstrap_interval(
         return Difference(found, found, found)
     picks = np.random.default_rng(seed).integers(count, size=(resamples, count))
     drawn = np.stack([column[picks].sum(axis=1) for column in sums.T], axis=1)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(statistic(drawn[:, :-1] / drawn[:, -1:]), tails)
-    wider = np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(tails[1], count - 1) / scipy.stats.norm.ppf(tails[1])
+    low, high = np.quantile(statistic(drawn[:, :-1] / drawn[:, -1:]), TAILS)
+    wider = np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(TAILS[1], count - 1) / scipy.stats.norm.ppf(TAILS[1])
     return Difference(found, float(found + wider * (low - found)), float(found + wider * (high - found)))
 
 
@@ -124,7 +123,6 @@ def mean_interval(
     values: Float[np.ndarray, "pictures *repetitions"],
     *,
     clusters: Clusters = None,
-    confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
@@ -134,20 +132,13 @@ def mean_interval(
 
     Args:
         values: (pictures, ...).
-        clusters, confidence, resamples, seed: see `bootstrap_interval`.
+        clusters, resamples, seed: see `bootstrap_interval`.
 
     >>> mean_interval(np.array([2.0, 2.0, 2.0]))
     Difference(mean=2.0, low=2.0, high=2.0)
     """
-    each = values.reshape(len(values), -1).mean(axis=1)
-    return bootstrap_interval(
-        each[:, None],
-        lambda means: means[:, 0],
-        clusters=clusters,
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
+    each = values.reshape(len(values), -1).mean(axis=1, keepdims=True)
+    return bootstrap_interval(each, lambda means: means[:, 0], clusters=clusters, resamples=resamples, seed=seed)
 
 
 def paired_difference(
@@ -155,7 +146,6 @@ def paired_difference(
     second: Float[np.ndarray, "pictures *repetitions"],
     *,
     clusters: Clusters = None,
-    confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
@@ -163,9 +153,9 @@ def paired_difference(
 
     Args:
         first, second: (pictures, ...) values of two methods on the same pictures.
-        clusters, confidence, resamples, seed: see `bootstrap_interval`.
+        clusters, resamples, seed: see `bootstrap_interval`.
 
     >>> paired_difference(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0, 3.0]))
     Difference(mean=1.0, low=1.0, high=1.0)
     """
-    return mean_interval(first - second, clusters=clusters, confidence=confidence, resamples=resamples, seed=seed)
+    return mean_interval(first - second, clusters=clusters, resamples=resamples, seed=seed)

@@ -11,6 +11,7 @@ from torch import Tensor
 from repaint.errors import PriorError
 from repaint.priors.latent import LatentCodec, per_channel
 from repaint.priors.networks import kind_of
+from repaint.priors.pipeline_prior import SPACES
 
 __all__ = ["CODECS", "PixelCodec", "codec_of"]
 
@@ -148,7 +149,7 @@ def codec_of(pipeline: Any) -> Any:
     Raises:
         PriorError: an autoencoder that is not supported.
     """
-    part = next((name for name in ("vae", "movq", "vqvae") if getattr(pipeline, name, None) is not None), None)
+    part = next((name for name in SPACES if getattr(pipeline, name, None) is not None), None)
     network = getattr(pipeline, "transformer", None) or pipeline.unet
     if part is None:
         return PixelCodec(int(network.config.in_channels))

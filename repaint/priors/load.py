@@ -194,7 +194,7 @@ def _declared(folder: Path) -> dict[str, Any]:
     """
     file = folder / "card.json"
     if not file.exists():
-        distilled = _config_file(folder, "scheduler").get("_class_name") == DISTILLED
+        distilled = _config(folder, "scheduler", "scheduler_config.json").get("_class_name") == DISTILLED
         return {"default_schedule": "turbo"} if distilled else {}
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
@@ -215,12 +215,6 @@ def _declared(folder: Path) -> dict[str, Any]:
         if (number := card.get(name)) is not None:
             declared[name] = whole_number(f"{file}: {name}", number, 1, error=PriorError, hint=hint)
     return declared
-
-
-def _config_file(folder: Path, name: str) -> Mapping[str, Any]:
-    """Return the config of a scheduler, or an empty one where it cannot be read."""
-    config = read_json(folder / name / f"{name}_config.json")
-    return config if isinstance(config, dict) else {}
 
 
 def prior_from_pipe(pipe: Any, labels: Mapping[Any, str] | None = None) -> Prior:
@@ -362,9 +356,9 @@ def _load_pipeline(
         raise PriorError(f"{folder}: cannot be loaded ({one_line(error)}). Save or download it again.") from error
 
 
-def _config(folder: Path, name: str) -> Mapping[str, Any]:
+def _config(folder: Path, name: str, file: str = "config.json") -> Mapping[str, Any]:
     """Return a part's config, or an empty one where it cannot be read; loading then raises the error."""
-    config = read_json(_part_folder(folder, name) / "config.json")
+    config = read_json(_part_folder(folder, name) / file)
     return config if isinstance(config, dict) else {}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from repaint.checks import nearest, shown
 from repaint.errors import InputError, PriorError, warn
+from repaint.priors.foreign_errors import one_line
 from repaint.priors.quiet_loading import quiet
 from repaint.sampling.prior import Prior
 
@@ -49,7 +50,7 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
             expected = _tensors(pipeline, path, options)
             pipeline.load_lora_weights(str(path), **options)
     except Exception as error:  # diffusers raises errors of any class for weights of another model
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        said = one_line(error)
         raise PriorError(
             f"lora={str(path)!r} cannot be loaded into a {type(pipeline).__name__} ({said}). {_cure(error, said)}"
         ) from error
@@ -58,7 +59,6 @@ def load_lora(prior: Prior, path: str | Path, **options: Any) -> None:
         raise PriorError(
             f"lora={str(path)!r} holds no weights for a {type(pipeline).__name__}. Pass weights of this model."
         )
-
     if loaded < expected:
         warn(
             f"lora={str(path)!r}: {expected - loaded} of {expected} tensors have no place in this "

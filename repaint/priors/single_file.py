@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from repaint.errors import PriorError
+from repaint.priors.foreign_errors import one_line
 from repaint.priors.quiet_loading import quiet
 from repaint.priors.safe_folder import read_json
 
@@ -48,9 +49,8 @@ def load_single_file(path: Path, torch_dtype: Any, config: str | Path | None, **
                 str(path), torch_dtype=torch_dtype, safety_checker=None, **options
             )
     except Exception as error:  # as diffusers raises errors of any class for damaged files
-        said = " ".join(str(error).split())[:200] or type(error).__name__
         cure = "Check the file and the folder." if config else "Pass config=, a folder with the configs of its model."
-        raise PriorError(f"{path}: cannot be loaded as a {name} ({said}). {cure}") from error
+        raise PriorError(f"{path}: cannot be loaded as a {name} ({one_line(error)}). {cure}") from error
 
 
 def _declared(folder: Path) -> str:
