@@ -221,3 +221,10 @@ def test_warnings_point_to_the_caller(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
     assert found.split("\n")[-2] == "(True, 9) (True, 10) (True, 11) (True, 12)"
+
+
+def test_a_script_beside_the_package_is_not_part_of_it() -> None:
+    """If this fails, a warning of a script such as `repaint_demo.py` in a checkout points to what called the script."""
+    script = f"from repaint.errors import warn; exec(compile('warn(1)', {f'{ROOT}_demo.py'!r}, 'exec'))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr
+    assert found.startswith(f"{ROOT}_demo.py:1: UserWarning: 1")

@@ -6,6 +6,7 @@ line and nothing written.
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from functools import partial
@@ -99,9 +100,17 @@ def version(
 def main() -> None:
     """Run the command line; print errors on one line and exit with status 2."""
     keep_freed_memory()
+    _print_any_name()
     with warnings.catch_warnings():
         warnings.showwarning = partial(show_warning, set())
         _run()
+
+
+def _print_any_name() -> None:
+    """Escape characters that stdout or stderr cannot encode, such as those of file names, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> None:

@@ -18,6 +18,8 @@ _MOST_STEPS = 10_000
 def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | None = None) -> Method:
     """Read a preset, and change only its number of steps: jumps, level spacing, merge and solver stay.
 
+    A preset that starts below its noisiest level still starts at that share of its levels.
+
     Args:
         schedule: the name of a preset, or a YAML file.
         steps: number of noise levels, 1 to 10000.
@@ -37,7 +39,8 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
         )
 
     def of(count: int) -> Method:
-        changed = preset.model_copy(update={"steps": count, "counts": None, "start": None})
+        start = None if preset.start is None else max(1, round(preset.start * count / preset.steps))
+        changed = preset.model_copy(update={"steps": count, "counts": None, "start": start})
         return Method.from_content(f"{name} ({count} steps)", changed)
 
     if steps is not None:

@@ -46,10 +46,11 @@ def test_budgets_near_the_longest_walk(tmp_path: Path) -> None:
 
 def test_every_preset_takes_its_own_steps() -> None:
     """If this fails, a preset with its own number of steps is another method."""
-    for name in presets.available():
+    for name in presets.available() + presets.published():
         preset = presets.read(name)[1]
         if preset.levels is not None:
             with pytest.raises(ScheduleError, match="lists its levels one by one"):
                 with_budget(name, steps=preset.steps)
             continue
         assert with_budget(name, steps=preset.steps).model_calls == Method.from_preset(name).model_calls
+    assert with_budget("blended-latent", steps=100).model_calls == 2 * 38, "it skips the same share of the levels"
