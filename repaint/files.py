@@ -11,7 +11,7 @@ from pathlib import Path
 
 from repaint.errors import InputError
 
-__all__ = ["atomic_folder", "atomic_path", "check_place", "check_unread"]
+__all__ = ["atomic_folder", "atomic_path", "check_no_folder", "check_place", "check_unread"]
 
 
 @contextmanager
@@ -84,8 +84,7 @@ def check_place(target: Path) -> None:
     """
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
-    if target.is_dir():
-        raise InputError(f"Cannot write {target}: it is a folder. Use a file name inside it.")
+    check_no_folder(target)
     trial = target.with_name(f".{secrets.token_hex(8)}")
     try:  # only a trial finds read-only disks, full disks and network folders of other users
         with suppress(FileNotFoundError):
@@ -97,6 +96,16 @@ def check_place(target: Path) -> None:
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)
+
+
+def check_no_folder(target: Path) -> None:
+    """Refuse to write a file whose path is a folder.
+
+    Raises:
+        InputError: it is one.
+    """
+    if target.is_dir():
+        raise InputError(f"Cannot write {target}: it is a folder. Use a file name inside it.")
 
 
 def check_unread(written: Iterable[Path | None], read: Iterable[Path]) -> None:

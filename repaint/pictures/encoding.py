@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from repaint.errors import InputError, warn
-from repaint.files import atomic_path, check_place
+from repaint.files import atomic_path, check_no_folder, check_place
 from repaint.pictures.decoding import upright
 from repaint.pictures.metadata import save_options
 
@@ -61,12 +61,13 @@ def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> No
         path: the suffix determines the format.
         image: the image, or one with the size, mode and metadata of the later result; or only its PIL mode.
     Raises:
-        InputError: the suffix is unknown; the format does not hold the mode, the size or the metadata; the folder is
-            missing or cannot be written; or the path is a folder.
+        InputError: the suffix is unknown; the format does not hold the mode, the transparency, the size or the
+            metadata; the folder is missing or cannot be written; or the path is a folder.
     Warns:
         UserWarning: metadata that the format cannot hold, and JPEG and AVIF, which change all pixels. Only for an
             image.
     """
+    check_no_folder(Path(path))  # before its suffix
     form, mode = _format(path), image if isinstance(image, str) else image.mode
     if mode not in _FORMATS[form]:
         usable = [known for known, other in _SUFFIXES.items() if mode in _FORMATS[other]]
@@ -74,6 +75,8 @@ def check_writable(path: str | os.PathLike[str], image: Image.Image | str) -> No
             f"Cannot write {path}: {form} does not hold mode {mode}, only {', '.join(_FORMATS[form])}. "
             f"{f'Use {usable[0]}, or convert' if usable else 'Convert'} the image first."
         )
+    if not isinstance(image, str):
+        _check_transparency(path, form, image)
     check_place(Path(path))
     if isinstance(image, str):
         return
@@ -102,8 +105,9 @@ def write_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: see `check_writable`; or the file cannot be written.
     """
-    form = _format(path)
     check_writable(path, image.mode)
+    form = _format(path)
+    _check_transparency(path, form, image)
     if form not in ("PNG", "JPEG", "WEBP"):  # BMP and GIF have no EXIF, TIFF and AVIF are written upright
         image = upright(image)
     options, _ = save_options(image.info, form)
@@ -174,6 +178,17 @@ def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> 
         )
     if form == "TIFF" and image.width * image.height * _bytes(image.mode) > _TIFF_BYTES:
         raise InputError(f"Cannot write {path}: the image needs more than 4 GiB, the limit of TIFF. Use .png.")
+
+
+def _check_transparency(path: str | os.PathLike[str], form: str, image: Image.Image) -> None:
+    """Refuse a format that would lose the transparent colour or palette entries of an image without alpha."""
+    key = image.info.get("transparency")
+    if key is None or image.mode in ("LA", "RGBA") or form == "PNG" or (form == "GIF" and isinstance(key, int)):
+        return
+    raise InputError(
+        f"Cannot write {path}: {form} does not hold the transparency of this image of mode {image.mode}. Use .png, or "
+        "convert the image first."
+    )
 
 
 def _bytes(mode: str) -> float:

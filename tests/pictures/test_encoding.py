@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,47 @@ def test_formats_never_convert(tmp_path: Path, mode: str, name: str, message: st
     with pytest.raises(InputError, match=message):
         encoding.write_image(Image.new(mode, (2, 2)), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["results", "results.png", "results/"])
+def test_an_existing_folder_is_named_whatever_its_suffix(tmp_path: Path, path: str) -> None:
+    """People who pass a folder for one result are sent to the suffix of its name."""
+    (tmp_path / path).mkdir()
+    for check in (encoding.check_writable, lambda place, image: encoding.write_image(image, place)):
+        with pytest.raises(InputError, match=r"Cannot write .*results.*: it is a folder\. Use a file name inside it"):
+            check(tmp_path / path, Image.new("L", (2, 2)))
+
+
+@pytest.mark.parametrize("suffix", list(encoding._SUFFIXES))
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "I;16", "P", "several"])
+@pytest.mark.filterwarnings("ignore:.*changes all pixels")
+def test_transparency_without_alpha_is_held_or_refused(tmp_path: Path, mode: str, suffix: str) -> None:
+    """A transparent colour or palette entry becomes opaque in the saved file, without a word."""
+    values = np.random.default_rng(0).integers(0, 2, (8, 8), dtype=np.uint8)
+    grey = Image.fromarray(values * 200)
+    keys: dict[str, Any] = {"1": 255, "L": 200, "RGB": (200,) * 3, "I;16": 200, "P": 1, "several": bytes([128, 0])}
+    image = Image.fromarray(values.astype(np.uint16) * 200) if mode == "I;16" else grey
+    if mode in ("P", "several"):
+        image = Image.fromarray(values)
+        image.putpalette([0, 0, 0, 250, 0, 0])
+    elif mode in ("1", "RGB"):
+        image = grey.convert(mode)
+    image.info["transparency"] = keys[mode]
+    out = tmp_path / f"out{suffix}"
+    try:
+        encoding.check_writable(out, image)
+    except InputError as error:
+        assert re.search(r"does not hold (mode|the transparency of this image of mode)", str(error))
+        with pytest.raises(InputError, match="does not hold"):
+            encoding.write_image(image, out)
+        assert not list(tmp_path.iterdir())
+        return
+    encoding.write_image(image, out)
+    found = decoding.open_image(out)
+    if mode == "I;16":  # PIL ignores such a key when it converts
+        assert found.info["transparency"] == keys[mode]
+        return
+    assert np.array_equal(*(np.asarray(each.convert("RGBA"))[..., 3] for each in (found, image)))
 
 
 def _held() -> list[tuple[str, str]]:
