@@ -1,5 +1,21 @@
-"""`python -m repaint` is the command `repaint`."""
+"""The command `repaint`, also as `python -m repaint`."""
 
-from repaint.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Ctrl+C ends it without a traceback, also while its modules are imported."""
+    try:
+        from repaint.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ MaskWarning (UserWarning): a mask that can be read, but probably means something
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -81,7 +82,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         message: what was seen, and how to fix it.
         category: of the warning.
     """
-    inside = str(Path(__file__).parent)
+    inside = str(Path(__file__).parent) + os.sep
     depth, level, frame = 1, 1, sys._getframe()
     while frame.f_back is not None:
         if frame.f_code.co_filename.startswith(inside):

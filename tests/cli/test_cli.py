@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from helpers.tiny_latents import tiny_sd, tiny_vae
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
 from PIL import Image
 
+from repaint import cli
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import bundled
 from repaint.sampling import presets
@@ -633,6 +635,45 @@ def test_an_error_in_a_real_process(folder: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("repaint: No file none.png. Check the path")
     assert not Path("out.png").exists()
+
+
+def test_ctrl_c_during_imports(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, Ctrl+C in the first second prints a traceback."""
+
+    class Interrupted:
+        def find_spec(self, name: str, *_more: object) -> None:
+            if name == "repaint.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "repaint.cli")
+    monkeypatch.delitem(sys.modules, "repaint.__main__", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("repaint", run_name="__main__")
+    assert left.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "shown"),
+    [
+        ("blättΩ", "ascii", r"bl\xe4tt\u03a9"),
+        ("blättΩ", "cp1252", r"blätt\u03a9"),
+        ("bl\udcfftt", "utf-8", r"bl\udcfftt"),  # not valid UTF-8 on disk
+    ],
+)
+def test_names_that_the_output_cannot_encode(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str, shown: str
+) -> None:
+    """If this fails, a file name ends a command in a traceback after the work, because the output is not UTF-8."""
+    Path("photo.png").rename(f"{name}.png")
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding=encoding, write_through=True))
+    monkeypatch.setattr(sys, "argv", ["repaint", "audit", f"{name}.png", f"{name}.png", "mask.png"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code is None
+    assert output.getvalue().decode(encoding).startswith(f"{shown}.png: none of ")
 
 
 def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:

@@ -74,9 +74,8 @@ def test_transparency_without_alpha_is_held_or_refused(tmp_path: Path, mode: str
     out = tmp_path / f"out{suffix}"
     try:
         encoding.check_writable(out, image)
-    except InputError as error:
-        assert re.search(r"does not hold (mode|the transparency of this image of mode)", str(error))
-        with pytest.raises(InputError, match="does not hold"):
+    except InputError:
+        with pytest.raises(InputError, match=r"does not hold (mode|the transparency of this image of mode) "):
             encoding.write_image(image, out)
         assert not list(tmp_path.iterdir())
         return
