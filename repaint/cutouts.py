@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float
 from PIL.Image import fromarray
 from torch import Tensor
 
-from repaint.checks import whole_number
-from repaint.errors import InputError, LargeHoleWarning, PriorError, warn
+from repaint.errors import InputError, LargeHoleWarning, warn
 from repaint.pictures.crop import Crop, Window, pad, windows_around
 from repaint.pictures.images import Picture, read_images
 from repaint.pictures.masks import known, thickness
@@ -252,13 +251,10 @@ def warn_if_large(prior: Prior, pixels: float, what: str) -> None:
         pixels: the size, to compare with the prior's `largest_hole`.
         what: the beginning of the warning, such as "The hole is 90 pixels thick".
     """
-    if prior.largest_hole is None:
-        return
-    limit = whole_number("largest_hole", prior.largest_hole, 1, error=PriorError, hint="pixels; None is no limit")
-    if pixels > limit:
+    if prior.largest_hole is not None and pixels > prior.largest_hole:
         warn(
-            f"{what}, but this prior is made for holes of at most {limit} pixels: expect a poor fill. Fill less, or "
-            "use a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
+            f"{what}, but this prior is made for holes of at most {prior.largest_hole} pixels: expect a poor fill. "
+            "Fill less, or use a model from the Hugging Face Hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5.",
             LargeHoleWarning,
         )
 
@@ -271,5 +267,4 @@ def _window_size(prior: Prior, thick: float) -> int | None:
     most, least = prior.preferred_size, prior.smallest_size
     if most is None or least is None:
         return most
-    least = whole_number("smallest_size", least, 1, error=PriorError, hint="pixels; None is the preferred size")
     return int(min(most, max(least, NEEDED * thick)))

@@ -17,7 +17,6 @@ from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.priors.wrapper import PriorWrapper
 from repaint.sampling.levels import Level
 from repaint.sampling.prediction import Prediction, from_output
-from repaint.sampling.prior import Prior
 
 __all__ = ["LearnedDenoiser", "learned"]
 
@@ -60,7 +59,6 @@ class SmallDenoiser(nn.Module):
         return torch.addcmul(skip * x, sigma * self.deviation / scale, self.blocks(y))
 
 
-@Prior.register  # from Python 3.12 on, isinstance ignores attributes from __getattr__
 class LearnedDenoiser(PriorWrapper):
     """A Gaussian mixture whose denoiser is a network. Predictions are float32.
 

@@ -108,7 +108,6 @@ def _sampled(
     return torch.cat(found), last.model_calls, last.gradient_calls
 
 
-@Prior.register  # from Python 3.12 on, isinstance ignores attributes from __getattr__
 class Rounded(PriorWrapper):
     """An exact prior with its input and output rounded to `dtype`, like those of a network.
 
