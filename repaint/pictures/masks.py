@@ -23,7 +23,6 @@ from repaint.pictures.mask_values import warn_of_values
 __all__ = [
     "MaskLike",
     "ReadMask",
-    "binary",
     "feather",
     "grow",
     "hard_mask",
@@ -160,15 +159,6 @@ def known(keep: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
 def invert(keep: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """Swap the polarity: 1 - keep."""
     return 1 - keep
-
-
-def binary(keep: Float[Tensor, "*b h w"], threshold: float = 0.5) -> Float[Tensor, "*b h w"]:
-    """Make a hard mask: 1 where keep >= threshold, else 0.
-
-    >>> binary(torch.tensor([[0.2, 0.5, 1.0]]))
-    tensor([[0., 1., 1.]])
-    """
-    return (keep >= threshold).to(keep.dtype)
 
 
 def feather(keep: Float[Tensor, "*b h w"], radius: float) -> Float[Tensor, "*b h w"]:

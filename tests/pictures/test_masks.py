@@ -20,7 +20,6 @@ from PIL import ExifTags, Image, ImageOps
 from repaint.errors import InputError, MaskWarning
 from repaint.pictures.images import read_images
 from repaint.pictures.masks import (
-    binary,
     feather,
     grow,
     hard_mask,
@@ -208,7 +207,7 @@ def test_jpeg_masks_warn_once(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         (exact,) = read_keep(tmp_path / "mask.png", sizes=[(64, 64)])
         read_keep(np.full((64, 64), 0.5), sizes=[(64, 64)])
-    assert torch.equal(binary(keep), exact)
+    assert torch.equal((keep >= 0.5).float(), exact)
 
 
 # What values mean ----------------------------------------------------------------------------------------------------
@@ -454,12 +453,10 @@ def test_thresholds_out_of_range(threshold: Any) -> None:
 # Edges ---------------------------------------------------------------------------------------------------------------
 
 
-def test_known_binary_and_invert() -> None:
-    """Soft pixels count as known, or a value at the threshold falls on the wrong side."""
+def test_known_and_invert() -> None:
+    """Soft pixels count as known."""
     keep = torch.tensor([[[0.0, 0.49, 0.5, 0.999, 1.0]]])
     assert known(keep).tolist() == [[[False, False, False, False, True]]]
-    assert binary(keep).tolist() == [[[0, 0, 1, 1, 1]]]
-    assert binary(keep, 0.9).tolist() == [[[0, 0, 0, 1, 1]]]
     assert torch.equal(invert(invert(KEEP)), KEEP)
 
 
