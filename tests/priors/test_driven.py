@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import signal
@@ -571,6 +572,29 @@ def test_errors_pass_a_handover() -> None:
     with pytest.raises(KeyError, match="here"):
         handover.resume()
     assert not handover.usable
+
+
+def test_errors_of_torch_see_only_the_stack_of_the_function() -> None:
+    """If this fails, an error of PyTorch inside a driven pipeline, such as memory that runs out, ends Python.
+
+    PyTorch takes a backtrace of 65 frames for each error. Beyond the first frame of a suspended function, the stack
+    holds something else by the time it continues.
+    """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "backtrace"):
+        pytest.skip("the C library takes no backtraces")
+
+    def run() -> None:
+        frames = (ctypes.c_void_p * 65)()
+        hand_over(list(frames[: libc.backtrace(frames, len(frames))]))
+
+    def nested(levels: int) -> list[int]:
+        stack: list[int] = next(map(nested, [levels - 1])) if levels else Handover(run).resume()
+        return stack
+
+    here = nested(0)
+    assert len(here) == 65
+    assert here == nested(5)
 
 
 def test_draws_of_a_pipeline_do_not_depend_on_the_batch() -> None:
