@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -40,9 +40,28 @@ from repaint.sampling.state import SamplerState
 
 __all__ = ["RePaintOutput", "RePaintPipeline", "inpaint"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Any]], "dict[str, Any] | None"]
 # A state holds its whole batch, so it cannot be resumed in smaller ones.
 SAME_BATCH = "A state keeps its batch: resume it with more memory, torch_dtype=torch.bfloat16, or offloading."
+
+
+def _without_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function outside of the caller's `torch.inference_mode`, in the caller's gradient mode.
+
+    Tensors made in it can never be differentiated or changed in place: methods with gradients would fail, and so would
+    a state or a model that is used outside of it later.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -167,6 +186,7 @@ class RePaintPipeline(Placed):
         self._progress: dict[str, Any] = {}
 
     @classmethod
+    @_without_inference_mode
     def from_pretrained(
         cls,
         name: str | Path,
@@ -229,6 +249,7 @@ class RePaintPipeline(Placed):
         """Set keyword arguments of tqdm, such as disable=True or desc="filling"."""
         self._progress = kwargs
 
+    @_without_inference_mode
     def __call__(
         self,
         image: ImageLike | None = None,
@@ -409,6 +430,7 @@ class RePaintPipeline(Placed):
             fills = [Fills.from_images(list(images), hole, paired=paired, temperature=method.temperature)]
         return RePaintOutput(images, calls, list(seeds), output_type, fills)
 
+    @_without_inference_mode
     def resume(
         self,
         state: SamplerState | str | Path,

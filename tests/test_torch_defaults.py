@@ -13,9 +13,10 @@ import torch
 from diffusers import DDPMScheduler
 from helpers.small_inputs import TWO, hole, photo, quiet
 from helpers.tiny_latents import tiny_sd, tiny_sd3, tiny_vae
-from helpers.tiny_priors import tiny_pipe, tiny_unet
+from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe, tiny_unet
 
 from repaint import Crop, GaussianMixturePrior, JumpSchedule, RePaintPipeline, remove, restore
+from repaint.priors.driven import DrivenPrior
 from repaint.priors.latent import LatentPrior
 from repaint.sampling.budget import with_budget
 from repaint.testing import PixelByPixelPrior
@@ -110,3 +111,32 @@ def test_the_default_type_plays_no_part() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["unconditional", "driven"])
+def test_inference_mode_changes_nothing(name: str, tmp_path: Path) -> None:
+    """If this fails, methods with gradients, or a state that is resumed outside, fail under torch.inference_mode()."""
+    given: dict[str, Any] = {"schedule": JUMPS, "guidance": "dps(1)", "output_type": "pt"}
+    states: list[Any] = []
+
+    def keep(_pipe: RePaintPipeline, _moves: int, _level: int, kwargs: dict[str, Any]) -> None:
+        states.append(kwargs["state"])
+
+    if name == "driven":
+        given |= {"prompt_embeds": torch.ones(1, 77, 8), "negative_prompt_embeds": torch.zeros(1, 77, 8)}
+
+    sd = tiny_sd(tmp_path / "tokens")
+    tiny_folder_pipeline().save_pretrained(tmp_path / "model")
+
+    def loaded() -> RePaintPipeline:
+        return quiet(DrivenPrior(sd)) if name == "driven" else RePaintPipeline.from_pretrained(tmp_path / "model")
+
+    expected = loaded()(photo(), hole(), generator=0, **given).images
+    with torch.inference_mode():
+        pipe = loaded()
+        found = pipe(photo(), hole(), generator=0, callback_on_step_end=keep, **given).images
+        assert torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()
+    assert torch.equal(found, expected)
+    assert not found.is_inference()
+    assert torch.equal(pipe.resume(states[2], photo(), hole(), **given).images, expected)

@@ -17,8 +17,8 @@ import torch
 __all__ = ["Finished", "Handover", "hand_over"]
 
 
-# PyTorch takes a backtrace of 65 frames in C for each error. One that went beyond the first frame of a suspended function
-# would read memory that holds something else by now, and crash. Each level of `_nested` adds at least 4 frames.
+# PyTorch takes a backtrace of 65 frames in C for each error. One that went beyond the first frame of a suspended
+# function would read memory that holds something else by now, and crash. A level of `_nested` is at least 4 frames.
 NESTING = 25
 
 
