@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "RepaintError",
     "ScheduleError",
     "StateError",
+    "collected_warnings",
     "warn",
 ]
 
@@ -75,6 +79,27 @@ class MaskWarning(UserWarning):
     """A mask that can be read, but probably means something else."""
 
 
+class _OfThread(threading.local):
+    collected: list[str] | None = None  # where `warn` puts its messages; None: it issues them
+
+
+_here = _OfThread()
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the messages of this library's warnings in a block, instead of issuing them.
+
+    Unlike `warnings.catch_warnings`, this does not affect other threads.
+    """
+    outer, found = _here.collected, list[str]()
+    _here.collected = found
+    try:
+        yield found
+    finally:
+        _here.collected = outer
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that points to the line that called this library, from any depth.
 
@@ -82,6 +107,9 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         message: what was seen, and how to fix it.
         category: of the warning.
     """
+    if _here.collected is not None:
+        _here.collected.append(message)
+        return
     inside = str(Path(__file__).parent) + os.sep
     depth, level, frame = 1, 1, sys._getframe()
     while frame.f_back is not None:

@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _print_any_name() -> None:
-    """Escape characters that stdout or stderr cannot encode, such as those of file names, instead of raising an error."""
+    """Escape characters that stdout or stderr cannot encode, such as those of file names; do not raise an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repaint.errors import InputError
+from repaint.errors import InputError, collected_warnings
 
 if TYPE_CHECKING:
     from repaint.pipeline import RePaintOutput
@@ -43,8 +42,7 @@ class SampleFiles:
 
             from repaint.pictures.encoding import check_writable
 
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # JPEG changes pixels, but a map has none to keep
+            with collected_warnings():  # JPEG changes pixels, but a map has none to keep
                 check_writable(self.uncertainty, Image.new("RGB", size[::-1]))
 
     def save(self, result: RePaintOutput, out_file: Path) -> list[Path]:

@@ -6,7 +6,6 @@ It works on the results of any program. Nothing is resized, rounded or converted
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from repaint.errors import InputError
+from repaint.errors import InputError, collected_warnings
 from repaint.measure.metrics import mse
 from repaint.pictures.decoding import open_image, upright
 from repaint.pictures.masks import known, read_keep
@@ -115,15 +114,13 @@ def audit_files(
 
 def _pixels(path: File) -> tuple[NDArray[Any], str]:
     """Read an image file as (pixels as displayed, mode)."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*16-bit colour")
-        try:
-            image = upright(open_image(path))
-        except UserWarning as warning:
-            raise InputError(
-                f"{path} has 16-bit colour, of which PIL reads 8 bits, so the audit would not be exact. "
-                "Read it with another library and pass the arrays to repaint.measure.audit.audit."
-            ) from warning
+    with collected_warnings() as found:
+        image = upright(open_image(path))
+    if any("16-bit colour" in message for message in found):
+        raise InputError(
+            f"{path} has 16-bit colour, of which PIL reads 8 bits, so the audit would not be exact. "
+            "Read it with another library and pass the arrays to repaint.measure.audit.audit."
+        )
     return np.asarray(image.convert("RGBA") if image.mode == "P" else image), image.mode
 
 

@@ -6,7 +6,6 @@ and floats in [0, 1]. A region is an (H, W) bool array; None is the whole pictur
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations
@@ -20,6 +19,7 @@ from repaint.checks import is_number, nearest, shown
 from repaint.errors import InputError
 from repaint.measure.backbones import read_backbone
 from repaint.pictures.decoding import NUMPY_WHITE, check_range
+from repaint.warning_filters import filtered
 
 __all__ = [
     "LPIPS_NETS",
@@ -189,8 +189,7 @@ def _lpips_model(net: str, spatial: bool, backbone: Path | None) -> Any:
     if backbone is None and not file.is_file():
         raise InputError(f"LPIPS with net {net!r} needs the backbone {file}, which is missing. {command}")
     tensors = None if backbone is None else read_backbone(backbone, file.name)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")  # LPIPS uses a deprecated argument of torchvision
+    with filtered("ignore"), torch.random.fork_rng(devices=[]):  # LPIPS uses a deprecated argument of torchvision
         model = LPIPS(net=net, spatial=spatial, verbose=False, pnet_rand=tensors is not None)
     if tensors is not None:  # LPIPS groups the layers, and keeps their numbers: slice2.3.weight is features.3.weight
         own = model.net.state_dict()

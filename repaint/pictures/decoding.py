@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from repaint.errors import InputError, warn
 from repaint.pictures.metadata import collected, exif_orientation
+from repaint.warning_filters import filtered
 
 __all__ = [
     "HEIF_SUFFIXES",
@@ -94,8 +94,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     if Path(path).suffix.lower() in HEIF_SUFFIXES:
         _register_heif(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with filtered("error", Image.DecompressionBombWarning):
             image = Image.open(path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import struct
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo, iTXt
+
+from repaint.warning_filters import filtered
 
 __all__ = ["collected", "exif_orientation", "save_options", "without_thumbnail"]
 
@@ -52,8 +53,7 @@ def exif_orientation(image: Image.Image) -> int:
 
     An orientation that only XMP has is ignored, as browsers do. PIL would apply it.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with filtered("ignore"):
         try:
             found = image.getexif().get(ExifTags.Base.Orientation, 1)
             if found != 1 and _XMP_ORIENTATION.search(_xmp(image)) and not _has_orientation(image):
@@ -88,8 +88,7 @@ def collected(image: Image.Image, turned: bool = False) -> Info:
     """
     info = {key: value for key, value in image.info.items() if key not in _NOT_TEXT}
     info = {str(key): value for key, value in info.items() if not str(key).startswith("Raw profile type")}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with filtered("ignore"):
         try:
             exif = info.pop("exif", b"") or _exif_bytes(image)
         except Exception:  # PIL raises many types for a damaged EXIF block, which is not copied

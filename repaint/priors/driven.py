@@ -13,7 +13,6 @@ import copy
 import inspect
 import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,6 +40,7 @@ from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
 from repaint.sampling.prior import Conditions
 from repaint.sampling.spacing import Spacing
+from repaint.warning_filters import without_future_warnings
 
 __all__ = ["OURS", "DrivenPrior"]
 
@@ -503,8 +503,7 @@ class _Run:
 
     def _resume(self, value: Request | None) -> Any:
         """Continue the pipeline, and convert its errors to those of this library."""
-        with explained(self._name, Finished), self._own_attention(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+        with explained(self._name, Finished), self._own_attention(), without_future_warnings():
             if self._begun:
                 return self._handover.resume(value)
             self._begun = value is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle  # only for its exception class # nosec B403
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from repaint.files import atomic_folder
 from repaint.priors.guided_layout import BETAS, Layout, Settings, State, first_few
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.safe_folder import check_pickle
+from repaint.warning_filters import filtered
 
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
@@ -261,8 +261,7 @@ def _blocks(layout: Layout) -> Iterator[tuple[str, str, dict[str, str]]]:
 def _load(path: Path) -> State:
     check_pickle(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # old pickle protocols; the error below says more
+        with filtered("ignore", UserWarning):  # old pickle protocols; the error below says more
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PriorError(f"{path}: cannot be read ({error}). Check the path.") from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
+
+from repaint.warning_filters import without_future_warnings
 
 __all__ = ["LOADING", "SILENCES", "Silence", "quiet"]
 
@@ -50,6 +51,5 @@ SILENCES = {library: Silence(library) for library in ("diffusers", "transformers
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
     """Silence a library's log, its progress bars, and its warnings of renamed arguments."""
-    with SILENCES[library], warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch_dtype, which newer releases call dtype
+    with SILENCES[library], without_future_warnings():  # torch_dtype, which newer releases call dtype
         yield

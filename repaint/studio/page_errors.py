@@ -1,4 +1,4 @@
-"""Errors of the library as messages on the page, and of the endpoint."""
+"""Errors and warnings of the library as messages on the page, and errors of the endpoint."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from typing import Any
 
 import gradio as gr
 
-from repaint.errors import RepaintError
+from repaint.errors import RepaintError, collected_warnings
 
 __all__ = ["errors_of_endpoint", "errors_on_page"]
 
 
 def errors_on_page(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Show errors of the library as one line on the page, which stays unchanged."""
-    return _shown(handler, escape)
+    """Show errors of the library as one line on the page, which stays unchanged, and its warnings beside the result."""
+
+    @functools.wraps(handler)
+    def warned(*args: Any) -> Any:
+        with collected_warnings() as found:
+            result = handler(*args)
+        for message in dict.fromkeys(found):
+            gr.Warning(escape(message), duration=15)
+        return result
+
+    return _shown(warned, escape)
 
 
 def errors_of_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:

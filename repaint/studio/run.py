@@ -8,7 +8,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from repaint.arguments import check_copies
 from repaint.cutouts import window_seed
-from repaint.errors import InputError, RepaintError
+from repaint.errors import InputError, RepaintError, collected_warnings
 from repaint.pictures.decoding import upright
 from repaint.pipeline import RePaintPipeline
 from repaint.removal import ranked
@@ -183,8 +182,7 @@ class Runner:
         start = time.perf_counter()
         try:
             given |= job.conditions
-            with warnings.catch_warnings():  # this hole is not the user's
-                warnings.simplefilter("ignore")
+            with collected_warnings():  # this hole is not the user's
                 self.pipe(job.prior)(
                     job.photo.image,
                     Image.fromarray(np.where(hole, np.uint8(255), np.uint8(0))),
@@ -207,11 +205,9 @@ class Runner:
             try:
                 with self._machine:
                     begun = time.perf_counter()
-                    with warnings.catch_warnings(record=True) as caught:
-                        warnings.simplefilter("always", UserWarning)
+                    with collected_warnings() as found:
                         self._compute(run)
                     run.elapsed = time.perf_counter() - begun
-                    found = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
                     run.warnings = list(dict.fromkeys(found))
                 status, message = "done", ""
             except Stopped:

@@ -28,7 +28,7 @@ from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe, tiny_unet
 from PIL import Image
 
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
-from repaint.errors import InputError
+from repaint.errors import InputError, warn
 from repaint.priors.pixel import PixelPrior
 from repaint.sampling import presets
 from repaint.studio import guard, inputs, run, server, tree
@@ -192,7 +192,7 @@ def test_warnings_are_shown_on_the_page(runner: Runner, monkeypatch: pytest.Monk
     denoise = PixelPrior.denoise
 
     def warned(*given: Any) -> Any:
-        warnings.warn("The hole is <thick>.", stacklevel=1)
+        warn("The hole is <thick>.")
         return denoise(*given)
 
     monkeypatch.setattr(PixelPrior, "denoise", warned)
@@ -200,6 +200,26 @@ def test_warnings_are_shown_on_the_page(runner: Runner, monkeypatch: pytest.Monk
         warnings.simplefilter("error")
         runner.seconds_per_call(job())  # measured on a hole that is not the user's
     assert progress_html(finished(runner, job())).count("<p>Warning: The hole is &lt;thick&gt;.</p>") == 1
+
+
+def test_warnings_of_a_run_are_its_own(gated: tuple[Runner, Gated], monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a page that reads a picture while a run begins takes the warnings of the run away."""
+    runner, prior = gated
+    denoise, begun = prior.denoise, threading.Event()
+
+    def warned(*given: Any) -> Any:
+        begun.set()
+        found = denoise(*given)
+        warn("The hole is thick.")
+        return found
+
+    monkeypatch.setattr(prior, "denoise", warned)
+    with warnings.catch_warnings():  # of another thread: entered before the run, and left during it
+        running = runner.submit(job())
+        assert begun.wait(LONG)
+    prior.allow(100)
+    assert running.ended.wait(LONG)
+    assert running.warnings == ["The hole is thick."]
 
 
 def test_the_queue_is_bounded(gated: tuple[Runner, Gated]) -> None:

@@ -24,7 +24,7 @@ from repaint.pipeline import RePaintPipeline
 from repaint.removal import remove
 from repaint.sampling.rng import antithetic_seed
 from repaint.studio.app import build
-from repaint.studio.canvas import find_damage, fit_brush
+from repaint.studio.canvas import find_damage, fit_brush, take_mask
 from repaint.studio.comparing import Comparison
 from repaint.studio.exploring import Explorer
 from repaint.studio.handlers import Handlers
@@ -169,6 +169,21 @@ def test_tasks_refuse_what_they_cannot_do(does: Handlers) -> None:
         ran(does, np.where(SHARES, np.uint8(64), np.uint8(0)), "Remove", 0, seeds=4)
     assert does.task("Restore")[0] == "mean"
     assert does.task("Fill")[1]["value"] == 1
+
+
+def test_warnings_of_the_canvas_are_shown_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a warning about found damage or an uploaded mask appears only in the server's terminal."""
+    shown: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda text, **_more: shown.append(text))
+    find_damage(photo(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)), 0.9, "both")
+    assert len(shown) == 1
+    assert "of the picture looks damaged" in shown[0]
+    layer = np.full((16, 16, 4), 255, np.uint8)
+    layer[:2, :, 3] = 0
+    Image.fromarray(layer).save(tmp_path / "mask.png")
+    take_mask(photo(layer[..., :3]), str(tmp_path / "mask.png"))
+    assert len(shown) == 2
+    assert "is read from its alpha" in shown[1]
 
 
 def test_found_damage_is_shown_on_the_canvas() -> None:
