@@ -34,7 +34,7 @@ from repaint.priors.passes import Passes
 from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, Preconditioning, ScaledFlow, preconditioning_of
 from repaint.priors.private_randomness import PrivateRandomness
-from repaint.priors.text import texts_of, warn_of_guidance
+from repaint.priors.text import ENCODING, texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
@@ -307,7 +307,8 @@ class DrivenPrior(PipelinePrior):
         """Run the pipeline up to where its prompts are encoded and its noise levels are known."""
         self.release()
         self._live = _Run(self.pipeline, self._arguments(), self._latents(), self._conditions.calls or CALLS)
-        self._ready = self._live.start()
+        with ENCODING:
+            self._ready = self._live.start()
 
     def _arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the pipeline's `__call__`."""

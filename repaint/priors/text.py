@@ -6,6 +6,7 @@ The pipeline is wrapped, so its prompt encoding, LoRA weights, slicing and offlo
 from __future__ import annotations
 
 import copy
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +28,10 @@ from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
 from repaint.sampling.prior import Conditions, each_of
 from repaint.sampling.spacing import Spacing
 
-__all__ = ["PromptPrior", "StableDiffusionPrior", "guide", "texts_of", "warn_of_cut", "warn_of_guidance"]
+__all__ = ["ENCODING", "PromptPrior", "StableDiffusionPrior", "guide", "texts_of", "warn_of_cut", "warn_of_guidance"]
+
+# Threads encode prompts one after the other, because a tokenizer is set to pad and cut anew for each call.
+ENCODING = threading.Lock()
 
 PROMPTS = ("prompt", "prompt_embeds")
 NEGATIVES = ("negative_prompt", "negative_prompt_embeds")
@@ -121,7 +125,7 @@ class PromptPrior(PipelinePrior, ABC):
                 f"negative_prompt has no effect without guidance (the guidance_scale is {bound._guidance_scale:g}). "
                 "Leave it out, or pass a larger guidance_scale."
             )
-        with torch.no_grad(), explained(type(self.pipeline).__name__):
+        with torch.no_grad(), explained(type(self.pipeline).__name__), ENCODING:
             bound._embeds = bound._encode_prompts(count, prompts, negatives, conditions)
         bound._alone = second_half(bound._embeds) if bound.guides else bound._embeds
         return bound

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -316,6 +318,27 @@ def test_nothing_leaks_and_kept_pixels_are_kept(tmp_path: Path, name: str) -> No
     latents = [pipe(x, mask, **asked, crop="off", output_type="latent").images[0] for x in (image, other)]
     assert torch.equal(*latents)
     assert not np.array_equal(results[0], np.asarray(pipe(image, mask, **asked | {"prompt": "dog"}).images[0]))
+
+
+@pytest.mark.parametrize("driven", [False, True])
+def test_threads_encode_one_after_the_other(tmp_path: Path, driven: bool) -> None:
+    """If this fails, prompts in several threads fail or are cut: a tokenizer is set to pad and cut for each call."""
+    pipe, inside, most = tiny_sd(tmp_path), [0], [0]
+    prior: Any = DrivenPrior(pipe) if driven else StableDiffusionPrior(pipe)
+    tokenize = type(pipe.tokenizer).__call__
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.01)
+        inside[0] -= 1
+        return tokenize(*args, **kwargs)
+
+    conditions = Conditions(prompt="a cat", size=(16, 16))
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
+        patch.setattr(type(pipe.tokenizer), "__call__", counted)
+        list(threads.map(lambda _: prior.conditioned(1, conditions).release(), range(3)))
+    assert most == [1]
 
 
 @pytest.mark.parametrize("name", TEXT)
