@@ -21,7 +21,7 @@ from repaint.pictures.masks import known, thickness
 from repaint.pictures.push_pull import smooth_fill
 from repaint.priors.latent import widen
 from repaint.priors.windowed import Windowed
-from repaint.sampling.contract import check_encoded
+from repaint.sampling.contract import checked_encoded
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import derived_seed
 
@@ -135,9 +135,7 @@ def _encoded(prior: Prior, cutout: Cutout, mask: Bool[Tensor, "1 h w"], smooth: 
     image, mask = _enlarged(torch.where(mask, image, torch.zeros_like(image)), mask, cutout.window.scale)
     image, mask = pad(image, prior.multiple_of), pad(mask, prior.multiple_of)
     batch = image[None].to(prior.device, prior.dtype)
-    encoded = prior.encode(batch, mask[None].to(prior.device))
-    check_encoded(encoded, prior, batch)
-    return encoded
+    return checked_encoded(prior.encode(batch, mask[None].to(prior.device)), prior, batch)
 
 
 def _enlarged(

@@ -46,7 +46,7 @@ from repaint.pictures.images import COLOURS, ImageLike, Picture, read_images
 from repaint.pictures.masks import MaskLike, known
 from repaint.pictures.rim import meet_rim
 from repaint.priors.windowed import Windowed
-from repaint.sampling.contract import check_conditioned, check_decoded
+from repaint.sampling.contract import checked_conditioned, checked_decoded
 from repaint.sampling.corrector import Corrector
 from repaint.sampling.guidance import Guidance, GuidanceRule
 from repaint.sampling.merge import Merge
@@ -308,9 +308,7 @@ class Plan:
         each = [filling.conditions for filling in batch for _ in range(self._particles)]
         calls = self.method.model_calls // self._particles  # all particles are predicted at once
         joined = Conditions.join(each, self._padded(batch), calls)
-        bound = prior.conditioned(len(each), replace(joined, in_order=not resumed))
-        check_conditioned(bound, prior)
-        return bound
+        return checked_conditioned(prior.conditioned(len(each), replace(joined, in_order=not resumed)), prior)
 
     @property
     def _particles(self) -> int:
@@ -327,8 +325,8 @@ class Plan:
                 filling.painted = latent
             return
         with torch.no_grad():
-            decoded = self.prior.decode(x)
-        check_decoded(decoded, self.prior, (len(x), self.prior.channels, *self._padded(batch)))
+            shape = len(x), self.prior.channels, *self._padded(batch)
+            decoded = checked_decoded(self.prior.decode(x), self.prior, shape)
         for filling, image in zip(batch, decoded.cpu(), strict=True):
             cutout = filling.cutout
             height, width = cutout.size

@@ -16,7 +16,7 @@ from repaint.checks import whole_number
 from repaint.errors import InputError
 from repaint.pictures.cover import cover
 from repaint.priors.wrapper import PriorWrapper
-from repaint.sampling.contract import check_conditioned, predicted
+from repaint.sampling.contract import checked_conditioned, predicted
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
 from repaint.sampling.prediction import Prediction
@@ -165,9 +165,7 @@ class Windowed(PriorWrapper):
             each = self._conditions.split(self._count)
             each = (each if image is None else [each[image]]) * windows
             joined = replace(Conditions.join(each, window_size), in_order=False)
-            bound = self.prior.conditioned(len(each), joined)
-            check_conditioned(bound, self.prior)
-            self._bound[image, windows] = bound
+            self._bound[image, windows] = checked_conditioned(self.prior.conditioned(len(each), joined), self.prior)
         return self._bound[image, windows]
 
 

@@ -21,13 +21,12 @@ from repaint.sampling.prior import Prior
 
 __all__ = [
     "check_attributes",
-    "check_conditioned",
-    "check_decoded",
-    "check_encoded",
-    "check_guided",
-    "check_schedule",
-    "check_step",
-    "check_tensor",
+    "checked_conditioned",
+    "checked_decoded",
+    "checked_encoded",
+    "checked_guided",
+    "checked_schedule",
+    "checked_step",
     "predicted",
 ]
 
@@ -103,8 +102,8 @@ def predicted(prior: Prior, x: Tensor, level: Level) -> Prediction:
     return value
 
 
-def check_step(value: object, part: object, call: str, like: Tensor, *, optional: bool = False) -> None:
-    """Check what a part returned: a pair of a tensor like x and what the part remembers.
+def checked_step(value: object, part: object, call: str, like: Tensor, *, optional: bool = False) -> tuple[Any, Any]:
+    """Return what a part returned, once it is checked: a pair of a tensor like x and what the part remembers.
 
     Args:
         value: what was returned.
@@ -126,10 +125,11 @@ def check_step(value: object, part: object, call: str, like: Tensor, *, optional
             f"{what} returned {_found(carry)} as what it remembers, but must return a dict of tensors ({{}} for "
             "nothing)."
         )
+    return sample, carry
 
 
-def check_guided(value: object, rule: object, x: Tensor) -> None:
-    """Check what the method `guide` of a guidance rule returned for x.
+def checked_guided(value: object, rule: object, x: Tensor) -> tuple[Prediction, Tensor | None]:
+    """Return what the method `guide` of a guidance rule returned for x, once it is checked.
 
     Raises:
         InputError: not a prediction and a shift.
@@ -137,12 +137,14 @@ def check_guided(value: object, rule: object, x: Tensor) -> None:
     what = f"{type(rule).__name__}.guide()"
     if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Prediction)):
         raise InputError(f"{what} returned {_found(value)}, but must return a pair: a Prediction, and a shift or None.")
-    if value[1] is not None:
-        check_tensor(value[1], what, x)
+    prediction, shift = value
+    if shift is not None:
+        check_tensor(shift, what, x)
+    return prediction, shift
 
 
-def check_schedule(value: object, prior: Prior, steps: int) -> None:
-    """Check what `Prior.schedule` returned.
+def checked_schedule(value: object, prior: Prior, steps: int) -> NoiseSchedule:
+    """Return what `Prior.schedule` returned, once it is checked.
 
     Raises:
         PriorError: not a schedule of so many steps.
@@ -152,10 +154,11 @@ def check_schedule(value: object, prior: Prior, steps: int) -> None:
         raise PriorError(f"{what} returned {_found(value)}, but must return a NoiseSchedule.")
     if value.steps != steps:
         raise PriorError(f"{what} returned {value.steps} levels, but must return {steps}.")
+    return value
 
 
-def check_conditioned(value: object, prior: Prior) -> None:
-    """Check what `Prior.conditioned` returned.
+def checked_conditioned(value: object, prior: Prior) -> Prior:
+    """Return what `Prior.conditioned` returned, once it is checked.
 
     Raises:
         PriorError: not a prior.
@@ -165,10 +168,11 @@ def check_conditioned(value: object, prior: Prior) -> None:
             f"{type(prior).__name__}.conditioned() returned {_found(value)}, but must return a prior (without "
             "conditions, itself)."
         )
+    return value
 
 
-def check_encoded(value: object, prior: Prior, image: Tensor) -> None:
-    """Check what `Prior.encode` returned for a batch of images.
+def checked_encoded(value: object, prior: Prior, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `Prior.encode` returned for a batch of images, once it is checked.
 
     Raises:
         PriorError: not a sample and the mask of its known part.
@@ -188,10 +192,11 @@ def check_encoded(value: object, prior: Prior, image: Tensor) -> None:
             f"{what} returned known of {_described(known)}, but must return a boolean mask that broadcasts to x0, "
             f"{tuple(x0.shape)}."
         )
+    return x0, known
 
 
-def check_decoded(value: object, prior: Prior, shape: tuple[int, ...]) -> None:
-    """Check what `Prior.decode` returned.
+def checked_decoded(value: object, prior: Prior, shape: tuple[int, ...]) -> Tensor:
+    """Return what `Prior.decode` returned, once it is checked.
 
     Args:
         value: what was returned.
@@ -201,7 +206,7 @@ def check_decoded(value: object, prior: Prior, shape: tuple[int, ...]) -> None:
         PriorError: not floating-point images of this shape.
     """
     if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
-        return
+        return value
     raise PriorError(
         f"{type(prior).__name__}.decode() returned {_found(value)}, but must return images in [-1, 1] of shape {shape}."
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repaint.checks import shown
 from repaint.errors import InputError, StateError
-from repaint.sampling.contract import check_guided, check_schedule, check_step
+from repaint.sampling.contract import checked_guided, checked_schedule, checked_step
 from repaint.sampling.finite import PATIENCE, FiniteCheck
 from repaint.sampling.guidance import Guidance, GuidedStep, guided
 from repaint.sampling.kernel import KernelStep
@@ -44,8 +44,8 @@ class Sampler:
 
     def __init__(self, prior: Prior, method: Method, guidance: Guidance | None = None) -> None:
         self.prior, self.method, self.guidance = prior, method, guidance
-        self.grid = prior.schedule(method.schedule.steps, method.spacing)
-        check_schedule(self.grid, prior, method.schedule.steps)
+        steps = method.schedule.steps
+        self.grid = checked_schedule(prior.schedule(steps, method.spacing), prior, steps)
         self.moves = method.moves_on(self.grid)
         self.patience = 1 if prior.device.type == "cpu" else PATIENCE
         self.scales = _digest([(level.alpha, level.sigma) for level in self.grid.levels])
@@ -214,17 +214,14 @@ class Sampler:
             if move.kind == "correct":
                 assert self.method.corrector is not None
                 made = self.method.corrector.step(state.x, prediction, src, draws, corrector)
-                check_step(made, self.method.corrector, "step", state.x)
-                x, corrector = made
+                x, corrector = checked_step(made, self.method.corrector, "step", state.x)
             elif move.kind == "refine":
                 assert isinstance(self.method.solver, TwoStageSolver)
                 made = self.method.solver.refine(state.x, prediction, src, solver)
-                check_step(made, self.method.solver, "refine", state.x)
-                x, solver = made
+                x, solver = checked_step(made, self.method.solver, "refine", state.x)
             else:
                 made = self.method.solver.step(state.x, prediction, src, dst, draws, solver)
-                check_step(made, self.method.solver, "step", state.x)
-                x, solver = made
+                x, solver = checked_step(made, self.method.solver, "step", state.x)
                 x, corrector = x if shift is None else x + shift, {}
         noise, spare = None, None
         if dst.sigma > 0 and (prediction is not None or self.method.merge.after_renoise):
@@ -264,9 +261,7 @@ class Sampler:
         draws = Draws(state.streams, spread(state.x, kernel.particles), len(state.x))
         known = state.known_at(move.src)
         step = KernelStep(state.x, state.x0, known, self.grid[move.src], dst, model, draws, state.carried("kernel"))
-        made = kernel.step(step)
-        check_step(made, kernel, "step", state.x)
-        x, carry = made
+        x, carry = checked_step(kernel.step(step), kernel, "step", state.x)
         return replace(
             state,
             x=merge_known(x, state.x0, None, state.known, dst) if dst.sigma == 0 else x,
@@ -282,8 +277,7 @@ class Sampler:
     def _known_noise(self, before: KnownPart, level: Level, draws: Draws, carry: Carry) -> tuple[Batch | None, Carry]:
         """Return the noise of the known part at a level, by the method's merge."""
         made = self.method.merge.noise(before, level, draws, carry)
-        check_step(made, self.method.merge, "noise", before.x0, optional=True)
-        return made
+        return checked_step(made, self.method.merge, "noise", before.x0, optional=True)
 
     def _draws(self, streams: NoiseStreams, like: Batch) -> Draws:
         return Draws(streams, like, temperature=self.method.temperature)
@@ -315,9 +309,7 @@ class Sampler:
             prediction = model.predict(state.x, src)
         known = state.known_at(move.src)
         step = GuidedStep(state.x, prediction, src, self.grid[move.dst], state.x0, known, pullback)
-        made = rule.guide(step)
-        check_guided(made, rule, state.x)
-        return made
+        return checked_guided(rule.guide(step), rule, state.x)
 
 
 def _free_from(strength: Batch, steps: int) -> Batch:
