@@ -37,7 +37,7 @@ from repaint.priors.private_randomness import PrivateRandomness
 from repaint.priors.text import ENCODING, texts_of, warn_of_guidance
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
+from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance
 from repaint.sampling.prior import Conditions
 from repaint.sampling.spacing import Spacing
 from repaint.warning_filters import without_future_warnings
@@ -257,15 +257,13 @@ class DrivenPrior(PipelinePrior):
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """Return the prediction; see `Prior.denoise`. The pipeline runs from its last `scheduler.step` to the next."""
         scales = self.preconditioning.at(level)
-        scaled = x if scales.c_in == 1 else scales.c_in * x
-        output, unguided = self._predict(Request(scaled, scales.c_noise, level.sigma))
+        output, unguided = self._predict(Request(scales.scaled(x), scales.c_noise, level.sigma))
         variance = None
         if output.shape[1] == 2 * x.shape[1]:
             output, variance = split_variance(output, self.pipeline.scheduler.config.get("variance_type"))
-        # Always new memory, because a compiled network overwrites the memory of its output.
-        output = weighted((scales.c_skip, x), (scales.c_out, output.to(x.dtype)))
+        output = scales.denoised(x, output.to(x.dtype))
         if unguided is not None:
-            unguided = weighted((scales.c_skip, x), (scales.c_out, unguided.to(x.dtype)))
+            unguided = scales.denoised(x, unguided.to(x.dtype))
         kind = self.preconditioning.predicts
         return from_output(kind, output, x, level, clip=self.clip, variance=variance, unguided=unguided)
 

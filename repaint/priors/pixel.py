@@ -17,7 +17,7 @@ from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance, weighted
+from repaint.sampling.prediction import Clip, Prediction, from_output, split_variance
 from repaint.sampling.prior import Conditions, PriorDefaults, each_of
 from repaint.sampling.spacing import Spacing
 
@@ -141,8 +141,7 @@ class PixelPrior(PriorDefaults):
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """Return the prediction; see `Prior.denoise`."""
         scales = self.preconditioning.at(level)
-        scaled = x if scales.c_in == 1 else scales.c_in * x
-        labels, variance, unguided = self._labels, None, None
+        scaled, labels, variance, unguided = scales.scaled(x), self._labels, None, None
         if labels is None or self._guidance_scale == 1 or not self._guides_at(level):
             output = self._forward(scaled, scales.c_noise, labels)
         else:
@@ -152,14 +151,13 @@ class PixelPrior(PriorDefaults):
             # Extrapolating a learned variance could make it negative; a scale below 1 interpolates.
             channels, scale = self.unet.config.in_channels, self._guidance_scale
             if scale > 1:
-                unguided = weighted((scales.c_skip, x), (scales.c_out, output[:, :channels]))
+                unguided = scales.denoised(x, output[:, :channels])
             c = channels if scale > 1 else output.shape[1]
             guided = without[:, :c] + scale * (output[:, :c] - without[:, :c])
             output = torch.cat([guided, output[:, c:]], dim=1)
         if self.unet.config.out_channels == 2 * self.unet.config.in_channels:
             output, variance = split_variance(output, self.scheduler.config.get("variance_type"))
-        output = weighted((scales.c_skip, x), (scales.c_out, output))
-        kind = self.preconditioning.predicts
+        kind, output = self.preconditioning.predicts, scales.denoised(x, output)
         return from_output(kind, output, x, level, clip=self.clip, variance=variance, unguided=unguided)
 
     def _forward(

@@ -18,10 +18,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from repaint.checks import nearest
 from repaint.errors import PriorError
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule, config_number
+from repaint.sampling.prediction import weighted
 
 __all__ = ["EDM", "Consistency", "Plain", "Preconditioning", "ScaledFlow", "Scales", "ScoreVE", "preconditioning_of"]
 
@@ -34,6 +37,14 @@ class Scales:
     c_skip: float
     c_out: float
     c_noise: float
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return the network's input for x."""
+        return x if self.c_in == 1 else self.c_in * x
+
+    def denoised(self, x: Tensor, output: Tensor) -> Tensor:
+        """Return D from the network's output, in new memory: a compiled network overwrites that of its output."""
+        return weighted((self.c_skip, x), (self.c_out, output))
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from repaint.priors.pipeline_prior import PipelinePrior
 from repaint.priors.preconditioning import EDM, Plain, preconditioning_of
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Clip, Prediction, from_output, weighted
+from repaint.sampling.prediction import Clip, Prediction, from_output
 from repaint.sampling.prior import Conditions, each_of
 from repaint.sampling.spacing import Spacing
 
@@ -244,17 +244,16 @@ class StableDiffusionPrior(PromptPrior):
     def denoise(self, x: Float[Tensor, "b c h w"], level: Level) -> Prediction:
         """Return the prediction; see `Prior.denoise`. Runs with and without the prompt in one batch."""
         scales = self.preconditioning.at(level)
-        scaled = x if scales.c_in == 1 else scales.c_in * x
 
         def model(scaled: Tensor, embeds: dict[str, Any]) -> Tensor:
             t = x.new_full((len(scaled),), scales.c_noise)
             output: Tensor = self.network(scaled.to(floating_type(self.network)), t, **embeds, return_dict=False)[0]
             return output.to(x.dtype)
 
-        output, unguided = self._guided(scaled, level, model)
-        output = weighted((scales.c_skip, x), (scales.c_out, output))
+        output, unguided = self._guided(scales.scaled(x), level, model)
+        output = scales.denoised(x, output)
         if unguided is not None:
-            unguided = weighted((scales.c_skip, x), (scales.c_out, unguided))
+            unguided = scales.denoised(x, unguided)
         return from_output(self.preconditioning.predicts, output, x, level, clip=self.clip, unguided=unguided)
 
     def _encode_prompts(

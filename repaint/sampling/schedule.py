@@ -116,14 +116,13 @@ class JumpSchedule:
             )
         rules = sorted(rules, key=lambda rule: -rule.jump_length)
         steps = whole_number("steps", steps, 1, error=ScheduleError)
-        for rule in rules:
-            anchors_of = rule.anchors(steps)
-            if rule.jump_n_sample > 1 and not anchors_of:
+        anchors = [rule.anchors(steps) for rule in rules]
+        for rule, own in zip(rules, anchors, strict=True):
+            if rule.jump_n_sample > 1 and not own:
                 raise ScheduleError(
                     f"jump_length={rule.jump_length} must allow a jump within steps={steps} (jumps start at levels "
-                    f"{anchors_of.start} to {anchors_of.stop - 1}, which is empty)."
+                    f"{own.start} to {own.stop - 1}, which is empty)."
                 )
-        anchors = [rule.anchors(steps) for rule in rules]
         made: list[Counter[int]] = [Counter() for _ in rules]  # jumps from each level
         level, levels = steps, [steps]
         while level > 0:
