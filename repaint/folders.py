@@ -27,7 +27,7 @@ from repaint.checks import shown
 from repaint.errors import InputError, warn
 from repaint.files import atomic_path, check_place
 from repaint.pictures.decoding import open_image
-from repaint.pictures.encoding import check_writable, keep_result
+from repaint.pictures.encoding import PNG_MODES, check_writable, keep_result
 from repaint.pictures.images import Picture, read_images
 from repaint.pictures.masks import ReadMask, known, read_masks
 from repaint.pictures.metadata import exif_orientation
@@ -63,7 +63,6 @@ T = TypeVar("T")
 
 SETTINGS = RESULTS
 RESULT_SUFFIXES = (".png", ".tif")
-PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # other modes are written as TIFF
 
 
 @dataclass(frozen=True)

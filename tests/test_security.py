@@ -527,6 +527,21 @@ def test_other_host_names_are_refused(port: int, host: str) -> None:
     assert ask(port, "/config", Host=f"localhost:{port}")[0] == 200
 
 
+def test_pages_of_other_sites_are_refused(port: int) -> None:
+    """If this fails, any page that the user opens can fill the disk of a studio: browsers send such uploads unasked."""
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nbytes\r\n--x--\r\n'
+
+    def upload(**headers: str) -> int:
+        kind = "multipart/form-data; boundary=x"
+        return ask(port, "/gradio_api/upload", "POST", body, Content_Type=kind, **headers)[0]
+
+    for site in ("cross-site", "same-site"):
+        assert upload(Sec_Fetch_Site=site, Origin="http://evil.example") == 403
+        assert post(port, "/gradio_api/queue/join", {}, Sec_Fetch_Site=site)[0] == 403
+        assert ask(port, "/", Sec_Fetch_Site=site)[0] == 200  # a link
+    assert upload() == upload(Sec_Fetch_Site="same-origin") == 200
+
+
 def test_the_studio_listens_on_loopback_only(port: int) -> None:
     """If this fails, the studio is open to the network."""
     with socket.socket() as other:

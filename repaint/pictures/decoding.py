@@ -34,6 +34,7 @@ __all__ = [
     "open_image",
     "plain",
     "read_upright",
+    "register_heif",
     "to_numpy",
     "turned_pixels",
     "upright",
@@ -91,8 +92,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         UserWarning: a 16-bit colour file, of which PIL reads the upper 8 bits.
     """
     limit = Image.MAX_IMAGE_PIXELS
-    if Path(path).suffix.lower() in HEIF_SUFFIXES:
-        _register_heif(path)
+    register_heif(path)
     try:
         with filtered("error", Image.DecompressionBombWarning):
             image = Image.open(path)
@@ -118,12 +118,14 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         return copy
 
 
-def _register_heif(path: str | os.PathLike[str]) -> None:
-    """Let PIL read HEIC files, the photographs of many phones, with pillow-heif, which turns them upright.
+def register_heif(path: str | os.PathLike[str]) -> None:
+    """Let PIL read a HEIC file, as many phones write, with pillow-heif, which turns it upright. Others need nothing.
 
     Raises:
         InputError: pillow-heif is not installed.
     """
+    if Path(path).suffix.lower() not in HEIF_SUFFIXES:
+        return
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:

@@ -16,7 +16,7 @@ from repaint.files import atomic_path, check_no_folder, check_place
 from repaint.pictures.decoding import upright
 from repaint.pictures.metadata import save_options
 
-__all__ = ["check_writable", "keep_result", "write_image"]
+__all__ = ["PNG_MODES", "check_writable", "keep_result", "write_image"]
 
 # The PIL modes that each file format stores without changing a pixel; PIL would convert others silently.
 _FORMATS: dict[str, tuple[str, ...]] = {
@@ -28,6 +28,8 @@ _FORMATS: dict[str, tuple[str, ...]] = {
     "BMP": ("1", "L", "RGB"),
     "GIF": ("L", "P"),
 }
+
+PNG_MODES = _FORMATS["PNG"]
 
 _SUFFIXES = {
     ".png": "PNG",
@@ -166,7 +168,7 @@ def _format(path: str | os.PathLike[str]) -> str:
 
 def _lossless(mode: str) -> str:
     """Return the suffix of the format that keeps every pixel of a mode."""
-    return ".png" if mode in _FORMATS["PNG"] else ".tif"
+    return ".png" if mode in PNG_MODES else ".tif"
 
 
 def _check_size(path: str | os.PathLike[str], form: str, image: Image.Image) -> None:

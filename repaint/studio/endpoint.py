@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from repaint.checks import is_number, shown
 from repaint.errors import InputError, RepaintError
 from repaint.sampling.method import Method
 from repaint.sampling.rng import seeds_for
@@ -59,9 +60,9 @@ def _filled(
     schedule: str,
     prompt: str,
     class_label: str,
-    guidance_scale: float,
-    seed: float,
-    blend_rim: float,
+    guidance_scale: Any,
+    seed: Any,
+    blend_rim: Any,
 ) -> tuple[str, dict[str, Any]]:
     """Queue a run, wait for it, and write its files.
 
@@ -72,8 +73,11 @@ def _filled(
     """
     if not (image and mask):
         raise InputError("image and mask must be files.")
-    if seed is None or seed != int(seed):
-        raise InputError(f"seed={seed} must be a whole number.")
+    if not (is_number(seed) and float(seed).is_integer()):
+        raise InputError(f"seed={shown(seed)} must be a whole number.")
+    for name, value in {"guidance_scale": guidance_scale, "blend_rim": blend_rim}.items():
+        if not (value is None or is_number(value)):
+            raise InputError(f"{name}={shown(value)} must be a number.")
     photo = read_photo(image)
     hole, _ = read_mask(mask, photo.size)
     model = does.runner.pipe(prior).prior

@@ -42,7 +42,8 @@ class Guard:
     """ASGI middleware that serves only what the page needs, and adds security headers.
 
     gradio downloads web addresses that a request names in place of files. Such requests are rejected, so that the
-    studio never connects to another host. A page that closes early is not an error.
+    studio never connects to another host. Requests of other sites' pages, which could fill the disk with uploads, are
+    rejected, too. A page that closes early is not an error.
 
     Args:
         app: the ASGI app to protect.
@@ -76,11 +77,15 @@ class Guard:
 
     async def _checked(self, scope: Any, receive: Any) -> tuple[tuple[int, str] | None, Any]:
         """Return (status and reason of a rejection or None, a `receive` from which the body can still be read)."""
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
         if self.hosts is not None and re.sub(r":\d+$", "", host).strip("[]") not in self.hosts:
             return (403, f"Host {host!r} is not allowed: this studio serves only this machine."), receive
         if not _is_served(scope["path"]):
             return (404, "Not served here."), receive
+        # Browsers name the site whose page sends a request; other programs do not.
+        if scope["method"] != "GET" and headers.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
+            return (403, "Requests of other pages are not allowed."), receive
         if scope["method"] != "POST" or scope["path"].rstrip("/") == f"{API}/upload":
             return None, receive
         body = await _body(receive)

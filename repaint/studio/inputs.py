@@ -13,8 +13,8 @@ from PIL import Image
 
 from repaint.checks import nearest
 from repaint.errors import InputError
-from repaint.pictures.decoding import open_image, upright
-from repaint.pictures.encoding import check_writable
+from repaint.pictures.decoding import open_image, register_heif, upright
+from repaint.pictures.encoding import PNG_MODES
 from repaint.pictures.images import save_image
 from repaint.pictures.margins import Margins, extended
 from repaint.pictures.masks import read_keep
@@ -98,8 +98,11 @@ def read_photo(path: str | Path, name: str | None = None) -> Photo:
         )
     data = path.read_bytes()
     try:
+        register_heif(path)
         with Image.open(io.BytesIO(data)) as header:
             (width, height), suffix = header.size, f".{str(header.format).lower()}"
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
     except Exception as error:  # on a damaged header, decoders raise errors of any type
         raise InputError(f"{name}: not a readable image. Upload a PNG, JPEG, WebP, TIFF or BMP file.") from error
     if width * height > MAX_PIXELS:
@@ -109,9 +112,13 @@ def read_photo(path: str | Path, name: str | None = None) -> Photo:
         )
     try:
         image = open_image(path)
-        check_writable("result.png", image.mode)
     except InputError as error:
         raise InputError(str(error).replace(str(path), name)) from error
+    if image.mode not in PNG_MODES:
+        raise InputError(
+            f"{name}: the studio writes PNG files, which do not hold mode {image.mode}. Use `repaint inpaint` with "
+            "--out RESULT.tif, or convert the picture."
+        )
     return Photo(data, suffix, image, name)
 
 

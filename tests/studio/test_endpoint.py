@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import sys
@@ -78,7 +79,13 @@ def test_what_it_refuses(does: Handlers, files: tuple[str, str], monkeypatch: py
         ({"prior": "other"}, "prior='other' must be one of tiny, classes"),
         ({"schedule": "fsat"}, "Did you mean 'fast'"),
         ({"prompt": "a cat"}, "must be empty for the prior tiny"),
-        ({"seed": 0.5}, "must be a whole number"),
+        ({"seed": 0.5}, "seed=0.5 must be a whole number"),
+        ({"seed": None}, "seed=None must be a whole number"),
+        ({"seed": "x"}, "seed='x' must be a whole number"),
+        ({"seed": math.inf}, "seed=inf must be a whole number"),
+        ({"seed": math.nan}, "seed=nan must be a whole number"),
+        ({"blend_rim": "x"}, "blend_rim='x' must be a number"),
+        ({"guidance_scale": []}, "guidance_scale=\\[\\] must be a number"),
     ]:
         with pytest.raises(RepaintError, match=message):
             filled(does, *files, **options)

@@ -442,6 +442,18 @@ def saved(tmp_path: Path, name: str, image: Image.Image, **options: Any) -> Path
     return tmp_path / name
 
 
+def test_heic_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, the studio does not read the photographs of phones that the commands read."""
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "phone.HEIC"
+    heif.from_pillow(Image.new("RGB", (20, 12), "red")).save(path)
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])  # not registered by another test
+    assert read_photo(path).size == (12, 20)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"^Cannot open phone.HEIC: HEIC needs pillow-heif, which is not installed"):
+        read_photo(path)
+
+
 def test_uploads_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, a bad upload ends in a traceback, fills the memory, or is silently converted."""
     text = tmp_path / "text.png"
@@ -452,7 +464,7 @@ def test_uploads_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     frames = saved(tmp_path, "moving.gif", small, save_all=True, append_images=[Image.new("RGB", (20, 10), "red")])
     with pytest.raises(InputError, match=r"^moving.gif has 2 frames: one picture is repainted at a time"):
         read_photo(frames)
-    with pytest.raises(InputError, match=r"cmyk.jpg|does not hold mode CMYK"):
+    with pytest.raises(InputError, match=r"^cmyk.jpg: the studio writes PNG .* mode CMYK.*--out RESULT.tif"):
         read_photo(saved(tmp_path, "cmyk.jpg", Image.new("CMYK", (20, 10))))
     cut = tmp_path / "cut.png"
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
