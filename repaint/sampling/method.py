@@ -341,7 +341,7 @@ def as_method(
         )
     if temperature is not None:
         changes["temperature"] = temperature
-    return replace(method, **changes)
+    return replace(method, **changes) if changes else method
 
 
 def as_methods(schedules: Iterable[str | Path | JumpSchedule | Method]) -> dict[str, Method]:

@@ -5,7 +5,7 @@ A preset describes a whole method. This module reads it; `schedule.py` and `meth
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -173,6 +173,7 @@ def read_yaml(path: str | Path) -> tuple[str, Preset]:
     return _read(Path(path))
 
 
+@lru_cache(maxsize=128)  # PyYAML takes 15 milliseconds for a preset, which each call of a pipeline reads
 def parse(text: str, origin: str) -> Preset:
     """Parse and check the YAML text of a preset; `origin` names it in errors.
 
