@@ -53,10 +53,11 @@ __all__ = [
 Batch = Float[Tensor, "b *shape"]
 
 
+@dataclass(frozen=True)
 class KnownPart:
     """The known part of x before the next merge. Each view is computed when it is read.
 
-    Args:
+    Attributes:
         x: (B, ...) the sample at `level`; None before the walk begins.
         x0: (B, ...) the clean sample; meaningful where it is known.
         level: the level of x.
@@ -64,15 +65,11 @@ class KnownPart:
         mask: (B, ...) True where the input is kept; None: everywhere.
     """
 
-    def __init__(
-        self,
-        x: Batch | None,
-        x0: Batch,
-        level: Level,
-        prediction: Prediction | None = None,
-        mask: Bool[Tensor, "b *shape"] | None = None,
-    ) -> None:
-        self.x, self.x0, self.level, self.prediction, self.mask = x, x0, level, prediction, mask
+    x: Batch | None
+    x0: Batch
+    level: Level
+    prediction: Prediction | None = None
+    mask: Bool[Tensor, "b *shape"] | None = None
 
     @property
     def eps_hat(self) -> Batch | None:
