@@ -50,7 +50,6 @@ class Handover:
         self._greenlet = greenlet(partial(_nested, NESTING, function))
         self._thread = threading.get_ident()
         self._grad = torch.is_grad_enabled()
-        self._started = False
 
     @property
     def usable(self) -> bool:
@@ -75,7 +74,7 @@ class Handover:
         self._greenlet.parent = getcurrent()
         torch.set_grad_enabled(self._grad)
         try:
-            given = self._greenlet.switch(value) if self._started else self._first()
+            given = self._greenlet.switch(value) if self._greenlet else self._greenlet.switch()  # True once it runs
         finally:
             self._grad = torch.is_grad_enabled()
             torch.set_grad_enabled(outside)
@@ -83,16 +82,12 @@ class Handover:
             raise Finished
         return given
 
-    def _first(self) -> Any:
-        self._started = True
-        return self._greenlet.switch()
-
     def close(self) -> None:
         """End the function: `hand_over` raises GreenletExit inside it, so that its `finally` blocks run.
 
         Called from another thread, it ends the function as soon as the function's own thread runs again.
         """
-        if not self._started or not self.usable:
+        if not self._greenlet or not self.usable:
             return
         outside = torch.is_grad_enabled()
         torch.set_grad_enabled(self._grad)

@@ -91,11 +91,10 @@ def load(
     _check_variant(folder, variant)
     declared = _declared(folder)
     with LOADING, PrivateRandomness():
-        prior: Any = _from_folder(folder, torch_dtype, variant or _only_variant(folder))
+        prior = _from_folder(folder, torch_dtype, variant or _only_variant(folder))
     for attribute, value in declared.items():
         setattr(prior, attribute, value)
-    found: Prior = prior
-    return found
+    return prior
 
 
 # The keyword arguments of `DiffusionPipeline.download` that have a meaning here.
