@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -67,8 +71,30 @@ def studio(
         device=place,
         dtype=str(kind)[6:],
     )
-    say(f"repaint studio: {address} (Ctrl+C ends it)")
     try:
-        app.block_thread()
+        with _ended_by_signals():
+            say(f"repaint studio: {address} (Ctrl+C ends it)")
+            app.block_thread()
     finally:
         does.close()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End as Ctrl+C does when a service manager or a closed terminal ends the process, so that uploads are removed."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    signals = [
+        getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no SIGHUP
+    before = [(each, signal.getsignal(each)) for each in signals]
+    for each, handler in before:
+        if handler is not signal.SIG_IGN:  # nohup
+            signal.signal(each, leave)
+    try:
+        yield
+    finally:
+        for each, handler in before:
+            signal.signal(each, handler)

@@ -270,9 +270,10 @@ def check_range(values: NDArray[Any], white: float, name: str) -> None:
     if low >= 0 and high <= white:
         return
     if not np.isfinite(values).all():
-        broken = np.count_nonzero(~np.isfinite(values))
+        finite = values[np.isfinite(values)]
+        others = f" (the others from {finite.min().item()} to {finite.max().item()})" if finite.size else ""
         raise InputError(
-            f"{name} has {broken} NaN or infinite values (range {low} to {high}). "
+            f"{name} has {values.size - finite.size} NaN or infinite values{others}. "
             f"Replace them, for example with numpy.nan_to_num, and mark them in the mask."
         )
     if white == 1 and -1 <= low < 0 and high <= 1:

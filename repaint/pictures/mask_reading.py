@@ -90,7 +90,7 @@ def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
         stored = f", stored as {size[1]} x {size[0]} with EXIF orientation {turn}" if turn > 4 else ""
         raise InputError(
             f"{mask.name} is {rows} x {columns} and its image {size[0]} x {size[1]} (height x width{stored}): "
-            f"a mask is never resized. Give a mask of the same size."
+            f"a mask is never resized. {_cure((rows, columns), size)}"
         )
     if free and (turn < 5 or size[0] == size[1]) and (mask.values != turned_pixels(mask.values, turn)).any():
         warn(
@@ -100,6 +100,15 @@ def _fitted(mask: Plane, size: Size, turn: int) -> Plane:
             MaskWarning,
         )
     return mask
+
+
+def _cure(mask: Size, image: Size) -> str:
+    """Explain how to make the sizes equal, also for an image whose channels were taken for rows or columns."""
+    cure = "Give a mask of the same size"
+    channels = (1, 3, 4)
+    if (image[0] in channels and image[1] == mask[0]) or (image[1] in channels and image[0] == mask[1]):
+        return f"{cure}, or transpose the image: arrays are (H, W, C), and tensors (C, H, W)."
+    return f"{cure}."
 
 
 def read_planes(reading: Reading, item: object) -> list[Plane]:

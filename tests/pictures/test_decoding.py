@@ -158,8 +158,8 @@ def test_damaged_exif_is_upright(block: bytes) -> None:
         ([0.0, 255.0], 1, r"from 0\.0 to 255\.0: they must lie in \[0, 1\]\. Map \[0, 255\] with x / 255"),
         ([-3.0, 900.0], 1, r"from -3\.0 to 900\.0: .*Scale or clip the values to \[0, 1\]"),
         ([-1, 70000], 65535, r"from -1 to 70000: they must lie in \[0, 65535\]"),
-        ([0.0, float("nan")], 1, r"X has 1 NaN or infinite values \(range nan to nan\)\. Replace them"),
-        ([0.0, float("inf")], 1, r"X has 1 NaN or infinite values \(range 0\.0 to inf\)"),
+        ([0.0, float("nan")], 1, r"X has 1 NaN or infinite values \(the others from 0\.0 to 0\.0\)\. Replace them"),
+        ([0.0, float("inf")], 1, r"X has 1 NaN or infinite values \(the others from 0\.0 to 0\.0\)"),
         (
             [0.0, 1.0],
             255,

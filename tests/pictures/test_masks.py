@@ -166,7 +166,7 @@ def test_few_columns_do_not_look_like_channels() -> None:
             Image.fromarray(np.stack([HARD, HARD, 0 * HARD], 2)),
             r"mask_image has colours \(2: \(0, 0, 0\), .*\), but a mask is black and white\. .*--threshold 0\.5",
         ),
-        (np.full((2, 3), np.nan), r"mask_image has 6 NaN or infinite values"),
+        (np.full((2, 3), np.nan), r"mask_image has 6 NaN or infinite values\. Replace"),
         (np.full((2, 3), -1.0), r"mask_image has values from -1\.0 to -1\.0: they must lie in \[0, 1\]"),
         (np.full((2, 3), 255.0), r"mask_image has values from 255\.0 to 255\.0: .*x / 255"),
         (np.ones((2, 3), np.int64), r"mask_image has dtype int64: .*x\.astype\(bool\)"),
@@ -189,6 +189,16 @@ def test_what_is_refused(mask: Any, message: str) -> None:
     """A mask that cannot be read exactly is resized, clipped or guessed at."""
     with pytest.raises(InputError, match=message):
         read_keep(mask, sizes=[(2, 3)])
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((3, 8, 9)), np.zeros((1, 1, 8, 9)), torch.zeros(8, 9, 3), torch.zeros(1, 8, 9, 4)]
+)
+def test_transposed_images_are_named(image: Any) -> None:
+    """An image whose channels are on the wrong axis ends in an error about the mask alone."""
+    sizes = [picture.size for picture in read_images(image)]
+    with pytest.raises(InputError, match=r"or transpose the image: arrays are \(H, W, C\), and tensors \(C, H, W\)"):
+        read_keep(np.zeros((8, 9), bool), sizes=sizes)
 
 
 def test_jpeg_masks_warn_once(tmp_path: Path) -> None:

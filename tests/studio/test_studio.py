@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import signal
 import socket
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -790,6 +792,26 @@ def test_the_command_without_gradio_says_what_to_install(monkeypatch: pytest.Mon
         cli.main()
     assert left.value.code == 2
     assert "pip install gradio" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_studio_that_is_ended_removes_its_files(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """If this fails, uploads stay on the disk when a service manager or a closed terminal ends the studio."""
+
+    def ended() -> None:
+        assert callable(signal.getsignal(number))
+        signal.raise_signal(number)
+
+    closed: list[bool] = []
+    parts = SimpleNamespace(block_thread=ended), SimpleNamespace(close=lambda: closed.append(True)), "http://address"
+    monkeypatch.setattr(server, "serve", lambda *_given, **_named: parts)
+    monkeypatch.setattr(sys, "argv", ["repaint", "studio", "--device", "cpu", "--dtype", "float32", "--threads", "1"])
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 128 + number
+    assert closed == [True]
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.slow
