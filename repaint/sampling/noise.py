@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from repaint.checks import is_number, nearest, shown, whole_number
+from repaint.checks import is_integer, is_number, nearest, shown, whole_number
 from repaint.errors import NoiseLevelError
 from repaint.sampling.levels import CLEAN, Level
 from repaint.sampling.spacing import NoiseSpacing, Spacing, evenly, read_spacing
@@ -146,6 +146,8 @@ def _train_count(config: Mapping[str, Any]) -> int:
 
 def _check_steps(steps: SupportsIndex, train_count: int) -> int:
     hint = f"the model was trained on {train_count} levels"
+    if is_integer(steps) and int(steps) > train_count:
+        hint += f"; shorten a preset with with_budget(name, steps={train_count}), or --steps {train_count} in the shell"
     return whole_number("steps", steps, 1, train_count, error=NoiseLevelError, hint=hint)
 
 
