@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from repaint.cli.console import out, print_json, progress_bar, say
-from repaint.cli.loading import Device, place_of
+from repaint.cli.loading import Device, load_pipe, place_of
 from repaint.cli.options import AsJson, DType, Threads, torch_dtype
 from repaint.threads import set_threads
 
@@ -43,13 +43,12 @@ def speed(
     from repaint.sampling.schedule import JumpSchedule
 
     place = place_of(device)
-    kind = torch_dtype(dtype, place)
-    set_threads(threads)
     if prior == "random":
-        pipe = RePaintPipeline(random_prior(size, kind))
+        set_threads(threads)
+        pipe = RePaintPipeline(random_prior(size, torch_dtype(dtype, place))).to(place)
+        pipe.set_progress_bar_config(disable=True)
     else:
-        pipe = RePaintPipeline.from_pretrained(prior, torch_dtype=kind)
-    pipe.to(place).set_progress_bar_config(disable=True)
+        pipe = load_pipe(prior, place, dtype, threads)
     walk = steps, jump_length, jump_n_sample
     ways, missing = contestants(pipe, walk, as_method(JumpSchedule.paper(*walk)), size=size, batch=batch)
     with progress_bar("measuring", rounds, "rounds") as advance:

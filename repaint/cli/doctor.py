@@ -148,7 +148,8 @@ def _threads() -> Finding:
     if many == 1:
         return Finding("devices", "threads", "ok", "1 core")
     single, multiple = trial_seconds(1), trial_seconds(many)
-    found = f"{many} threads take {multiple / single:.2g} times as long as 1"
+    ratio = multiple / single
+    found = f"{many} threads take {ratio:.{0 if ratio >= 10 else 1}f} times as long as 1"
     if multiple < SLOW * single:
         return Finding("devices", "threads", "ok", found)
     cure = "Other programs use the cores. Commands then use 1 thread; in Python, call torch.set_num_threads(1)"

@@ -6,15 +6,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from repaint.cli.console import say
-from repaint.cli.loading import Device, place_of
+from repaint.cli.loading import Device, load_pipe, place_of
 from repaint.cli.options import DType, Threads, torch_dtype
 from repaint.errors import InputError
-from repaint.threads import set_threads
 
 __all__ = ["studio"]
 
@@ -47,18 +47,13 @@ def studio(
             "The studio needs gradio, which is not installed: pip install gradio or, in a clone of the repository, "
             "pip install -e '.[app]'."
         )
-    from repaint.pipeline import RePaintPipeline
     from repaint.placement import check_device
     from repaint.studio.server import serve
 
     place = place_of(device)
     check_device(place)
     kind = torch_dtype(dtype, place)
-
-    def load(name: str) -> RePaintPipeline:
-        return RePaintPipeline.from_pretrained(name, torch_dtype=kind).to(place)
-
-    set_threads(threads)
+    load = partial(load_pipe, device=place, dtype=dtype, threads=threads)
     if prior is not None:
         load(prior)  # report a wrong name before a page opens
     app, does, address = serve(

@@ -95,7 +95,11 @@ def test_a_self_test_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("seconds", "state", "found"),
-    [({1: 1.0, 4: 30.0}, "slow", "4 threads take 30 times as long as 1"), ({1: 2.0, 4: 1.0}, "ok", "0.5 times")],
+    [
+        ({1: 1.0, 4: 30.0}, "slow", "4 threads take 30 times as long as 1"),
+        ({1: 1.0, 4: 120.0}, "slow", "take 120 times"),
+        ({1: 2.0, 4: 1.0}, "ok", "0.5 times"),
+    ],
 )
 def test_slow_threads(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], state: str, found: str) -> None:
     """If this fails, there is no warning when many threads are far slower than one."""
