@@ -47,7 +47,10 @@ from repaint.version import __version__
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Fill holes in images with a pretrained diffusion model."
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="Fill holes in images with a pretrained diffusion model.",
 )
 for command in (demo, inpaint, outpaint, restore, remove, mask, exactness, calibrate, sweep, doctor, studio):
     app.command()(command)

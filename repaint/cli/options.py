@@ -63,7 +63,7 @@ def group_with_default(name: str, instead: Mapping[str, str] | None = None) -> t
     class Group(typer.core.TyperGroup):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             bare = not args and self.no_args_is_help
-            if not bare and (not args or args[0] not in {*self.commands, "--help"}):
+            if not bare and (not args or args[0] not in {*self.commands, *ctx.help_option_names}):
                 given = {arg.partition("=")[0] for arg in args}
                 args = [next((other for option, other in (instead or {}).items() if option in given), name), *args]
             return super().parse_args(ctx, args)

@@ -616,6 +616,16 @@ def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
     assert "repaint:" not in done.err
 
 
+@pytest.mark.parametrize(
+    "command", [[], ["inpaint"], ["schedule"], ["schedule", "show"], ["audit"], ["bench"]], ids=" ".join
+)
+def test_short_help(run: Run, command: list[str]) -> None:
+    """If this fails, -h, which most programs have, is an error."""
+    done = run(*command, "-h")
+    assert done.status == 0
+    assert done.out == run(*command, "--help").out
+
+
 def test_python_m_repaint() -> None:
     """If this fails, `python -m repaint` does not work where the script is not on the PATH."""
     done = subprocess.run([sys.executable, "-m", "repaint", "--help"], capture_output=True, text=True, timeout=120)
