@@ -9,7 +9,8 @@ import numpy as np
 from repaint.errors import InputError
 from repaint.measure.audit import Audit, audit, audit_files
 from repaint.measure.plots import changes_plot
-from repaint.studio.inputs import read_photo, shown
+from repaint.pictures.decoding import upright
+from repaint.studio.inputs import read_photo
 from repaint.studio.page_errors import errors_on_page
 from repaint.studio.run import Runner
 from repaint.studio.views import audit_html
@@ -33,11 +34,8 @@ class Auditor:
         run = self._runner.find(run_id)
         if index is None or index >= len(run.results):
             raise InputError("The chosen run has no result to audit. Wait until it has one, or upload one.")
-        before, after = (np.asarray(image) for image in (run.job.photo.image, run.results[index].image))
-        hole = run.job.hole
-        if before.shape[:2] != hole.shape:
-            before, after = np.asarray(shown(run.job.photo.image)), np.asarray(shown(run.results[index].image))
-        return _audited(audit(after, before, hole))
+        before, after = (np.asarray(image) for image in (upright(run.job.photo.image), run.results[index].image))
+        return _audited(audit(after, before, run.job.hole))
 
     @errors_on_page
     def audit_upload(self, result: str | None, image: str | None, mask: str | None) -> tuple[str, Any]:

@@ -27,7 +27,7 @@ import pytest
 from diffusers import DDPMScheduler
 from helpers.studio_process import studio
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe, tiny_unet
-from PIL import Image
+from PIL import ExifTags, Image
 
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.errors import InputError, warn
@@ -688,6 +688,22 @@ def test_an_audit_of_any_result(does: Handlers, tmp_path: Path) -> None:
     assert "1 (0.62%)" in Auditor(does.runner).audit_upload(*files)[0]
     with pytest.raises(gr.Error, match="An audit needs three files"):
         Auditor(does.runner).audit_upload(files[0], None, files[2])
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(16, 12), (14, 14)])
+def test_an_audit_of_a_turned_photograph(
+    runner: Runner, tmp_path: Path, size: tuple[int, int], orientation: int
+) -> None:
+    """If this fails, the audit compares the result with the pixels before their EXIF rotation, and reports changes."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    taken = read_photo(saved(tmp_path, "turned.png", photo(size=size).image, exif=exif))
+    hole = np.zeros(taken.size, bool)
+    hole[3:6, 3:6] = True
+    done = finished(runner, job(photo=taken, hole=hole))
+    assert "No kept pixel changed." in Auditor(runner).audit_run(done.id, 0)[0]
+    assert f"{hole.size - 9}" in Auditor(runner).audit_run(done.id, 0)[0]
 
 
 def test_the_walk_is_marked_where_the_run_stands(runner: Runner) -> None:
