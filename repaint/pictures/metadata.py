@@ -26,7 +26,7 @@ _STRUCTURE = {
 _XMP_TAG = 700
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)\d')
 # Entries of `info` that are text but not text chunks of a PNG file.
-_NOT_TEXT = ("compression", "XML:com.adobe.xmp")
+_NOT_TEXT = ("compression", "icc_profile_type", "XML:com.adobe.xmp")
 _HOLDS: dict[str, tuple[str, ...]] = {
     "PNG": ("exif", "icc_profile", "xmp", "dpi", "gamma", "chromaticity", "text", "comment"),
     "TIFF": ("exif", "icc_profile", "xmp", "dpi"),

@@ -95,6 +95,20 @@ def test_text_and_gamma_of_a_png_file(tmp_path: Path) -> None:
         save_image(picture, tmp_path / "out.tif")
 
 
+@pytest.mark.parametrize("name", ["out.png", "out.tif", "out.webp"])
+def test_the_profile_of_a_heic_photograph(tmp_path: Path, name: str) -> None:
+    """If this fails, every HEIC photograph with a profile gets a made-up text, or a warning that it was lost."""
+    heif = pytest.importorskip("pillow_heif")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    heif.from_pillow(Image.new("RGB", (16, 16), "red")).save(tmp_path / "in.heic", icc_profile=profile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_image(read_images(tmp_path / "in.heic")[0], tmp_path / name)
+    with Image.open(tmp_path / name) as found:
+        assert found.info["icc_profile"] == profile
+        assert not [value for value in found.info.values() if value == "prof"]
+
+
 def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     """If this fails, the colour profile is dropped without a word, and the colours change."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
