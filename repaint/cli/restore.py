@@ -15,7 +15,9 @@ from repaint.errors import InputError
 
 __all__ = ["MaxWidth", "Sensitivity", "ToneOption", "restore"]
 
-Sensitivity = Annotated[float, typer.Option(help="From 0 to 1; higher finds fainter damage, with more false alarms.")]
+Sensitivity = Annotated[
+    float, typer.Option(help="Above 0 and below 1; higher finds fainter damage, with more false alarms.")
+]
 MaxWidth = Annotated[int, typer.Option(help="Largest width of a scratch in pixels. Large scans need more, such as 16.")]
 ToneOption = Annotated[str, typer.Option(help="Damage is bright, dark or both. Naming one halves the false alarms.")]
 

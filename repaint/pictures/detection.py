@@ -66,7 +66,7 @@ def detect_damage(
     40
     """
     if not (is_number(sensitivity) and 0 < sensitivity < 1):
-        raise InputError(f"sensitivity={shown(sensitivity)} must be between 0 and 1 (0.5 is usual).")
+        raise InputError(f"sensitivity={shown(sensitivity)} must be above 0 and below 1 (0.5 is usual).")
     whole_number("max_width", max_width, 2, hint="pixels; 8 is usual")
     if not isinstance(tone, str) or tone not in get_args(Tone):
         choices = get_args(Tone)

@@ -83,7 +83,7 @@ def test_a_mask_is_as_displayed(scene: np.ndarray, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"sensitivity": 1.0}, "sensitivity=1.0 must be between 0 and 1"),
+        ({"sensitivity": 1.0}, "sensitivity=1.0 must be above 0 and below 1"),
         ({"sensitivity": "high"}, "sensitivity='high'"),
         ({"max_width": 1}, "max_width=1 must be"),
         ({"tone": "brigth"}, "Did you mean 'bright'?"),
