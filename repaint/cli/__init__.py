@@ -20,7 +20,7 @@ from repaint.cli.audit_radius import radius
 from repaint.cli.audit_strength import strength
 from repaint.cli.bench import bench_app
 from repaint.cli.calibrate import calibrate
-from repaint.cli.console import err, say, show_warning
+from repaint.cli.console import err, say, show_warning, visible
 from repaint.cli.demo import demo
 from repaint.cli.doctor import doctor
 from repaint.cli.exactness import exactness
@@ -154,5 +154,5 @@ def _wrong_line(error: Any, text: str) -> str:
 
 def _fail(message: str) -> None:
     line = " ".join(message.split())
-    err.print(f"[red]repaint:[/red] {escape(line)}", highlight=False, soft_wrap=True)
+    err.print(f"[red]repaint:[/red] {escape(visible(line))}", highlight=False, soft_wrap=True)
     sys.exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,21 @@ __all__ = [
     "print_json",
     "progress_bar",
     "say",
+    "say_aside",
     "show_warning",
     "tell",
     "together",
+    "visible",
 ]
 
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """Escape control characters but line ends and tabs: in the name of a file, they would command the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 @contextmanager
@@ -38,7 +48,7 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], 
     """Show a progress bar of `total` units; yield a function that adds units."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
     bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err)
-    task = bar.add_task(title, total=total)
+    task = bar.add_task(visible(title), total=total)
     bar.start()
 
     def advance(more: int) -> None:
@@ -82,7 +92,7 @@ def show_warning(printed: set[str], message: Warning | str, *_where: object, **_
     if text in printed:
         return
     printed.add(text)
-    err.print(f"[yellow]repaint:[/yellow] warning: {escape(text)}", highlight=False, soft_wrap=True)
+    err.print(f"[yellow]repaint:[/yellow] warning: {escape(visible(text))}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -136,4 +146,9 @@ def tell(data: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 def say(text: str) -> None:
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
+    out.print(visible(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def say_aside(text: str) -> None:
+    """Print a line on stderr, beside a progress bar."""
+    err.print(visible(text), highlight=False, markup=False, soft_wrap=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from repaint.cli.console import about, calls_bar, err, print_json, progress_bar, say, tell, together
+from repaint.cli.console import about, calls_bar, print_json, progress_bar, say, say_aside, tell, together
 from repaint.cli.loading import Device, mask_of, place_of, process_state
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, Threshold, torch_dtype
 from repaint.cli.sample_files import SampleFiles
@@ -327,12 +326,12 @@ def _many(
             keep_mask=settings["keep_mask"],
             threshold=settings["threshold"],
             on_calls=advance,
-            say=_say_aside,
+            say=say_aside,
         ):
             outcomes.append(outcome)
             if outcome.status == "failed":
                 named = str(outcome.reason).startswith(outcome.image)
-                _say_aside(str(outcome.reason) if named else f"{outcome.image}: {outcome.reason}")
+                say_aside(str(outcome.reason) if named else f"{outcome.image}: {outcome.reason}")
     with together("The results"):
         outcomes = gather_object(outcomes)
     if state.is_main_process:
@@ -351,10 +350,6 @@ def _tell(out: Path, settings: dict[str, Any], outcomes: list[Outcome], as_json:
         return
     parts = [f"{counts['filled']} filled", f"{counts['found']} already filled", f"{counts['failed']} failed"]
     say(f"{', '.join(part for part in parts if not part.startswith('0 ')) or 'No image'}. Results: {out}")
-
-
-def _say_aside(text: str) -> None:
-    err.print(escape(text), highlight=False, soft_wrap=True)
 
 
 def _ignore(_more: int) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from repaint.cli.console import calls_bar, err, print_json, say, together
+from repaint.cli.console import calls_bar, print_json, say, say_aside, together
 from repaint.cli.loading import Device, load_pipe, process_state
 from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
 
@@ -103,7 +102,7 @@ def _run(pipe: RePaintPipeline, grid: Grid, todo: list[Any], rows: Rows, bar: bo
     total = sum(batch[0].method.model_calls for batch in todo)
     count = sum(map(len, todo))
     with calls_bar(f"filling {count} cells", total) if bar else nullcontext() as step:
-        run(pipe, todo, rows, on_call=step, say=lambda text: err.print(escape(text), highlight=False, soft_wrap=True))
+        run(pipe, todo, rows, on_call=step, say=say_aside)
 
 
 def _tell(

@@ -686,6 +686,24 @@ def test_names_that_the_output_cannot_encode(
     assert output.getvalue().decode(encoding).startswith(f"{shown}.png: none of ")
 
 
+def test_names_are_no_commands_to_the_terminal(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, the name of a downloaded picture can move the cursor, or rewrite what the terminal shows."""
+    name = "a\x1b[2Jb\x9b1m\x07.png"
+    common = ["--prior", prior, "--schedule", "two.yaml"]
+    assert r"a\x1b[2Jb\x9b1m\x07.png" in run("inpaint", name, "mask.png", "--out", "o.png", *common).err
+    Path("photos").mkdir()
+    for picture in (f"photos/{name}", name):
+        Image.open("photo.png").convert("RGB").save(picture, exif=b"Exif\0\0damaged")
+    Path("photos/cut\x1b[2J.png").write_bytes(Path("cut.png").read_bytes())
+    for done in (
+        run("inpaint", name, "mask.png", "--out", f"{name}.jpg", *common),  # warns, too
+        run("inpaint", "photos", "mask.png", "--out", "o\x1b[2J", *common),
+    ):
+        assert "\\x1b[2J" in done.out
+        assert "\\x1b[2J" in done.err
+        assert not set("\x1b\x9b\x07") & set(done.out + done.err)
+
+
 def test_bench_of_a_folder(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, the bench ignores --images, writes wrong files, or leaves table cells empty."""
     for name in ("images", "masks"):
