@@ -143,7 +143,7 @@ CODECS: dict[str, type[LatentCodec]] = {
 }
 
 
-def codec_of(pipeline: Any) -> Any:
+def codec_of(pipeline: Any) -> LatentCodec | PixelCodec:
     """Return the codec of a pipeline.
 
     Raises:

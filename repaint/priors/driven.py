@@ -132,7 +132,7 @@ class DrivenPrior(PipelinePrior):
 
     @property
     def channels(self) -> int:
-        return int(self.codec.channels)
+        return self.codec.channels
 
     @property
     def multiple_of(self) -> int:
@@ -271,12 +271,11 @@ class DrivenPrior(PipelinePrior):
         self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
         """Return (latents, known cells); see `LatentCodec.encode`."""
-        encoded: tuple[Tensor, Tensor] = self.codec.encode(image, known)
-        return encoded
+        return self.codec.encode(image, known)
 
     def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
         """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
-        image: Tensor = self.codec.decode(x)
+        image = self.codec.decode(x)
         self.pipeline.maybe_free_model_hooks()
         return image
 
@@ -362,7 +361,7 @@ class DrivenPrior(PipelinePrior):
             return None
         assert self._conditions.size is not None
         height, width = (side // self.codec.factor for side in self._conditions.size)
-        dtype = torch.float32 if type(self.pipeline).__name__.startswith(WIDE) else _type(self.network)
+        dtype = torch.float32 if type(self.pipeline).__name__.startswith(WIDE) else self.network.dtype
         cells = torch.zeros(self._count, self.codec.latent_channels, height, width, device=self.device, dtype=dtype)
         packs = getattr(self.pipeline, "_pack_latents", None)
         if packs is None:
@@ -414,11 +413,6 @@ CHANNELS_LAST = "in_visual_dim"  # an entry of Kandinsky 5, whose samples are (B
 OWN_TOKENS = "_pack_latents_no_patch"  # of Bria Fibo, whose tokens are one cell, or four on request
 WIDE = ("ZImage", "Sana", "CogView4", "OmniGen", "BriaFibo2")  # whose latents are float32, whatever their network is
 PACKS = 5  # (latents, batch, channels, height, width), as in Flux; with others, the pipeline makes its own latents
-
-
-def _type(network: Any) -> torch.dtype:
-    found: torch.dtype = network.dtype
-    return found
 
 
 class _Run:
