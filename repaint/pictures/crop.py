@@ -224,8 +224,8 @@ def pad(image: Shaped[Tensor, "*b h w"], multiple_of: int) -> Shaped[Tensor, "*b
     Raises:
         InputError: `multiple_of` is below 1.
 
-    >>> pad(torch.tensor([[1, 2, 3]]), 4)
-    tensor([[1, 2, 3, 2]])
+    >>> pad(torch.tensor([[1, 2, 3]]), 4)[0]
+    tensor([1, 2, 3, 2])
     """
     whole_number("multiple_of", multiple_of, 1)
     for axis in (-2, -1):
