@@ -81,7 +81,7 @@ class DrivenPrior(PipelinePrior):
         self.codec = codec_of(pipeline)
         self.autoencoder, self.latent_factor = self.codec.vae, self.codec.factor
         self._read_scheduler()
-        self._parameters = inspect.signature(pipeline.__call__).parameters
+        self._parameters = dict(inspect.signature(pipeline.__call__).parameters)
         renamed = {"image": "control_image" if self._has("controlnet", "adapter") else "reference_image"}
         renamed["mask"] = "reference_mask"
         self._names = {renamed.get(name, name): name for name in self._parameters if name not in OURS}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 import importlib.util
+import pickle
 import signal
 import sys
 import threading
@@ -420,6 +422,18 @@ def test_a_network_that_keeps_a_cache_is_refused(tmp_path: Path, wrapped: Any) -
         prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
     pipe.transformer.disable_cache()
     prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
+
+
+def test_copies_predict_the_same(tmp_path: Path) -> None:
+    """If this fails, a driven pipeline cannot be sent to another process, or copied."""
+    wrapped = DrivenPrior(tiny_sd(tmp_path))
+    x = torch.randn(CELLS, generator=torch.Generator().manual_seed(1))
+    found = []
+    for prior in (wrapped, copy.deepcopy(wrapped), pickle.loads(pickle.dumps(wrapped))):
+        bound = prior.conditioned(2, Conditions(**GIVEN, size=SIZE))
+        found.append(bound.denoise(x, bound.schedule(5)[4]).eps_hat)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
