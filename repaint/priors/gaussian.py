@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from repaint.errors import PriorError
@@ -51,9 +52,9 @@ class GaussianMixturePrior(PriorDefaults):
 
     def __init__(
         self,
-        weights: Tensor | Sequence[float],
-        means: Tensor | Sequence[Any],
-        covariances: Tensor | Sequence[Any],
+        weights: Tensor | NDArray[Any] | Sequence[float],
+        means: Tensor | NDArray[Any] | Sequence[Any],
+        covariances: Tensor | NDArray[Any] | Sequence[Any],
         *,
         shape: tuple[int, ...] | None = None,
         scheduler: Mapping[str, Any] | Any = LINEAR_BETAS,
@@ -209,7 +210,7 @@ def _semidefinite(covariances: Float[Tensor, "k d d"]) -> Float[Tensor, "k d d"]
     return torch.where(spread[:, :1, None] < 0, projected, symmetric)
 
 
-def _numbers(values: Tensor | Sequence[Any]) -> Tensor:
+def _numbers(values: Tensor | NDArray[Any] | Sequence[Any]) -> Tensor:
     """Return a float64 tensor on the CPU. MPS has no float64, so a tensor is moved before it is converted."""
     values = values.cpu() if isinstance(values, Tensor) else values
     return torch.as_tensor(values, dtype=torch.float64, device="cpu")

@@ -246,3 +246,9 @@ def test_samples_do_not_depend_on_the_eigenvectors() -> None:
     for samples, x0_hat in found[1:]:
         torch.testing.assert_close(samples, found[0][0], rtol=0, atol=1e-13)
         torch.testing.assert_close(x0_hat, found[0][1], rtol=0, atol=1e-13)
+
+
+def test_arrays_are_accepted() -> None:
+    """If this fails, a mixture cannot be made from numpy arrays, or user code with them fails its type check."""
+    mixture = GaussianMixturePrior(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
+    assert torch.equal(mixture.covariances, torch.eye(2, dtype=torch.float64)[None])
