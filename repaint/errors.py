@@ -35,6 +35,7 @@ __all__ = [
     "ScheduleError",
     "StateError",
     "collected_warnings",
+    "joined_lines",
     "warn",
 ]
 
@@ -98,6 +99,15 @@ def collected_warnings() -> Iterator[list[str]]:
         yield found
     finally:
         _here.collected = outer
+
+
+def joined_lines(text: object) -> str:
+    """Put a text, such as that of an error, on one line; an error without a text gives the name of its class.
+
+    >>> joined_lines(ValueError("a\\n  b")), joined_lines(KeyError())
+    ('a b', 'KeyError')
+    """
+    return " ".join(str(text).split()) or type(text).__name__
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from repaint.errors import InputError
 
-__all__ = ["atomic_folder", "atomic_path", "check_no_folder", "check_place", "check_unread"]
+__all__ = ["as_json", "atomic_folder", "atomic_path", "check_no_folder", "check_place", "check_unread"]
 
 
 @contextmanager
@@ -121,3 +124,20 @@ def check_unread(written: Iterable[Path | None], read: Iterable[Path]) -> None:
     for target in written:
         if target is not None and target.exists() and any(target.samefile(given) for given in inputs):
             raise InputError(f"Cannot write {target}: it is an input, and would be lost. Choose another name.")
+
+
+def as_json(data: Any, indent: int | None = 2) -> str:
+    """Format plain data as JSON; NaN and infinity, which JSON lacks, become null.
+
+    >>> print(as_json({"psnr": math.inf, 0.5: (1.0, math.nan)}, indent=None))
+    {"psnr": null, "0.5": [1.0, null]}
+    """
+    return json.dumps(_finite(data), indent=indent, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -24,7 +24,7 @@ from PIL import Image
 
 from repaint.arguments import calls_at
 from repaint.checks import shown
-from repaint.errors import InputError, warn
+from repaint.errors import InputError, joined_lines, warn
 from repaint.files import atomic_path, check_place
 from repaint.pictures.decoding import open_image
 from repaint.pictures.encoding import PNG_MODES, check_writable, keep_result
@@ -368,7 +368,7 @@ def run(
                 with _warnings_of(str(task.image)):
                     opened.append(_open(task, keep_mask, threshold))
             except InputError as error:
-                yield _outcome(task, status="failed", reason=_line(error))
+                yield _outcome(task, status="failed", reason=joined_lines(error))
         ended += len(batch) - len(opened)
         if all(item.found for item in opened):
             yield from (_outcome(item.task, out=item.out, status="found") for item in opened)
@@ -376,7 +376,7 @@ def run(
         else:
             for piece, done in halving.results(opened, fill):
                 if isinstance(done, Exception):
-                    yield _outcome(piece[0].task, status="failed", reason=_line(done))
+                    yield _outcome(piece[0].task, status="failed", reason=joined_lines(done))
                 else:
                     yield from done
                 ended += len(piece)
@@ -385,10 +385,6 @@ def run(
 
 def _outcome(task: Task, *, out: Path | None = None, **entries: Any) -> Outcome:
     return Outcome(str(task.image), str(task.mask), task.seed, None if out is None else str(out), **entries)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _open(task: Task, keep_mask: bool, threshold: float | None) -> _Opened:

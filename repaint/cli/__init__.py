@@ -41,7 +41,7 @@ from repaint.cli.schedule_show import schedule_show
 from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
 from repaint.cpu_memory import keep_freed_memory
-from repaint.errors import RepaintError
+from repaint.errors import RepaintError, joined_lines
 from repaint.version import __version__
 
 __all__ = ["app", "main"]
@@ -153,6 +153,5 @@ def _wrong_line(error: Any, text: str) -> str:
 
 
 def _fail(message: str) -> None:
-    line = " ".join(message.split())
-    err.print(f"[red]repaint:[/red] {escape(visible(line))}", highlight=False, soft_wrap=True)
+    err.print(f"[red]repaint:[/red] {escape(visible(joined_lines(message)))}", highlight=False, soft_wrap=True)
     sys.exit(2)

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from repaint.checks import nearest
-from repaint.cli.console import out, print_json, progress_bar
+from repaint.cli.console import print_json, print_table, progress_bar
 from repaint.cli.loading import load_pipe
 from repaint.cli.options import chosen
 from repaint.errors import InputError
@@ -210,11 +210,11 @@ def _print_tables(every: dict[str, list[AuditRow]]) -> None:
             a, b, c = curve.trend.coefficients
             r_squared = "n/a" if isnan(curve.trend.r_squared) else f"{curve.trend.r_squared:.2f}"
             table.add_row(name, strength, *errors, f"{a:.4g} x² {b:+.4g} x {c:+.4g}", r_squared)
-    out.print(table)
+    print_table(table)
     regions = Table("mean MSE of kept pixels", *REGIONS, box=None, header_style="bold")
     for name, found in every.items():
         regions.add_row(name, *(_mean([getattr(row, region) for row in found]) for region in REGIONS.values()))
-    out.print(regions)
+    print_table(regions)
 
 
 def _mean(values: list[float | None]) -> str:

@@ -13,16 +13,15 @@ from repaint.cli.bench_photographs import photographs
 from repaint.cli.bench_prompts import prompts
 from repaint.cli.bench_protocols import protocol
 from repaint.cli.bench_speed import speed
-from repaint.cli.console import calls_bar, out, print_json, say
+from repaint.cli.console import calls_bar, print_json, print_table, say
 from repaint.cli.loading import Device, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Seed, Threads, group_with_default
 
 __all__ = ["bench_app"]
 
 NOT_A_NUMBER = {
-    "psnr": "It is infinite for the true content.",
-    "diversity": "It needs several results per hole (--seeds).",
-    "energy, crps, diversity_ssim, diversity_lpips": "They need several, too, and LPIPS its weights.",
+    "psnr": "It is infinite where a fill equals the true content.",
+    "energy, crps, diversity": "They need several results per hole (--seeds).",
 }
 
 
@@ -91,17 +90,19 @@ def holes(
     if as_json:
         print_json(summary)
         return
-    table = Table("fills with", *(name.replace("_", " ") for name in next(iter(summary.values()))))
+    measured = [key for key in next(iter(summary.values())) if any(each[key] is not None for each in summary.values())]
+    table = Table("fills with", *(name.replace("_", " ") for name in measured), box=None, header_style="bold")
     for name, means in summary.items():
-        table.add_row(name, *("n/a" if value is None else f"{value:.4g}" for value in means.values()))
-    out.print(table)
+        table.add_row(name, *("n/a" if means[key] is None else f"{means[key]:.4g}" for key in measured))
+    print_table(table)
     if len(methods) > 1:
-        table = Table("measure", "difference", "mean", "95 % interval")
+        table = Table("measure", "difference", "mean", "95 % interval", box=None, header_style="bold")
         for kind, name, found in result.differences():
             table.add_row(kind, name, f"{found.mean:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}")
-        out.print(table)
+        print_table(table)
         say(resampled(units([hole.picture for hole in todo]), len(todo)))
-    for name, reason in (NOT_A_NUMBER | result.missing).items():
+    reasons = NOT_A_NUMBER if seeds == 1 else {"psnr": NOT_A_NUMBER["psnr"]}
+    for name, reason in (reasons | result.missing).items():
         say(f"{name} n/a: {reason}")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import out, print_json, say
+from repaint.cli.console import print_json, print_table, say
 from repaint.cli.options import AsJson
 from repaint.cli.restore import MaxWidth, Sensitivity, ToneOption
 from repaint.defaults import MAX_WIDTH, SENSITIVITY, TONE
@@ -54,12 +54,15 @@ def detection(
             photographs[name] = np.asarray(picture)
     scores = score_detector(photographs, repeats=repeats, sensitivity=sensitivity, max_width=max_width, tone=tone)
     if as_json:
-        rows = [asdict(score) for score in scores]
-        print_json([{k: None if v != v else v for k, v in row.items()} for row in rows])
+        print_json([asdict(score) for score in scores])
         return
     table = Table("damage", "recall", "precision", "found", "photographs", box=None, header_style="bold")
     for score in scores:
         shares = (score.recall, score.precision, score.found)
         table.add_row(score.damage, *("n/a" if math.isnan(v) else f"{v:.1%}" for v in shares), str(score.cases))
-    out.print(table)
-    say("Spots of 16 pixels and the missing piece of 40 are wider than --max-width, which excludes them.")
+    print_table(table)
+    wide = [
+        text for text, pixels in (("spots of 16 pixels", 16), ("the missing piece of 40", 40)) if pixels > max_width
+    ]
+    if wide:
+        say(f"Not searched for, because they are wider than --max-width: {' and '.join(wide)}.")

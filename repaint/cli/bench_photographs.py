@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import calls_bar, out, print_json, say
+from repaint.cli.console import calls_bar, print_json, print_table, say
 from repaint.cli.loading import Device, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 from repaint.errors import InputError
@@ -89,7 +89,7 @@ def photographs(
         figures = f"{each.psnr:.2f}", f"{each.ssim:.3f}", f"{each.gradient:.2f}", f"{each.energy:.2f}"
         patches = "n/a" if each.patches is None else f"{each.patches:.2f} ({each.floor:.2f})"
         table.add_row(each.damage, each.method, *figures, patches, *inside, f"{each.seconds:.2f}")
-    out.print(table)
+    print_table(table)
     say("PSNR of ours minus that of the best classical method, in dB, with 95 % intervals:")
     for kind in dict.fromkeys(each.damage for each in means):
         theirs = [each for each in means if each.damage == kind and each.method not in named]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import calls_bar, out, print_json, say
+from repaint.cli.console import calls_bar, print_json, print_table, say
 from repaint.cli.loading import Device, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
@@ -40,6 +40,7 @@ def prompts(
     """
     from repaint.lab.quality.cases import glyph_holes
     from repaint.lab.quality.prompts import MASKS, PROMPTS, compare_prompts
+    from repaint.measure.intervals import resampled
     from repaint.pictures.samples import Part
     from repaint.sampling.method import as_methods
 
@@ -60,15 +61,19 @@ def prompts(
     if as_json:
         print_json(study.as_dict())
         return
-    table = Table("hole", "schedule", "prompt", "PSNR", "SSIM", "diversity", "model calls")
+    table = Table("hole", "schedule", "prompt", "PSNR, dB", "SSIM", "diversity", "model calls", box=None)
     for (hole_name, name, kind), found in study.scored.items():
         diversity = f"{found.diversity.mean():.4f}" if seeds > 1 else "n/a"
         means = f"{found.psnr.mean():.2f}", f"{found.ssim.mean():.4f}", diversity
         table.add_row(hole_name, name, kind, *means, str(found.model_calls))
-    out.print(table)
+    print_table(table)
     if seeds == 1:
         say("diversity n/a: It needs several results per hole (--seeds).")
-    table = Table("hole", "difference", "PSNR, dB", "SSIM")
-    for (hole_name, title), (by_psnr, by_ssim) in study.differences().items():
+    differences = study.differences()
+    if not differences:
+        return
+    table = Table("hole", "difference", "PSNR, dB", "SSIM", box=None)
+    for (hole_name, title), (by_psnr, by_ssim) in differences.items():
         table.add_row(hole_name, title, *(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]" for d in (by_psnr, by_ssim)))
-    out.print(table)
+    print_table(table)
+    say(resampled(glyphs, glyphs, hole="glyphs"))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import calls_bar, out, print_json, say
+from repaint.cli.console import calls_bar, print_json, print_table, say
 from repaint.cli.loading import Device, load_pipe
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
@@ -98,7 +98,7 @@ def protocol(
         value = "n/a" if row.value is None else f"{row.value:.4g}"
         interval = "" if row.low is None else f"{row.low:.4g} to {row.high:.4g}"
         table.add_row(row.mask, row.method, row.metric, value, interval, str(row.pictures))
-    out.print(table)
+    print_table(table)
     for row in found:
         published = ", ".join(f"{each.value:g} ({each.data})" for each in row.published) or "not known here"
         say(f"Published, {row.mask}, {row.method}, {row.metric}: {published}")

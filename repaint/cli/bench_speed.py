@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import out, print_json, progress_bar, say
+from repaint.cli.console import print_json, print_table, progress_bar, say
 from repaint.cli.loading import Device, load_pipe, place_of
 from repaint.cli.options import AsJson, DType, Threads, torch_dtype
 from repaint.threads import set_threads
@@ -56,12 +56,14 @@ def speed(
     if as_json:
         print_json({"rows": [row.as_dict() for row in rows], "missing": missing, "threads": torch.get_num_threads()})
         return
-    table = Table("", "calls", "ms a call", "outside the networks", "over it alone", "syncs", "noise", "tensors", "MB")
+    table = Table(
+        "", "calls", "ms a call", "outside the networks", "over it alone", "syncs", "noise", "tensors", "MB", box=None
+    )
     for row in rows:
         spread = f"{row.ms[1]:.2f} [{row.ms[0]:.2f}, {row.ms[2]:.2f}]"
         shares = (f"{middle:.1%} [{low:.1%}, {high:.1%}]" for low, middle, high in (row.outside, row.over_bare))
         counts = str(row.syncs), f"{row.noise:g}", f"{row.tensors:.2f}", f"{row.memory / 1e6:.1f}"
         table.add_row(row.name, str(row.calls), spread, *shares, *counts)
-    out.print(table)
+    print_table(table)
     for name, reason in missing.items():
         say(f"{name} was not measured: {reason}")

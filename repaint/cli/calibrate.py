@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import out, print_json, progress_bar, say, together
+from repaint.cli.console import print_json, print_table, progress_bar, say, together
 from repaint.cli.loading import Device, load_pipe, process_state
 from repaint.cli.options import AsJson, DType, PriorName, Threads, chosen
 
@@ -107,7 +107,7 @@ def calibrate(
             print_json([asdict(each) for each in found])
         else:
             if found:
-                out.print(_table(found))
+                print_table(_table(found))
                 say(resampled(found[0].units, found[0].holes))
             say(f"{run.done} of {len(run.cells)} rows in {out_file}")
     state.destroy_process_group()

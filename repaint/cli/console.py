@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
-from repaint.errors import RepaintError
+from repaint.errors import RepaintError, joined_lines
+from repaint.files import as_json
 
 if TYPE_CHECKING:
     from repaint.pipeline import StepCallback
@@ -24,6 +26,7 @@ __all__ = [
     "err",
     "out",
     "print_json",
+    "print_table",
     "progress_bar",
     "say",
     "say_aside",
@@ -33,6 +36,7 @@ __all__ = [
     "visible",
 ]
 
+WIDEST = 1000  # columns of a table
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -86,7 +90,7 @@ def show_warning(printed: set[str], message: Warning | str, *_where: object, **_
         printed: the lines of this command so far. A warning that is repeated when an image is read again is dropped.
         message: the warning.
     """
-    text = " ".join(str(message).split())
+    text = joined_lines(message)
     if _about and not any(name in text for name in _about[-1]):
         text = f"{_about[-1][0]}: {text}"
     if text in printed:
@@ -133,13 +137,21 @@ def together(kept: str) -> Iterator[None]:
         ) from error
 
 
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is: a narrower terminal wraps its lines, but no figure is cut off."""
+    needed = Measurement.get(out, out.options.update(max_width=WIDEST), table).maximum
+    if needed > out.width:
+        table.width = needed
+    out.print(table, crop=False)
+
+
 def print_json(data: Any) -> None:
-    """Print JSON without colours or wrapping."""
-    print(json.dumps(data, indent=2))
+    """Print JSON without colours or wrapping; NaN and infinity become null."""
+    print(as_json(data))
 
 
-def tell(data: dict[str, Any], as_json: bool, text: str) -> None:
-    if as_json:
+def tell(data: dict[str, Any], json: bool, text: str) -> None:
+    if json:
         print_json(data)
     else:
         say(text)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from repaint.cli.console import out, print_json, say
 from repaint.cli.options import AsJson
-from repaint.errors import RepaintError
+from repaint.errors import RepaintError, joined_lines
 from repaint.threads import trial_seconds
 from repaint.version import DISTRIBUTION
 
@@ -204,9 +204,7 @@ def _self_test() -> Finding:
         pipe.set_progress_bar_config(disable=True)
         result: Any = pipe(image, hole, schedule=walk, generator=0, output_type="np").images[0]
     except (RepaintError, RuntimeError, OSError) as error:
-        return Finding(
-            "self-test", "photos", "broken", " ".join(str(error).split()), f"Reinstall torch and {DISTRIBUTION}"
-        )
+        return Finding("self-test", "photos", "broken", joined_lines(error), f"Reinstall torch and {DISTRIBUTION}")
     if not np.array_equal(result[~hole], image[~hole]):
         return Finding("self-test", "photos", "broken", "kept pixels changed", "Please report this")
     if np.array_equal(result[hole], image[hole]):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from repaint.cli.console import out, print_json, progress_bar
+from repaint.cli.console import print_json, print_table, progress_bar
 from repaint.cli.options import AsJson, Threads, chosen, torch_dtype
 from repaint.threads import set_threads
 
@@ -19,7 +19,6 @@ __all__ = ["exactness"]
 
 PRESETS = ["none", "predicted", "corrected", "quick", "paper", "fast", "balanced", "best"]
 OTHERS = ["lanpaint-paper", "lanpaint-paper-10", "ding", "diffpir"]
-WIDTH = 140  # columns of the table, which a narrower console wraps
 
 
 def exactness(
@@ -103,7 +102,7 @@ def exactness(
     if as_json:
         print_json([vars(standing) for standing in found])
     else:
-        out.print(_table(found), width=max(out.width, WIDTH))
+        print_table(_table(found))
 
 
 def _table(found: list[Standing]) -> Table:

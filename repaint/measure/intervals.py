@@ -75,7 +75,11 @@ def resampled(count: int, holes: int, *, hole: str = "holes", picture: str = "pi
 
     >>> resampled(3, 12)
     '95 % intervals resample 3 pictures, which are few: they are rough.'
+    >>> resampled(1, 1)
+    'There are no 95 % intervals: they need at least 2 holes.'
     """
+    if count == 1:
+        return f"There are no 95 % intervals: they need at least 2 {hole}."
     few = ", which are few: they are rough" if count < FEW else ""
     return f"95 % intervals resample {count} {hole if count == holes else picture}{few}."
 

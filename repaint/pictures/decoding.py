@@ -30,6 +30,7 @@ __all__ = [
     "bit_depth",
     "check_dense",
     "check_range",
+    "eight_bit",
     "load_image",
     "open_image",
     "plain",
@@ -208,9 +209,24 @@ def read_upright(path: str | os.PathLike[str], mode: Literal["RGB", "L"] = "RGB"
     Returns:
         (H, W, 3), or (H, W) for grey.
     Raises:
-        InputError: see `open_image`.
+        InputError: see `open_image` and `eight_bit`.
     """
-    return np.asarray(upright(open_image(path)).convert(mode))
+    return eight_bit(upright(open_image(path)), path, mode)
+
+
+def eight_bit(image: Image.Image, path: str | os.PathLike[str], mode: Literal["RGB", "L"] = "RGB") -> NDArray[np.uint8]:
+    """Convert an image to 8 bits a channel.
+
+    Args:
+        image: of a mode in `PIL_WHITE`.
+        path: of its file, for the error.
+        mode: "RGB", or "L" for grey.
+    Raises:
+        InputError: an image with more than 8 bits, which PIL would clip at 255.
+    """
+    if PIL_WHITE[image.mode] > 255 or image.mode == "F":
+        raise InputError(f"{path}: PIL mode {image.mode} has more than 8 bits a channel. Convert it to 8 bits.")
+    return np.asarray(image.convert(mode))
 
 
 def turned_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

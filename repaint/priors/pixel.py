@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repaint.checks import is_integer, nearest, shown
-from repaint.errors import PriorError
+from repaint.errors import PriorError, joined_lines
 from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 from repaint.sampling.levels import Level
@@ -174,7 +174,7 @@ class PixelPrior(PriorDefaults):
                 raise
             raise PriorError(
                 f"The {type(self.unet).__name__} fails because its config does not fit its weights or images "
-                f"({' '.join(repr(error).split())}). Save or download the model again."
+                f"({joined_lines(repr(error))}). Save or download the model again."
             ) from error
         return output.to(x.dtype, memory_format=torch.contiguous_format)
 

@@ -5,7 +5,6 @@ The denoiser is exact, so that all of the error comes from the sampler.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repaint.files import atomic_path
+from repaint.files import as_json, atomic_path
 from repaint.lab.exactness.peers import diffusers_repaint
 from repaint.lab.exactness.problems import Problem
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
@@ -276,7 +275,7 @@ def save_standings(path: Path, rows: Sequence[ErrorRow], arguments: Mapping[str,
     """
     content = {"version": __version__, **arguments, "standings": [vars(found) for found in standings(rows)]}
     with atomic_path(path) as draft:
-        draft.write_text(json.dumps(content | {"rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+        draft.write_text(as_json(content | {"rows": [vars(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
 
 
 def pareto(points: Mapping[str, tuple[int, float]]) -> list[str]:

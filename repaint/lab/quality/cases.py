@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from repaint.checks import whole_number
 from repaint.errors import InputError
-from repaint.pictures.decoding import open_image, upright
+from repaint.pictures.decoding import eight_bit, open_image, upright
 from repaint.pictures.mask_shapes import box, half
 from repaint.pictures.masks import known, read_keep
 from repaint.pictures.metadata import exif_orientation
@@ -137,7 +137,7 @@ def bundled_holes(prior: str, *, many: bool = False) -> list[Hole]:
             return middle
         right = glyph_holes(half(GLYPH_SIZE, GLYPH_SIZE, side="right")[0].numpy() == 0, count=70)
         return [replace(hole, conditions={"prompt": ""}) for hole in middle + right]
-    raise InputError(f"Prior {prior} has no test images. Pass a folder with --images.")
+    raise InputError(f"Prior {prior} has no test images. Pass a folder of images with masks (--images).")
 
 
 def folder_holes(images: Path, masks: Path | None = None, *, keep_mask: bool = False) -> list[Hole]:
@@ -148,16 +148,21 @@ def folder_holes(images: Path, masks: Path | None = None, *, keep_mask: bool = F
         masks: folder of masks named as their images (the suffix may differ).
         keep_mask: white pixels of masks are kept, as in RePaint's data.
     Raises:
-        InputError: an empty folder, an image or mask without its counterpart, or sizes that differ.
+        InputError: an empty folder, an image or mask without its counterpart, sizes that differ, a hole that is the
+            whole picture, or an image of more than 8 bits.
     """
     pairs = _beside(images) if masks is None else _paired(images, masks)
     holes = []
     for name, image_file, mask_file in pairs:
         stored = open_image(image_file)
-        image = np.asarray(upright(stored).convert("RGB"))
+        image = eight_bit(upright(stored), image_file)
         given: dict[str, Any] = {"keep_mask" if keep_mask else "mask_image": mask_file}
         keep = read_keep(**given, sizes=[image.shape[:2]], turns=[exif_orientation(stored)])[0]
         mask = ~known(keep)[0].numpy()
+        if mask.all():
+            raise InputError(
+                f"{mask_file}: the hole is the whole picture. Nothing would be kept: check the polarity (keep_mask)."
+            )
         if mask.any():
             holes.append(Hole(name, images.name, image, mask, ~mask, source=image_file.stem))
     if not holes:

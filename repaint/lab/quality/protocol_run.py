@@ -144,4 +144,5 @@ def _measure(metric: str, many: Sequence[Image], hole: Hole, net: str | None, ba
 def _mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """Compute the mean over pictures and its 95 % interval."""
     found = mean_interval(np.array(values))
-    return (found.mean, found.low, found.high) if len(values) > 1 else (found.mean, None, None)
+    interval = len(values) > 1 and np.isfinite(values).all()  # PSNR is infinite for equal pictures
+    return (found.mean, found.low, found.high) if interval else (found.mean, None, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,14 @@ from jaxtyping import Float
 
 from repaint.arguments import ScheduleLike
 from repaint.errors import InputError
-from repaint.files import atomic_path, check_place
+from repaint.files import as_json, atomic_path, check_place
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.scores import (
     Filled,
     Score,
     biharmonic,
-    denoising_loss,
     fill,
+    hole_loss,
     lpips_nets,
     measure,
     score,
@@ -37,7 +36,8 @@ __all__ = ["Report", "bench", "check_savable", "save"]
 FLOOR, BASELINE = "real (floor)", "biharmonic"
 COMPARED = ("psnr", "ssim", "patches", "gradients")  # one number per result, without extra weights
 UNDEFINED = {  # why a measure can be NaN
-    "patches": "thinner than a 7 x 7 patch, or without a full patch of real texture",
+    "ssim": "nearer to the border of the picture than 5 pixels",
+    "patches": "thinner than 14 pixels, or without as much real texture",
     "gradients": "thinner than 3 pixels, or without real gradients",
 }
 
@@ -76,7 +76,8 @@ class Report:
                 both = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
                 if both.any():
                     pictures = [hole.picture for hole, finite in zip(self.holes, both, strict=True) if finite]
-                    gap = paired_difference(first[both], second[both], clusters=pictures)
+                    ours, theirs = np.broadcast_arrays(first[both], second[both])  # one result without noise
+                    gap = paired_difference(ours, theirs, clusters=pictures)
                     found.append((kind, f"{methods[0]} - {other}", gap))
         return found
 
@@ -115,12 +116,12 @@ def bench(pipe: RePaintPipeline, holes: Sequence[Hole], methods: Mapping[str, Sc
     nets = lpips_nets()
     kinds = [*COMPARED, *(name for name, reason in nets.items() if reason is None)]
     values = {kind: {name: measure(kind, holes, ours) for name, ours in filled.items()} for kind in kinds}
-    values["loss"] = {name: denoising_loss(pipe.prior, holes, ours) for name, ours in filled.items()}
+    values["loss"] = {name: hole_loss(pipe.prior, holes, ours) for name, ours in filled.items()}
     scores = {name: score(holes, ours) for name, ours in filled.items()}
     missing = {name: reason for name, reason in nets.items() if reason}
     for kind, reason in UNDEFINED.items():
         if undefined := sum(any(np.isnan(each[i]).any() for each in values[kind].values()) for i in range(len(holes))):
-            missing[kind] = f"{undefined} of {len(holes)} holes are {reason}."
+            missing[kind] = f"{undefined} of {len(holes)} holes: {reason}."
     return Report(holes, filled, scores, values, missing)
 
 
@@ -156,11 +157,10 @@ def _csv(report: Report) -> str:
 
 def _json(report: Report) -> str:
     differences = [
-        {"measure": kind, "difference": name} | {key: _finite(value) for key, value in vars(difference).items()}
-        for kind, name, difference in report.differences()
+        {"measure": kind, "difference": name} | vars(difference) for kind, name, difference in report.differences()
     ]
     data = {"summary": report.summary(), "differences": differences, "missing": report.missing, "rows": report.rows()}
-    return json.dumps(data, indent=1) + "\n"
+    return as_json(data, indent=1) + "\n"
 
 
 def _markdown(report: Report) -> str:
@@ -175,7 +175,7 @@ def _markdown(report: Report) -> str:
             f"| {kind} | {name} | {found.mean:+.4f} | [{found.low:+.4f}, {found.high:+.4f}] |"
             for kind, name, found in differences
         ]
-    lines += [f"\n{name}: not measured. {reason}" for name, reason in report.missing.items()]
+    lines += [f"\n{name} n/a: {reason}" for name, reason in report.missing.items()]
     return "\n".join(lines) + "\n"
 
 

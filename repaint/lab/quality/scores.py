@@ -11,19 +11,29 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from repaint.arguments import ScheduleLike
+from repaint.arguments import ScheduleLike, method_for
 from repaint.errors import InputError
 from repaint.lab.calibration.proper_scores import crps, energy_score
 from repaint.lab.quality.cases import Hole
 from repaint.lab.quality.classical_fills import fill_biharmonic
-from repaint.measure.metrics import dissimilarity, diversity, lpips, lpips_backbone, psnr, rim_gradients, ssim
+from repaint.measure.metrics import (
+    LPIPS_NETS,
+    dissimilarity,
+    diversity,
+    lpips,
+    lpips_backbone,
+    psnr,
+    rim_gradients,
+    ssim,
+)
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
 from repaint.pictures.crop import pad
 from repaint.pipeline import RePaintPipeline, StepCallback
@@ -34,8 +44,8 @@ __all__ = [
     "Filled",
     "Score",
     "biharmonic",
-    "denoising_loss",
     "fill",
+    "hole_loss",
     "lpips_nets",
     "measure",
     "pooled_patch_distance",
@@ -80,11 +90,13 @@ def fill(
         holes: of any sizes.
         schedule: see `RePaintPipeline.__call__`.
         first_seed: hole i of n gets the seeds first_seed + i, first_seed + i + n, ..., the same for every method.
-        seeds: results per hole.
+        seeds: results per hole; a method without noise has one.
         batch: results computed at once.
         on_call: the `callback_on_step_end` of the pipeline.
         **options: further arguments of the pipeline, such as guidance_scale.
     """
+    if method_for(pipe.prior, schedule).temperature == 0:
+        seeds = 1
     images: list[list[Image]] = []
     calls, started = 0, time.perf_counter()
     step = max(1, batch // seeds)
@@ -120,16 +132,29 @@ def biharmonic(holes: Sequence[Hole]) -> Filled:
     return Filled(images, 0, time.perf_counter() - started)
 
 
+def _or_nan(compute: Callable[..., float], *given: Any) -> float:
+    """Compute a measure; NaN for a hole or a picture that it is not defined for."""
+    try:
+        return compute(*given)
+    except InputError:
+        return math.nan
+
+
+def _lpips(net: str, image: Image, hole: Hole) -> float:
+    distance = partial(lpips, net=net)
+    if not lpips_backbone(net)[0].is_file():
+        return distance(image, hole.image, hole.mask)  # raises, with the command that fetches the weights
+    return _or_nan(distance, image, hole.image, hole.mask)
+
+
 MEASURES: dict[str, Callable[[Image, Hole], float]] = {
     "psnr": lambda image, hole: psnr(image, hole.image, hole.mask),
-    "ssim": lambda image, hole: ssim(image, hole.image, hole.mask),
+    "ssim": lambda image, hole: _or_nan(ssim, image, hole.image, hole.mask),
     "patches": lambda image, hole: _or_nan(patch_distance, patches(image, hole.mask), patches(hole.image, hole.real)),
     "gradients": lambda image, hole: _or_nan(
         gradient_distance, gradients(image, hole.mask), gradients(hole.image, hole.real)
     ),
-    "lpips_alex": lambda image, hole: lpips(image, hole.image, hole.mask, net="alex"),
-    "lpips_vgg": lambda image, hole: lpips(image, hole.image, hole.mask, net="vgg"),
-    "lpips_squeeze": lambda image, hole: lpips(image, hole.image, hole.mask, net="squeeze"),
+    **{f"lpips_{net}": partial(_lpips, net) for net in LPIPS_NETS},
 }
 
 
@@ -142,8 +167,8 @@ MANY: dict[str, Callable[[Sequence[Image], Hole], float]] = {
     "energy": lambda many, hole: energy_score(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
     "crps": lambda many, hole: crps(np.stack([_values(i, hole) for i in many]), _values(hole.image, hole)),
     "diversity": lambda many, hole: diversity(many, hole.mask),
-    "diversity_ssim": lambda many, hole: diversity(many, hole.mask, distance=dissimilarity),
-    "diversity_lpips": lambda many, hole: diversity(many, hole.mask, distance=lpips),
+    "diversity_ssim": lambda many, hole: _or_nan(partial(diversity, distance=dissimilarity), many, hole.mask),
+    "diversity_lpips": lambda many, hole: _or_nan(partial(diversity, distance=lpips), many, hole.mask),
 }
 
 
@@ -152,7 +177,8 @@ def measure(name: str, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarra
 
     Args:
         name: psnr (dB), ssim, lpips_alex, lpips_vgg, lpips_squeeze: against the true content, in the hole. patches,
-            gradients: distance of the painted patches to real ones of the same image.
+            gradients: distance of the painted patches to real ones of the same image. NaN where a measure is not
+            defined, as SSIM in a hole at the border of its picture.
         holes: that were filled.
         filled: the results.
     Raises:
@@ -183,9 +209,9 @@ class Score:
         patches: sliced Wasserstein distance of painted patches to real ones, pooled by group, mean over groups.
         gradients: distance of gradient histograms, pooled in the same way.
         psnr: in the hole, dB, mean over results; infinite for the true content.
-        ssim: in the hole, mean over results.
-        seam: mean gradient across the rims divided by that beside them, pooled over results. Compare it with the value
-            of the true content.
+        ssim: in the hole, mean over the results in which it is defined.
+        seam: mean gradient across the rims divided by that beside them, pooled over the results in which these are
+            defined. Compare it with the value of the true content.
         energy, crps: see `repaint.lab.calibration.proper_scores`, in 8-bit values; None for one result per hole.
         diversity: root mean square difference of the results for one hole, mean over holes; None for one result.
         diversity_ssim, diversity_lpips: the same with 1 - SSIM and with LPIPS (AlexNet, if its weights are on this
@@ -217,18 +243,17 @@ def score(holes: Sequence[Hole], filled: Filled) -> Score:
         painted = np.concatenate([gradients(image, hole.mask) for hole, many in pairs for image in many])
         natural = np.concatenate([gradients(h.image, h.real) for h, _ in pairs])
         gradient.append(_or_nan(gradient_distance, painted, natural))
-    rims = np.array(
-        [rim_gradients(i, hole.mask) for hole, many in zip(holes, filled.images, strict=True) for i in many]
-    )
+    rims = np.array([_rim(i, hole) for hole, many in zip(holes, filled.images, strict=True) for i in many])
+    across, beside = np.nansum(rims, axis=0)
     several = [(many, hole) for hole, many in zip(holes, filled.images, strict=True) if len(many) > 1]
     measured = [name for name in MANY if several and (name != "diversity_lpips" or lpips_backbone("alex")[0].is_file())]
-    spread = {name: float(np.mean([MANY[name](*each) for each in several])) for name in measured}
+    spread = {name: _mean([MANY[name](*each) for each in several]) for name in measured}
     return Score(
-        patches=float(np.mean(patch)),
-        gradients=float(np.mean(gradient)),
+        patches=_mean(patch),
+        gradients=_mean(gradient),
         psnr=float(measure("psnr", holes, filled).mean()),
-        ssim=float(measure("ssim", holes, filled).mean()),
-        seam=float(rims[:, 0].sum() / rims[:, 1].sum()),
+        ssim=_mean(measure("ssim", holes, filled)),
+        seam=float(across / beside) if beside else math.nan,
         energy=spread.get("energy"),
         crps=spread.get("crps"),
         diversity=spread.get("diversity"),
@@ -247,7 +272,7 @@ def pooled_patch_distance(results: Sequence[tuple[Hole, Image]]) -> float:
 
 
 @torch.no_grad()
-def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
+def hole_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float[np.ndarray, "holes seeds"]:
     """Compute the loss of the prior on each result: the mean squared error of its noise prediction, in the hole.
 
     The same noise is added for every method, at five levels of the schedule of the prior. Smooth results score below
@@ -276,13 +301,19 @@ def denoising_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float
     return np.array(rows)
 
 
+def _rim(image: Image, hole: Hole) -> tuple[float, float]:
+    """Compute the gradients across the rim and beside it; NaN for a hole that does not have both."""
+    try:
+        return rim_gradients(image, hole.mask)
+    except InputError:
+        return math.nan, math.nan
+
+
+def _mean(values: ArrayLike) -> float:
+    """Average the values that are defined; NaN without any."""
+    defined = np.asarray(values)[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
+
+
 def _stack(sets: Sequence[Sequence[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
     return [np.concatenate(level) for level in zip(*sets, strict=True)]
-
-
-def _or_nan(distance: Callable[[Any, Any], float], painted: Any, real: Any) -> float:
-    """Compute a distance; NaN for a hole that is too thin for it."""
-    try:
-        return distance(painted, real)
-    except InputError:
-        return math.nan

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repaint.errors import InputError, OutOfMemory
+from repaint.errors import InputError, OutOfMemory, joined_lines
 from repaint.lab.sweep.grid import Cell
 from repaint.lab.sweep.rows import CellRow, Rows
 from repaint.measure.metrics import lpips, mse, psnr, seam_contrast, ssim
@@ -103,9 +103,8 @@ def _fill(pipe: RePaintPipeline, cells: Sequence[Cell], on_call: StepCallback | 
 
 
 def _failed(cell: Cell, error: Exception) -> CellRow:
-    reason = " ".join(str(error).split()) or type(error).__name__
     facts = {"model_calls": None, "seconds": None, "batch": 1}
-    return _row(cell, "failed", reason, dict.fromkeys(MEASURES), {}, facts)
+    return _row(cell, "failed", joined_lines(error), dict.fromkeys(MEASURES), {}, facts)
 
 
 def _row(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from repaint.errors import InputError
 from repaint.lab.quality.cases import bundled_holes, folder_holes, glyph_holes
+from repaint.pictures.decoding import read_upright
 
 WHITE = np.zeros((12, 14), dtype=bool)
 WHITE[3:8, 4:11] = True
@@ -82,6 +83,20 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     mask(images / "z_mask.png")
     with pytest.raises(InputError, match=r"z_mask\.png: the image z\.\* is missing"):
         folder_holes(images)
+
+
+def test_pictures_that_would_be_measured_wrongly_are_refused(tmp_path: Path) -> None:
+    """A 16-bit picture is clipped to white without a word, or a hole without surroundings fails after other work."""
+    deep = tmp_path / "images" / "a.png"
+    picture(deep)
+    mask(tmp_path / "masks" / "a.png", np.ones_like(WHITE))
+    with pytest.raises(InputError, match=r"masks/a\.png: the hole is the whole picture"):
+        folder_holes(deep.parent, tmp_path / "masks")
+    mask(tmp_path / "masks" / "a.png")
+    Image.fromarray(np.full((12, 14), 30_000, dtype=np.uint16)).save(deep)
+    for read in (lambda: folder_holes(deep.parent, tmp_path / "masks"), lambda: read_upright(deep)):
+        with pytest.raises(InputError, match=r"a\.png: PIL mode I;16 has more than 8 bits a channel"):
+            read()
 
 
 def test_glyphs_carry_their_names_as_prompts() -> None:

@@ -14,7 +14,7 @@ from repaint.lab.quality.cases import folder_holes, texture_holes
 from repaint.lab.quality.protocol_inputs import protocol_pictures
 from repaint.lab.quality.protocols import PROTOCOLS
 from repaint.lab.quality.restoration import damaged_crops
-from repaint.lab.quality.scores import LOSS_LEVELS, LOSS_STEPS, Filled, biharmonic, denoising_loss, fill, score, truth
+from repaint.lab.quality.scores import LOSS_LEVELS, LOSS_STEPS, Filled, biharmonic, fill, hole_loss, score, truth
 from repaint.measure.patches import gradient_distance, gradients, patch_distance, patches
 from repaint.pictures.samples import PHOTOGRAPHS, halve, photograph
 from repaint.priors.gaussian import GaussianMixturePrior
@@ -63,7 +63,7 @@ def test_the_truth_scores_the_floor_and_biharmonic_scores_far_above_it():
     assert (baseline.patches, baseline.gradients, baseline.psnr) == pytest.approx((0.581, 0.450, 18.7), abs=0.05)
 
 
-def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise():
+def test_the_hole_loss_is_the_prior_s_error_in_the_hole_under_shared_noise():
     """If this fails, the noise differs between methods, or kept pixels count."""
 
     class Blind(GaussianMixturePrior):
@@ -82,7 +82,7 @@ def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise(
     grey, black = (np.where(hole.mask[..., None], np.uint8(value), hole.image) for value in (128, 0))
     changed = grey.copy()
     changed[~hole.mask] ^= 255
-    losses = denoising_loss(prior, [hole], Filled([[grey, changed, black]]))[0]
+    losses = hole_loss(prior, [hole], Filled([[grey, changed, black]]))[0]
     assert losses[0] == losses[1]
     generator, grid, expected = torch.Generator().manual_seed(0), prior.schedule(LOSS_STEPS), []
     for number in LOSS_LEVELS:
@@ -92,7 +92,7 @@ def test_the_denoising_loss_is_the_prior_s_error_in_the_hole_under_shared_noise(
     assert losses[2] == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-def test_the_denoising_loss_of_any_size():
+def test_the_hole_loss_of_any_size():
     """If this fails, a benchmark ends in an error after it has filled everything, for sizes that the prior pads."""
     mask = np.zeros((13, 11), dtype=bool)
     mask[4:9, 3:8] = True
@@ -100,7 +100,7 @@ def test_the_denoising_loss_of_any_size():
     hole = replace(texture_holes()[0], conditions={}, image=picture, mask=mask, real=~mask)
     prior = tiny_pipe().prior
     assert prior.multiple_of > 1
-    assert np.isfinite(denoising_loss(prior, [hole], Filled([[picture, picture]]))).all()
+    assert np.isfinite(hole_loss(prior, [hole], Filled([[picture, picture]]))).all()
 
 
 def test_turned_pictures_are_read_as_displayed(tmp_path):

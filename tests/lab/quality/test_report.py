@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from repaint.lab.calibration.proper_scores import crps, energy_score
 from repaint.lab.quality.cases import texture_holes
 from repaint.lab.quality.report import Report, bench, save
 from repaint.measure.intervals import paired_difference
+from repaint.sampling.method import Method
 from repaint.sampling.schedule import JumpSchedule
 
 
@@ -102,13 +104,44 @@ def test_a_measure_without_a_value_is_explained(tmp_path: Path) -> None:
     walks = {"two": JumpSchedule.paper(2, 1, 1), "three": JumpSchedule.paper(3, 1, 1)}
     report = bench(tiny_pipe(), [replace(hole, mask=mask, conditions={})], walks)
     assert report.summary()["two"]["patches"] is None
-    assert report.missing["patches"].startswith("1 of 1 holes are thinner than a 7 x 7 patch, or")
+    assert report.missing["patches"].startswith("1 of 1 holes: thinner than 14 pixels, or")
     assert "gradients" not in report.missing
     assert {kind for kind, _, _ in report.differences()} & {"psnr", "patches", "gradients"} == {"psnr", "gradients"}
     save(report, tmp_path / "report.md")
     table = (tmp_path / "report.md").read_text()
     assert "nan" not in table
     assert "n/a" in table
+
+
+def test_holes_at_the_border_of_one_pixel_and_in_flat_pictures_do_not_end_a_benchmark(tmp_path: Path) -> None:
+    """If this fails, one hole that a measure is not defined for discards hours of work, or is not reported."""
+    (hole,) = (replace(each, conditions={}) for each in texture_holes()[:1])
+    border, lines = np.zeros((2, *hole.mask.shape), dtype=bool)
+    border[:, :4], lines[::2] = True, True
+    flat = np.full_like(hole.image, 128)
+    holes = [hole, *(replace(hole, mask=mask, real=~mask) for mask in (border, lines)), replace(hole, image=flat)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        report = bench(tiny_pipe(), holes, {"two": JumpSchedule.paper(2, 1, 1)}, seeds=2)
+        alone = bench(tiny_pipe(), [replace(hole, image=flat)], {"two": JumpSchedule.paper(2, 1, 1)})
+    ssims = report.values["ssim"]["two"]
+    assert np.isnan(ssims[1]).all()
+    assert report.summary()["two"]["ssim"] == pytest.approx(ssims[[0, 2, 3]].mean())
+    assert report.missing["ssim"] == "1 of 4 holes: nearer to the border of the picture than 5 pixels."
+    assert report.summary()["two"]["diversity_ssim"] > 0
+    assert alone.summary()["biharmonic"]["seam"] is None
+    save(report, tmp_path / "report.md")
+    assert "ssim n/a: 1 of 4 holes" in (tmp_path / "report.md").read_text()
+
+
+def test_a_method_without_noise_has_one_result_per_hole() -> None:
+    """If this fails, a benchmark of several seeds fails at a schedule of temperature 0, after the others are done."""
+    hole = replace(texture_holes()[0], conditions={})
+    walk = Method(JumpSchedule.paper(2, 1, 1))
+    report = bench(tiny_pipe(), [hole], {"drawn": walk, "mean": replace(walk, temperature=0)}, seeds=2)
+    assert [len(report.filled[name].images[0]) for name in ("drawn", "mean")] == [2, 1]
+    assert report.summary()["mean"]["energy"] is None
+    assert {name for _, name, _ in report.differences()} == {"drawn - mean"}
 
 
 def test_a_report_that_cannot_be_written_is_refused(report: Report, tmp_path: Path) -> None:
