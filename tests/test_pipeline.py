@@ -1263,7 +1263,8 @@ def test_antithetic_results_alone_and_resumed(tmp_path: Path) -> None:
     """If this fails, the second result of a pair cannot be computed again, or a saved state forgets its sign."""
     pipe, states = quiet(PixelByPixelPrior()), []
     image, white = noise(12, 17, 3), hole(12, 17)
-    common: dict[str, Any] = {"schedule": "quick", "output_type": "np"}
+    jumping = Method(JumpSchedule.paper(20, jump_length=4, jump_n_sample=2))
+    common: dict[str, Any] = {"schedule": jumping, "output_type": "np"}
     pairs: dict[str, Any] = {"num_images_per_prompt": 5, "antithetic": True, "generator": 3}
     out = pipe(image, white, **common, **pairs, callback_on_step_end=record(states))
     for seed, result in zip(out.seeds, out.images, strict=True):

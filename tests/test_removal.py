@@ -15,6 +15,7 @@ from PIL import Image
 from repaint import Crop, RePaintPipeline, remove
 from repaint.errors import InputError
 from repaint.removal import denoising_loss, rim_contrast
+from repaint.sampling.budget import with_budget
 from repaint.sampling.schedule import JumpSchedule
 from repaint.testing import PixelByPixelPrior
 
@@ -87,7 +88,8 @@ def test_the_ranking_keeps_to_the_batch_size() -> None:
 def test_a_population_fills_and_is_ranked() -> None:
     """If this fails, a method with particles paints everything, and the ranking then mistakes their number."""
     pipe = tiny_pipe(("cat", "dog"))
-    given = {"candidates": 2, "schedule": "fps-smc", "class_labels": "cat", "generator": 0, "output_type": "np"}
+    schedule = with_budget("fps-smc", steps=20)
+    given = {"candidates": 2, "schedule": schedule, "class_labels": "cat", "generator": 0, "output_type": "np"}
     assert len(remove(picture(), OBJECT, prior=pipe, **given)) == 2
 
 

@@ -56,9 +56,10 @@ def test_the_energy_score_agrees_with_the_exact_error() -> None:
     method = as_method("none")
     method = Method(as_method("fast").schedule, name="poor", spacing="linspace")
     rows = rows_of(prior, truths, [method], samples)
+    cells = fill_cells([method], ["box"], count, samples, seed=0, facts={})
     differences, distances = [], []
     for row in rows:
-        cell = fill_cells([method], ["box"], count, samples, seed=0, facts={})[row["index"]]
+        cell = cells[row["index"]]
         hole = ~torch.from_numpy(_hole(row))
         x0 = truths[cell.index].flatten()
         posterior = prior.posterior(hole.flatten().nonzero()[:, 0], x0[hole.flatten()])
