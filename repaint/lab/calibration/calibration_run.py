@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from repaint.errors import InputError
 from repaint.folders import share_of
 from repaint.lab.calibration.calibration_summary import Calibration, calibrations
 from repaint.lab.calibration.hole_kinds import HOLE_KINDS
@@ -16,6 +17,7 @@ from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score
 from repaint.lab.calibration.truths import (
     DRAWING,
     fingerprint,
+    folder_fingerprint,
     picture_names,
     picture_truths,
     prior_truths,
@@ -53,7 +55,8 @@ class CalibrationRun:
         seed: of samples, holes and fills.
         facts: more that the results depend on, such as the dtype; part of every row.
     Raises:
-        InputError: fewer than 2 samples, two methods of one name, or `out` holds rows of another run.
+        InputError: fewer than 2 samples, two methods of one name, a side that the prior does not take, or `out` holds
+            rows of another run, such as of other pictures.
     """
 
     prior: Prior
@@ -72,12 +75,17 @@ class CalibrationRun:
     def __post_init__(self) -> None:
         as_methods(self.methods)
         self._side = self.side or self.prior.preferred_size or self.prior.multiple_of
+        if self._side % self.prior.multiple_of:
+            raise InputError(
+                f"The side of the samples is {self._side}, but must be a multiple of {self.prior.multiple_of} pixels "
+                "for this prior. Change --size (side=)."
+            )
         self._shape = sample_shape(self.prior, self._side)
         self._truths: Tensor | None = None
         facts = {
             "prior": fingerprint(self.prior, self._shape),
             "side": self._side,
-            "truth": str(self.truth),
+            "truth": "draws" if self.truth is None else folder_fingerprint(self.truth),
             "prompt": self.prompt,
             **(self.facts or {}),
         }

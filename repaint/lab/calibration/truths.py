@@ -29,6 +29,7 @@ __all__ = [
     "DRAWING",
     "DrawFacts",
     "fingerprint",
+    "folder_fingerprint",
     "picture_names",
     "picture_truths",
     "prior_truths",
@@ -174,6 +175,14 @@ def _cached(cache: Path, origin: DrawFacts) -> list[Tensor]:
         ]
         raise InputError(f"{cache}: was drawn with {'; '.join(differing)}. Delete it, or pass another cache.")
     return list(torch.from_numpy(x))
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Identify the pictures of a folder by their names and bytes, wherever the folder is."""
+    digest = hashlib.sha256()
+    for name, path in picture_files(folder).items():
+        digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return f"pictures {digest.hexdigest()[:16]}"
 
 
 def picture_names(folder: Path, count: int) -> list[str]:

@@ -129,6 +129,8 @@ def contestants(
     elif text:
         inpaint = diffusers_fill(pipe, prompt=prompt, steps=method.model_calls, guidance_scale=guidance_scale)
         ways[name] = lambda: inpaint(pictures[0], hole, 1.0, 0)
+    elif size % pipe.prior.multiple_of:
+        missing[name] = f"supports only sizes that are multiples of {pipe.prior.multiple_of} pixels"
     elif (theirs := _diffusers_repaint(pipe.prior, pictures, hole, walk)) is not None:
         ways[name] = theirs
     else:

@@ -181,6 +181,35 @@ def test_rows_name_the_picture_of_their_hole(tmp_path: Path) -> None:
     assert run.summary()[0].units == 2
 
 
+def test_rows_belong_to_their_pictures(tmp_path: Path) -> None:
+    """If this fails, a run over a changed folder adds holes of other pictures to rows under the same names."""
+    from PIL import Image
+
+    def run(folder: Path) -> CalibrationRun:
+        methods = [Method(as_method("fast").schedule, name="one")]
+        rows = tmp_path / "rows.jsonl"
+        return CalibrationRun(PixelByPixelPrior(), methods, rows, ["box"], count=2, samples=2, side=16, truth=folder)
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    run(folder).fill()
+    moved = folder.rename(tmp_path / "moved")
+    assert run(moved).done == 2
+    Image.fromarray(pixels).save(moved / "b.png")
+    with pytest.raises(InputError, match=r"rows\.jsonl line 1: from another run \(truth is 'pictures \w+' instead of"):
+        run(moved)
+
+
+def test_a_side_that_the_prior_does_not_take(tmp_path: Path) -> None:
+    """If this fails, the error is one about weights, from inside the network."""
+    prior = PixelByPixelPrior()
+    prior.multiple_of = 8
+    with pytest.raises(InputError, match="side of the samples is 33, but must be a multiple of 8 pixels"):
+        CalibrationRun(prior, [as_method("fast")], tmp_path / "rows.jsonl", side=33)
+
+
 def test_results_do_not_depend_on_the_batch() -> None:
     """If this fails, a resumed or sharded run has other rows than an unbroken one."""
     prior = fields()

@@ -17,8 +17,9 @@ from helpers.tiny_priors import tiny_pipe
 from torch import Tensor, nn
 
 from repaint.errors import NonFiniteError
-from repaint.lab.speed.timing import contestants, measure_speed
+from repaint.lab.speed.timing import contestants, measure_speed, random_prior
 from repaint.lab.speed.tracing import Counter, count
+from repaint.pipeline import RePaintPipeline
 from repaint.priors.networks import compile_network
 from repaint.sampling.levels import Level
 from repaint.sampling.method import as_method
@@ -182,6 +183,14 @@ def test_ways_that_cannot_be_are_said(run: Run, folder: Any) -> None:
     data = json.loads(done.out)
     assert [row["name"] for row in data["rows"]] == ["network alone", "repaint"]
     assert data["missing"] == {"diffusers RePaintPipeline": "supports only unconditional pixel-space models with betas"}
+
+
+def test_a_size_that_only_this_library_takes() -> None:
+    """If this fails, the bench ends in a traceback from inside the other library's network."""
+    pipe = RePaintPipeline(random_prior(32))
+    ways, missing = contestants(pipe, (3, 1, 1), as_method("fast"), size=36)
+    assert list(ways) == ["repaint"]
+    assert missing == {"diffusers RePaintPipeline": "supports only sizes that are multiples of 8 pixels"}
 
 
 def test_a_prior_without_a_network_is_refused(two_pixels: Any) -> None:
