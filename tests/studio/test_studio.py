@@ -822,12 +822,15 @@ def test_a_studio_that_is_ended_removes_its_files(monkeypatch: pytest.MonkeyPatc
     parts = SimpleNamespace(block_thread=ended), SimpleNamespace(close=lambda: closed.append(True)), "http://address"
     monkeypatch.setattr(server, "serve", lambda *_given, **_named: parts)
     monkeypatch.setattr(sys, "argv", ["repaint", "studio", "--device", "cpu", "--dtype", "float32", "--threads", "1"])
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as left:
-        cli.main()
+    before = signal.signal(number, signal.SIG_DFL)  # nohup ignores SIGHUP, and so would the studio
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert left.value.code == 128 + number
     assert closed == [True]
-    assert signal.getsignal(number) == before
 
 
 @pytest.mark.slow
