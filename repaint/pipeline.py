@@ -64,7 +64,7 @@ def _without_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RePaintOutput:
     """The result of a pipeline call.
 
@@ -184,6 +184,9 @@ class RePaintPipeline(Placed):
         check_attributes(prior)
         self.prior = prior
         self._progress: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"RePaintPipeline({type(self.prior).__name__}, {self.dtype}, device={str(self.device)!r})"
 
     @classmethod
     @_without_inference_mode

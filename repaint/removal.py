@@ -38,7 +38,7 @@ FILLED_BY = (*PARTS, "antithetic", "callback_on_step_end")
 NEAR = 8  # pixels around the hole in which it is judged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Removal:
     """One way to remove an object.
 

@@ -23,7 +23,7 @@ SETS = ("mask_image", "keep_mask", "num_images_per_prompt")
 WINDOWS = 8  # of a large scan at once, to bound the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RestoredPhotograph:
     """A restored photograph.
 

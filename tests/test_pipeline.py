@@ -1283,6 +1283,21 @@ def test_antithetic_results_alone_and_resumed(tmp_path: Path) -> None:
     assert np.array_equal(again.uncertainty()[0], wide.uncertainty()[0])
 
 
+def test_results_are_shown_in_one_line_and_compared_by_identity() -> None:
+    """If this fails, a notebook prints thousands of numbers for a state, or `==` raises an error about arrays."""
+    pipe, states = quiet(PixelByPixelPrior()), []
+    given: dict[str, Any] = {"generator": 0, "output_type": "np", "num_images_per_prompt": 2}
+    out = pipe(noise(12, 17, 3), hole(12, 17), **given, callback_on_step_end=record(states))
+    assert repr(pipe) == "RePaintPipeline(PixelByPixelPrior, torch.float32, device='cpu')"
+    assert repr(states[3]) == (
+        f"SamplerState(x=(2, 3, 12, 17), level=21, position=4, model_calls=4, seeds={tuple(out.seeds)})"
+    )
+    assert repr(out.fills[0]) == f"Fills(2 of {int(hole(12, 17).sum())} pixels in 12 x 17, paired=False)"
+    assert out == out
+    assert out != pipe(noise(12, 17, 3), hole(12, 17), **given)
+    assert len({out}) == 1
+
+
 @pytest.mark.parametrize("name", ["mean", "uncertainty", "interval"])
 def test_nothing_to_average(pipe: RePaintPipeline, name: str) -> None:
     """If this fails, the mean of one result or of latents is an IndexError, NaN, or the result itself."""

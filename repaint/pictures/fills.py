@@ -45,6 +45,11 @@ class Fills:
     paired: bool = False
     temperature: float = 1.0
 
+    def __repr__(self) -> str:
+        height, width = self.hole.shape
+        fills, pixels = self.values.shape[:2]
+        return f"Fills({fills} of {pixels} pixels in {height} x {width}, paired={self.paired})"
+
     @classmethod
     def from_images(
         cls, images: Sequence[ImageLike], hole: NDArray[np.bool_], *, paired: bool = False, temperature: float = 1.0

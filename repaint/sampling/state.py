@@ -72,6 +72,12 @@ class SamplerState:
     scales: str = ""
     gradient_calls: int = 0
 
+    def __repr__(self) -> str:
+        return (
+            f"SamplerState(x={tuple(self.x.shape)}, level={self.level}, position={self.position}, "
+            f"model_calls={self.model_calls}, seeds={self.seeds})"
+        )
+
     def known_at(self, level: int) -> Bool[Tensor, "b *shape"]:
         """Return the mask of the entries that are kept at a level; at the clean level it is `known`."""
         if self.free_from is None or level == 0:
