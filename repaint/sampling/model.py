@@ -13,7 +13,7 @@ from repaint.errors import PriorError
 from repaint.sampling.contract import predicted
 from repaint.sampling.levels import Level
 from repaint.sampling.noise import NoiseSchedule
-from repaint.sampling.prediction import Clip, Prediction
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.prior import Prior
 from repaint.sampling.spacing import Spacing
 
@@ -45,10 +45,9 @@ class Model:
         self._prior, self._count, self._shifted = prior, count, shifted
         self.calls, self.gradients = 0, 0
 
-    @property
-    def clip(self) -> Clip | None:
-        """The clipping of x0_hat in predictions; None: not clipped."""
-        return self._prior.clip
+    def clipped(self, x0_hat: Batch) -> Batch:
+        """Clip an x0_hat as those of predictions are; unchanged where they are not clipped."""
+        return x0_hat if self._prior.clip is None else self._prior.clip(x0_hat)
 
     def predict(self, x: Batch, level: Level) -> Prediction:
         """Return the prediction for x at a level."""

@@ -299,7 +299,7 @@ def test_a_portrait_of_a_phone_is_upright(run: Run, folder: Path, common: list[o
 
 def test_heic_photographs(run: Run, folder: Path, common: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, photographs of phones are not read, or the missing package is not named."""
-    heif = pytest.importorskip("pillow_heif")
+    heif = pytest.importorskip("pillow_heif")  # in the extra dev, but without wheels for some systems
     heif.register_heif_opener()
     Image.fromarray(PHOTO).resize((64, 64)).save("photo.heic", quality=90)
     Image.fromarray(WHITE).resize((64, 64)).save("hole.png")

@@ -98,7 +98,7 @@ def test_text_and_gamma_of_a_png_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out.png", "out.tif", "out.webp"])
 def test_the_profile_of_a_heic_photograph(tmp_path: Path, name: str) -> None:
     """If this fails, every HEIC photograph with a profile gets a made-up text, or a warning that it was lost."""
-    heif = pytest.importorskip("pillow_heif")
+    heif = pytest.importorskip("pillow_heif")  # in the extra dev, but without wheels for some systems
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     heif.from_pillow(Image.new("RGB", (16, 16), "red")).save(tmp_path / "in.heic", icc_profile=profile)
     with warnings.catch_warnings():

@@ -596,7 +596,7 @@ def test_errors_of_torch_see_only_the_stack_of_the_function() -> None:
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "backtrace"):
-        pytest.skip("the C library takes no backtraces")
+        pytest.skip("the C library takes no backtraces")  # musl and Windows have none
 
     def run() -> None:
         frames = (ctypes.c_void_p * 65)()

@@ -446,7 +446,7 @@ def saved(tmp_path: Path, name: str, image: Image.Image, **options: Any) -> Path
 
 def test_heic_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, the studio does not read the photographs of phones that the commands read."""
-    heif = pytest.importorskip("pillow_heif")
+    heif = pytest.importorskip("pillow_heif")  # in the extra dev, but without wheels for some systems
     path = tmp_path / "phone.HEIC"
     heif.from_pillow(Image.new("RGB", (20, 12), "red")).save(path)
     monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])  # not registered by another test

@@ -83,9 +83,8 @@ class TDS(KernelDefaults):
             std = torch.exp(v * math.log(q.large_std) + (1 - v) * math.log(q.small_std))
         shift = torch.zeros_like(x)
         if src.alpha > 0:
-            moved_x0 = flat(x0_hat + src.sigma**2 / src.alpha * gradient)
-            moved_x0 = moved_x0 if step.model.clip is None else step.model.clip(moved_x0)
-            shift = q.x0_gain * (moved_x0.reshape(shape) - x0_hat)
+            moved_x0 = step.model.clipped(flat(x0_hat + src.sigma**2 / src.alpha * gradient)).reshape(shape)
+            shift = q.x0_gain * (moved_x0 - x0_hat)
         z = step.draws.another().reshape(shape)
         moved = q.x0_gain * x0_hat + q.x_gain * x + shift + std * z
         # log p - log proposal, with the same std: -(|moved - mean|^2 - |z std|^2) / 2 std^2.
