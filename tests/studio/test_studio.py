@@ -720,7 +720,10 @@ def test_the_walk_is_marked_where_the_run_stands(runner: Runner) -> None:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    app, does, url = server.serve(lambda _: tiny_pipe(), [])
+    with socket.socket() as chosen:  # another port for each process of the tests, which start studios at the same time
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    app, does, url = server.serve(lambda _: tiny_pipe(), [], port=port)
     yield url
     app.close()
     does.close()
