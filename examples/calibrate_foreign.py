@@ -33,6 +33,8 @@ def main() -> None:
     methods = list(as_methods(args.schedule).values())
     run = CalibrationRun(prior, methods, args.out, count=args.count, samples=args.samples, cache=args.cache)
     run.fill(args.batch)
+    for name, reason in run.diverged.items():
+        print(f"{name} is left out, because it diverged: {reason}")
     for each in run.summary():
         shares, gap = ", ".join(f"{share:.2f}" for share in each.smooth.shares), each.against
         difference = "" if gap is None else f" {gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"

@@ -97,6 +97,8 @@ def calibrate(
     with state.main_process_first():  # the others find the samples in the cache
         run.draw(bar)
     run.fill(batch, shard=shard, process=state.process_index, processes=state.num_processes, progress=bar)
+    for name, reason in run.diverged.items():
+        say(f"{name} is left out, because it diverged: {reason}")
     with together("The rows"):
         state.wait_for_everyone()
     if state.is_main_process:

@@ -32,6 +32,7 @@ class KernelStep:
         x0: (B, ...) the known sample; 0 where unknown.
         known: (B, ...) True where x0 is kept at `src`.
         src, dst: the levels before and after the step.
+        index, steps: number of `src`, from 1 for the least noisy level, and of all noisy levels.
         model: predicts, and counts the calls.
         draws: random numbers of this step: of the shape of x or, for a population, of the shape of all particles, which
             are consecutive for each image.
@@ -43,6 +44,8 @@ class KernelStep:
     known: Bool[Tensor, "b *shape"]
     src: Level
     dst: Level
+    index: int
+    steps: int
     model: Model
     draws: Draws
     carry: Carry

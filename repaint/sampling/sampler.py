@@ -255,12 +255,14 @@ class Sampler:
 
     def _by_kernel(self, state: SamplerState, move: Move) -> SamplerState:
         """Make a step down by the method's kernel."""
-        kernel, dst, model = self.method.kernel, self.grid[move.dst], self._model(state)
+        kernel, model = self.method.kernel, self._model(state)
+        src, dst = self.grid[move.src], self.grid[move.dst]
         assert kernel is not None
         check_memory(state.x, kernel.particles)
         draws = Draws(state.streams, spread(state.x, kernel.particles), len(state.x))
         known = state.known_at(move.src)
-        step = KernelStep(state.x, state.x0, known, self.grid[move.src], dst, model, draws, state.carried("kernel"))
+        place, carried = (move.src, self.method.schedule.steps), state.carried("kernel")
+        step = KernelStep(state.x, state.x0, known, src, dst, *place, model, draws, carried)
         x, carry = checked_step(kernel.step(step), kernel, "step", state.x)
         return replace(
             state,

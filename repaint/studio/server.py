@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from repaint.errors import InputError
@@ -41,6 +42,19 @@ def free_port(host: str, port: int | None) -> int:
     raise InputError(f"No port from {FIRST_PORT} to {FIRST_PORT + 99} is free on {host}. Pass another --port.")
 
 
+def _on_free_port(launch: Callable[..., object], host: str, port: int | None) -> int:
+    """Launch on the given port, or on the first free one: the next if another program takes it meanwhile."""
+    while True:
+        chosen = free_port(host, port)
+        try:
+            launch(server_port=chosen)
+        except OSError:
+            if free_port(host, port) == chosen:  # not the port's fault
+                raise
+        else:
+            return chosen
+
+
 def serve(
     load: Callable[[str], RePaintPipeline],
     names: Sequence[str] = (),
@@ -70,7 +84,7 @@ def serve(
         raise InputError(
             f"--host {host} needs --password: otherwise anyone who reaches this address could run the studio."
         )
-    port = free_port(host, port)
+    free_port(host, port)  # fail before the imports
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from starlette.middleware import Middleware
 
@@ -83,9 +97,9 @@ def serve(
     os.environ["GRADIO_TEMP_DIR"] = str(does.cache)
     app = build(does)
     app.queue(max_size=MOST_QUEUED, api_open=False, default_concurrency_limit=8)
-    app.launch(
+    launch = partial(
+        app.launch,
         server_name=host,
-        server_port=port,
         inbrowser=browser,
         quiet=True,
         share=False,
@@ -100,5 +114,6 @@ def serve(
         css=CSS,
         app_kwargs={"middleware": [Middleware(Guard, hosts=LOOPBACK if host in LOOPBACK else None)]},
     )
+    port = _on_free_port(launch, host, port)
     shown = f"[{host}]" if ":" in host else host
     return app, does, f"http://{shown}:{port}"

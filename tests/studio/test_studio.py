@@ -803,6 +803,29 @@ def test_a_busy_first_port_leads_to_the_next(monkeypatch: pytest.MonkeyPatch) ->
         assert server.free_port("127.0.0.1", None) > taken.getsockname()[1]
 
 
+def test_a_port_that_is_taken_during_the_start_leads_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, two studios that start at once choose the same port, and one ends in a traceback."""
+    first = server.free_port("127.0.0.1", None)
+    monkeypatch.setattr(server, "FIRST_PORT", first)
+    with socket.socket() as other:
+        asked = []
+
+        def launch(server_port: int) -> None:
+            asked.append(server_port)
+            if len(asked) == 1:  # another program listens now
+                other.bind(("127.0.0.1", server_port))
+                other.listen()
+                raise OSError("Cannot find empty port")
+
+        assert server._on_free_port(launch, "127.0.0.1", None) == asked[1] > asked[0] == first
+
+    def broken(server_port: int) -> None:
+        raise OSError(f"port {server_port} is free, but")
+
+    with pytest.raises(OSError, match="is free, but"):
+        server._on_free_port(broken, "127.0.0.1", None)
+
+
 def test_the_command_without_gradio_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """If this fails, an installation without gradio shows a traceback."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

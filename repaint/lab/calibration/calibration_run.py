@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from repaint.errors import InputError
+from repaint.errors import InputError, NonFiniteError
 from repaint.folders import share_of
 from repaint.lab.calibration.calibration_summary import Calibration, calibrations
 from repaint.lab.calibration.hole_kinds import HOLE_KINDS
@@ -54,6 +54,8 @@ class CalibrationRun:
         prompt: for a prior that takes texts; None: the empty one.
         seed: of samples, holes and fills.
         facts: more that the results depend on, such as the dtype; part of every row.
+        diverged: methods whose samples became NaN or infinite in this run: name to reason. Their other holes are not
+            filled, and `summary` leaves them out.
     Raises:
         InputError: fewer than 2 samples, two methods of one name, a side that the prior does not take, or `out` holds
             rows of another run, such as of other pictures.
@@ -71,6 +73,7 @@ class CalibrationRun:
     prompt: str | None = None
     seed: int = 0
     facts: Mapping[str, str] | None = None
+    diverged: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         as_methods(self.methods)
@@ -120,9 +123,15 @@ class CalibrationRun:
         pictures = None if self.truth is None else picture_names(self.truth, self.count)
         with progress(f"filling {sum(map(len, todo))} holes", calls) as advance:
             for each in todo:
-                self.rows.append(
-                    score_batch(self.prior, truths, each, prompt=self.prompt, pictures=pictures, on_call=advance)
-                )
+                name = each[0].method.name
+                if name in self.diverged:
+                    continue
+                try:
+                    rows = score_batch(self.prior, truths, each, prompt=self.prompt, pictures=pictures, on_call=advance)
+                except NonFiniteError as error:
+                    self.diverged[name] = str(error)
+                else:
+                    self.rows.append(rows)
 
     def draw(self, progress: Progress = silent) -> Tensor | None:
         """Draw or read the true samples, unless all rows are there. Later calls return the same samples."""
@@ -143,13 +152,13 @@ class CalibrationRun:
         return self._truths
 
     def summary(self, against: str | None = None) -> list[Calibration]:
-        """Summarise all rows of the file; see `calibrations`.
+        """Summarise the rows of the file; see `calibrations`.
 
         Args:
             against: the method that others are compared with; None: the first.
         """
         self.rows.refresh()
-        return calibrations(self._found(), against)
+        return calibrations([row for row in self._found() if row["schedule"] not in self.diverged], against)
 
     @property
     def done(self) -> int:

@@ -30,7 +30,6 @@ class DAPS(KernelDefaults):
     eta_i, which falls linearly from eta to about floor eta over the levels, and x_dst = alpha_dst x + sigma_dst z.
 
     Attributes:
-        levels: levels of the walk, for eta_i.
         euler: model calls of a step, at least 1.
         inner: Langevin steps, at least 0, without the network.
         eta: step size, > 0, in squared units of the sample. eta 2 / tau^2 = 1 sets the known part to y.
@@ -41,7 +40,6 @@ class DAPS(KernelDefaults):
         Zhang et al. 2024 (arXiv 2407.01521), pixel space. Constants for boxes; 1e-4 for eta at 70 % random pixels.
     """
 
-    levels: int = 200
     euler: int = 5
     inner: int = 100
     eta: float = 5e-5
@@ -50,7 +48,7 @@ class DAPS(KernelDefaults):
     bottom: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, count, least in (("levels", self.levels, 1), ("euler", self.euler, 1), ("inner", self.inner, 0)):
+        for name, count, least in (("euler", self.euler, 1), ("inner", self.inner, 0)):
             if not (is_integer(count) and count >= least):
                 raise InputError(f"daps({name}={shown(count)}) must be an integer of at least {least}.")
         for name, value in (("eta", self.eta), ("tau", self.tau), ("bottom", self.bottom)):
@@ -70,18 +68,17 @@ class DAPS(KernelDefaults):
 
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Go down by the ODE, move, and draw new noise."""
-        done = int(step.carry["done"]) if "done" in step.carry else 0
         end = self._ode(step)
         x, spread = end, (step.src.sigma / step.src.alpha) ** 2 if step.src.alpha > 0 else math.inf
         # Below the noise of the published levels, a step longer than S^2 would diverge.
-        eta = min(self.eta * (1 - (1 - self.floor) * done / (self.levels + 1)), spread)
+        eta = min(self.eta * (1 - (1 - self.floor) * (step.steps - step.index) / (step.steps + 1)), spread)
         for _ in range(self.inner):
             likelihood = torch.where(step.known, step.x0 - x, 0.0)
             force = weighted((2 / self.tau**2, likelihood), (1 / spread, end - x))
             x = weighted((1, x), (eta, force), (math.sqrt(2 * eta), step.draws.another()))
         if step.dst.sigma > 0:
             x = weighted((step.dst.alpha, x), (step.dst.sigma, step.draws.another()))
-        return x, {"done": torch.tensor(done + 1, device="cpu")}
+        return x, {}
 
     def _ode(self, step: KernelStep) -> Batch:
         """Solve the unconditional ODE, and return its end divided by alpha."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.method import Method, as_method
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
+from repaint.sampling.solvers import DDPM
 from repaint.testing import PixelByPixelPrior
 
 SIDE = 4
@@ -278,6 +281,25 @@ def test_methods_need_different_names(tmp_path: Path) -> None:
     methods = [as_method("fast"), replace(as_method("quick"), name="fast")]
     with pytest.raises(ScheduleError, match="names of schedules must differ, but 'fast' is repeated"):
         CalibrationRun(fields(), methods, tmp_path / "rows.jsonl", ["box"], count=2, samples=2, side=SIDE)
+
+
+@dataclass(frozen=True)
+class Exploding(DDPM):
+    """A solver that diverges."""
+
+    def step(self, *given: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        x, carry = super().step(*given)
+        return x * math.inf, carry
+
+
+def test_a_method_that_diverges_is_left_out(tmp_path: Path) -> None:
+    """If this fails, one diverging method ends a run of hours, or is ranked by the holes where it did not diverge."""
+    methods = [replace(as_method("fast"), name="wild", solver=Exploding()), as_method("fast")]
+    run = CalibrationRun(fields(), methods, tmp_path / "rows.jsonl", ["box"], count=4, samples=2, side=SIDE)
+    run.fill(batch=2)
+    assert list(run.diverged) == ["wild"]
+    assert "holds NaN or infinity" in run.diverged["wild"]
+    assert [(each.schedule, each.holes) for each in run.summary()] == [("fast", 4)]
 
 
 def test_a_live_prior_is_shared_out(tmp_path: Path) -> None:

@@ -389,6 +389,16 @@ def test_differential_diffusion_takes_a_map() -> None:
     assert change[2] < change[-1]
 
 
+@pytest.mark.parametrize("steps", [3, 7])
+def test_the_step_size_of_daps_falls_over_any_number_of_levels(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """If this fails, `daps` with fewer steps or a walk with jumps keeps the step size of its first levels."""
+    seen = []
+    monkeypatch.setattr(DAPS, "step", lambda _self, step: (seen.append((step.index, step.steps)), (step.x, {}))[1])
+    prior, x0, known = problem(1)
+    filled(Sampler(prior, replace(short("daps"), schedule=JumpSchedule.paper(steps, 1, 2))), x0, known, [0])
+    assert seen == [(steps, steps), *((index, steps) for index in range(steps - 1, 0, -1) for _ in range(2))]
+
+
 def test_a_population_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, the system ends the process instead of an error that names the particles."""
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}[name])
