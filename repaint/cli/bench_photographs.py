@@ -86,7 +86,8 @@ def photographs(
         table.add_column(column, no_wrap=True)
     for each in means:
         inside = [f"{each.inside[share]:.0%}" if share in each.inside else "n/a" for share in nominal]
-        figures = f"{each.psnr:.2f}", f"{each.ssim:.3f}", f"{each.gradient:.2f}", f"{each.energy:.2f}"
+        gradient = "n/a" if each.gradient is None else f"{each.gradient:.2f}"
+        figures = f"{each.psnr:.2f}", f"{each.ssim:.3f}", gradient, f"{each.energy:.2f}"
         patches = "n/a" if each.patches is None else f"{each.patches:.2f} ({each.floor:.2f})"
         table.add_row(each.damage, each.method, *figures, patches, *inside, f"{each.seconds:.2f}")
     print_table(table)

@@ -170,7 +170,8 @@ class Restoration:
     Attributes:
         damage, method: names.
         psnr, ssim: in the hole.
-        gradient: mean gradient magnitude in the hole over that of the truth; 1 for results as sharp as the truth.
+        gradient: mean gradient magnitude in the hole over that of the truth; 1 for results as sharp as the truth. None
+            for a truth that is flat in all holes.
         energy: energy score of the fills in 8-bit values; of a single result its root mean square error.
         patches: sliced Wasserstein distance of the patches in the holes to real ones beside them, pooled; None for
             holes that are too thin for patches.
@@ -184,7 +185,7 @@ class Restoration:
     method: str
     psnr: float
     ssim: float
-    gradient: float
+    gradient: float | None
     energy: float
     patches: float | None
     floor: float | None
@@ -208,17 +209,18 @@ def compare_restorations(
         pictures = [holes[i].picture for i in which]
         values: dict[str, NDArray[np.float64]] = {}
         floor = _patches([(holes[i], holes[i].image) for i in which])
+        true_gradient = sum(_gradient(holes[i].image, holes[i]) for i in which)
         for name, found in restored.items():
             pairs = [(found.images[i], holes[i]) for i in which]
             values[name] = np.array([psnr(image, hole.image, hole.mask) for image, hole in pairs])
-            gradients = [(_gradient(image, hole), _gradient(hole.image, hole)) for image, hole in pairs]
+            gradient = sum(_gradient(image, hole) for image, hole in pairs)
             means.append(
                 Restoration(
                     damage=kind,
                     method=name,
                     psnr=float(values[name].mean()),
                     ssim=float(np.mean([ssim(image, hole.image, hole.mask) for image, hole in pairs])),
-                    gradient=float(np.sum([ours for ours, _ in gradients]) / np.sum([true for _, true in gradients])),
+                    gradient=gradient / true_gradient if true_gradient else None,
                     energy=float(np.mean([_energy(found, holes[i], i) for i in which])),
                     patches=_patches([(hole, image) for image, hole in pairs]),
                     floor=floor,

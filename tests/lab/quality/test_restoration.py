@@ -75,6 +75,14 @@ def test_classical_methods_fill_a_smooth_picture(folder: Path) -> None:
     assert all(each.patches is None for each in scratches.values()), "thinner than a patch"
 
 
+def test_flat_photographs_have_no_ratio_of_gradients(tmp_path: Path) -> None:
+    """If this fails, a clear sky divides by 0, or its ratio stands as NaN in the JSON."""
+    Image.new("RGB", (300, 300), (90, 120, 200)).save(tmp_path / "sky.png")
+    holes = damaged_crops(tmp_path, 2, side=64, kinds=["wire"])
+    means, _ = compare_restorations(holes, classical(holes))
+    assert [each.gradient for each in means] == [None] * len(CLASSICAL)
+
+
 def test_patches_of_the_truth_are_the_floor(tmp_path: Path) -> None:
     """If this fails, a fill that looks like its surroundings counts as no better than a smooth one."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
