@@ -119,6 +119,8 @@ def _first_problem(error: ValidationError, root: type[BaseModel]) -> str:
     where, model = _located(root, problem["loc"])
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
+        if key.count(")") > key.count("("):  # {spacing: karras(7, 40)} has the keys "spacing" and "40)"
+            return f'unknown key {shown(where)}. Within braces, quote a value that has a comma: "name(1, 2)".'
         allowed = f"allowed are {', '.join(model.model_fields)}.{nearest(key, model.model_fields)}"
         return f"unknown key {shown(where)}: {allowed}"
     if problem["type"] == "missing":

@@ -28,7 +28,10 @@ def schedule_show(
     content = presets.read(name)[1]
     measured = content.measured
     lines += [f"unverified: {' '.join(content.unverified.split())}"] if content.unverified else []
-    lines += [f"measured, {key}: {value}" for key, value in measured.items()]
+    lines += [
+        f"measured, {key}: {', '.join(f'{name} {value:g}' for name, value in found.items())}"
+        for key, found in measured.items()
+    ]
     tell(
         method.describe() | {"measured": measured, "levels": list(method.schedule.levels)},
         as_json,

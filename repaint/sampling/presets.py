@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -102,7 +102,7 @@ class Preset(BaseModel):
     kernel: str | None = None
     unverified: str = ""
     counts: Counts | None = None
-    measured: dict[str, Any] = Field(default_factory=dict)
+    measured: dict[str, dict[str, Number]] = Field(default_factory=dict)
 
 
 def folder() -> Path:

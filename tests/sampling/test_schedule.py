@@ -226,6 +226,7 @@ def test_unknown_presets_suggest_the_nearest(read: object) -> None:
         ("steps: 9\nspacing: trailin", r"mine: spacing='trailin' must be .*'trailing'\?"),
         ("steps: 9\nmerge: fresch", r"merge='fresch' must be .* Did you mean 'fresh'\?"),
         ("steps: 9\nlevels: [9, 10, 0]", r"^levels\[1\]=10 must be an integer from 0 to 9"),
+        ("steps: 9\nmeasured: {here: 3}", r"measured\.here is 3: "),
         ('steps: !!python/object/apply:os.system ["touch pwned"]', r"is not YAML: .*python/object/apply"),
     ],
 )

@@ -616,6 +616,7 @@ def test_files_that_are_no_config(tmp_path: Path) -> None:
     for text, message in (
         ("images: [", "is not YAML: "),
         ("- a", r"holds list: a sweep must be a mapping\. Begin with"),
+        ("schedules: [{spacing: karras(7, 40)}]", r"unknown key 'schedules\.0\.40\)'\. Within braces, quote"),
     ):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(InputError, match=message):
