@@ -108,8 +108,10 @@ def _run(pipe: RePaintPipeline, grid: Grid, todo: list[Any], rows: Rows, bar: bo
 def _tell(
     found: list[dict[str, Any]], by: str, against: str | None, measures: list[str], count: str, as_json: bool
 ) -> None:
+    from repaint.lab.sweep.sources import picture_of
     from repaint.lab.sweep.summary import differences, summary
     from repaint.lab.sweep.sweep_table import differences_table, missing_values, summary_table
+    from repaint.measure.intervals import resampled
 
     means = summary(found, by)
     compared = [] if against is None else differences(found, against, measures, by)
@@ -121,6 +123,7 @@ def _tell(
         say(line)
     say(count)
     if compared:
-        say(f"Difference to {against}, with 95 % intervals over pictures:")
+        units = len({picture_of(row["image"]["name"]) for row in found})
+        say(f"Difference to {against}. {resampled(units, units, hole='pictures')}")
     for line in (*(differences_table(compared) if compared else ()), *missing_values(found)):
         say(line)

@@ -24,7 +24,7 @@ from repaint.pictures.pairs import check_paired, picture_files
 from repaint.pictures.samples import PHOTOGRAPHS, Part, crops, glyphs, halve, photograph
 from repaint.sampling.presets import Integer
 
-__all__ = ["ImageEntry", "MaskEntry", "Source", "Strict", "images_of", "masks_of"]
+__all__ = ["ImageEntry", "MaskEntry", "Source", "Strict", "images_of", "masks_of", "picture_of"]
 
 
 class Strict(BaseModel):
@@ -158,6 +158,15 @@ def _samples(sample: str, entry: _Image) -> Iterator[Source]:
     for i, picture in enumerate(pictures):
         number = [f"crop {i}"] if entry.count > 1 else []
         yield _source(", ".join(where + number), name, picture, partial(np.copy, picture))
+
+
+def picture_of(name: str) -> str:
+    """Return the picture that an image of a sweep shows: its own name, or the photograph that it was cut from.
+
+    >>> picture_of("textures:brick, 48 px, crop 1"), picture_of("folder/a, b.png")
+    ('textures:brick', 'folder/a, b.png')
+    """
+    return name.partition(",")[0] if name.startswith("textures:") else name
 
 
 @lru_cache(maxsize=1)

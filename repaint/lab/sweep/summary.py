@@ -13,6 +13,7 @@ from repaint.checks import nearest
 from repaint.errors import InputError
 from repaint.lab.sweep.rows import CellRow
 from repaint.lab.sweep.runner import MEASURES
+from repaint.lab.sweep.sources import picture_of
 from repaint.measure.intervals import Difference, mean_interval, paired_difference
 
 __all__ = ["GROUPS", "NUMBERS", "Point", "curves", "differences", "summary"]
@@ -155,11 +156,11 @@ def _cell(row: CellRow) -> tuple[Any, ...]:
     return row["image"]["name"], row["mask"]["name"], row["class_label"], row["prompt"], row["seed"]
 
 
-def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[Any, float]:
-    """Average the results of each picture, of all masks."""
-    pictures: dict[Any, list[float]] = {}
+def _by_picture(rows: Sequence[CellRow], measure: str) -> Mapping[str, float]:
+    """Average the results of each picture, of all of its crops and masks."""
+    pictures: dict[str, list[float]] = {}
     for row in rows:
-        pictures.setdefault(row["image"]["name"], []).append(row[measure])
+        pictures.setdefault(picture_of(row["image"]["name"]), []).append(row[measure])
     return {name: math.fsum(values) / len(values) for name, values in pictures.items()}
 
 

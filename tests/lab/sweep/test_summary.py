@@ -100,6 +100,18 @@ def test_masks_of_a_picture_are_averaged_first() -> None:
     assert (box[1]["psnr"], half[1]["psnr"].mean) == (mean_interval(np.array([1.0, 8.0, 5.0])), 5.5)
 
 
+def test_crops_of_a_photograph_are_averaged_first() -> None:
+    """If this fails, two crops of one photograph count as independent pictures, and intervals are too narrow."""
+    values = {"brick, 48 px, crop 0": 1.0, "brick, 48 px, crop 1": 3.0, "sky, 48 px, crop 0": 8.0}
+    rows = [
+        row(name, image=f"textures:{image}", psnr=psnr * (name == "b"))
+        for image, psnr in values.items()
+        for name in ("a", "b")
+    ]
+    ((_, found),) = differences(rows, "a", ["psnr"])
+    assert found["psnr"] == mean_interval(np.array([2.0, 8.0]))
+
+
 def test_differences_within_a_prompt() -> None:
     """If this fails, the effect of a schedule under one prompt is averaged with that under another."""
     values = {("a", "cat"): 1.0, ("b", "cat"): 2.0, ("a", ""): 5.0, ("b", ""): 9.0}
