@@ -3,8 +3,9 @@
 python examples/antithetic.py
 
 Fills held-out pictures with each bundled prior, and prints PSNR in the hole, in dB, for means of 1 to 8 results: drawn
-independently, and in antithetic pairs. Differences are paired, with 95 % intervals over holes. The last column is the
-correlation of the two results of a pair around their mean over all results: -1 would make the mean of a pair exact.
+independently, and in antithetic pairs. Differences are paired, with 95 % intervals over pictures. The last column
+is the correlation of the two results of a pair around their mean over all results: -1 would make the mean of a pair
+exact.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ def photographs(count: int) -> list[Hole]:
     """Crops of 128 x 128 pixels with scratches or lettering, of photographs that no bundled prior has seen."""
     holes, random = [], np.random.default_rng(0)
     for i in range(count):
-        photograph, kind = unseen(UNSEEN[i % len(UNSEEN)]), ("scratches", "lettering")[i % 2]
+        name, kind = UNSEEN[i % len(UNSEEN)], ("scratches", "lettering")[i % 2]
+        photograph = unseen(name)
         top, left = (int(random.integers(length - 127)) for length in photograph.shape[:2])
         mask = damage(kind, 128, 128, seed=i)
-        holes.append(Hole(f"{kind} {i}", kind, photograph[top : top + 128, left : left + 128], mask, ~mask))
+        crop = photograph[top : top + 128, left : left + 128]
+        holes.append(Hole(f"{kind} {i}", kind, crop, mask, ~mask, source=name))
     return holes
 
 
@@ -70,7 +73,8 @@ def measure(pipe: RePaintPipeline, holes: Sequence[Hole], name: str) -> None:
         off, other = first - pairs.mean(0), second - pairs.mean(0)
         correlations.append((off * other).sum() / np.sqrt(np.square(off).sum() * np.square(other).sum()))
     for size, found in paired.items():
-        gap = paired_difference(np.array(found), np.array(independent[size]))
+        pictures = [hole.picture for hole in holes]
+        gap = paired_difference(np.array(found), np.array(independent[size]), clusters=pictures)
         means = f"{np.mean(independent[size]):.2f} | {np.mean(found):.2f}"
         gains = f"{gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
         print(f"| {name} | {size} | {np.mean(independent[1]):.2f} | {means} | {gains} | {np.mean(correlations):.2f} |")

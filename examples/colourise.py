@@ -65,7 +65,7 @@ def main() -> None:
         ColourAxes(pipe.prior.conditioned(args.samples, Conditions(size=(size, size)))),
         as_method("turbo" if args.short else args.schedule),
     )
-    rows, scores, errors = [], [], []
+    rows, scores, errors, pictures = [], [], [], []
     for path in picture_files(args.photographs).values():
         photograph = Image.open(path).convert("RGB")
         photograph.thumbnail([max(photograph.size) * 1.5 * size / min(photograph.size)] * 2)
@@ -78,6 +78,7 @@ def main() -> None:
             colour = torch.cat([colour, colour.mean(0, keepdim=True)])
             images = ((colour + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
             grey = np.repeat(truth.mean(2, keepdims=True).round().astype(np.uint8), 3, axis=2)
+            pictures.append(path.name)
             rows.append([grey, images[0], images[1], images[-1], truth])
             scores.append(
                 [(psnr(image, truth), colourfulness(image)) for image in (grey, images[0], images[-1], truth)]
@@ -87,7 +88,7 @@ def main() -> None:
     for i, name in enumerate(["grey", "one sample", f"mean of {args.samples}", "truth"]):
         print(f"{name}: PSNR {found[:, i, 0].mean():.1f} dB, colourfulness {found[:, i, 1].mean():.1f}")
     for i, name in ((1, "one sample"), (2, "mean")):
-        gain = paired_difference(found[:, i, 0], found[:, 0, 0])
+        gain = paired_difference(found[:, i, 0], found[:, 0, 0], clusters=pictures)
         print(f"PSNR of the {name} minus grey: {gain.mean:+.2f} dB [{gain.low:+.2f}, {gain.high:+.2f}]")
     print(f"largest error of the grey channel: {max(errors):.1e} of a range of 2")
 

@@ -83,11 +83,13 @@ def main() -> None:
         results[name] = out.images, out.model_calls
     out = pipe(images, HOLE, schedule=walk, generator=list(seeds[1]), **given)
     results["anew"] = out.images, out.model_calls
-    report(first, results)
+    report(first, results, labels)
 
 
-def report(first: NDArray[np.uint8], results: dict[str, tuple[NDArray[np.uint8], int]]) -> None:
-    """Return a table with one row per continuation; the last column compares it with other noise alone."""
+def report(
+    first: NDArray[np.uint8], results: dict[str, tuple[NDArray[np.uint8], int]], photographs: Sequence[str]
+) -> None:
+    """Print a table with one row per continuation; the last column compares it with other noise alone."""
     table = Table("continuation", "model calls", "moved", "low-pass", "low-pass, minus other noise", box=None)
     low = {
         name: np.array([moved(a, b, 3) for a, b in zip(first, images, strict=True)])
@@ -95,7 +97,7 @@ def report(first: NDArray[np.uint8], results: dict[str, tuple[NDArray[np.uint8],
     }
     for name, (images, calls) in results.items():
         full = np.mean([moved(a, b) for a, b in zip(first, images, strict=True)])
-        change = paired_difference(low[name], low["other noise"])
+        change = paired_difference(low[name], low["other noise"], clusters=photographs)
         table.add_row(
             *(name, str(calls), f"{full:.1f}", f"{low[name].mean():.1f}"),
             f"{change.mean:+.1f} \\[{change.low:+.1f}, {change.high:+.1f}]",

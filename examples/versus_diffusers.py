@@ -90,7 +90,7 @@ def report(holes: Sequence[Hole], first: Filled, second: Filled, title: str) -> 
     table.add_row("seconds", f"{first.seconds:.1f}", f"{second.seconds:.1f}", faster)
     for name in ("psnr", "ssim", "patches", "gradients"):
         before, after = measure(name, holes, first), measure(name, holes, second)
-        gap = paired_difference(after, before)
+        gap = paired_difference(after, before, clusters=[hole.picture for hole in holes])
         interval = f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
         table.add_row(name, f"{before.mean():.3f}", f"{after.mean():.3f}", interval)
     return table
