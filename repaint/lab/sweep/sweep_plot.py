@@ -12,7 +12,21 @@ from repaint.lab.sweep.summary import Point
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["sweep_plot"]
+__all__ = ["LABELS", "sweep_plot"]
+
+LABELS = {
+    "psnr": "PSNR in the hole, dB",
+    "ssim": "SSIM in the hole",
+    "mse": "MSE in the hole, values in [0, 1]",
+    "outside_mse": "MSE outside the hole, values in [0, 1]",
+    "seam_contrast": "contrast of the rim",
+    "lpips": "LPIPS in the hole",
+    "patches": "distance of patches",
+    "gradients": "distance of gradients",
+    "roughness": "roughness, 1: as the truth",
+    "model_calls": "model calls",
+    "seconds": "seconds",
+}
 
 
 def sweep_plot(panels: Mapping[str, Mapping[str, Sequence[Point]]], over: str) -> Figure:
@@ -33,7 +47,7 @@ def sweep_plot(panels: Mapping[str, Mapping[str, Sequence[Point]]], over: str) -
             mean, low, high = np.array([(point.mean, point.low, point.high) for point in points]).T
             style: dict[str, Any] = {"color": f"C{number}", "marker": "osD^v<>phX"[number % 10], "markersize": 4}
             axes.errorbar(x, mean, (mean - low, high - mean), capsize=2, linewidth=1, label=name, **style)
-        axes.set(xlabel=over, ylabel=measure)
+        axes.set(xlabel=over, ylabel=LABELS[measure])
         if numbers:
             axes.set_xscale("log")
         axes.set_xticks(

@@ -9,7 +9,7 @@ import pytest
 
 from repaint.errors import InputError
 from repaint.lab.sweep.summary import NUMBERS, Point, curves, differences, summary
-from repaint.lab.sweep.sweep_plot import sweep_plot
+from repaint.lab.sweep.sweep_plot import LABELS, sweep_plot
 from repaint.lab.sweep.sweep_table import COLUMNS, differences_table, missing_values, summary_table
 from repaint.measure.intervals import mean_interval, paired_difference
 
@@ -165,7 +165,8 @@ def test_a_sweep_is_drawn_as_measured() -> None:
     steps = {"ddpm": [Point(2, 1.0, 0.5, 2.0), Point(100, 3.0, 3.0, 3.0)], "ddim": [Point(100, 4.0, 4.0, 4.0)]}
     names = {"": [Point("early", 5.0, 4.0, 7.0), Point("late", 6.0, 6.0, 6.0)]}
     left, right = sweep_plot({"psnr": steps, "patches": names}, "steps").axes
-    assert (left.get_xscale(), left.get_xlabel(), left.get_ylabel()) == ("log", "steps", "psnr")
+    assert set(LABELS) == set(NUMBERS)
+    assert (left.get_xscale(), left.get_xlabel(), left.get_ylabel()) == ("log", "steps", "PSNR in the hole, dB")
     lines = {drawn.get_label(): drawn for drawn in left.containers}
     assert {name: list(drawn.lines[0].get_xdata()) for name, drawn in lines.items()} == {
         "ddpm": [2, 100],
