@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repaint.checks import is_number, nearest, shown, whole_number
-from repaint.errors import InputError
+from repaint.errors import InputError, MaskWarning, warn
 from repaint.pictures.images import Picture
 from repaint.pictures.masks import MaskLike, known, read_keep, read_map
 from repaint.priors.driven import OURS
@@ -190,6 +190,8 @@ def _graded(
     Raises:
         InputError: maps with different largest values, which would need different walks.
     """
+    if not all(share.any() for share in maps):
+        warn("A map of strength is black (0) everywhere: nothing is repainted. White (1) changes most.", MaskWarning)
     keeps = [(share == 0).float() for share in maps]
     if mask_image is not None or keep_mask is not None:
         given = read_keep(mask_image, keep_mask, **seen)

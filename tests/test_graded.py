@@ -15,7 +15,7 @@ from helpers.tiny_priors import tiny_pipe, tiny_unet
 from PIL import Image
 
 from repaint import Crop, RePaintPipeline
-from repaint.errors import InputError, StateError
+from repaint.errors import InputError, MaskWarning, StateError
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.state import SamplerState
 from repaint.testing import PixelByPixelPrior
@@ -94,6 +94,7 @@ def test_all_kinds_of_maps(pipe: RePaintPipeline, tmp_path: Path) -> None:
         assert np.array_equal(filled(pipe, picture(), strength=kind), expected)
 
 
+@pytest.mark.filterwarnings("ignore:A map of strength")
 def test_a_mask_limits_the_map(pipe: RePaintPipeline) -> None:
     """If this fails, pixels that the mask keeps change because the map is above 0 there."""
     white = np.zeros((16, 20), dtype=bool)
@@ -145,6 +146,13 @@ def test_a_state_resumes_with_its_map(pipe: RePaintPipeline, tmp_path: Path) -> 
     assert np.array_equal(resumed.images, whole.images)
     with pytest.raises(StateError, match="another image or mask"):
         pipe.resume(tmp_path / "state", picture(), strength=ramp() ** 2, **options)
+
+
+def test_a_black_map_warns(pipe: RePaintPipeline) -> None:
+    """If this fails, a map that was saved with the other polarity gives the input back without a word."""
+    with pytest.warns(MaskWarning, match=r"black \(0\) everywhere: nothing is repainted"):
+        out = pipe(picture(), strength=0 * ramp(), schedule=TEN, output_type="np")
+    assert (out.images[0] == picture()).all()
 
 
 def test_wrong_maps(pipe: RePaintPipeline) -> None:

@@ -118,8 +118,7 @@ def inpaint(
     Masks in a folder are matched to images by name without suffix: NAME, NAME_mask or NAME_mask001. Images and masks
     may lie in one folder: pass it twice. An interrupted run resumes when the same command is given again. An
     image without a mask ends the command; a file that cannot be used is reported, the others are filled, and the exit
-    status is 2. To use several processes or
-    GPUs: accelerate launch -m repaint inpaint FOLDER ...
+    status is 2. To use several processes or GPUs: accelerate launch -m repaint inpaint FOLDER ...
 
     Example: repaint inpaint photo.png mask.png --out filled.png --schedule fast
 

@@ -41,7 +41,7 @@ def with_budget(schedule: str | Path, *, steps: int | None = None, calls: int | 
     def of(count: int) -> Method:
         start = None if preset.start is None else max(1, round(preset.start * count / preset.steps))
         changed = preset.model_copy(update={"steps": count, "counts": None, "start": start})
-        return Method.from_content(f"{name} ({count} steps)", changed)
+        return Method.from_content(f"{name} ({count} step{'s' * (count != 1)})", changed)
 
     if steps is not None:
         return of(whole_number("steps", steps, 1, _MOST_STEPS, error=ScheduleError))
