@@ -36,7 +36,7 @@ from helpers.tiny_pipelines import sd_like
 from helpers.tiny_recent import RECENT
 from helpers.tiny_transformers import TRANSFORMERS
 
-__all__ = ["CASES", "NO_IP_ADAPTER", "Case", "folder"]
+__all__ = ["CASES", "NO_IP_ADAPTER", "SEVERAL_FLOW", "Case", "folder"]
 
 SIZE = 16, 24
 NO_IP_ADAPTER = ("StableDiffusionPipelineSafe", "AltDiffusionPipeline")  # although they take its image
@@ -134,6 +134,14 @@ def flux_controlnet() -> Any:
     return diffusers.FluxControlNetPipeline(**pipe.components, controlnet=without_zeros(net))
 
 
+def several(pipe: Any, multi: type) -> Any:
+    """Return a pipeline around a flow model with two different ControlNets."""
+    config = {key: value for key, value in pipe.controlnet.config.items() if not key.startswith("_")}
+    second = without_zeros(seeded(lambda: type(pipe.controlnet)(**config), seed=1))
+    pipe.controlnet = multi([pipe.controlnet, second])
+    return pipe
+
+
 def flux_control() -> Any:
     pipe = tiny_flux(folder())
     config = {name: value for name, value in pipe.transformer.config.items() if not name.startswith("_")}
@@ -160,6 +168,12 @@ def controlnet_union() -> Any:
     return diffusers.StableDiffusionXLControlNetUnionPipeline(
         **pipe.components, controlnet=without_zeros(net), add_watermarker=False
     )
+
+
+SEVERAL_FLOW: dict[str, Callable[[], Any]] = {
+    "FluxControlNetPipeline": lambda: several(flux_controlnet(), diffusers.FluxMultiControlNetModel),
+    "StableDiffusion3ControlNetPipeline": lambda: several(sd3_controlnet(), diffusers.SD3MultiControlNetModel),
+}
 
 
 def unclip_parts() -> dict[str, Any]:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
 from helpers.pipeline_calls import calls_of, largest_difference
-from helpers.pipeline_cases import CASES
+from helpers.pipeline_cases import CASES, SEVERAL_FLOW
 from helpers.pipeline_run import conditions_of
 from helpers.tiny_ip_adapters import with_ip_adapter
 from helpers.tiny_latents import TEXT, tiny_flux, tiny_sd, tiny_sdxl, tiny_vae
@@ -257,13 +257,16 @@ def test_several_kinds_of_control(tmp_path: Path) -> None:
         pipe(image(), mask(), control_image=picture(1), **asked)
 
 
-SCALES = {"StableDiffusionAdapterPipeline": {"adapter_conditioning_scale": [1.0, 1.0]}}  # 1.0 fails in diffusers
+SCALES = {  # 1.0 fails in diffusers
+    "StableDiffusionAdapterPipeline": {"adapter_conditioning_scale": [1.0, 1.0]},
+    **{name: {"controlnet_conditioning_scale": [1.0, 1.0]} for name in SEVERAL_FLOW},
+}
 
 
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("name", SEVERAL | SEVERAL_FLOW)
 def test_several_controls(name: str) -> None:
     """If this fails, a pipeline with several ControlNets or adapters mixes their images with those of the batch."""
-    pipe = wrap(SEVERAL[name]())
+    pipe = wrap((SEVERAL | SEVERAL_FLOW)[name]())
     asked: dict[str, Any] = {"prompt": "a", "schedule": WALK, "output_type": "np", **SCALES.get(name, {})}
     rows = [[picture(1), picture(2)], [picture(3), picture(4)]]
     alone = in_a_batch(pipe, rows, asked)
