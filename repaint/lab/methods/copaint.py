@@ -27,9 +27,10 @@ NOISE = 1e-5  # a growth of L by less than this share of |x0|^2 is rounding, whi
 class CoPaint(KernelDefaults):
     """Descend L = |R|^2 + c |x - x_start|^2 with R = m (x0 - x0_hat(x)), then take a step of `ddim(0)`.
 
-    The step size is mu = mu0 growth^j alpha / alpha_1 after j steps down; the weight c is c0 c_growth^j. While L grows,
-    a step is shortened by .8, at one call each. Sums are those of one image. A call serves as the end of one gradient
-    step and the start of the next: the published program makes 1 + 2 steps calls a level, of which 1 + steps differ.
+    The step size is mu = mu0 growth^j alpha / alpha_1 at j levels below the noisiest; the weight c is c0 c_growth^j.
+    While L grows, a step is shortened by .8, at one call each. Sums are those of one image. A call serves as the end of
+    one gradient step and the start of the next: the published program makes 1 + 2 steps calls a level, of which
+    1 + steps differ.
 
     Attributes:
         steps: gradient steps at a level, at least 1.
@@ -65,7 +66,7 @@ class CoPaint(KernelDefaults):
     def step(self, step: KernelStep) -> tuple[Batch, Carry]:
         """Descend, and step down."""
         src, dst = step.src, step.dst
-        done = int(step.carry["done"]) if "done" in step.carry else 0
+        done = step.steps - step.index
         start, x = step.x, step.x
         weight = self.c0 * self.c_growth**done
         # alpha at the cleanest training level is 1 within a ten-thousandth.
@@ -91,10 +92,9 @@ class CoPaint(KernelDefaults):
                 moved = x + mu * descent
                 prediction, pullback = step.model.linearised(moved, src)
             x = moved
-        carry = {"done": torch.tensor(done + 1, device="cpu")}
         if dst.sigma == 0:
-            return dst.alpha * prediction.x0_hat, carry
-        return weighted((dst.alpha, prediction.x0_hat), (dst.sigma, prediction.eps_hat)), carry
+            return dst.alpha * prediction.x0_hat, {}
+        return weighted((dst.alpha, prediction.x0_hat), (dst.sigma, prediction.eps_hat)), {}
 
 
 def _ones(x: Batch) -> tuple[int, ...]:

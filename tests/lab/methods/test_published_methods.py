@@ -31,6 +31,7 @@ from repaint.lab.methods.pnp_flow import PnPFlow
 from repaint.lab.methods.tds import TDS
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling import presets
+from repaint.sampling.kernel import KernelStep
 from repaint.sampling.levels import Level
 from repaint.sampling.merge import Unmerged
 from repaint.sampling.method import Method, as_method, kernels
@@ -390,12 +391,19 @@ def test_differential_diffusion_takes_a_map() -> None:
 
 
 @pytest.mark.parametrize("steps", [3, 7])
-def test_the_step_size_of_daps_falls_over_any_number_of_levels(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """If this fails, `daps` with fewer steps or a walk with jumps keeps the step size of its first levels."""
+@pytest.mark.parametrize("kernel", [DAPS, CoPaint])
+def test_step_sizes_are_those_of_the_level(monkeypatch: pytest.MonkeyPatch, kernel: type, steps: int) -> None:
+    """If this fails, a method with other steps, or on a walk with jumps, has the step sizes of other levels."""
     seen = []
-    monkeypatch.setattr(DAPS, "step", lambda _self, step: (seen.append((step.index, step.steps)), (step.x, {}))[1])
+
+    def read(_self: Any, step: KernelStep) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.append((step.index, step.steps))
+        return step.model.predict(step.x, step.src).x0_hat, {}
+
+    monkeypatch.setattr(kernel, "step", read)
     prior, x0, known = problem(1)
-    filled(Sampler(prior, replace(short("daps"), schedule=JumpSchedule.paper(steps, 1, 2))), x0, known, [0])
+    walk = JumpSchedule.paper(steps, 1, 2)
+    filled(Sampler(prior, Method(walk, merge=Unmerged(), kernel=kernel())), x0, known, [0])
     assert seen == [(steps, steps), *((index, steps) for index in range(steps - 1, 0, -1) for _ in range(2))]
 
 
