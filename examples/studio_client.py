@@ -46,6 +46,8 @@ def main() -> None:
     except AppError as error:  # a wrong argument, or a failed run
         sys.exit(str(error))
     shutil.copy(result, arguments.out)
+    for warning in recipe["warnings"]:
+        print(f"Warning: {warning}", file=sys.stderr)
     print(f"{arguments.out}: seed {recipe['seed']}, {recipe['model_calls']} model calls. Again: {recipe['command']}")
 
 

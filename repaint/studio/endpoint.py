@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from repaint.checks import is_number, shown
-from repaint.errors import InputError, RepaintError
+from repaint.errors import InputError, RepaintError, collected_warnings
 from repaint.sampling.method import Method
 from repaint.sampling.rng import seeds_for
 from repaint.studio.handlers import Handlers
@@ -67,7 +67,7 @@ def _filled(
     """Queue a run, wait for it, and write its files.
 
     Returns:
-        (path of the result, recipe).
+        (path of the result, recipe with the warnings).
     Raises:
         RepaintError: a wrong argument, a full queue, or a failed run.
     """
@@ -78,8 +78,9 @@ def _filled(
     for name, value in {"guidance_scale": guidance_scale, "blend_rim": blend_rim}.items():
         if not (value is None or is_number(value)):
             raise InputError(f"{name}={shown(value)} must be a number.")
-    photo = read_photo(image)
-    hole, _ = read_mask(mask, photo.size)
+    with collected_warnings() as found:
+        photo = read_photo(image)
+        hole, _ = read_mask(mask, photo.size)
     model = does.runner.pipe(prior).prior
     supported = takes(model)
     conditions = chosen_conditions(supported["prompt"], prompt, class_label, guidance_scale)
@@ -94,4 +95,4 @@ def _filled(
     folder.mkdir(parents=True)
     files = bundle(run, 0, folder, does.runner.device, does.runner.dtype)
     recipe: dict[str, Any] = json.loads(files["recipe"].read_text(encoding="utf-8"))
-    return str(files["result"]), recipe
+    return str(files["result"]), recipe | {"warnings": [*found, *run.warnings]}

@@ -63,6 +63,14 @@ def test_it_returns_what_the_pipeline_gives(does: Handlers, files: tuple[str, st
     assert recipe["class_labels"] == "dog"
 
 
+def test_warnings_are_in_the_recipe(does: Handlers, files: tuple[str, str], tmp_path: Path) -> None:
+    """If this fails, another program cannot learn that its mask is empty or its hole too large."""
+    assert filled(does, *files)[1]["warnings"] == []
+    Image.fromarray(np.where(HOLE, 253, 2).astype(np.uint8)).save(tmp_path / "soft.png")
+    (said,) = filled(does, files[0], str(tmp_path / "soft.png"))[1]["warnings"]
+    assert "almost but not exactly black or white" in said
+
+
 def test_it_reads_no_file_of_the_server_as_a_schedule(does: Handlers, files: tuple[str, str], tmp_path: Path) -> None:
     """If this fails, a client can read YAML files on the server: the error about one repeats its content."""
     secret = tmp_path / "secret.yaml"
