@@ -24,16 +24,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     A killed process leaves at most the temporary file, whose name begins with a dot.
 
     Args:
-        path: the file to write; an existing file stays unchanged until the new one is complete.
+        path: the file to write; an existing file stays unchanged until the new one is complete. Of a link, the file
+            that it points to.
     Yields:
         A path in the same folder with the same suffix, to be written inside the block.
     Raises:
         InputError: the folder is missing or cannot be written, or `path` is a folder.
     """
-    target = Path(path)
+    target = _behind_link(Path(path))
     check_place(target)
     # `tempfile` would make a file that only the owner can read; this one has the usual permissions.
-    draft = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    draft = target.with_name(f".{secrets.token_hex(8)}{Path(path).suffix}")
     try:
         yield draft
         draft.replace(target)
@@ -85,6 +86,7 @@ def check_place(target: Path) -> None:
     Raises:
         InputError: one of these.
     """
+    target = _behind_link(target)
     if not target.parent.is_dir():
         raise InputError(f"Cannot write {target}: no folder {target.parent}. Create it first.")
     check_no_folder(target)
@@ -99,6 +101,13 @@ def check_place(target: Path) -> None:
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)
+
+
+def _behind_link(path: Path) -> Path:
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, or a null character
+        raise InputError(f"Cannot write {path}: {error}. Choose another name.") from error
 
 
 def check_no_folder(target: Path) -> None:

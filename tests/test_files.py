@@ -33,6 +33,22 @@ def test_atomic_path_replaces_only_on_success(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """If this fails, a link to a file on another disk becomes a file, and the file that it pointed to stays old."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "result.txt").symlink_to(tmp_path / "disk" / "real")
+    for text in ("new", "newer"):  # first dangling
+        files.check_place(tmp_path / "result.txt")
+        with files.atomic_path(tmp_path / "result.txt") as draft:
+            assert draft.suffix == ".txt"
+            draft.write_text(text)
+        assert (tmp_path / "result.txt").is_symlink()
+        assert (tmp_path / "disk" / "real").read_text() == text
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=r"Cannot write .*loop: .* Choose another name"):
+        files.check_place(tmp_path / "loop")
+
+
 def test_atomic_folder_replaces_only_on_success(tmp_path: Path) -> None:
     """A crash while a folder is written destroys the older one, or leaves a half or temporary one behind."""
     target = tmp_path / "prior"
