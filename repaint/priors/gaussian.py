@@ -89,6 +89,9 @@ class GaussianMixturePrior(PriorDefaults):
             raise PriorError("covariances must be positive semi-definite (one has a negative eigenvalue).")
         self._spread = self._spread.clamp(min=0)
 
+    def __repr__(self) -> str:
+        return f"GaussianMixturePrior(components={len(self.weights)}, shape={tuple(self.shape)})"
+
     @property
     def channels(self) -> int:
         return self.shape[0]

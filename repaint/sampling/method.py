@@ -281,6 +281,10 @@ class Method:
             **({"gradient_calls": gradients} if gradients else {}),
         }
 
+    def __repr__(self) -> str:
+        shown = {key: value for key, value in self.describe().items() if value is not None}
+        return f"Method({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
     def describe(self) -> dict[str, Any]:
         """Return the method as plain data for JSON."""
         return {

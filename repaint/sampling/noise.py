@@ -39,6 +39,11 @@ class NoiseSchedule:
     family: str
     spacing: str
 
+    def __repr__(self) -> str:
+        most = self.levels[-1]
+        ratio = most.sigma / most.alpha if most.alpha else math.inf
+        return f"NoiseSchedule({self.steps} {self.family} levels, {self.spacing}, sigma / alpha up to {ratio:.4g})"
+
     @property
     def steps(self) -> int:
         """The index of the noisiest level."""

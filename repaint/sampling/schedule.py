@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JumpRule", "JumpSchedule"]
 
+SHOWN = 30  # the most levels in a representation; of longer walks the first and the last ones
 MAX_TRANSITIONS = 1_000_000  # nested rules multiply; a longer walk is a mistake
 
 
@@ -221,6 +222,11 @@ class JumpSchedule:
     def renoises(self) -> int:
         """The number of levels renoised, counted one by one as in the paper."""
         return sum(dst - src for src, dst in self.transitions if dst > src)
+
+    def __repr__(self) -> str:
+        levels = self.levels
+        shown = levels if len(levels) <= SHOWN else f"({', '.join(map(str, levels[:3]))}, ..., {levels[-2]}, 0)"
+        return f"JumpSchedule(levels={shown}, steps={self.steps})"
 
     def __len__(self) -> int:
         """Return the number of transitions."""

@@ -235,3 +235,16 @@ def test_arguments_that_are_no_numbers(kind: type, argument: str, value: object)
     """If this fails, ddim(half) is refused without the argument and its range, or with a TypeError."""
     with pytest.raises(InputError, match=rf"\({argument}={value!r}\) must be "):
         kind(**{argument: value})
+
+
+class NoDescription(DDPM):
+    """A solver that is not a dataclass of its own."""
+
+
+def test_methods_are_shown_in_one_line() -> None:
+    """If this fails, a notebook prints the 4571 levels of the paper's walk, or a part of one's own cannot be shown."""
+    assert repr(as_method("paper")).startswith("Method(name='paper', steps=250, spacing='linspace', merge='fresh', ")
+    own = Method(JumpSchedule.paper(4, 2, 2), solver=NoDescription())
+    assert "NoDescription" in repr(own)
+    assert repr(own.schedule) == "JumpSchedule(levels=(4, 3, 2, 1, 0, 1, 2, 1, 0), steps=4)"
+    assert repr(JumpSchedule.paper(250)) == "JumpSchedule(levels=(250, 249, 248, ..., 1, 0), steps=250)"
