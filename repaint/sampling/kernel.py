@@ -62,7 +62,8 @@ class Kernel(Protocol):
     Attributes:
         particles: samples that the step carries for each image; 1 without a population.
         carries: names in the carry that a step needs besides x. A kernel with such names starts only from pure noise,
-            and continues only its own runs. "particles" is (B, particles, ...).
+            and continues only its own runs. "particles" is (B, particles, ...); a kernel with them takes only walks
+            without jumps, because a renoise does not move them.
     """
 
     @property

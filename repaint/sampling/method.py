@@ -153,6 +153,11 @@ class Method:
                 f"temperature={self.temperature:g} cannot be used with {spec(self.kernel)}, which weighs its own "
                 "noise. Leave it out."
             )
+        if self.kernel is not None and "particles" in self.kernel.carries and self.schedule.renoises:
+            raise ScheduleError(
+                f"{spec(self.kernel)} needs a walk without jumps, but this one renoises {self.schedule.renoises} "
+                "levels, which would not move its particles. Use a plain descent."
+            )
         calls = self.model_calls // (self.kernel.particles if self.kernel else 1)
         if calls > MAX_TRANSITIONS:
             raise ScheduleError(

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repaint.checks import whole_number
 from repaint.files import as_json, atomic_path
 from repaint.lab.exactness.peers import diffusers_repaint
 from repaint.lab.exactness.problems import Problem
@@ -171,10 +172,13 @@ def measure(
     Args:
         problems: see `repaint.lab.exactness.problems.problems`.
         ways: name to way.
-        count: samples of each. The standard error of the figures is proportional to its inverse square root.
+        count: samples of each, 2 to 4096. The standard error of the figures is proportional to its inverse square root.
         seed: of the ways. The reference samples have a fixed seed.
         on_done: called with the model calls of each way after each problem.
+    Raises:
+        InputError: a count out of range.
     """
+    whole_number("count", count, 2, REFERENCE)
     rows = []
     for problem in problems:
         reference = problem.posterior.sample(REFERENCE, torch.Generator().manual_seed(REFERENCE))

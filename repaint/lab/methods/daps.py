@@ -83,7 +83,7 @@ class DAPS(KernelDefaults):
     def _ode(self, step: KernelStep) -> Batch:
         """Solve the unconditional ODE, and return its end divided by alpha."""
         src, model = step.src, step.model
-        least = model.schedule(2, "logsnr")[1]
+        least = model.schedule(2, "logsnr(1e9)")[1]  # without a top, pure noise would be one of two
         bottom = max(self.bottom, least.sigma / least.alpha)
         if not self._walks(src, bottom):
             return model.predict(step.x, src).x0_hat

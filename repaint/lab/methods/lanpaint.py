@@ -81,7 +81,7 @@ class LanPaint(KernelDefaults):
         friction: phi in G = phi^2 k, > 0; inf is the overdamped dynamics of version 2.
         floor: the share f of version 2. With v = sigma^2 / (alpha^2 + sigma^2), the time is h max(1, f / v) and the
             number of iterations inner min(1, v / f), rounded to even. 0 is the same everywhere.
-        stop: leave out the inner iterations of this many last levels.
+        stop: 1 leaves out the inner iterations before the step to clean, 0 keeps them.
         path: of the known part before the inner iterations: "markov" is one path of the forward process, "fixed" the
             noise of the start at every level.
     Source:

@@ -231,3 +231,11 @@ def test_a_learned_denoiser_differs_from_the_exact_one_by_its_training(monkeypat
     rows = measure([network, taught], {"fast": with_method(as_method("fast"))}, count=128)
     assert [row.family for row in rows] == ["learned", "taught"]
     assert rows[0].error != rows[1].error
+
+
+@pytest.mark.parametrize("count", [1, 4097])
+def test_a_number_of_samples_that_has_no_error_is_refused(count: int) -> None:
+    """If this fails, one sample has the error NaN, and more than the reference has end in an error of torch."""
+    problem = mixture_problem("overlapping", 2, 0.5, 0)
+    with pytest.raises(InputError, match=f"count={count} must be"):
+        measure([problem], {FLOOR: exact}, count=count)

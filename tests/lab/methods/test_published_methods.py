@@ -407,6 +407,26 @@ def test_step_sizes_are_those_of_the_level(monkeypatch: pytest.MonkeyPatch, kern
     assert seen == [(steps, steps), *((index, steps) for index in range(steps - 1, 0, -1) for _ in range(2))]
 
 
+def test_a_step_of_copaint_does_not_depend_on_those_before() -> None:
+    """If this fails, jumps make the gradient steps of CoPaint ever larger: a level's second visit has another size."""
+    prior, x0, known = problem(1)
+    sampler = Sampler(prior, replace(short("copaint"), schedule=JumpSchedule.paper(7, 1, 2)))
+    states = filled(sampler, x0, known, [0])[:-1]
+    first, second = (state for state in states if sampler.moves[state.position] == ("denoise", 4, 3))
+    assert torch.equal(sampler.advance(first).x, sampler.advance(replace(second, x=first.x)).x)
+
+
+@pytest.mark.parametrize("name", sorted(kernels()))
+def test_a_population_takes_no_jumps(name: str) -> None:
+    """If this fails, particles stay at the lower level in a jump, are denoised as noisier ones, and miss the truth."""
+    kernel, walk = kernels()[name].load()(), JumpSchedule.paper(4, 2, 2)
+    if kernel.particles == 1:
+        assert Method(walk, kernel=kernel).schedule == walk
+        return
+    with pytest.raises(ScheduleError, match=r"needs a walk without jumps, but this one renoises 2 levels.*plain"):
+        Method(walk, kernel=kernel)
+
+
 def test_a_population_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """If this fails, the system ends the process instead of an error that names the particles."""
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}[name])
@@ -465,9 +485,13 @@ def test_the_documentation_states_the_true_costs() -> None:
     ids=["flow", "VE", "VP from pure noise"],
 )
 def test_methods_run_on_every_path(scheduler: dict[str, Any], name: str) -> None:
-    """If this fails, a method divides by alpha = 0 at pure noise, or assumes alpha^2 + sigma^2 = 1."""
+    """If this fails, a method divides by alpha = 0 at pure noise, assumes alpha^2 + sigma^2 = 1, or omits its calls."""
     prior, x0, known = problem(2)
     other = GaussianMixturePrior(prior.weights, prior.means, prior.covariances, scheduler=scheduler)
-    last = filled(Sampler(other, short(name)), x0, known, [0, 1])[-1]
+    sampler = Sampler(other, short(name))
+    last = filled(sampler, x0, known, [0, 1])[-1]
     assert bool(last.x.isfinite().all())
     assert float(last.x.abs().max()) < 20, "far outside of the prior"
+    if (kernel := sampler.method.kernel) is not None and not isinstance(kernel, CoPaint):
+        down = (move for move in sampler.moves if move.kind == "denoise")
+        assert last.model_calls == sum(kernel.calls(sampler.grid[move.src], sampler.grid[move.dst]) for move in down)
