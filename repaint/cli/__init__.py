@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +43,7 @@ from repaint.cli.schedule_show import schedule_show
 from repaint.cli.studio import studio
 from repaint.cli.sweep import sweep
 from repaint.cpu_memory import keep_freed_memory
-from repaint.errors import RepaintError, joined_lines
+from repaint.errors import InputError, RepaintError, joined_lines
 from repaint.version import __version__
 
 __all__ = ["app", "main"]
@@ -118,6 +120,7 @@ def _print_any_name() -> None:
 
 def _run() -> None:
     try:
+        _refuse_empty(sys.argv[1:])
         sys.exit(app(prog_name="repaint", standalone_mode=False))
     except RepaintError as error:
         _fail(str(error))
@@ -129,6 +132,13 @@ def _run() -> None:
         sys.exit(0)
     except typer.Abort:
         sys.exit(1)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument, as an unset variable of a shell gives; as a path it would be the current folder."""
+    for before, text in pairwise(["", *arguments]):
+        if not text and not before.startswith("-"):  # --prompt "" is a prompt
+            raise InputError("An argument is empty, as an unset variable of the shell is. Pass a name or a path.")
 
 
 def _wrong_line(error: Any, text: str) -> str:

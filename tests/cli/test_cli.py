@@ -608,6 +608,16 @@ def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> No
     check_refused(done, folder, contents(folder), " --help.")
 
 
+def test_an_empty_argument(run: Run, folder: Path, prior: Path) -> None:
+    """If this fails, an unset variable of the shell fills all pictures of the current folder."""
+    done = run("inpaint", "", "mask.png", "--out", "filled", "--prior", prior)
+    assert (done.status, done.err) == (
+        2,
+        "repaint: An argument is empty, as an unset variable of the shell is. Pass a name or a path.\n",
+    )
+    assert not (folder / "filled").exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["schedule"], ["priors"], ["audit"]])
 def test_nothing_asked_shows_help(run: Run, arguments: list[str]) -> None:
     """If this fails, the command without arguments prints nothing, or an empty error."""
