@@ -16,7 +16,7 @@ from torch import Tensor
 from repaint.checks import is_integer, shown
 from repaint.errors import InputError, StateError
 from repaint.files import atomic_path
-from repaint.sampling.rng import NoiseStreams, seeds_for
+from repaint.sampling.rng import NoiseStreams, derived_seed, seeds_for
 from repaint.version import __version__
 
 __all__ = ["Carry", "SamplerState", "number"]
@@ -93,7 +93,8 @@ class SamplerState:
         """Fork into continuations, each with its own randomness from here on.
 
         A state of one image becomes as many continuations as there are seeds; a batch takes one seed per image. The
-        branch may be run with any walk that begins at `level` and keeps the noise levels.
+        branch may be run with any walk that begins at `level` and keeps the noise levels. Its noise is new also for the
+        seed of the run.
 
         Args:
             seeds: see `repaint.sampling.rng.seeds_for`; at least one.
@@ -114,7 +115,9 @@ class SamplerState:
         copied = self._with(
             {name: t if t.ndim == 0 else t.repeat_interleave(copies, dim=0) for name, t in self._tensors().items()}
         )
-        return replace(copied, seeds=tuple(each), streams=NoiseStreams.from_seeds(each), position=0, walk="")
+        # The run's own seed would repeat the noise that x was made of. The 1 keeps apart other derived seeds.
+        streams = NoiseStreams.from_seeds([derived_seed(seed, self.level, self.model_calls, 1) for seed in each])
+        return replace(copied, seeds=tuple(each), streams=streams, position=0, walk="")
 
     def to(self, device: torch.device | str) -> SamplerState:
         """Move the tensors to another device; random streams and 0-dimensional numbers stay on the CPU."""

@@ -546,6 +546,22 @@ def test_a_branch_takes_several_seeds_and_another_walk(two_pixels: GaussianMixtu
     assert torch.equal(state.x, stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10).x)
 
 
+def test_a_branch_draws_new_noise_for_the_seed_of_its_run(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a branch adds the noise that its sample was made of, and its results vary too much."""
+    sampler, seeds = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), range(400)
+    state = sampler.start(*problem(400), seeds)
+    drawn = [state.x[:, 1]]
+    for _ in range(2):  # a branch of a branch, too
+        branch = state.branch(seeds)
+        drawn.append(Draws(branch.streams, branch.x).z[:, 1])
+        state = next(sampler.run(branch)).branch(seeds)
+        sampler = Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1).capped(state.level)))
+    opposite = state.branch([seed + 2**32 for seed in seeds])
+    assert torch.equal(Draws(opposite.streams, state.x).z, -Draws(state.branch(seeds).streams, state.x).z)
+    related = torch.corrcoef(torch.stack(drawn)).fill_diagonal_(0)
+    assert float(related.abs().max()) < 0.2  # four standard errors of independent draws
+
+
 def test_a_branch_with_a_fresh_merge_forgets_the_path(two_pixels: GaussianMixturePrior) -> None:
     """If this fails, a branch of a trajectory run replays the old path at each renoise, for any merge."""
     state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1), merge="trajectory")), 10)
