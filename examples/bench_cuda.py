@@ -1,7 +1,7 @@
 """Measure half precision, compiling and batches on a GPU, with two real architectures and random weights.
 
     python examples/bench_cuda.py --out cuda.json      # on a CUDA machine
-    python examples/bench_cuda.py --tiny               # check on any machine that the script runs
+    python examples/bench_cuda.py --tiny               # check that the script runs, on any machine
 
 DDPM-256 is google/ddpm-celebahq-256. SD 1.5 is the UNet of Stable Diffusion 1.5 at 512 pixels (latents of 64, one
 prompt of 77 tokens, no guidance). Times do not depend on the weights; differences between types show rounding only.

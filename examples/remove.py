@@ -1,4 +1,4 @@
-"""Remove an object from a photograph, and add nothing: four fills, the most ordinary one first.
+"""Remove an object from a photograph: four fills, the most plausible one first.
 
 python examples/remove.py --out removed.png
 

@@ -1,4 +1,4 @@
-"""Restore twelve damaged photographs that the prior never saw, at full size. Writes a sheet of their worst details.
+"""Damage seven held-out photographs, restore them at full size, and write a sheet of the worst details.
 
 Each result is filled as by `repaint restore`, with the preset `mean`.
 

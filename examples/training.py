@@ -1,8 +1,8 @@
 """The loop that every training script here shares: accelerate, an averaged copy, a schedule, a log and checkpoints.
 
-Stop a run at any time; the same command goes on from the last checkpoint and sees the batches that an unbroken run
-would have seen. The learning rate is constant and falls linearly over the last fifth of the steps, so a run can also be
-ended early by asking for fewer.
+Stop a run at any time; the same command continues from the last checkpoint, with the batches of an uninterrupted run.
+The learning rate is constant, and falls linearly over the last fifth of the steps, so a run can also be ended early
+with a smaller number of steps.
 """
 
 from __future__ import annotations

@@ -112,6 +112,15 @@ def test_the_walk_sees_imports() -> None:
     assert len(MODULES) > 60
 
 
+def test_the_layout_names_every_module() -> None:
+    """If this fails, a module or package was added, and the layout in CONTRIBUTING.md was not."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for wing in PLACE:
+        if not wing.startswith("__"):
+            name = f"`{wing}/`" if (ROOT / wing).is_dir() else f"`{wing}.py`"
+            assert name in text, name
+
+
 def test_no_two_modules_share_a_name() -> None:
     """If this fails, two files have the same name."""
     counts = Counter(path.stem for path in FILES if path.stem not in ("__init__", "__main__"))

@@ -44,6 +44,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return call
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_it_imports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, an example that no other test runs imports a name that was renamed."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    runpy.run_path(str(path))
+
+
 @pytest.mark.parametrize(
     "name", ["pixel", "prompt", "custom_schedule", "custom_prior", "uses", "restore", "graded", "outpaint", "remove"]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -17,11 +19,15 @@ from PIL import Image
 
 from repaint import JumpSchedule, Method, RePaintPipeline, cli
 from repaint.sampling import presets
+from repaint.sampling.method import CORRECTORS, GUIDANCE, MERGES, SOLVERS
+from repaint.sampling.spacing import CLOCK, SPACINGS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-TESTED = [*PAGES, ROOT / "examples" / "cluster" / "README.md"]
+CARDS = sorted((ROOT / "repaint" / "priors" / "bundled").glob("*/README.md"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+TESTED = [*PAGES, *CARDS, ROOT / "examples" / "cluster" / "README.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -85,10 +91,13 @@ def test_first_program_prints_what_its_comment_says(folder: Path, capsys: pytest
 
 
 def commands() -> list[tuple[str, str]]:
-    """(page, command) of each shell command that is shown in a block or in backticks."""
+    """(page, command) of each shell command that is shown in a block, in backticks or in an example's docstring."""
     found = []
-    for page in TESTED:
-        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for page in [*TESTED, *EXAMPLES]:
+        text = page.read_text(encoding="utf-8")
+        if page.suffix == ".py":
+            text = ast.get_docstring(ast.parse(text)) or ""
+        text = text.replace("\\\n", " ")
         shown = re.findall(
             r"^(?: {4})?((?:repaint|pytest|python|accelerate launch -m repaint) .*)$", text, re.MULTILINE
         )
@@ -99,24 +108,28 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_commands_exist(page: str, command: str) -> None:
-    """If this fails, a page shows a command, an option or a file that does not exist."""
-    words = shlex.split(command.removeprefix("accelerate launch -m "))
+    """If this fails, a page shows a command, an option or a file that does not exist, or leaves out what it needs."""
+    words = shlex.split(command.removeprefix("accelerate launch -m ").removesuffix("..."))
+    given = {word.split("=")[0] for word in words if word.startswith("--")}
     if words[0] == "repaint":
-        check_parses(words[1:])
+        # `repaint inpaint --mean` names an option; a command with several is one to copy. The changelog names them all.
+        check_parses(words[1:], given, whole=len(given) > 1 and page != "CHANGELOG.md")
     else:
         for word in words:
-            if word.endswith(".py") and "/" in word:
-                assert (ROOT / word).is_file(), word
+            if word.startswith(("examples/", "schedules/", "tests/")):
+                assert (ROOT / word.split("::")[0]).exists(), word
+        if words[1].startswith("examples/"):
+            sources = [(ROOT / name).read_text(encoding="utf-8") for name in (words[1], "examples/training.py")]
+            assert [option for option in given if f'"{option}"' not in "".join(sources)] == []
 
 
-def check_parses(arguments: list[str]) -> None:
-    """Parse a command line with the real options, without running it. Arguments may be left out."""
-    context: Any = typer.main.get_command(cli.app).make_context("repaint", arguments, resilient_parsing=True)
+def check_parses(arguments: list[str], given: set[str], *, whole: bool) -> None:
+    """Parse a command line with the real options, without running it. Unless it is whole, parts may be left out."""
+    context: Any = typer.main.get_command(cli.app).make_context("repaint", arguments, resilient_parsing=not whole)
     while getattr(context.command, "commands", None) and (rest := [*context._protected_args, *context.args]):
         name, command, rest = context.command.resolve_command(context, rest)
-        context = command.make_context(name, rest, parent=context, resilient_parsing=True)
+        context = command.make_context(name, rest, parent=context, resilient_parsing=not whole)
     options = {name for option in context.command.params for name in (*option.opts, *option.secondary_opts)}
-    given = {word.split("=")[0] for word in arguments if word.startswith("--")}
     assert given <= options | {"--help"}, f"unknown: {given - options}"
 
 
@@ -150,6 +163,51 @@ def test_table_of_schedules_states_the_true_costs() -> None:
     rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| .* \| (\d+) \|$", text, flags=re.MULTILINE)
     stated = {name: int(calls) for names, calls in rows for name in re.findall(r"`([\w-]+)`", names)}
     assert stated == {name: Method.from_preset(name).model_calls for name in presets.available()}
+
+
+def test_table_of_parts_states_the_true_names() -> None:
+    """If this fails, a part of a method or one of its arguments was renamed, and docs/methods.md was not."""
+    lines = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
+    tables = {"merge": MERGES, "solver": SOLVERS, "corrector": CORRECTORS, "guidance": GUIDANCE, "spacing": SPACINGS}
+    for part, table in tables.items():
+        (row,) = [line for line in lines if line.startswith(f"| {part} |") and line.count("|") == 4]
+        shown = dict(re.findall(r"`(\w+)(?:\((.*?)\))?`", row))
+        assert set(shown) == {*table, *(CLOCK if part == "spacing" else ())}, part
+        for name, text in shown.items():
+            words = [word.strip(" =") for word in text.split(",") if word]
+            positional = [word.strip() for word in text.split(",") if word and "=" not in word]
+            known = [*inspect.signature(table[name]).parameters] if words else []
+            assert set(words) <= set(known), name
+            assert positional == known[: len(positional)], name
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """Return the cells of each table row in a section of docs/measured.md."""
+    text = (ROOT / "docs" / "measured.md").read_text(encoding="utf-8")
+    lines = text.split(f"\n## {section}\n")[1].split("\n## ")[0].splitlines()
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_measured_figures_of_presets_agree_with_the_page() -> None:
+    """If this fails, a preset and docs/measured.md state different figures for the same measurement."""
+    measured = {name: presets.read(name)[1].measured for name in presets.available()}
+    stated: dict[tuple[str, str], list[float]] = {}
+    for name, *cells in rows_of("An exact posterior"):
+        stated[name, "two_pixels"] = [float(cell) for cell in cells[:2] if name in measured]
+    for name, *cells in rows_of("Texture"):
+        stated[name.split("`")[0], "textures"] = [float(cell) for cell in cells[:3] if name.split("`")[0] in measured]
+    priors = {"HSC, 32 x 32": "galaxies_hsc32", "HSC, 64 x 64": "galaxies_hsc64", "LSST, 60 x 60": "galaxies_lsst"}
+    prior = ""
+    for first, name, *cells in rows_of("Calibration"):
+        prior = priors.get(first, first) or prior
+        if cells[-3:-2] and re.fullmatch(r"[\d.]+", cells[-3]):
+            stated[name, f"calibration_{prior}"] = [float(cells[-3]), float(cells[-1].split()[0])]
+    compared = 0
+    for (name, key), figures in stated.items():
+        if key in measured.get(name, {}):
+            assert [value for what, value in measured[name][key].items() if what != "holes"] == figures, (name, key)
+            compared += 1
+    assert compared >= 26
 
 
 def test_example_preset_is_accepted(tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def photographs(
     """Restore damaged crops of photographs, and compare with OpenCV and biharmonic inpainting.
 
     Crops are cut at random scales; each has scratches, lettering, spots, a missing piece, dust or a wire. gradient:
-    sharpness over that of the truth. energy: energy score in 8-bit values. patches: distance of patches to real ones,
-    and that of the true pixels; n/a in thin holes. in N %: share of true values in central
-    intervals of the fills. in pairs: of samples with opposite noise.
+    mean gradient in the hole over that of the truth. energy: energy score in 8-bit values. patches: distance of patches
+    to real ones, and that of the true pixels; n/a in thin holes. in N %: share of true values in the central interval
+    of N % of the fills. in pairs: of samples with opposite noise.
 
     Example: repaint bench photographs --images photographs/held_out --count 60
 

@@ -23,7 +23,8 @@ OTHERS = ["lanpaint-paper", "lanpaint-paper-10", "ding", "diffpir"]
 
 def exactness(
     schedule: Annotated[
-        list[str] | None, typer.Option(help="Preset or YAML file; may be repeated. Default: twelve presets.")
+        list[str] | None,
+        typer.Option(help="Preset or YAML file; may be repeated. Default: eight of ours and four published ones."),
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="All presets of published methods, and eight of ours.")

@@ -39,7 +39,7 @@ def remove(
     threads: Threads = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Remove an object: fill its place several times, and write the result that adds least.
+    """Remove an object: fill its place several times, and write the most plausible result.
 
     Results are ranked by the prior's own denoising loss in and near the hole, and by the contrast at its rim. Pixels
     outside the grown mask stay bit-equal.

@@ -26,7 +26,8 @@ def restore(
     image: Annotated[Path, typer.Argument(help="A photograph.")],
     out_file: Annotated[Path | None, typer.Option("--out", help="Result file; its suffix sets the format.")] = None,
     mask_out: Annotated[
-        Path | None, typer.Option(help="Also write the mask that was found; white is filled. Alone: nothing is filled.")
+        Path | None,
+        typer.Option(help="Also write the mask that was found; white is filled. Without --out, nothing is filled."),
     ] = None,
     sensitivity: Sensitivity = SENSITIVITY,
     max_width: MaxWidth = MAX_WIDTH,
