@@ -26,7 +26,7 @@ from repaint.plan import Filling, Plan
 from repaint.priors.windowed import Windowed
 from repaint.sampling.levels import Level
 from repaint.sampling.prior import Prior
-from repaint.sampling.rng import NoiseStreams, Seedable
+from repaint.sampling.rng import NoiseStreams, Seedable, derived_seed
 
 __all__ = ["Removal", "ranked", "remove", "rim_contrast"]
 
@@ -36,6 +36,7 @@ LEVELS = 50  # of the grid from which they are taken
 PARTS = ("schedule", "merge", "solver", "corrector", "guidance", "temperature")
 FILLED_BY = (*PARTS, "antithetic", "callback_on_step_end")
 NEAR = 8  # pixels around the hole in which it is judged
+NOISE = derived_seed(0, 1, 2)  # seed of the noise in which fills are judged, which is not that of any of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,7 @@ def denoising_loss(prior: Prior, image: ImageLike, *, batch_size: BatchSize = No
         The mean over three noise levels, for noise of unit variance.
     """
     options = {name: value for name, value in options.items() if name not in FILLED_BY}
-    plan = Plan.of(prior, None, image, **options, generator=0)
+    plan = Plan.of(prior, None, image, **options, generator=NOISE)
     sums: list[tuple[float, int]] = []
     for batch in plan.batches():
         in_batches(batch, batch_size, lambda part: sums.append(_squares(plan, part)))

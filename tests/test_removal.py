@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.shell import Run, run
 from helpers.tiny_latents import tiny_flux
 from helpers.tiny_priors import tiny_pipe
@@ -60,6 +61,26 @@ def test_an_unlikely_fill_has_a_higher_loss() -> None:
     far = picture(128)
     far[0, 0] = 255  # not near the hole
     assert denoising_loss(prior, far, mask_image=OBJECT) == losses[0]
+
+
+def test_no_fill_is_judged_in_its_own_noise() -> None:
+    """If this fails, the fill of the usual seed 0 wins more often than others, because its noise is known to it."""
+    noisy: list[torch.Tensor] = []
+
+    class Recording(PixelByPixelPrior):
+        def denoise(self, x, level):
+            noisy.append(x)
+            return super().denoise(x, level)
+
+    prior = Recording()
+    RePaintPipeline(prior)(picture(), OBJECT, schedule=TWO, generator=0)
+    begun = noisy[0][:, :, 10:14, 12:18]  # pure noise in the hole
+    noisy.clear()
+    denoising_loss(prior, picture(128), mask_image=OBJECT)
+    for x in noisy:
+        judged = x[:, :, 10:14, 12:18]
+        assert begun.shape == judged.shape
+        assert abs(float(torch.corrcoef(torch.stack([begun.flatten(), judged.flatten()]))[0, 1])) < 0.5  # 72 values
 
 
 def test_the_ranking_keeps_to_the_batch_size() -> None:
