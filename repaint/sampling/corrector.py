@@ -19,7 +19,9 @@ from repaint.sampling.state import Carry
 __all__ = ["LONGEST_STEP", "Corrector", "Langevin", "PacedCorrector"]
 
 Batch = Float[Tensor, "b *shape"]
-LONGEST_STEP = 1000  # relaxation times; e^-h is then 0 in float64, and much longer steps overflow float32
+# Of Langevin.h, in relaxation times. At 1000, e^-h is 0 in float64, and much longer exact steps overflow float32;
+# averaged steps of 2 and more diverge in directions that the level does not resolve.
+LONGEST_STEP = {"exact": 1000, "averaged": 1.9}
 
 
 @runtime_checkable
@@ -70,15 +72,15 @@ class Langevin:
 
     Attributes:
         iterations: how many at each level, before the step down.
-        h: step size, > 0, in units of the level's own relaxation time.
+        h: step size, > 0, in units of the level's own relaxation time; at most 1.9 with "averaged" (2 diverges).
         noise: "exact" solves the Ornstein-Uhlenbeck process with x0_hat frozen,
                    x <- x - (1 - e^-h) sigma eps_hat + sigma sqrt(1 - e^-2h) z,
                which loses variance where the data are resolved. "averaged" is the Leimkuhler-Matthews step,
                    x <- x - h sigma eps_hat + sigma sqrt(2h) (z_before + z) / 2,
                with each draw used twice: exact for every Gaussian. Use at least two iterations with it.
         pace: "even" is the same at every level. "noise" moves the work to the noisy levels: with v = sigma^2 / rho^2,
-            rho^2 = alpha^2 + sigma^2, the step size is h / v, and the number of iterations is multiplied by v and
-            rounded.
+            rho^2 = alpha^2 + sigma^2, the step size is h / v, at most the largest allowed, and the number of iterations
+            is multiplied by v and rounded.
     Source:
         Leimkuhler & Matthews 2013 (Appl. Math. Res. Express 2013(1), 34-56), in a level's own units. The pace "noise"
         follows LanPaint 2.1.0 (after arXiv 2502.03491).
@@ -95,10 +97,11 @@ class Langevin:
                 f"langevin(iterations={shown(self.iterations)}) must be an integer of at least 1 (leave the corrector "
                 "out for 0)."
             )
-        if not (is_number(self.h) and 0 < self.h <= LONGEST_STEP):
-            raise InputError(f"langevin(h={shown(self.h)}) must be above 0 and at most {LONGEST_STEP} (0.6 is usual).")
         if self.noise not in ("exact", "averaged"):
             raise InputError(f"langevin(noise={shown(self.noise)}) must be exact or averaged.")
+        longest = LONGEST_STEP[self.noise]
+        if not (is_number(self.h) and 0 < self.h <= longest):
+            raise InputError(f"langevin(h={shown(self.h)}) must be above 0 and at most {longest} (0.6 is usual).")
         if self.pace not in ("even", "noise"):
             raise InputError(f"langevin(pace={shown(self.pace)}) must be even or noise.")
 
@@ -112,7 +115,7 @@ class Langevin:
         return self.iterations if self.pace == "even" else round(self.iterations * _share(level))
 
     def step(self, x: Batch, prediction: Prediction, level: Level, draws: Draws, carry: Carry) -> tuple[Batch, Carry]:
-        h = self.h if self.pace == "even" else min(self.h / _share(level), LONGEST_STEP)
+        h = self.h if self.pace == "even" else min(self.h / _share(level), LONGEST_STEP[self.noise])
         if self.noise == "averaged":
             before = carry["z"] if "z" in carry else draws.another()
             kick = level.sigma * math.sqrt(h / 2)

@@ -20,7 +20,7 @@ from repaint.sampling.levels import Level, renoise_scales
 from repaint.sampling.merge import KnownPart, merge_known
 from repaint.sampling.method import Method, Move, spec
 from repaint.sampling.model import Model, Pullback, with_gradients
-from repaint.sampling.population import check_memory, spread
+from repaint.sampling.population import check_memory
 from repaint.sampling.prediction import Prediction, weighted
 from repaint.sampling.prior import Prior
 from repaint.sampling.rng import Draws, NoiseStreams
@@ -259,7 +259,8 @@ class Sampler:
         src, dst = self.grid[move.src], self.grid[move.dst]
         assert kernel is not None
         check_memory(state.x, kernel.particles)
-        draws = Draws(state.streams, spread(state.x, kernel.particles), len(state.x))
+        like = state.x[:1].expand(kernel.particles * len(state.x), *state.x.shape[1:])  # all particles, without memory
+        draws = Draws(state.streams, like, len(state.x))
         known = state.known_at(move.src)
         place, carried = (move.src, self.method.schedule.steps), state.carried("kernel")
         step = KernelStep(state.x, state.x0, known, src, dst, *place, model, draws, carried)

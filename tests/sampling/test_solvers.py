@@ -361,6 +361,7 @@ def test_averaged_draws_are_used_in_two_steps(part: Any) -> None:
         (lambda: Langevin(True), r"langevin\(iterations=True\)"),
         (lambda: Langevin(h=1000.1), r"langevin\(h=1000.1\) must be above 0 and at most 1000"),
         (lambda: Langevin(h=math.inf), r"langevin\(h=inf\)"),
+        (lambda: Langevin(2, 2.0, "averaged"), r"langevin\(h=2.0\) must be above 0 and at most 1.9"),
         (lambda: Langevin(noise="pink"), r"langevin\(noise='pink'\) must be exact or averaged"),  # type: ignore[arg-type]
     ],
 )
@@ -435,6 +436,16 @@ def test_paced_langevin_moves_work_to_noise(two_pixels: GaussianMixturePrior) ->
     assert last.model_calls == method.model_calls == len(sampler.moves) < 20 * 6
 
 
+@pytest.mark.parametrize("noise", ["exact", "averaged"])
+def test_paced_langevin_is_stable_at_low_noise(noise: Any) -> None:
+    """If this fails, the long steps of low levels multiply the noise of directions that the data hardly vary in."""
+    for sigma in (0.9, 0.5, 0.1, 0.01):
+        level = Level(math.sqrt(1 - sigma**2), sigma, 0)
+        keep, before, kick = coefficients(Langevin(10, 0.6, noise, "noise"), 0.0, level)
+        assert abs(keep) < 1
+        assert math.hypot(before, kick) < 2 * sigma
+
+
 @pytest.mark.parametrize(
     ("zeta", "other"), [(0, DDIM(0.0)), (1, Refresh(0.0)), ("posterior", DDIM(1.0)), ("posterior", DDPM("small"))]
 )
@@ -475,6 +486,7 @@ def test_arguments_at_the_ends_of_their_range_are_taken() -> None:
     assert [Refresh(0).extrapolate, Refresh(1).extrapolate] == [0, 1]
     assert [DDIM(0).eta, DDIM(1).eta] == [0, 1]
     assert Langevin(1, h=1000).h == 1000
+    assert Langevin(2, 1.9, "averaged").h == 1.9
 
 
 def test_what_is_not_said_is_as_documented() -> None:
