@@ -40,8 +40,8 @@ def main() -> None:
     rows.append([face, hole, emoji(face, hole, generator=0, output_type="np", schedule=schedule, **asked).images[0]])
     before_after = [[np.where(hole[..., None], np.uint8(200), image), result] for image, hole, result in rows]
     truth = [image for image, _, _ in rows]
-    tiles = [tile for pair, was in zip(before_after, truth, strict=True) for tile in (*pair, was)]
-    strip([tiles], ["before", "after", "truth", "before", "after", "truth", "before", "worried face", "was"]).save(
+    tiles = [tile for pair, original in zip(before_after, truth, strict=True) for tile in (*pair, original)]
+    strip([tiles], ["before", "after", "truth", "before", "after", "truth", "before", "worried face", "original"]).save(
         args.out
     )
 
