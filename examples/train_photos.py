@@ -1,7 +1,7 @@
 """Train the bundled `photos` prior: an unconditional, fully convolutional DDPM on free photographs.
 
 python examples/photographs.py --out photographs
-python examples/train_photos.py --photographs photographs --steps 150000 --out runs/photos
+python examples/train_photos.py --photographs photographs --steps 30000 --out runs/photos
 
 The same command resumes from its last checkpoint. To continue elsewhere from an exported model alone:
 --start-from FOLDER, which restarts the optimizer with a warm-up.
