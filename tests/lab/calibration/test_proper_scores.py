@@ -133,6 +133,16 @@ def test_equal_values_get_a_random_rank() -> None:
     assert sum(score.pixel_ranks) == 1000
 
 
+def test_equal_fills_get_random_ranks_of_projections() -> None:
+    """If this fails, rounding decides ties of projections: holes of clipped white look overconfident."""
+    rng, total = np.random.default_rng(3), np.zeros(5)
+    for seed in range(40):
+        smooth = smooth_projections(draw_hole("freeform", 32, 32, seed), 3)
+        white = np.full(smooth.shape[1], 127.5)
+        total += score_hole(np.stack([white] * 4), white, smooth, rng).smooth_ranks
+    assert total / total.sum() == pytest.approx([0.2] * 5, abs=0.08)  # four standard errors of 480 ranks
+
+
 @pytest.mark.parametrize("kind", HOLE_KINDS)
 @pytest.mark.parametrize("size", [(1, 2), (8, 8), (60, 64)])
 def test_holes_are_neither_empty_nor_everything(kind: str, size: tuple[int, int]) -> None:
