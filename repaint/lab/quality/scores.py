@@ -38,6 +38,7 @@ from repaint.measure.patches import gradient_distance, gradients, patch_distance
 from repaint.pictures.crop import pad
 from repaint.pipeline import RePaintPipeline, StepCallback
 from repaint.sampling.prior import Conditions, Prior
+from repaint.sampling.rng import derived_seed
 
 __all__ = [
     "MANY",
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+LOSS = 3  # sets the seeds of the loss apart from others that are derived
 LOSS_STEPS, LOSS_LEVELS = 50, (5, 15, 25, 35, 45)  # the grid, and its levels at which the loss is computed
 
 
@@ -288,7 +290,7 @@ def hole_loss(prior: Prior, holes: Sequence[Hole], filled: Filled) -> Float[np.n
         conditions = Conditions(**hole.conditions, guidance_scale=1.0, size=(x.shape[2], x.shape[3]))
         bound = prior.conditioned(len(x), conditions)
         grid = bound.schedule(LOSS_STEPS)
-        generator = torch.Generator().manual_seed(i)
+        generator = torch.Generator().manual_seed(derived_seed(i, LOSS))  # not that of a fill, whose noise it would be
         errors = []
         for level in (grid[number] for number in LOSS_LEVELS):
             eps = torch.randn(x0.shape[1:], generator=generator).to(x0).expand_as(x0)
