@@ -58,7 +58,7 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], 
     def advance(more: int) -> None:
         bar.update(task, advance=more)
         if bar.tasks[0].completed > total:  # windows of several sizes are filled one after the other
-            bar.update(task, total=None)
+            bar.tasks[0].total = None  # `update` takes None for "as before"
 
     try:
         yield advance

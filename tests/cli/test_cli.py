@@ -24,6 +24,7 @@ from helpers.tiny_priors import tiny_folder_pipeline, tiny_unet
 from PIL import Image
 
 from repaint import cli
+from repaint.cli.console import progress_bar
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.load import bundled
 from repaint.sampling import presets
@@ -606,6 +607,13 @@ def test_wrong_command_lines(run: Run, folder: Path, arguments: list[str]) -> No
     """If this fails, the error for a wrong command has several lines."""
     done = run(*arguments)
     check_refused(done, folder, contents(folder), " --help.")
+
+
+def test_a_bar_beyond_its_total(capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, a bar whose windows were not foreseen shows 696 of 312 calls."""
+    with progress_bar("filling", 2, "calls") as advance:
+        advance(3)
+    assert "3/? calls" in capsys.readouterr().err
 
 
 def test_an_empty_argument(run: Run, folder: Path, prior: Path) -> None:
