@@ -102,9 +102,12 @@ class Clip:
         return cls() if config.get("clip_denoised") else None  # the key of consistency models
 
     def __call__(self, x0_hat: Batch) -> Batch:
+        largest = torch.finfo(x0_hat.dtype).max  # a limit beyond it is none, and torch refuses it
         if self.quantile is None:
-            return x0_hat.clamp(-self.limit, self.limit)
-        s = torch.quantile(x0_hat.abs().flatten(1), self.quantile, dim=1).clamp(1.0, max(1.0, self.max_value))
+            limit = min(self.limit, largest)
+            return x0_hat.clamp(-limit, limit)
+        most = min(max(1.0, self.max_value), largest)
+        s = torch.quantile(x0_hat.abs().flatten(1), self.quantile, dim=1).clamp(1.0, most)
         s = s.reshape(-1, *(1,) * (x0_hat.ndim - 1))
         return x0_hat.clamp(-s, s) / s
 

@@ -99,6 +99,8 @@ def test_static_clipping_by_hand() -> None:
     x0 = torch.tensor([[-3.0, -0.5, 2.5]])
     assert Clip()(x0).tolist() == [[-1.0, -0.5, 1.0]]
     assert Clip(limit=2.0)(x0).tolist() == [[-2.0, -0.5, 2.0]]
+    assert torch.equal(Clip(limit=1e39)(x0.float()), x0.float())  # beyond float32: no limit
+    assert Clip(quantile=1.0, max_value=1e39)(x0.float()).abs().max() == 1
 
 
 @pytest.mark.parametrize("max_value", [1.0, 1.5, 100.0])
