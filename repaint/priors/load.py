@@ -15,13 +15,13 @@ import torch
 
 from repaint.checks import nearest, shown, whole_number
 from repaint.errors import InputError, PriorError
+from repaint.priors.distilled import DISTILLED
 from repaint.priors.dit import DiTPrior
 from repaint.priors.families import BY_PARTS, family_of, space_of
 from repaint.priors.foreign_errors import one_line
 from repaint.priors.guided_diffusion import fixed_heads, set_heads
 from repaint.priors.latent import LatentPrior
 from repaint.priors.networks import check_floating, has_ip_adapter, kind_of
-from repaint.priors.pipeline_prior import DISTILLED
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.private_randomness import PrivateRandomness
 from repaint.priors.quiet_loading import LOADING, SILENCES, quiet
@@ -193,7 +193,7 @@ def _declared(folder: Path) -> dict[str, Any]:
     """
     file = folder / "card.json"
     if not file.exists():
-        distilled = _config(folder, "scheduler", "scheduler_config.json").get("_class_name") == DISTILLED
+        distilled = _config(folder, "scheduler", "scheduler_config.json").get("_class_name") in DISTILLED
         return {"default_schedule": "turbo"} if distilled else {}
     try:
         card = json.loads(file.read_text(encoding="utf-8"))

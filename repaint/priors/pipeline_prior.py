@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 import torch
 
 from repaint.errors import PriorError
+from repaint.priors.distilled import usual_schedule
 from repaint.priors.foreign_errors import explained
 from repaint.sampling.prior import PriorDefaults
 
-__all__ = ["DISTILLED", "SPACES", "PipelinePrior"]
+__all__ = ["SPACES", "PipelinePrior"]
 
 SPACES = ("vae", "vqvae", "movq")  # names of a pipeline's autoencoder
-
-DISTILLED = "LCMScheduler"  # marks distilled models; others have ordinary schedulers
 P = TypeVar("P", bound="PipelinePrior")
 
 
@@ -30,9 +29,8 @@ class PipelinePrior(PriorDefaults):
 
     @property
     def default_schedule(self) -> str:
-        """The preset that was set, else "turbo" for a distilled model and "fast" for others."""
-        distilled = any(kind.__name__ == DISTILLED for kind in type(self.pipeline.scheduler).__mro__)
-        return self._declared_schedule or ("turbo" if distilled else PriorDefaults.default_schedule)
+        """The preset that was set, else that of `usual_schedule`."""
+        return self._declared_schedule or usual_schedule(self.pipeline.scheduler)
 
     @default_schedule.setter
     def default_schedule(self, name: str) -> None:

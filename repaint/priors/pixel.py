@@ -13,6 +13,7 @@ from torch import Tensor
 
 from repaint.checks import is_integer, nearest, shown
 from repaint.errors import PriorError, joined_lines
+from repaint.priors.distilled import usual_schedule
 from repaint.priors.networks import floating_type, side_of
 from repaint.priors.preconditioning import EDM, Consistency, Plain, Preconditioning, preconditioning_of
 from repaint.sampling.levels import Level
@@ -78,6 +79,7 @@ class PixelPrior(PriorDefaults):
         self.num_classes = int(config.get("num_class_embeds") or 0)
         self.preferred_size = side_of(config)
         self.clip = Clip.from_config(scheduler.config)
+        self.default_schedule = usual_schedule(scheduler)
         self._labels: Int[Tensor, " b"] | None = None
         self._guidance_scale, self._guides_at = 1.0, Conditions().guides_at
 

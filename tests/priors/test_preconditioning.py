@@ -34,10 +34,11 @@ from torch import Tensor
 from repaint.errors import PriorError
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.priors.load import default_schedule
 from repaint.priors.pixel import PixelPrior
 from repaint.priors.preconditioning import EDM, Consistency, Preconditioning, Scales, ScoreVE
 from repaint.sampling.levels import Level, posterior
-from repaint.sampling.method import as_method
+from repaint.sampling.method import Method, as_method
 from repaint.sampling.prediction import Clip, Prediction
 from repaint.sampling.prior import Conditions
 from repaint.sampling.sampler import Sampler
@@ -325,6 +326,8 @@ def test_folders_load_and_fill(name: str, tmp_path: Path) -> None:
     pipe.set_progress_bar_config(disable=True)
     assert isinstance(pipe.prior, PixelPrior)
     assert pipe.prior.preconditioning == expected
+    preset = "turbo" if name == "consistency" else "fast"  # a consistency model predicts a sample, not the mean
+    assert pipe.prior.default_schedule == default_schedule(tmp_path) == preset
     image = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
     hole = np.zeros((13, 18), bool)
     hole[3:9, 5:14] = True
@@ -336,6 +339,7 @@ def test_folders_load_and_fill(name: str, tmp_path: Path) -> None:
     assert np.array_equal(a[~hole], image[~hole])
     assert np.array_equal(a, b)
     assert not np.array_equal(a[hole], image[hole])
+    assert pipe(image, hole, generator=0).model_calls == Method.from_preset(preset).model_calls
 
 
 @pytest.mark.parametrize(("cls", "low"), [(EDMEulerScheduler, -1.0), (ScoreSdeVeScheduler, 0.0)])
