@@ -694,7 +694,7 @@ def test_the_command_compares_and_draws(
     assert entry["psnr"]["mean"] == pytest.approx(second - first, rel=1e-9)
     assert plot.stat().st_size > 5_000
     stdout = command(*arguments)[1].splitlines()
-    at = stdout.index("Difference to two. There are no 95 % intervals: they need at least 2 pictures.")
+    at = stdout.index("Difference to two. 95 % intervals resample 4 pictures, which are few: they are rough.")
     mean, low, high = (entry["psnr"][name] for name in ("mean", "low", "high"))
     expected = ["jumps", "psnr", f"{mean:+.3g}", f"[{low:+.3g},", f"{high:+.3g}]"]
     assert stdout[at + 2].split() == expected
