@@ -72,8 +72,8 @@ def measure(pipe: RePaintPipeline, holes: Sequence[Hole], name: str) -> None:
             found.append(quality(pairs, truth, size))
         off, other = first - pairs.mean(0), second - pairs.mean(0)
         correlations.append((off * other).sum() / np.sqrt(np.square(off).sum() * np.square(other).sum()))
+    pictures = [hole.picture for hole in holes]
     for size, found in paired.items():
-        pictures = [hole.picture for hole in holes]
         gap = paired_difference(np.array(found), np.array(independent[size]), clusters=pictures)
         means = f"{np.mean(independent[size]):.2f} | {np.mean(found):.2f}"
         gains = f"{gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"

@@ -38,9 +38,11 @@ def main() -> None:
     asked = {"prompt": "worried face", "guidance_scale": 3.0, "blend_rim": 2}
     schedule = short if args.short else "predicted"
     rows.append([face, hole, emoji(face, hole, generator=0, output_type="np", schedule=schedule, **asked).images[0]])
-    before_after = [[np.where(hole[..., None], np.uint8(200), image), result] for image, hole, result in rows]
-    truth = [image for image, _, _ in rows]
-    tiles = [tile for pair, original in zip(before_after, truth, strict=True) for tile in (*pair, original)]
+    tiles = [
+        tile
+        for image, hole, result in rows
+        for tile in (np.where(hole[..., None], np.uint8(200), image), result, image)
+    ]
     strip([tiles], ["before", "after", "truth", "before", "after", "truth", "before", "worried face", "original"]).save(
         args.out
     )

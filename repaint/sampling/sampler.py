@@ -261,9 +261,18 @@ class Sampler:
         check_memory(state.x, kernel.particles)
         like = state.x[:1].expand(kernel.particles * len(state.x), *state.x.shape[1:])  # all particles, without memory
         draws = Draws(state.streams, like, len(state.x))
-        known = state.known_at(move.src)
-        place, carried = (move.src, self.method.schedule.steps), state.carried("kernel")
-        step = KernelStep(state.x, state.x0, known, src, dst, *place, model, draws, carried)
+        step = KernelStep(
+            x=state.x,
+            x0=state.x0,
+            known=state.known_at(move.src),
+            src=src,
+            dst=dst,
+            index=move.src,
+            steps=self.method.schedule.steps,
+            model=model,
+            draws=draws,
+            carry=state.carried("kernel"),
+        )
         x, carry = checked_step(kernel.step(step), kernel, "step", state.x)
         return replace(
             state,

@@ -32,7 +32,7 @@ from helpers.tiny_latents import (
     without_zeros,
 )
 from helpers.tiny_multimodal import MULTIMODAL
-from helpers.tiny_pipelines import sd_like
+from helpers.tiny_pipelines import sd_like, several_controlnets
 from helpers.tiny_recent import RECENT
 from helpers.tiny_transformers import TRANSFORMERS
 
@@ -134,14 +134,6 @@ def flux_controlnet() -> Any:
     return diffusers.FluxControlNetPipeline(**pipe.components, controlnet=without_zeros(net))
 
 
-def several(pipe: Any, multi: type) -> Any:
-    """Return a pipeline around a flow model with two different ControlNets."""
-    config = {key: value for key, value in pipe.controlnet.config.items() if not key.startswith("_")}
-    second = without_zeros(seeded(lambda: type(pipe.controlnet)(**config), seed=1))
-    pipe.controlnet = multi([pipe.controlnet, second])
-    return pipe
-
-
 def flux_control() -> Any:
     pipe = tiny_flux(folder())
     config = {name: value for name, value in pipe.transformer.config.items() if not name.startswith("_")}
@@ -171,8 +163,10 @@ def controlnet_union() -> Any:
 
 
 SEVERAL_FLOW: dict[str, Callable[[], Any]] = {
-    "FluxControlNetPipeline": lambda: several(flux_controlnet(), diffusers.FluxMultiControlNetModel),
-    "StableDiffusion3ControlNetPipeline": lambda: several(sd3_controlnet(), diffusers.SD3MultiControlNetModel),
+    "FluxControlNetPipeline": lambda: several_controlnets(flux_controlnet(), diffusers.FluxMultiControlNetModel),
+    "StableDiffusion3ControlNetPipeline": lambda: several_controlnets(
+        sd3_controlnet(), diffusers.SD3MultiControlNetModel
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 
 from helpers.tiny_latents import seeded, tiny_sd, tiny_sdxl, without_zeros
 
-__all__ = ["SEVERAL", "controlnet_for", "sd_like", "sd_parts"]
+__all__ = ["SEVERAL", "controlnet_for", "sd_like", "sd_parts", "several_controlnets"]
 
 
 def controlnet_for(unet: Any) -> ControlNetModel:
@@ -52,13 +52,11 @@ def sd_like(folder: Path, name: str, **parts: Any) -> Any:
     return pipe
 
 
-def several_controlnets(name: str) -> Any:
-    """Return a pipeline around Stable Diffusion or its XL with two different ControlNets."""
-    pipe = sd_like(Path(tempfile.mkdtemp()), name)
-    second = without_zeros(
-        seeded(lambda: ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 8)), seed=1)
-    )
-    pipe.controlnet = diffusers.MultiControlNetModel([pipe.controlnet, second])
+def several_controlnets(pipe: Any, multi: type) -> Any:
+    """Add a second, different ControlNet to a pipeline with one, in diffusers' class for several."""
+    config = {key: value for key, value in pipe.controlnet.config.items() if not key.startswith("_")}
+    second = without_zeros(seeded(lambda: type(pipe.controlnet)(**config), seed=1))
+    pipe.controlnet = multi([pipe.controlnet, second])
     return pipe
 
 
@@ -70,8 +68,12 @@ def several_adapters() -> Any:
     return pipe
 
 
+def several_sd_controlnets(name: str) -> Any:
+    return several_controlnets(sd_like(Path(tempfile.mkdtemp()), name), diffusers.MultiControlNetModel)
+
+
 SEVERAL: dict[str, Callable[[], Any]] = {
-    "StableDiffusionControlNetPipeline": lambda: several_controlnets("StableDiffusionControlNetPipeline"),
-    "StableDiffusionXLControlNetPipeline": lambda: several_controlnets("StableDiffusionXLControlNetPipeline"),
+    "StableDiffusionControlNetPipeline": lambda: several_sd_controlnets("StableDiffusionControlNetPipeline"),
+    "StableDiffusionXLControlNetPipeline": lambda: several_sd_controlnets("StableDiffusionXLControlNetPipeline"),
     "StableDiffusionAdapterPipeline": several_adapters,
 }
