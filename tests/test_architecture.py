@@ -19,7 +19,7 @@ ROOT = Path(repaint.__file__).parent
 STAIR = [
     ["version", "errors"],
     ["checks", "defaults"],
-    ["cpu_memory", "files", "precision", "threads", "warning_filters", "yaml_files"],
+    ["cpu_memory", "files", "precision", "shards", "threads", "warning_filters", "yaml_files"],
     ["pictures", "sampling"],
     ["priors", "measure"],
     ["placement"],

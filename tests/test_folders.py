@@ -16,7 +16,9 @@ from PIL import Image
 
 from repaint import Crop, RePaintPipeline, cli
 from repaint.errors import InputError, OutOfMemory
-from repaint.folders import SETTINGS, batches, check_settings, run, tasks
+from repaint.folders.filling import run
+from repaint.folders.result_folder import SETTINGS, check_settings
+from repaint.folders.tasks import batches, tasks
 from repaint.placement import Halving
 from repaint.sampling.method import as_method
 

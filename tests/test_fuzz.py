@@ -32,7 +32,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from repaint.errors import StateError
-from repaint.folders import SETTINGS, check_settings, write_settings
+from repaint.folders.result_folder import SETTINGS, check_settings, write_settings
 from repaint.lab.sweep.rows import Rows
 from repaint.pictures.crop import Crop
 from repaint.pictures.decoding import upright

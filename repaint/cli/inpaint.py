@@ -19,7 +19,7 @@ from repaint.errors import InputError
 from repaint.threads import set_threads
 
 if TYPE_CHECKING:
-    from repaint.folders import Outcome
+    from repaint.folders.filling import Outcome
     from repaint.pipeline import RePaintPipeline
     from repaint.sampling.method import Method
 
@@ -129,7 +129,7 @@ def inpaint(
     Example: repaint inpaint photos/*.jpg mask.png --out filled/ --prior FOLDER --prompt "a cat"
     """
     from repaint.arguments import check_copies
-    from repaint.folders import is_one_file
+    from repaint.folders.tasks import is_one_file
     from repaint.priors.load import default_schedule
     from repaint.sampling.budget import with_budget
     from repaint.sampling.method import as_method
@@ -294,8 +294,11 @@ def _many(
     from accelerate.utils import gather_object
 
     from repaint.arguments import calls_at
-    from repaint.folders import batches, check_options, check_settings, run, share_of, tasks, write_settings
+    from repaint.folders.filling import check_options, run
+    from repaint.folders.result_folder import check_settings, write_settings
+    from repaint.folders.tasks import batches, tasks
     from repaint.sampling.rng import seeds_for
+    from repaint.shards import share_of
     from repaint.version import __version__
 
     method = load.method

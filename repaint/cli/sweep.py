@@ -59,12 +59,12 @@ def sweep(
 
     Example: repaint sweep examples/sweeps/ddpm-ddim.yaml --out rows.jsonl --limit 6
     """
-    from repaint.folders import share_of
     from repaint.lab.sweep.grid import batches, read_grid, spread
     from repaint.lab.sweep.rows import Rows
     from repaint.lab.sweep.summary import curves, summary
     from repaint.lab.sweep.sweep_plot import sweep_plot
     from repaint.measure.plots import check_plot, save_plot
+    from repaint.shards import share_of
 
     # Check the options before any work is done.
     summary([], by)

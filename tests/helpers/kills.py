@@ -50,7 +50,7 @@ def forks() -> ForkServerContext:
     """Return a context whose processes start with everything imported (importing torch takes seconds)."""
     context = multiprocessing.get_context("forkserver")
     slow = ["diffusers.pipelines.ddpm", "diffusers.models.unets.unet_2d", "lpips", "torchvision", "skimage.metrics"]
-    ours = ["repaint.cli", "repaint.lab.sweep.runner", "repaint.folders", "helpers.tiny_priors"]
+    ours = ["repaint.cli", "repaint.lab.sweep.runner", "repaint.folders.filling", "helpers.tiny_priors"]
     context.set_forkserver_preload(["pytest", "accelerate", "torch.distributed", "scipy.ndimage", *slow, *ours])
     ensure_running()  # imports in the background
     return context

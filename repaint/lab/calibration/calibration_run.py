@@ -10,7 +10,6 @@ from pathlib import Path
 from torch import Tensor
 
 from repaint.errors import InputError, NonFiniteError
-from repaint.folders import share_of
 from repaint.lab.calibration.calibration_summary import Calibration, calibrations
 from repaint.lab.calibration.hole_kinds import HOLE_KINDS
 from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
@@ -26,6 +25,7 @@ from repaint.lab.calibration.truths import (
 from repaint.lab.sweep.rows import CellRow, Rows
 from repaint.sampling.method import Method, as_methods
 from repaint.sampling.prior import Prior
+from repaint.shards import share_of
 
 __all__ = ["CalibrationRun", "silent"]
 

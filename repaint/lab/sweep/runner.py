@@ -60,7 +60,7 @@ def run(
 
     Args:
         pipe: a pipeline whose prior supports the conditions of the cells.
-        batches: see `repaint.lab.sweep.grid.batches` and `repaint.folders.share_of`.
+        batches: see `repaint.lab.sweep.grid.batches` and `repaint.shards.share_of`.
         rows: to append to. Rows that it holds are not computed again.
         on_call: the `callback_on_step_end` of the pipeline.
         say: called with a message when memory does not suffice for a batch.

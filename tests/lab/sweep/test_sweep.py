@@ -25,7 +25,6 @@ from PIL import Image
 
 from repaint import cli
 from repaint.errors import InputError, NonFiniteError, PriorError
-from repaint.folders import share_of
 from repaint.lab.sweep.grid import batches, read_grid, spread
 from repaint.lab.sweep.rows import Rows
 from repaint.lab.sweep.runner import MEASURES, check_conditions, run
@@ -37,6 +36,7 @@ from repaint.pictures.samples import PHOTOGRAPHS, glyphs, held_out_crops
 from repaint.pipeline import RePaintPipeline
 from repaint.sampling.method import Method, as_method, spec
 from repaint.sampling.schedule import JumpSchedule
+from repaint.shards import share_of
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE: dict[str, Any] = {
