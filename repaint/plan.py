@@ -53,7 +53,7 @@ from repaint.sampling.merge import Merge
 from repaint.sampling.method import Method
 from repaint.sampling.population import spread
 from repaint.sampling.prior import Conditions, Prior
-from repaint.sampling.rng import Seedable, are_pairs, seeds_for
+from repaint.sampling.rng import Seedable, are_pairs, derived_seed, seeds_for
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.solvers import Solver
 from repaint.sampling.state import SamplerState
@@ -61,6 +61,7 @@ from repaint.sampling.state import SamplerState
 __all__ = ["ARGUMENTS", "Canvas", "Filling", "Plan"]
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+AGAIN = (0, 2)  # keeps the noise of strengths below 1 apart from that of windows and of steps of outpainting
 LATENT_TOLERANCE = 0.125  # an image encoded on another device or in another type; bfloat16 changes latents by 0.03
 
 
@@ -245,8 +246,9 @@ class Plan:
         x0, mask = encode(self.prior, cutouts, self.latent_margin)
         shares = strengths(self.prior, cutouts, self.latent_margin)
         if state is None:
-            seeds = [filling.seed for filling in batch]
+            seeds = [self._noise_seed(filling) for filling in batch]
             state = sampler.start(x0, mask, seeds, self._init(cutouts), shares)
+            state = replace(state, seeds=tuple(filling.seed for filling in batch))
         else:
             tolerance = 0.0 if self.prior.latent_factor == 1 else LATENT_TOLERANCE
             if not _same_problem(state, sampler.problem(x0, mask, shares), tolerance):
@@ -258,6 +260,10 @@ class Plan:
         for moved in sampler.run(state, on_move):
             state = moved
         return state
+
+    def _noise_seed(self, filling: Filling) -> int:
+        """Return the seed of all noise. A hole that is read may hold a result of the same seed, and thus its noise."""
+        return derived_seed(filling.seed, *AGAIN) if self.strength < 1 else filling.seed
 
     def _init(self, cutouts: Sequence[Cutout]) -> Float[Tensor, "b *shape"] | None:
         """Return what the holes start from: the image for a strength below 1, a smooth fill, or None for pure noise."""

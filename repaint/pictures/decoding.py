@@ -75,6 +75,8 @@ HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 
 _DEPTHS = (9, 10, 11, 12, 13, 14)  # bits of cameras, scanners and microscopes; 15 can be an even grey
 
+AVIF_HEADER = 2**16  # bytes of a file that hold its depth, in practice the first few hundred
+
 # PIL keeps 8 bits of 16-bit colour; only the raw mode of the decoder still shows the 16 bits.
 _SIXTEEN_BIT = re.compile(r";16[BLN]")
 
@@ -90,7 +92,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         InputError: the file is missing, not an image, PostScript, damaged, animated, larger than PIL allows, or has a
             mode that is not in `PIL_WHITE`.
     Warns:
-        UserWarning: a 16-bit colour file, of which PIL reads the upper 8 bits.
+        UserWarning: a file with more than 8 bits per colour, of which PIL reads the upper 8.
     """
     limit = Image.MAX_IMAGE_PIXELS
     register_heif(path)
@@ -109,14 +111,25 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     with image:
         if image.format == "EPS":  # PIL would run it in Ghostscript
             raise InputError(f"{path} is PostScript, a program, and is not run. Give a PNG, JPEG, TIFF or WebP file.")
-        if image.mode in {"RGB", "RGBA", "LA"} and _SIXTEEN_BIT.search(str(getattr(image, "tile", ""))):
-            warn(
-                f"{path} has 16-bit colour, of which PIL reads 8 bits. Pass a uint16 array to keep all 16.",
-            )
+        if (bits := _bits(image, path)) > 8:
+            warn(f"{path} has {bits}-bit colour, of which PIL reads 8 bits. Pass a uint16 array to keep all {bits}.")
         loaded = load_image(image, str(path))
         copy = loaded.copy()
         copy.info = collected(loaded)
         return copy
+
+
+def _bits(image: Image.Image, path: str | os.PathLike[str]) -> int:
+    """Return the bits of each channel of a colour file, of which PIL keeps 8."""
+    if image.mode not in {"RGB", "RGBA", "LA"}:
+        return 8
+    if image.format == "AVIF":  # the third byte of this box: tier, high_bitdepth, twelve_bit, ...
+        with Path(path).open("rb") as file:
+            _, _, box = file.read(AVIF_HEADER).partition(b"av1C")
+        return 8 if len(box) < 3 or not box[2] & 0x40 else 12 if box[2] & 0x20 else 10
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8))
+    return 16 if _SIXTEEN_BIT.search(str(getattr(image, "tile", ""))) else 8
 
 
 def register_heif(path: str | os.PathLike[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, features
 
 from repaint.errors import InputError
 from repaint.pictures import decoding
@@ -114,6 +114,37 @@ def test_sixteen_bit_colour_is_not_halved_silently(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decoding.open_image(_write(tmp_path / "plain.png"))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="PIL was built without AVIF")
+@pytest.mark.parametrize(("flags", "bits"), [(0x40, 10), (0x60, 12)])
+def test_ten_bits_of_avif(tmp_path: Path, flags: int, bits: int) -> None:
+    """PIL's silent reduction of AVIF colour to 8 bits goes unnoticed; or ordinary AVIF files warn."""
+    path = tmp_path / "hdr.avif"
+    Image.new("RGB", (32, 32), "red").save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoding.open_image(path)
+    data = bytearray(path.read_bytes())  # no encoder of 10 bits is at hand: the header alone says so
+    data[data.find(b"av1C") + 6] |= flags
+    depths = data.find(b"pixi") + 9
+    data[depths : depths + 3] = bytes([bits]) * 3
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=rf"hdr\.avif has {bits}-bit colour, of which PIL reads 8 bits\."):
+        decoding.open_image(path)
+
+
+def test_ten_bits_of_heic(tmp_path: Path) -> None:
+    """The silent reduction of HEIC colour to 8 bits goes unnoticed; or ordinary HEIC files warn."""
+    heif = pytest.importorskip("pillow_heif")  # in the extra dev, but without wheels for some systems
+    path = tmp_path / "hdr.heic"
+    heif.from_bytes("RGB;16", (64, 64), bytes(64 * 64 * 6)).save(path)
+    with pytest.warns(UserWarning, match=r"hdr\.heic has 10-bit colour, of which PIL reads 8 bits\."):
+        decoding.open_image(path)
+    heif.from_pillow(Image.new("RGB", (64, 64))).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoding.open_image(path)
 
 
 def test_sixteen_bits_in_the_other_byte_order(tmp_path: Path) -> None:
