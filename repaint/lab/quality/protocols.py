@@ -161,7 +161,7 @@ def _protocols() -> tuple[TestProtocol, ...]:
             data="CelebA-HQ or ImageNet, 256 x 256",
             pictures=100,
             masks=_REPAINT_MASKS | {"text": Shape("")},
-            methods={"copaint-fast": "copaint-fast", "copaint": "copaint"},
+            methods={"copaint-fast": "copaint-fast", "copaint": "copaint", "copaint-tt": "copaint-tt"},
             metrics=("lpips_alex",),
             assumed="The text mask exists only as a file: pass it with --masks. Its lines and its grid of pixels begin "
             f"one pixel later. {_DRAWN} Constants are those for CelebA-HQ. The figures are not known here.",
