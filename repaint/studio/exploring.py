@@ -81,7 +81,7 @@ class Explorer:
             job = self.branched(*values)
         except InputError as error:
             return f"<p class='cost'>{escape(str(error))}</p>"
-        return cost(job.method.model_calls, len(job.seeds), self._runner.seconds_per_call(job, measure=False))
+        return cost(job.method.model_calls, len(job.seeds), self._runner.find(values[0]).pace)
 
     @errors_on_page
     def branch(self, *values: Any) -> tuple[Any, str]:

@@ -80,11 +80,12 @@ class Handlers:
         """Return (walk, cost) for the picture, the prior and the schedule settings."""
         photo, prior, seeds, *settings = values
         method, _ = self._method(prior, *settings)
-        pace = None
+        pace = window = None
         if photo is not None:
             job = Job(photo, np.zeros(photo.size, bool), prior, method, (0,))
-            pace = self.runner.seconds_per_call(job)
-        return walk_html(method.schedule), cost(method.model_calls, int(seeds or 1), pace)
+            pace, side = self.runner.seconds_per_call(job), self.runner.pipe(prior).prior.preferred_size
+            window = side if side is not None and max(photo.size) > side else None
+        return walk_html(method.schedule), cost(method.model_calls, int(seeds or 1), pace, window)
 
     @errors_on_page
     def start(self, *values: Any) -> tuple[Any, str]:

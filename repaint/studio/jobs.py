@@ -113,8 +113,11 @@ class Run:
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
+    def pace(self) -> float | None:
+        """Seconds per model call so far; None before two calls."""
+        return self.seconds / (self.calls - 1) if self.calls > 1 else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Estimated from the pace so far; None before two calls."""
-        if self.status != "running" or self.calls < 2:
-            return None
-        return self.seconds / (self.calls - 1) * (self.job.model_calls - self.calls)
+        return self.pace * (self.job.model_calls - self.calls) if self.status == "running" and self.pace else None

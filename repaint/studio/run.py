@@ -155,18 +155,25 @@ class Runner:
                 self._end(run, "cancelled")
         return run
 
-    def seconds_per_call(self, job: Job, *, measure: bool = True) -> float | None:
-        """Return the duration of one model call, or None if it is not known and the machine is busy.
+    def seconds_per_call(self, job: Job) -> float | None:
+        """Return the duration of one model call on one window, or None if it is not known and the machine is busy.
 
-        It is measured once for each prior, size and guidance, on the second call of a run.
+        It is measured once for each prior, size up to that of a window, and guidance, on the second call of a run.
         """
-        key = job.prior, job.photo.size, job.conditions.get("guidance_scale") not in (None, 1)
-        if key not in self._pace and measure and self._machine.acquire(blocking=False):
+        guided = job.conditions.get("guidance_scale") not in (None, 1)
+        key = job.prior, *self._window(job), guided
+        if key not in self._pace and self._machine.acquire(blocking=False):
             try:
                 self._pace[key] = self._timed(job)
             finally:
                 self._machine.release()
         return self._pace.get(key)
+
+    def _window(self, job: Job) -> tuple[int, int]:
+        """Return the (height, width) of a picture, each at most that of a window of the prior."""
+        height, width = job.photo.size
+        side = self.pipe(job.prior).prior.preferred_size or max(height, width)
+        return min(height, side), min(width, side)
 
     def _timed(self, job: Job) -> float:
         ticks: list[float] = []
@@ -177,8 +184,8 @@ class Runner:
                 raise Stopped
 
         given: dict[str, Any] = {"prompt": ""} if takes(self.pipe(job.prior).prior)["prompt"] else {}
-        hole = np.zeros(job.photo.size, bool)
-        hole[: -(-hole.shape[0] // 2)] = True
+        hole, (height, width) = np.zeros(job.photo.size, bool), self._window(job)
+        hole[: -(-height // 4), : -(-width // 4)] = True
         start = time.perf_counter()
         try:
             given |= job.conditions

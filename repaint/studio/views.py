@@ -52,13 +52,23 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def cost(calls: int, seeds: int, pace: float | None) -> str:
-    """Format the cost of a run before it starts, as HTML."""
+def cost(calls: int, seeds: int, pace: float | None, window: int | None = None) -> str:
+    """Format the cost of a run before it starts, as HTML.
+
+    Args:
+        calls: model calls of each image.
+        seeds: images.
+        pace: seconds per call; None if it is not known.
+        window: side of the window that `pace` holds for, if the picture is larger.
+    """
     calls_text = (
         f"{seeds} images of {calls} model calls, {calls * seeds} in all" if seeds > 1 else f"{calls} model calls"
     )
+    where = "" if window is None else f" for a hole in one window of {window} pixels"
     time_text = (
-        "time not measured yet" if pace is None else f"about {duration(calls * seeds * pace)}, {pace:.3g} s a call"
+        "time not measured yet"
+        if pace is None
+        else f"about {duration(calls * seeds * pace)}{where}, {pace:.3g} s a call"
     )
     return f"<p class='cost'>Cost: <b>{calls_text}</b>; {time_text}.</p>"
 

@@ -45,6 +45,7 @@ from repaint.studio.recipe import bundle, schedule_yaml
 from repaint.studio.run import Runner
 from repaint.studio.settings import chosen_method, takes
 from repaint.studio.views import progress_html, tree_html, walk_html
+from repaint.testing import PixelByPixelPrior
 
 WALK = Method(JumpSchedule.paper(6, 2, 2), spacing="linspace")
 HOLE = np.zeros((16, 12), bool)
@@ -286,6 +287,28 @@ def test_the_pace_is_measured_once_and_not_beside_a_run(gated: tuple[Runner, Gat
     assert runner.seconds_per_call(job(photo=photo(size=(8, 8)), hole=HOLE[:8, :8])) is None
     runner.cancel(running.id)
     prior.allow(1)
+
+
+def test_the_pace_is_that_of_one_window() -> None:
+    """If this fails, opening a large photograph runs the model on half of it, and its cost is that of half of it."""
+    prior = PixelByPixelPrior(preferred_size=16)
+    sizes, denoise = [], prior.denoise
+    prior.denoise = lambda x, level: sizes.append(tuple(x.shape[2:])) or denoise(x, level)  # type: ignore
+    runner = Runner(lambda _name: RePaintPipeline(prior), ["tiny"])
+    pace = runner.seconds_per_call(job(photo=photo(size=(64, 80)), hole=np.zeros((64, 80), bool)))
+    assert sizes == [(16, 16)] * 2
+    assert runner.seconds_per_call(job(photo=photo(size=(16, 32)), hole=np.zeros((16, 32), bool))) == pace
+    assert runner.seconds_per_call(job(photo=photo(size=(12, 32)), hole=np.zeros((12, 32), bool))) != pace
+
+
+def test_the_cost_of_a_branch_has_the_pace_of_its_run(runner: Runner) -> None:
+    """If this fails, the time of a branch is that of a window, though its hole takes many."""
+    run = finished(runner, job(seeds=(0, 1)))
+    assert run.pace is not None
+    assert run.pace == pytest.approx(run.seconds / (run.calls - 1))
+    explorer = Explorer(Handlers(runner))
+    run.seconds = 1000.0 * (run.calls - 1)
+    assert "1e+03 s a call" in explorer.branch_cost(run.id, 0, 50, "new noise", 0, 0, 0, 1)
 
 
 def test_what_a_prior_takes() -> None:

@@ -168,7 +168,9 @@ def short(name: str) -> Method:
     """The method on 7 levels."""
     method = Method.from_preset(name)
     return replace(
-        method, schedule=JumpSchedule.paper(7, 2, 2 if name in ("copaint-tt", "ddnm-travel", "restart") else 1), spacing=None
+        method,
+        schedule=JumpSchedule.paper(7, 2, 2 if name in ("copaint-tt", "ddnm-travel", "restart") else 1),
+        spacing=None,
     )
 
 
