@@ -111,6 +111,24 @@ def test_files_are_compared_as_displayed(saved: Path) -> None:
     assert audit_files("turned.png", "photo.png", "mask.png").max_change == 0
 
 
+def test_a_mask_of_the_stored_pixels_is_turned_like_the_photograph(saved: Path) -> None:
+    """If this fails, an audit refuses a mask with which the photograph was filled."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("photo", "exact"):
+        Image.open(f"{name}.png").transpose(Image.Transpose.ROTATE_90).save(f"{name}-stored.png", exif=exif)
+    Image.open("mask.png").transpose(Image.Transpose.ROTATE_90).save("mask-stored.png")
+    assert audit_files("exact-stored.png", "photo-stored.png", "mask-stored.png").max_change == 0
+    assert audit_files("exact.png", "photo-stored.png", "mask-stored.png").kept == 133
+
+
+def test_the_threshold_of_a_mask(saved: Path) -> None:
+    """If this fails, the artefacts of a JPEG mask count as part of the hole."""
+    faint = np.where(WHITE, 200, 40).astype(np.uint8)
+    Image.fromarray(faint).save("faint.png")
+    assert audit_files("changed.png", "photo.png", "faint.png", threshold=0.5).kept == 133
+
+
 def test_a_soft_pixel_may_change(saved: Path) -> None:
     """If this fails, a soft edge of the mask counts as damage."""
     soft = WHITE * np.uint8(255)

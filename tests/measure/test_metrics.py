@@ -16,6 +16,7 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structu
 
 from repaint.errors import InputError
 from repaint.measure.metrics import dissimilarity, diversity, lpips, mse, psnr, rim_gradients, seam_contrast, ssim
+from repaint.warning_filters import filtered
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -185,6 +186,7 @@ def test_lpips_with_a_backbone_from_a_file(hub: Path, tmp_path: Path, monkeypatc
 
 def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
     """If this fails, LPIPS does not find the weights fetched by the command in its error, or ignores the region."""
+    from lpips import LPIPS
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
     with torch.random.fork_rng(devices=[]):
@@ -198,6 +200,11 @@ def test_lpips_runs_with_a_backbone_in_the_cache(hub: Path) -> None:
     assert whole > 0
     assert within > 3 * outside  # what is left outside is the reach of the features
     assert lpips(a / 255, b / 255, net="squeeze") == pytest.approx(whole, rel=1e-4)  # float32
+    with filtered("ignore"), torch.random.fork_rng(devices=[]):
+        reference = LPIPS(net="squeeze", verbose=False)
+    x, y = (torch.from_numpy(each).permute(2, 0, 1)[None] / 255 for each in (a, b))
+    with torch.no_grad():
+        assert whole == pytest.approx(reference(x, y, normalize=True).item(), rel=1e-4), "values in [-1, 1]"
     with pytest.raises(InputError, match=r"failed for 4 x 4 pixels: .*Use a larger picture"):
         lpips(a[:4, :4], b[:4, :4], net="squeeze")
 

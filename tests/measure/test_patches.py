@@ -34,6 +34,42 @@ def test_patches_are_those_inside_the_region():
     assert gradients(image, box).size == 18 * 18
 
 
+def test_patches_are_those_of_a_laplacian_pyramid() -> None:
+    """If this fails, patches hold the brightness of a picture, or fine texture is aliased into the coarse level.
+
+    A Gaussian of 1 pixel passes g = exp(-2 pi^2 / 9) of stripes of period 3: the finest level holds 1 - g of them, and
+    the next one, on every second row, g (1 - g).
+    """
+    image = np.zeros((66, 66, 3), dtype=np.uint8)
+    image[...] = np.array([150, 75, 75], dtype=np.uint8)[np.arange(66) % 3][:, None, None]
+    inside = np.zeros((66, 66), dtype=bool)
+    inside[12:54, 12:54] = True  # a multiple of the period, away from the border
+    passed, deviation = np.exp(-2 * np.pi**2 / 9), np.std([150, 75, 75]) / 255
+    found = [level.std() for level in patches(image, inside)]
+    assert found == pytest.approx([(1 - passed) * deviation, passed * (1 - passed) * deviation], rel=0.02)
+    assert [abs(level.mean()) < 0.01 * deviation for level in patches(image, inside)] == [True, True]
+
+
+def test_patch_distances_are_in_units_of_the_real_patches() -> None:
+    """If this fails, the painted patches set the unit, the levels are not averaged, or all seeds are the same."""
+    real = [np.random.default_rng(0).standard_normal((300, 20))] * 2
+    # Every projection of 2 x differs from that of x by |x|, whose mean is sqrt(2 / pi) for a normal projection.
+    assert patch_distance([2 * level for level in real], real) == pytest.approx(np.sqrt(2 / np.pi), rel=0.05)
+    shifted = [level + 0.5 for level in real]
+    whole = patch_distance(shifted[:1], real[:1])
+    assert patch_distance([shifted[0], real[1]], real) == pytest.approx(whole / 2, rel=1e-12)
+    assert patch_distance(shifted[:1], real[:1], seed=1) != whole
+
+
+def test_gradients_are_those_of_luma() -> None:
+    """If this fails, a gradient is not a share of white per pixel, or all colours weigh the same."""
+    everywhere = np.ones((9, 9), dtype=bool)
+    for channel, weight in enumerate((0.299, 0.587, 0.114)):
+        image = np.zeros((9, 9, 3), dtype=np.uint8)
+        image[..., channel] = 10 * np.arange(9)[:, None]
+        assert gradients(image, everywhere) == pytest.approx(np.full(49, weight * 10 / 255), rel=1e-9)
+
+
 def test_roughness_by_hand() -> None:
     """A smooth fill is called rough, or a flat one divides by zero."""
     ramp = np.repeat(np.arange(12, dtype=np.uint8)[None, :, None], 12, axis=0).repeat(3, axis=2)

@@ -21,12 +21,13 @@ from repaint.lab.calibration.calibration_run import CalibrationRun
 from repaint.lab.calibration.calibration_summary import calibrations
 from repaint.lab.calibration.hole_kinds import draw_hole
 from repaint.lab.calibration.proper_scores import rank_test, score_hole
-from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, score_batch
+from repaint.lab.calibration.scored_fills import fill_batches, fill_cells, hole_seed, score_batch
 from repaint.lab.calibration.truths import fingerprint, picture_truths, prior_truths, sample_shape
 from repaint.measure.distances import energy_distance
 from repaint.measure.intervals import mean_interval
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling.method import Method, as_method
+from repaint.sampling.prior import Conditions
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import DDPM
@@ -82,8 +83,6 @@ def test_the_energy_score_agrees_with_the_exact_error() -> None:
 
 
 def _hole(row: dict) -> np.ndarray:
-    from repaint.lab.calibration.scored_fills import hole_seed
-
     return draw_hole(row["kind"], SIDE, SIDE, hole_seed(row["seed"], row["index"]))
 
 
@@ -224,6 +223,76 @@ def test_results_do_not_depend_on_the_batch() -> None:
     assert [row["kind"] for row in together] == ["box", "lines", "box", "lines"]
 
 
+THREE = as_method(JumpSchedule.paper(3, 1, 1))
+
+
+def test_every_hole_and_every_fill_has_its_own_noise() -> None:
+    """If this fails, all holes have one place, or their fills share noise, so that more holes average nothing out."""
+    prior = fields()
+    truth = prior_truths(prior, (1, SIDE, SIDE), 1).expand(24, -1, -1, -1)
+    rows = {
+        seed: score_batch(prior, truth, fill_cells([THREE], ["half"], 24, 2, seed=seed, facts={})) for seed in (0, 1)
+    }
+    assert len({_hole(row).tobytes() for row in rows[0]}) == 4, "each half of the picture"
+    assert len({row["energy"] for row in rows[0] + rows[1]}) == 48, "equal truths and holes, but other fills"
+
+
+@pytest.mark.parametrize("name", ["fast", "thin"])  # thin begins at a smooth fill
+def test_fills_never_read_the_truth(name: str) -> None:
+    """If this fails, a method that looks at the truth under the hole is called the best one."""
+    prior, method = fields(), as_method(name)
+    truths = prior_truths(prior, (1, SIDE, SIDE), 3)
+    first = rows_of(prior, truths, [method], 2)
+    hidden = torch.stack([torch.from_numpy(_hole(row)) for row in first])[:, None]
+    second = rows_of(prior, torch.where(hidden, truths + 1, truths), [method], 2)
+    assert [row["spread"] for row in first] == [row["spread"] for row in second]
+    assert all(a["error"] != b["error"] for a, b in zip(first, second, strict=True))
+
+
+def test_scores_are_in_8_bit_values_and_calls_are_counted() -> None:
+    """If this fails, a published score has another unit, or the progress bar another total."""
+    prior, calls = fields(), []
+    truths = prior_truths(prior, (1, SIDE, SIDE), 3)
+    cells = fill_cells([THREE], ["box"], 3, 2, seed=0, facts={})
+    plain = score_batch(prior, truths, cells, unit=1.0)
+    scaled = score_batch(prior, truths, cells, on_call=calls.append)
+    for name, factor in (("energy", 127.5), ("crps", 127.5), ("error", 127.5**2), ("spread", 127.5**2)):
+        assert [row[name] for row in scaled] == pytest.approx([factor * row[name] for row in plain], rel=1e-9)
+    assert sum(calls) == THREE.model_calls * 3 * 2
+
+
+@dataclass
+class Captioned(PixelByPixelPrior):
+    """Latents of 2 x 2 pixels under a prompt."""
+
+    channels: int = 1
+    latent_factor: int = 2
+    serves: tuple[str, ...] = ("prompt", "guidance_scale")
+
+    def conditioned(self, count: int, conditions: Conditions) -> Captioned:
+        assert (len(conditions.prompt), conditions.guidance_scale) == (count, 1.0), "guidance changes the distribution"
+        assert conditions.size == (8, 8)
+        return self
+
+    def encode(self, image: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return image[:, :, ::2, ::2], known[:, :, ::2, ::2]
+
+    def decode(self, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+def test_latents_are_scored_as_pixels_and_without_guidance(tmp_path: Path) -> None:
+    """If this fails, latent priors cannot be calibrated, or truths of one prompt are taken for those of another."""
+    prior, shape, cache = Captioned(), (1, 4, 4), tmp_path / "truths.npz"
+    assert sample_shape(prior, 8) == shape
+    truths = prior_truths(prior, shape, 2, prompt="a cat", cache=cache)
+    with pytest.raises(InputError, match=r"was drawn with prior Captioned \w+ 'a cat', not Captioned \w+ 'a dog'"):
+        prior_truths(prior, shape, 2, prompt="a dog", cache=cache)
+    cells = fill_cells([THREE], ["box"], 2, 2, seed=0, facts={})
+    for row in score_batch(prior, truths, cells, prompt="a cat"):
+        assert sum(row["pixel_ranks"]) == 4 * int(draw_hole("box", 4, 4, hole_seed(0, row["index"])).sum())
+
+
 def test_a_cache_is_resumed_and_belongs_to_one_prior(tmp_path: Path) -> None:
     """If this fails, truths of another model are scored, or drawn again at every run."""
     prior, cache = fields(), tmp_path / "truths.npz"
@@ -272,6 +341,9 @@ def test_pictures_as_truth(tmp_path: Path) -> None:
     values = (truths * 127.5 + 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (16, 16), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
     assert all((windows == value).all(axis=(2, 3, 4)).any() for value in values)
+    assert len({value.tobytes() for value in values}) == 3, "each crop has its own place"
+    assert torch.equal(picture_truths(prior, tmp_path, 16, 2), truths[:2])
+    assert not torch.equal(picture_truths(prior, tmp_path, 16, 2, seed=1), truths[:2])
     with pytest.raises(InputError, match=r"a\.png: 30 x 20 must be at least 24 x 24 pixels\. Lower --size\."):
         picture_truths(prior, tmp_path, 24, 1)
 

@@ -155,6 +155,23 @@ def test_holes_are_neither_empty_nor_everything(kind: str, size: tuple[int, int]
         assert (hole == draw_hole(kind, *size, seed)).all()
 
 
+@pytest.mark.parametrize(("kind", "share"), [("lines", 0.1), ("box", 0.16), ("half", 0.5), ("sparse", 0.9)])
+def test_holes_have_their_size(kind: str, share: float) -> None:
+    """If this fails, published scores are those of smaller, larger or inverted holes."""
+    shares = [draw_hole(kind, 60, 60, seed).mean() for seed in range(20)]
+    assert np.mean(shares) == pytest.approx(share, rel=0.2 if kind == "lines" else 0.02)
+    assert len({draw_hole(kind, 60, 60, seed).tobytes() for seed in range(20)}) > 3
+
+
+def test_smooth_projections_are_four_waves() -> None:
+    """If this fails, two projections measure the same direction, and an error along the other axis stays unseen."""
+    smooth = smooth_projections(np.ones((6, 9), dtype=bool), 1)
+    np.testing.assert_allclose(54 * smooth @ smooth.T, np.diag([1, 1 / 2, 1 / 2, 1 / 4]), atol=1e-12)  # cosines
+    rows, columns = np.mgrid[:6, :9]
+    for values, sees in ((rows, [True, False, False]), (columns, [False, True, False])):
+        assert (np.abs(smooth @ values.ravel())[1:] > 0.1).tolist() == sees
+
+
 def test_smooth_projections_average_each_channel() -> None:
     """If this fails, projections mix channels, or weigh large holes more than small ones."""
     hole = draw_hole("box", 16, 16, 0)
