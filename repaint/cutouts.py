@@ -155,16 +155,17 @@ def read_aligned(name: str, value: Any, pictures: Sequence[Picture]) -> list[Any
 
     Args:
         name: the argument, for the error.
-        value: an image for all pictures, or a list with one for each. In place of an image, a list of several for
-            models that take several.
+        value: an image for all pictures, or a list, array or tensor (B, ...) with one for each. In place of an image, a
+            list of several for models that take several.
         pictures: those that they are aligned with.
     Returns:
         A PIL image, or a tuple of them, for each picture. (A list in a batch has one entry for each picture.)
     Raises:
         InputError: not an image, another number, or another size.
     """
+    stacked = isinstance(value, (np.ndarray, Tensor)) and value.ndim == 4 and len(value) != 1
     listed = isinstance(value, (list, tuple)) and (len(value) == len(pictures) or len(pictures) > 1)
-    each = list(value) if listed else [value] * len(pictures)
+    each = list(value) if listed or stacked else [value] * len(pictures)
     if len(each) != len(pictures):
         raise InputError(f"{name} has {len(each)} images for {len(pictures)}. Pass one for all, or one for each.")
     found = []
@@ -193,6 +194,8 @@ def cut_aligned(image: Any, cutout: Cutout, multiple_of: int) -> Any:
         return tuple(cut_aligned(one, cutout, multiple_of) for one in image)
     rows, columns = cutout.window.place
     part = image.crop((columns.start, rows.start, columns.stop, rows.stop))
+    if part.mode in ("P", "CMYK"):  # whose values, resized or padded, are not colours
+        part = part.convert("RGB")
     height, width = cutout.size
     if part.size != (width, height):
         part = part.resize((width, height))

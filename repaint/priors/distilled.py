@@ -6,8 +6,8 @@ from repaint.sampling.prior import PriorDefaults
 
 __all__ = ["DISTILLED", "usual_schedule"]
 
-# The schedulers of latent consistency and of consistency models; other distilled models have ordinary schedulers.
-DISTILLED = ("LCMScheduler", "CMStochasticIterativeScheduler")
+# The schedulers of latent, trajectory and other consistency models; other distilled models have ordinary schedulers.
+DISTILLED = ("LCMScheduler", "FlowMatchLCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler")
 
 
 def usual_schedule(scheduler: object) -> str:

@@ -107,7 +107,8 @@ class DrivenPrior(PipelinePrior):
         flow_model = "FlowMatch" in str(named)
         wrong = flow_model and not flows
         wrong |= not flow_model and hasattr(self.pipeline, "unet") and not hasattr(scheduler, "scale_model_input")
-        if not isinstance(found, (Plain, EDM)) or wrong:
+        steps = isinstance(found, (Plain, EDM)) and "sample" in list(inspect.signature(scheduler.step).parameters)[:3]
+        if wrong or not steps:
             raise PriorError(
                 f"A {type(self.pipeline).__name__} with a {type(self.pipeline.scheduler).__name__} is not supported. "
                 "Use the scheduler that its model was trained with."

@@ -192,16 +192,16 @@ def _declared(folder: Path) -> dict[str, Any]:
         PriorError: a file that is not a JSON object, an unknown preset, or a limit that is not a size.
     """
     file = folder / "card.json"
+    distilled = _config(folder, "scheduler", "scheduler_config.json").get("_class_name") in DISTILLED
+    declared: dict[str, Any] = {"default_schedule": "turbo"} if distilled else {}
     if not file.exists():
-        distilled = _config(folder, "scheduler", "scheduler_config.json").get("_class_name") in DISTILLED
-        return {"default_schedule": "turbo"} if distilled else {}
+        return declared
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise PriorError(f"{file}: cannot be read ({one_line(error)}). Correct or remove it.") from error
     if not isinstance(card, dict):
         raise PriorError(f"{file} must hold a JSON object (it contains a {type(card).__name__}). Correct or remove it.")
-    declared: dict[str, Any] = {}
     if (preset := card.get("schedule")) is not None:
         if not isinstance(preset, str) or preset not in presets.available():  # a name only: no path to other files
             raise PriorError(

@@ -71,6 +71,11 @@ class PixelPrior(PriorDefaults):
                 f"A {type(unet).__name__} with class_embed_type={kind!r} is not supported, because it takes an "
                 "embedding with each image. Use an unconditional model, or one with num_class_embeds."
             )
+        if config.get("time_embedding_type") == "learned":
+            raise PriorError(
+                f"A {type(unet).__name__} with time_embedding_type='learned' is not supported, because it takes only "
+                "whole timesteps, and noise levels lie between them. Use a model with a positional time embedding."
+            )
         self.preconditioning = preconditioning or preconditioning_of(scheduler)
         self._check_preconditioning(config, scheduler)
         self.network = unet.eval()

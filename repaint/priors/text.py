@@ -139,8 +139,9 @@ class PromptPrior(PipelinePrior, ABC):
         return float(conditions.guidance_scale)
 
     def _check_embeds(self, conditions: Conditions) -> None:
-        if conditions.prompt is not None and conditions.prompt_embeds is not None:
-            raise PriorError("prompt and prompt_embeds cannot be given together. Leave one out.")
+        for text in ("prompt", "negative_prompt"):
+            if getattr(conditions, text) is not None and getattr(conditions, f"{text}_embeds") is not None:
+                raise PriorError(f"{text} and {text}_embeds cannot be given together. Leave one out.")
         if conditions.prompt is None and conditions.prompt_embeds is None:
             raise PriorError(
                 "A text-conditioned prior needs either prompt or prompt_embeds. Pass prompt='' to fill without a "

@@ -215,6 +215,9 @@ def train_alphas_cumprod(config: Mapping[str, Any]) -> Array:
         ends = config_number(config, "beta_start", 1e-4, 0, 1), config_number(config, "beta_end", 0.02, 0, 1)
         betas = _BETAS[kind](*ends, _train_count(config))
     alphas_cumprod = np.cumprod(1 - betas)
+    if "snr_shift_scale" in config:  # divides the signal-to-noise ratio (CogView 3+)
+        scale = config_number(config, "snr_shift_scale", None, 1e-6, 1e6)
+        alphas_cumprod = alphas_cumprod / (scale + (1 - scale) * alphas_cumprod)
     falls = np.diff(alphas_cumprod, prepend=1.0) < 0  # False for NaN
     if not (falls.all() and alphas_cumprod[-1] >= 0):
         right = (betas > 0) & (betas < np.append(np.ones(len(betas) - 1), math.inf)) & (betas <= 1)

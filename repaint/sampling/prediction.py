@@ -97,7 +97,7 @@ class Clip:
                 quantile=config_number(config, "dynamic_thresholding_ratio", 0.995, 0, 1),
                 max_value=config_number(config, "sample_max_value", 1.0, 0),
             )
-        if config.get("clip_sample"):
+        if config.get("clip_sample") and "snr_shift_scale" not in config:  # which CogVideoX schedulers ignore
             return cls(limit=config_number(config, "clip_sample_range", 1.0, 1e-6))
         return cls() if config.get("clip_denoised") else None  # the key of consistency models
 

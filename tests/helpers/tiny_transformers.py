@@ -259,7 +259,9 @@ def cogview3() -> Made:
         time_embed_dim=8, condition_dim=4, sample_size=16, pos_embed_max_size=32,
     )  # fmt: skip
     given = {"prompt_embeds": embeds(2, 6, 16)}  # negative ones are set to zero
-    scheduler = DDIMScheduler(prediction_type="v_prediction", clip_sample=False)
+    scheduler = diffusers.CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=4.0
+    )
     pipe = made("CogView3PlusPipeline", network, tiny_vae("AutoencoderKL"), scheduler)
     return pipe, given | {"guidance_scale": 5.0}, "v_prediction"
 

@@ -28,8 +28,10 @@ from helpers.tiny_pipelines import SEVERAL, sd_like
 from numpy.typing import NDArray
 from PIL import Image
 
+from repaint.cutouts import Cutout, cut_aligned, read_aligned
 from repaint.errors import InputError, PriorError
-from repaint.pictures.crop import Crop
+from repaint.pictures.crop import Crop, Window
+from repaint.pictures.images import read_images
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.handover import Finished, Handover, hand_over
@@ -230,6 +232,34 @@ def test_the_filling_follows_its_control_image(tmp_path: Path) -> None:
     under = image()
     under[mask() > 0] = 0
     assert np.array_equal(pipe(under, mask(), control_image=picture(2), generator=5, **asked).images[0], alone)
+
+
+def test_control_images_may_be_one_array(tmp_path: Path) -> None:
+    """If this fails, all images of a batch are controlled by the first control image of an array."""
+    pipe = wrap(sd_like(tmp_path, "StableDiffusionControlNetPipeline"))
+    asked: dict[str, Any] = {"prompt": "a cat", "schedule": WALK, "output_type": "np", "generator": [5, 5]}
+    controls = [picture(1), picture(2)]
+    array = np.stack(list(map(np.asarray, controls)))
+    expected = pipe([image()] * 2, mask(), control_image=controls, **asked).images
+    for given in (array, torch.from_numpy(array).movedim(-1, 1).float() / 255):
+        assert np.array_equal(pipe([image()] * 2, mask(), control_image=given, **asked).images, expected)
+    first = pipe([image()] * 2, mask(), control_image=controls[0], **asked).images
+    assert np.array_equal(pipe([image()] * 2, mask(), control_image=array[:1], **asked).images, first)
+    with pytest.raises(InputError, match=r"control_image has 2 images for 1\. Pass one for all, or one for each"):
+        pipe(image(), mask(), control_image=array, **asked | {"generator": 5})
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "L", "1", "RGBA"])
+def test_control_images_of_every_kind_are_padded(mode: str) -> None:
+    """If this fails, indices of a palette or inks are read as colours where a control image is padded."""
+    given = picture().convert(mode)
+    kept = np.zeros((1, *SIZE), np.float32)
+    window = Window(0, 0, np.ones((13, 19), dtype=bool))
+    (read,) = read_aligned("control_image", given, read_images(image()))
+    part = cut_aligned(read, Cutout(window, read_images(image())[0].window(window.place), torch.from_numpy(kept)), 8)
+    assert part.size == (24, 16)
+    expected = np.asarray(given.convert("RGB"))[:13, :19]
+    assert np.array_equal(np.asarray(part.convert("RGB"))[:13, :19], expected)
 
 
 def in_a_batch(pipe: RePaintPipeline, rows: list[list[Image.Image]], asked: dict[str, Any]) -> NDArray[np.uint8]:

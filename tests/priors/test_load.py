@@ -208,6 +208,13 @@ def test_clipping_is_read(tmp_path: Path, config: dict[str, Any], clip: Clip | N
     torch.testing.assert_close(x0_hat, free if clip is None else clip(free))
 
 
+def test_clipping_that_a_scheduler_ignores() -> None:
+    """If this fails, latents of CogView 3+ are clipped to [-1, 1], which its scheduler declares but never does."""
+    config = diffusers.CogVideoXDDIMScheduler().config
+    assert config["clip_sample"]
+    assert Clip.from_config(config) is None
+
+
 def test_the_bundled_prior() -> None:
     """If this fails, the bundled prior is not in the package, or has no classes."""
     assert "textures" in bundled()

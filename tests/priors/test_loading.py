@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 
 from repaint.errors import InputError, PriorError
 from repaint.pipeline import RePaintPipeline
+from repaint.priors.distilled import usual_schedule
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.load import default_schedule, load
 from repaint.sampling.schedule import JumpSchedule
@@ -127,17 +129,22 @@ def test_lora_weights_that_fit_and_others(tmp_path: Path) -> None:
 # --- Distilled models
 
 
-def test_distilled_models_are_recognised(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["LCMScheduler", "TCDScheduler"])
+def test_distilled_models_are_recognised(tmp_path: Path, name: str) -> None:
     """If this fails, an LCM runs with a schedule for models that predict means."""
-    from diffusers import LCMScheduler
-
     live = tiny_sd(tmp_path / "tokens")
-    live.scheduler = LCMScheduler(**SD_BETAS)
+    live.scheduler = getattr(diffusers, name)(**SD_BETAS)
     live.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "card.json").write_text('{"largest_hole": 24}')
     assert default_schedule(tmp_path / "saved") == "turbo"
     assert load(tmp_path / "saved").default_schedule == "turbo"
     assert RePaintPipeline.from_pipe(live).prior.default_schedule == "turbo"
     assert DrivenPrior(live).default_schedule == "turbo"
+
+
+def test_distilled_flow_models_are_recognised() -> None:
+    """If this fails, HiDream Fast, whose scheduler is that of LCM for flows, is guided and run for its mean."""
+    assert usual_schedule(diffusers.FlowMatchLCMScheduler(shift=3.0)) == "turbo"
 
 
 @pytest.mark.parametrize("wrap", [RePaintPipeline.from_pipe, lambda pipe: RePaintPipeline(DrivenPrior(pipe))])

@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, ScoreSdeVeScheduler
 from helpers.pipeline_cases import CASES
+from helpers.pipeline_run import conditions_of
 from helpers.tiny_ip_adapters import with_ip_adapter
 from helpers.tiny_latents import SD_BETAS, tiny_flux, tiny_sd, tiny_sd3, tiny_sdxl, tiny_unet
 from helpers.tiny_pipelines import sd_like
@@ -199,8 +200,9 @@ def test_all_follows_a_replaced_scheduler(tmp_path: Path) -> None:
         (tiny_sd3, EulerDiscreteScheduler(**SD_BETAS)),
         (lambda folder: sd_like(folder, "StableDiffusionPAGPipeline"), FlowMatchEulerDiscreteScheduler()),
         (lambda _folder: CASES["FluxKontextPipeline"].build()[0], EulerDiscreteScheduler(**SD_BETAS)),
+        (lambda _folder: CASES["CogView3PlusPipeline"].build()[0], diffusers.CogVideoXDPMScheduler()),
     ],
-    ids=["sd-flow", "sd-ve", "sd3-vp", "driven-flow", "driven-vp"],
+    ids=["sd-flow", "sd-ve", "sd3-vp", "driven-flow", "driven-vp", "driven-two-steps"],
 )
 def test_schedulers_of_another_kind(tmp_path: Path, build: Callable[[Path], Any], scheduler: Any) -> None:
     """If this fails, a model runs on noise levels that it does not know."""
@@ -209,6 +211,16 @@ def test_schedulers_of_another_kind(tmp_path: Path, build: Callable[[Path], Any]
     pipe.scheduler = scheduler
     with pytest.raises(PriorError, match=f"with a {type(scheduler).__name__} is not supported"):
         prior.conditioned(1, Conditions(prompt="a", size=SIZE)).schedule(4)
+
+
+def test_a_scheduler_that_does_not_scale_x() -> None:
+    """If this fails, a transformer that predicts noise runs on a flow, where its own pipeline fails in diffusers."""
+    pipe, given = CASES["PixArtAlphaPipeline"].made()
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
+    count, conditions = conditions_of(prior := DrivenPrior(pipe), given, SIZE)
+    bound = prior.conditioned(count, conditions)
+    with pytest.raises(PriorError, match=r"FlowMatchEulerDiscreteScheduler has no scale_model_input, which this pipel"):
+        bound.denoise(torch.zeros(count, 4, 8, 12), bound.schedule(5)[3])
 
 
 # --- Arguments
@@ -387,6 +399,13 @@ def test_embeddings_in_place_of_classes_are_refused(kind: str) -> None:
     """If this fails, a UNet that needs an embedding with each image fails at its first prediction."""
     pipe = tiny_folder_pipeline(class_embed_type=kind)
     with pytest.raises(PriorError, match=rf"^A UNet2DModel with class_embed_type='{kind}' is not supported, because"):
+        prior_from_pipe(pipe)
+
+
+def test_a_learned_time_embedding_is_refused() -> None:
+    """If this fails, a UNet that takes only whole timesteps fails at its first prediction with an error of PyTorch."""
+    pipe = tiny_folder_pipeline(time_embedding_type="learned", num_train_timesteps=1000)
+    with pytest.raises(PriorError, match=r"^A UNet2DModel with time_embedding_type='learned' is not supported"):
         prior_from_pipe(pipe)
 
 
