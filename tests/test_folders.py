@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.kills import launched, workers
 from helpers.tiny_priors import tiny_folder_pipeline, tiny_pipe
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from repaint import Crop, RePaintPipeline, cli
 from repaint.errors import InputError, OutOfMemory
@@ -135,6 +135,33 @@ def test_one_map_of_strengths_for_all(folder: Path, call: Call) -> None:
     assert not Path("none").exists()
     status, stdout, stderr = call("photos", "masks/p0.png", "--out", "all", "--strength", "map.png")
     assert (status, stdout) == (2, "5 filled, 3 failed. Results: all\n"), stderr
+
+
+def test_masks_are_read_as_in_a_single_call(folder: Path) -> None:
+    """If this fails, a folder inverts its masks, keeps grey pixels soft, or ignores how a photograph is turned."""
+    stored, hole = np.random.default_rng(1).integers(0, 256, (12, 14, 3), dtype=np.uint8), np.zeros((12, 14), bool)
+    hole[2:6, 3:12] = True
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ("phone/sub", "kept/sub"):
+        Path(name).mkdir(parents=True)
+    Image.fromarray(stored).save("phone/sub/a.png", exif=exif)
+    Image.fromarray(np.where(hole, 60, 200).astype(np.uint8)).save("kept/sub/a.png")  # drawn on the stored pixels
+    todo = tasks([Path("phone")], Path("kept"), Path("out"), 0, recursive=True)
+    for status in ("filled", "found"):
+        (done,) = run(tiny_pipe(), [todo], as_method("two.yaml"), {}, keep_mask=True, threshold=0.5)
+        assert done.status == status, done.reason
+    after = np.rot90(np.asarray(ImageOps.exif_transpose(Image.open("out/sub/a.png"))))
+    assert np.array_equal(stored[~hole], after[~hole])
+    assert (stored[hole] != after[hole]).any(axis=1).mean() > 0.9
+
+
+def test_a_seed_gives_its_results(folder: Path) -> None:
+    """If this fails, a folder has the same results for every seed."""
+    images = [Path("a.png"), Path("b.png")]
+    Path("mask.png").touch()
+    first, second = ({task.seed for task in tasks(images, Path("mask.png"), Path("out"), seed)} for seed in (0, 1))
+    assert len(first | second) == 4
 
 
 def test_a_missing_mask_for_all_is_one_line(folder: Path, call: Call) -> None:

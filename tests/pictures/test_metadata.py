@@ -19,7 +19,7 @@ PIXELS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dt
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}" dc:rights="mine"/></x:xmpmeta>'
 
 
-def exif_of(**more: int) -> Image.Exif:
+def exif_of(**more: int | str) -> Image.Exif:
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription], exif[ExifTags.Base.Artist] = "what it shows", "who took it"
     exif[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: "2020:01:01 00:00:00"}
@@ -93,6 +93,44 @@ def test_text_and_gamma_of_a_png_file(tmp_path: Path) -> None:
         UserWarning, match=r"out\.tif: TIFF cannot hold gamma \(gAMA\), the text 'parameters', 'workflow'"
     ):
         save_image(picture, tmp_path / "out.tif")
+
+
+@pytest.mark.filterwarnings("ignore:.*JPEG changes")
+def test_comments_and_primaries(tmp_path: Path) -> None:
+    """If this fails, the comment of a JPEG file or the primaries of a PNG file are lost, or text becomes a comment."""
+    PIXELS.save(tmp_path / "in.jpg", comment=b"drawn by hand")
+    picture = read_images(tmp_path / "in.jpg")[0]
+    for name in ("out.jpg", "out.png"):
+        save_image(picture, tmp_path / name)
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert image.info["comment"] == b"drawn by hand"
+    primaries = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"cHRM", struct.pack(">8I", *primaries))
+    chunks.add_text("comment", "text of this name")
+    PIXELS.convert("L").save(tmp_path / "in.png", pnginfo=chunks)
+    with pytest.warns(UserWarning, match=r"GIF cannot hold chromaticity \(cHRM\), the text 'comment'"):
+        save_image(read_images(tmp_path / "in.png")[0], tmp_path / "new.gif")
+    save_image(read_images(tmp_path / "in.png")[0], tmp_path / "new.png")
+    with Image.open(tmp_path / "out.png") as commented, Image.open(tmp_path / "new.png") as image:
+        commented.load()
+        image.load()
+        assert commented.text == {"Comment": "drawn by hand"}
+        assert image.info["chromaticity"] == pytest.approx([value / 100_000 for value in primaries])
+        assert image.text == {"comment": "text of this name"}
+    with Image.open(tmp_path / "new.gif") as image:
+        assert not image.info.get("comment")
+
+
+@pytest.mark.parametrize("dpi", [(96, 96), (72, 72), (300, 300), (72, 300)])
+def test_a_resolution_is_named_unless_it_is_a_default(tmp_path: Path, dpi: tuple[int, int]) -> None:
+    """If this fails, every image warns of a resolution that a program filled in, or a scanner's is lost silently."""
+    image = PIXELS.copy()
+    image.info["dpi"] = dpi
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        encoding.check_writable(tmp_path / "out.webp", image)
+    assert [("the resolution (dpi)" in str(each.message)) for each in found] == [True] * (300 in dpi)
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.tif", "out.webp"])
@@ -202,6 +240,24 @@ def test_a_finished_result_is_written_beside(tmp_path: Path, monkeypatch: pytest
     with pytest.warns(UserWarning, match=r"no folder .*gone.* The result is in other\.png"):
         assert encoding.keep_result(PIXELS, tmp_path / "gone" / "other.png") == Path("other.png")
     assert encoding.keep_result(PIXELS, tmp_path / "fine.png") == tmp_path / "fine.png"
+
+
+def test_a_result_beside_its_place_replaces_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a result that does not fit into its format overwrites a file of the user."""
+    for folder in ("here", "there", "temporary"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    long = PIXELS.copy()
+    long.info["exif"] = exif_of(ImageDescription="x" * 70000).tobytes()
+    for expected in ("there", "here", "temporary"):
+        with pytest.warns(UserWarning, match=r"The result is in .*out\.png"):
+            kept = encoding.keep_result(long, tmp_path / "there" / "out.jpg").resolve()
+        assert kept == tmp_path / expected / "out.png"
+        kept.write_bytes(b"mine")
+    with pytest.raises(InputError, match="EXIF data is too long"):
+        encoding.keep_result(long, tmp_path / "there" / "out.jpg")
+    assert {path.read_bytes() for path in tmp_path.rglob("*.png")} == {b"mine"}
 
 
 def with_thumbnail(picture: bytes, orientation: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,36 @@ def test_covariance_guidance_is_exact_for_a_gaussian(iterations: int) -> None:
     exact = mean + (seen - mean @ observe.T) @ gain.T
     torch.testing.assert_close(prediction.x0_hat, exact, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(SRC.alpha * prediction.x0_hat + SRC.sigma * prediction.eps_hat, step.x)
+
+
+def test_covariance_guidance_stops_at_its_tolerance() -> None:
+    """If this fails, backward passes are wasted on digits that nobody wants, or the solution has fewer than stated.
+
+    The tolerance is of |R - C z| / |R| with C = (sigma^2 / alpha) J + sigma_y^2 on the known part; the score is J^T z.
+    """
+    sigma_y, tolerance = 0.3, 0.05
+
+    def left(iterations: int) -> tuple[float, int]:
+        step, model = step_at(gaussian())
+        prediction, _ = Covariance(iterations, sigma_y, tolerance).guide(step)
+        score = (step.prediction.eps_hat - prediction.eps_hat) / SRC.sigma
+        z = score @ torch.linalg.inv(jacobian(gaussian(), SRC))
+        product = SRC.sigma**2 / SRC.alpha * score + sigma_y**2 * z
+        rest = step.residual - torch.where(KNOWN, product, 0.0)
+        return float((rest.norm(dim=1) / step.residual.norm(dim=1)).max()), model.gradients
+
+    relative, gradients = left(8)
+    assert relative < tolerance
+    assert gradients <= 3
+    assert left(gradients - 1)[0] > tolerance
+
+
+def test_covariance_guidance_leaves_out_directions_of_no_variance() -> None:
+    """If this fails, a network whose Jacobian has a negative eigenvalue is pushed away from the known part."""
+    step, _ = step_at(gaussian())
+    turned = replace(step, pullback=lambda v: -v)
+    prediction, _ = Covariance(3).guide(turned)
+    torch.testing.assert_close(prediction.eps_hat, step.prediction.eps_hat, rtol=0, atol=0)
 
 
 def test_dps_and_pigdm_are_their_formulas() -> None:
@@ -209,3 +239,6 @@ def test_gradients_are_counted_by_the_state(two_pixels: GaussianMixturePrior) ->
     start = sampler.start(torch.tensor([[1.5, 0.0]]).double(), torch.tensor([[True, False]]), [0])
     *_, last = sampler.run(start)
     assert (last.model_calls, last.gradient_calls) == (6, 6) == (method.model_calls, method.gradient_calls)
+    jumps = as_method(JumpSchedule.paper(4, 2, 2), merge="none", guidance="covariance(2)", corrector="langevin(1)")
+    assert (jumps.model_calls, jumps.gradient_calls, jumps.cost) == (12, 24, 60)
+    assert jumps.calls_after(len(jumps.moves) - 2) == 2, "a correction and the last step"

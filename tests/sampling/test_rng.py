@@ -160,6 +160,17 @@ def test_one_stream_may_serve_a_population() -> None:
     assert torch.equal(noise[3:], alone)
 
 
+def test_uniform_numbers_are_those_of_images() -> None:
+    """If this fails, the resampling of a population depends on its number of particles, or numbers are not uniform."""
+    streams = NoiseStreams.from_seeds([1, 2])
+    found = Draws(streams, torch.zeros(6, 3), images=2).uniform(5000)
+    assert torch.equal(found, Draws(streams, torch.zeros(2, 3)).uniform(5000))
+    assert float(found.min()) >= 0
+    assert float(found.max()) < 1
+    for share in (0.1, 0.5, 0.9):  # of 10,000 numbers: a standard error of at most 0.005
+        assert float((found < share).double().mean()) == pytest.approx(share, abs=0.02)
+
+
 def test_noise_is_standard_normal() -> None:
     """If this fails, the noise of every level has the wrong mean or scale."""
     noise, _ = NoiseStreams.from_seeds([0]).draw(torch.Size([1, 1_000_000]), torch.float64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ import torch
 from helpers.two_pixel_law import CORRELATION, MEAN, STD, VALUE, law
 from torch import Tensor
 
+from repaint.cutouts import window_seed
 from repaint.errors import InputError, NoiseLevelError, NonFiniteError, StateError
+from repaint.outpainting import step_seed
+from repaint.plan import AGAIN
 from repaint.priors.gaussian import GaussianMixturePrior
 from repaint.sampling import presets
 from repaint.sampling import sampler as sampler_module
@@ -30,7 +33,7 @@ from repaint.sampling.merge import Predicted, merge_known
 from repaint.sampling.method import Method, Move, as_method
 from repaint.sampling.model import Model
 from repaint.sampling.prediction import Prediction
-from repaint.sampling.rng import Draws
+from repaint.sampling.rng import Draws, NoiseStreams, derived_seed
 from repaint.sampling.sampler import Sampler
 from repaint.sampling.schedule import JumpSchedule
 from repaint.sampling.solvers import DDPM, Multistep
@@ -525,6 +528,34 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
         SamplerState.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_calls": -1}, "must be counts"),
+        ({"gradient_calls": 0.5}, "must be counts"),
+        ({"position": "0"}, "must be counts"),
+        ({"seeds": (-1,)}, "must be counts"),
+        ({"walk": 5}, "walk and scales must be digests"),
+        ({"x0": torch.zeros(1, 3, dtype=torch.float64)}, r"x0 is torch\.float64 \(1, 3\)"),
+        ({"known": torch.zeros(1, 2)}, r"known is torch\.float32"),
+        ({"x0_hat": torch.zeros(1, 2)}, r"x0_hat is torch\.float32"),
+        ({"carry": {"solver/x0_hat": torch.zeros(5)}}, r"solver/x0_hat is torch\.float32 \(5,\)"),
+        ({"carry": {"kernel/particles": torch.zeros(2, 7)}}, r"kernel/particles is torch\.float32 \(2, 7\)"),
+        ({"streams": NoiseStreams.from_seeds([1, 2])}, r"streams are torch\.uint8 \(2, "),
+        ({"streams": NoiseStreams(torch.zeros(1, 9, dtype=torch.uint8), (False,))}, "streams are"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_state_whose_parts_do_not_fit_is_refused(
+    changes: dict[str, Any], message: str, two_pixels: GaussianMixturePrior, tmp_path: Path
+) -> None:
+    """If this fails, a state that another program wrote ends in a traceback in the middle of a run."""
+    state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(4, 1, 1))), 2)
+    replace(state, **changes).save(tmp_path / "state")
+    with pytest.raises(StateError, match=rf"state: its parts do not fit together \(.*{message}"):
+        SamplerState.load(tmp_path / "state")
+
+
 # --- Continuing elsewhere
 
 
@@ -560,6 +591,20 @@ def test_a_branch_draws_new_noise_for_the_seed_of_its_run(two_pixels: GaussianMi
     assert torch.equal(Draws(opposite.streams, state.x).z, -Draws(state.branch(seeds).streams, state.x).z)
     related = torch.corrcoef(torch.stack(drawn)).fill_diagonal_(0)
     assert float(related.abs().max()) < 0.2  # four standard errors of independent draws
+
+
+def test_uses_of_one_seed_never_share_noise(two_pixels: GaussianMixturePrior) -> None:
+    """If this fails, a branch, a window, a step of outpainting or a second fill repeats the noise of another one."""
+    state = stopped_at(Sampler(two_pixels, as_method(JumpSchedule.paper(20, 5, 1))), 10)
+    streams = NoiseStreams.from_seeds(
+        [*(window_seed(5, n) for n in range(40)), *(step_seed(5, n) for n in range(1, 40)), derived_seed(5, *AGAIN)]
+    )
+    branches = [
+        replace(state, level=level, model_calls=calls).branch([5]).streams.states[0]
+        for level in range(1, 8)
+        for calls in range(8)
+    ]
+    assert len({each.numpy().tobytes() for each in [*streams.states, *branches]}) == 40 + 39 + 1 + 7 * 8
 
 
 def test_a_branch_with_a_fresh_merge_forgets_the_path(two_pixels: GaussianMixturePrior) -> None:

@@ -471,6 +471,7 @@ def test_published_shares_follow_their_path() -> None:
     assert renewed("(1-alpha)^2", src, Level(0.6, 0.4, 0)) == pytest.approx(0.16)  # flow: sigma squared
     assert renewed("1-sigma", src, Level(0.6, 0.4, 0)) == pytest.approx(0.6)
     assert renewed("1-alpha", Level(1.0, 9.0, 1), Level(1.0, 0.75, 0)) == pytest.approx(0.2)  # 1 - 1 / 1.25
+    assert renewed("1-sigma", Level(1.0, 9.0, 1), Level(1.0, 0.75, 0)) == pytest.approx(0.4)  # 1 - 0.75 / 1.25
 
 
 @pytest.mark.usefixtures("unchecked")
