@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_erosion
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -272,6 +274,31 @@ def test_upscaled_windows(pipe: RePaintPipeline, latent: RePaintPipeline) -> Non
         assert shapes == [(cells, cells)] * 2
         assert np.array_equal(result[~white], image[~white])
     assert (fill(pipe, image, white, crop=Crop(upscale=True)).images[0][white] != 0.75).any()
+
+
+def test_upscaled_windows_are_read_and_averaged_at_their_place() -> None:
+    """If this fails, the prior reads an enlarged part that is shifted, or the result is a share of its pixels."""
+    pipe = quiet(PixelByPixelPrior(channels=1, preferred_size=16))
+    rows, columns = np.mgrid[:40, :40]
+    white, place = holes(40, 40, (20, 10, 4, 4)), np.s_[18:26, 8:16]
+    pattern = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    states: list[SamplerState] = []
+
+    def ends_in_the_pattern(_pipe: object, _moves: int, level: int, kwargs: dict[str, Any]) -> Any:
+        states.append(kwargs["state"])
+        return None if level else {"state": replace(kwargs["state"], x=pattern[None, None])}
+
+    options = {"crop": Crop(upscale=True), "callback_on_step_end": ends_in_the_pattern}
+    result = fill(pipe, rows / 100 + columns / 200, white, **options).images[0]
+    hole, painted = white[place], (pattern.numpy() + 1) / 2
+    np.testing.assert_allclose(result[place][hole], painted.reshape(8, 2, 8, 2).mean(axis=(1, 3))[hole], atol=1e-6)
+    known = np.kron(~hole, np.ones((2, 2), bool))
+    assert np.array_equal(states[0].known[0, 0].numpy(), known)
+    row, column = (begin + (np.arange(16) + 0.5) / 2 - 0.5 for begin in (18, 8))  # in pixels of the picture
+    ramp = 2 * (row[:, None] / 100 + column / 200) - 1
+    far = binary_erosion(known, iterations=2, border_value=1)  # of the smooth fill of the hole, and of the border
+    far[[0, -1]] = far[:, [0, -1]] = False
+    np.testing.assert_allclose(states[0].x0[0, 0].numpy()[far], ramp[far], atol=1e-6)
 
 
 def test_the_command_crops_unless_told_not_to(tmp_path: Path) -> None:

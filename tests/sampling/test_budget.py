@@ -48,6 +48,15 @@ def test_budgets_near_the_longest_walk(tmp_path: Path, monkeypatch: pytest.Monke
         with_budget(tmp_path / "many.yaml", steps=500)
 
 
+def test_all_but_the_steps_stays(tmp_path: Path) -> None:
+    """If this fails, a distilled model is guided, or another setting of a file is lost, where --calls is given."""
+    path = tmp_path / "own.yaml"
+    path.write_text("steps: 6\nguided: false\ntemperature: 0.5\ninit: smooth\nmerge: predicted(8)\nspacing: karras\n")
+    method = with_budget(path, steps=9)
+    assert method.model_calls == 9
+    assert replace(Method.from_yaml(path), schedule=method.schedule, name=method.name) == method
+
+
 def test_every_preset_takes_its_own_steps() -> None:
     """If this fails, a preset with its own number of steps is another method."""
     for name in presets.available() + presets.published():

@@ -112,6 +112,18 @@ def test_crops_of_a_photograph_are_averaged_first() -> None:
     assert found["psnr"] == mean_interval(np.array([2.0, 8.0]))
 
 
+@pytest.mark.parametrize("name", ["class_label", "prompt", "seed", "mask", "image"])
+def test_differences_are_of_cells_that_agree_in_all_but_the_schedule(name: str) -> None:
+    """If this fails, a result under one condition is subtracted from that under another."""
+    own, other = {"mask": ({"name": "box"}, {"name": "half"})}.get(name, ("x", "y"))
+    if name == "image":
+        own, other = ({"name": each, "height": 8, "width": 9} for each in "ij")
+    rows = [row("a", psnr=1.0) | {name: own}, row("a", psnr=5.0) | {name: other}, row("b", psnr=2.0) | {name: own}]
+    ((_, found),) = differences(rows, "a", ["psnr"])
+    assert found["psnr"].mean == 1
+    assert differences([rows[1], rows[2]], "a", ["psnr"]) == []
+
+
 def test_differences_within_a_prompt() -> None:
     """If this fails, the effect of a schedule under one prompt is averaged with that under another."""
     values = {("a", "cat"): 1.0, ("b", "cat"): 2.0, ("a", ""): 5.0, ("b", ""): 9.0}

@@ -27,7 +27,7 @@ from repaint import cli
 from repaint.errors import InputError, NonFiniteError, PriorError
 from repaint.lab.sweep.grid import batches, read_grid, spread
 from repaint.lab.sweep.rows import Rows
-from repaint.lab.sweep.runner import MEASURES, check_conditions, run
+from repaint.lab.sweep.runner import MEASURES, _measure, check_conditions, run
 from repaint.lab.sweep.summary import summary
 from repaint.measure.metrics import mse, psnr, seam_contrast, ssim
 from repaint.measure.patches import gradient_distance, gradients, not_measurable, patch_distance, patches, roughness
@@ -203,6 +203,35 @@ def test_a_key_depends_on_pixels(tiny: Path, tmp_path: Path) -> None:
     assert before == {cell.key for cell in read_grid(config).cells}
     Image.fromarray(np.ones((16, 16, 3), np.uint8)).save(tmp_path / "a.png")
     assert not before & {cell.key for cell in read_grid(config).cells}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "bfloat16"},
+        {"guidance_scale": 3.0},
+        {"classes": [None]},
+        {"seeds": [1]},
+        {"methods": [{"temperature": 0.5}]},
+        {"masks": ["half"]},
+        {"masks": [{"generator": "box", "options": {"share": 0.1}}]},
+        {"schedules": [{"name": "two", "steps": 2, "spacing": "linspace", "levels": [2, 1, 2, 0]}]},
+    ],
+)
+def test_a_key_depends_on_everything_that_decides_a_result(tmp_path: Path, change: dict[str, Any]) -> None:
+    """If this fails, rows of another type, guidance or mask are taken for those of this sweep."""
+    base = {"images": ["textures:brick"], "prior": "textures", "masks": ["box"], "classes": ["$name"], "seeds": [0]}
+    base |= {"guidance_scale": 2.0, "schedules": BASE["schedules"][:1]}
+    (first,), (second,) = (read_grid(written(tmp_path, **base | more)).cells for more in ({}, change))
+    assert first.key != second.key
+
+
+def test_lpips_is_measured_in_the_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, LPIPS is that of the whole picture, most of which is equal in every row."""
+    monkeypatch.setattr("repaint.lab.sweep.runner.lpips", lambda _painted, _image, region=None: float(region.sum()))
+    image, hole = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8), np.zeros((16, 16), bool)
+    hole[4:9, 3:12] = True
+    assert _measure(255 - image, image, hole)[0]["lpips"] == 45
 
 
 def test_bundled_samples(tmp_path: Path) -> None:
