@@ -336,6 +336,8 @@ class DrivenPrior(PipelinePrior):
             own = self._names[name]
             if name == "control_image":
                 value = self._controls(value)
+            if name == "reference_image":
+                value = self._references(value)
             if isinstance(value, Tensor) and str(self._parameters[own].annotation).startswith("list"):
                 value = list(value)
             arguments[own] = value
@@ -348,6 +350,26 @@ class DrivenPrior(PipelinePrior):
             return value
         controls = _by_control(value, self._count)
         return [_stacked(images) for images in controls] if kind == STACKED else controls
+
+    def _references(self, value: Any) -> Any:
+        """Return reference images as the pipeline takes them: one for each prompt, or the same ones for all.
+
+        Raises:
+            PriorError: several where it takes one, or others for each image where it takes the same ones.
+        """
+        name = type(self.pipeline).__name__
+        each = _each(value, self._count)
+        several = [list(one) if isinstance(one, (list, tuple)) else [one] for one in each]
+        if name in ONE_REFERENCE:
+            if any(len(images) != 1 for images in several):
+                raise PriorError(f"reference_image must be one image for each image for a {name}, not several.")
+            singles = [images[0] for images in several]
+            return singles * (self._count // len(singles)) if self._count > 1 else singles[0]
+        if any(list(map(id, images)) != list(map(id, several[0])) for images in several):
+            raise PriorError(
+                f"reference_image must be the same for all images of a batch for a {name}. Pass batch_size=1."
+            )
+        return list(each[0]) if isinstance(each[0], tuple) else each[0]
 
     @property
     def _takes_scale(self) -> bool:
@@ -374,7 +396,7 @@ class DrivenPrior(PipelinePrior):
 
 
 def _each(value: Any, count: int) -> list[Any]:
-    """Return the control image of each image, or the only one for all.
+    """Return the control or reference image of each image, or the only one for all.
 
     Args:
         value: an image for all, or a list with one for each. In place of an image, several: a tuple or, in a list of
@@ -408,6 +430,10 @@ def _adapts(name: str) -> bool:
     return name.startswith(("ip_adapter_image", "negative_ip_adapter_image"))
 
 
+ONE_REFERENCE = (  # take one reference image for each prompt; others take several for all prompts
+    "FluxKontextPipeline", "QwenImageEditPipeline", "StableUnCLIPImg2ImgPipeline", "Kandinsky5I2IPipeline",
+    "StableDiffusionImageVariationPipeline",
+)  # fmt: skip
 WORDS_ONLY = ("LongCatImagePipeline",)
 SLOTS = ("QwenImage21Pipeline",)  # whose text has one slot for four cells
 CHANNELS_LAST = "in_visual_dim"  # an entry of Kandinsky 5, whose samples are (B, 1, H, W, C)

@@ -9,6 +9,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -198,11 +199,17 @@ def argument_rows(name: str, value: Any, count: int) -> list[Any]:
     """Return the value of a pipeline's argument for each image.
 
     Texts (names with "prompt") may be lists with one for each image, and embeddings and their masks have one row for
-    all images or for each. Anything else applies to all.
+    all images or for each. In a batch, a list of reference images has one entry for each image, which may itself be a
+    list of several; so does an array or tensor (B, ...). Anything else applies to all.
 
     Raises:
-        InputError: a list of texts, or embeddings, of another number.
+        InputError: a list of texts or images, or embeddings, of another number.
     """
+    if name == REFERENCE and isinstance(value, (np.ndarray, Tensor)) and value.ndim == 4:
+        rows = [value[i : i + 1] for i in range(len(value))]
+        return rows * count if len(rows) == 1 else each_of(name, rows, count)
+    if name == REFERENCE and isinstance(value, list) and count > 1:
+        return each_of(name, value, count)
     if isinstance(value, Tensor) and name.endswith(ROWS):
         return each_of(name, value, count)
     if "prompt" in name and isinstance(value, (str, list, tuple)) and all(isinstance(text, str) for text in value):
@@ -216,7 +223,7 @@ def joined_argument(name: str, values: Sequence[Any]) -> Any:
         return _stacked(list(values))
     if isinstance(values[0], str) and "prompt" in name:
         return list(values)
-    same = all(value is values[0] for value in values)
+    same = all(value is values[0] for value in values) and (name != REFERENCE or len(values) == 1)
     return values[0] if same else list(values)
 
 
@@ -226,6 +233,7 @@ def _stacked(values: list[Any]) -> Any:
     return torch.stack(values) if same else values
 
 
+REFERENCE = "reference_image"
 ROWS = ("embeds", "_mask")
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 

@@ -249,6 +249,59 @@ def test_control_images_may_be_one_array(tmp_path: Path) -> None:
         pipe(image(), mask(), control_image=array, **asked | {"generator": 5})
 
 
+def referring(name: str) -> tuple[RePaintPipeline, dict[str, Any]]:
+    """Return a pipeline that takes reference images, and the arguments of a fill of 64 x 64 pixels."""
+    pipe, given = CASES[name].made()
+    white = np.zeros((64, 64), np.uint8)
+    white[:32] = 255
+    given = {key: value[:1] if isinstance(value, torch.Tensor) else value for key, value in given.items()}
+    given = {key: value for key, value in given.items() if key != "image"}
+    return wrap(pipe), given | {"mask_image": white, "schedule": WALK, "output_type": "np"}
+
+
+def large(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", ["FluxKontextPipeline", "StableUnCLIPImg2ImgPipeline"])
+def test_reference_images_follow_their_images(name: str) -> None:
+    """If this fails, repetitions or smaller batches get the reference image of another image."""
+    pipe, asked = referring(name)
+    if name == "StableUnCLIPImg2ImgPipeline":
+        asked["prompt"] = "a cat"
+    images, references = [np.asarray(large(9))] * 2, [large(1), large(2)]
+    alone = [pipe(images[0], reference_image=one, generator=5, **asked).images[0].astype(int) for one in references]
+    assert np.abs(alone[0] - alone[1]).max() > 0
+    tensor = torch.from_numpy(np.stack(list(map(np.asarray, references)))).movedim(-1, 1).float() / 255
+    for given in (references, *([tensor] if name == "FluxKontextPipeline" else [])):  # the other's processor is its own
+        out = pipe(images, reference_image=given, num_images_per_prompt=2, generator=[5] * 4, **asked).images
+        # The references differ by more than one level in many pixels, and rounding in few.
+        for number, found in enumerate(out):
+            own, other = (np.abs(found - alone[i]).sum() for i in (number // 2, 1 - number // 2))
+            assert own < other / 10
+    small = pipe(images, reference_image=references, batch_size=1, generator=[5, 5], **asked).images
+    assert all(np.array_equal(found, expected) for found, expected in zip(small, alone, strict=True))
+    with pytest.raises(PriorError, match=rf"must be one image for each image for a {name}, not several"):
+        pipe(images[0], reference_image=references, **asked)
+    with pytest.raises(InputError, match=r"reference_image has 3 values for 2 images"):
+        pipe(images, reference_image=[large(1)] * 3, **asked)
+
+
+def test_several_reference_images_of_one_image() -> None:
+    """If this fails, images of a batch share their reference images, or several of one image are torn apart."""
+    pipe, asked = referring("Flux2Pipeline")
+    images, both = [np.asarray(large(9))] * 2, [large(1), large(2)]
+    alone = pipe(images[0], reference_image=both, generator=5, **asked).images[0].astype(int)
+    for given in (tuple(both), [both, list(both)]):
+        out = pipe(images, reference_image=given, generator=[5, 5], **asked).images
+        assert np.abs(out - alone).max() <= 1  # rounding of another batch
+    with pytest.raises(PriorError, match=r"must be the same for all images of a batch for a Flux2Pipeline\. Pass"):
+        pipe(images, reference_image=both, **asked)
+    first = pipe(images[0], reference_image=both[0], generator=5, **asked).images[0]
+    small = pipe(images, reference_image=both, batch_size=1, generator=[5, 5], **asked).images
+    assert np.array_equal(small[0], first)
+
+
 @pytest.mark.parametrize("mode", ["P", "CMYK", "L", "1", "RGBA"])
 def test_control_images_of_every_kind_are_padded(mode: str) -> None:
     """If this fails, indices of a palette or inks are read as colours where a control image is padded."""
