@@ -59,6 +59,7 @@ def test_the_interval_of_a_mean_is_that_of_a_difference_to_zero() -> None:
     values = np.random.default_rng(4).normal(size=(9, 2))
     assert mean_interval(values) == paired_difference(values, np.zeros_like(values))
     assert mean_interval(np.array([2.0])) == Difference(2.0, 2.0, 2.0)
+    assert mean_interval(values, seed=1).low != mean_interval(values).low, "another seed resamples anew"
 
 
 def test_the_interval_of_another_statistic() -> None:

@@ -132,6 +132,31 @@ def test_holes_of_one_picture_are_resampled_together() -> None:
     assert first.smooth.p == rank_test(np.array([[2, 0, 2]] * 8), clusters).p
 
 
+def test_only_holes_that_all_methods_filled_count() -> None:
+    """If this fails, a method that was interrupted is compared over other holes than the rest, such as easier ones."""
+    base = {"samples": 2, "crps": 1.0, "model_calls": 3, "seconds": 1.0, "spread": 1.0}
+    base |= {"pixel_ranks": [1, 2, 3], "smooth_ranks": [2, 0, 2]}
+
+    def rows(name: str, energies: dict[int, float]) -> list[dict]:
+        kinds = ("box", "half")
+        return [
+            base | {"schedule": name, "index": i, "kind": kinds[i % 2], "energy": energy, "error": 1.0 + 3 * i}
+            for i, energy in energies.items()
+        ]
+
+    whole, part = rows("whole", {0: 1.0, 1: 2.0, 2: 6.0, 3: 50.0}), rows("part", {2: 4.0, 1: 1.0, 0: 1.0})
+    first, second = calibrations([*whole, *part])
+    assert (first.energy, second.energy, first.holes, second.holes) == (3, 2, 3, 3)
+    assert first.kinds == {"box": 3.5, "half": 2}
+    assert second.against == mean_interval(np.array([0.0, -1.0, -2.0]))
+    assert first.ratio == pytest.approx(1 / 2)  # the mean error of 1, 4 and 7 is 4
+    assert 0 <= first.ratio_low < 1 / 2 < first.ratio_high
+    assert (first.against, [each.front for each in (first, second)]) == (None, [False, True])
+    first, second = calibrations([*whole, *part], "part")
+    assert (first.against, second.against) == (mean_interval(np.array([0.0, 1.0, 2.0])), None)
+    assert calibrations([*whole[3:], *part]) == []
+
+
 def test_gradient_calls_count_for_the_front() -> None:
     """If this fails, a method that differentiates through the network counts as cheap as one that does not."""
     base = {"kind": "box", "samples": 2, "index": 0, "crps": 1.0, "seconds": 1.0, "error": 1.0, "spread": 1.0}
