@@ -301,6 +301,7 @@ class Method:
             "corrector": spec(self.corrector) if self.corrector else None,
             **({"init": self.init} if self.init != "noise" else {}),
             **({"temperature": self.temperature} if self.temperature != 1 else {}),
+            **({} if self.guided else {"guided": False}),
             **({"guidance": spec(self.guidance)} if self.guidance else {}),
             **({"kernel": spec(self.kernel)} if self.kernel else {}),
             **self.counts,

@@ -149,6 +149,26 @@ def test_the_temperature_of_a_method(tmp_path: Path, unchecked: None) -> None:
         as_method("daps", temperature=0.5)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": JumpSchedule.paper(9, 2, 3)},
+        {"merge": Predicted(8.0)},
+        {"solver": DDIM(0.5)},
+        {"corrector": Langevin(2)},
+        {"spacing": "karras"},
+        {"init": "smooth"},
+        {"guidance": DPS()},
+        {"guided": False},
+        {"temperature": 0.5},
+    ],
+)
+def test_a_description_holds_all_that_decides_a_result(change: dict[str, Any]) -> None:
+    """If this fails, a folder or a sweep mixes results of two methods, since it compares their descriptions."""
+    method = Method(JumpSchedule.paper(9, 2, 2))
+    assert replace(method, **change).describe() != method.describe()
+
+
 def test_own_parts_are_welcome() -> None:
     """If this fails, a custom solver does not run."""
     method = as_method("quick", solver=Halfway())

@@ -216,6 +216,7 @@ def test_a_key_depends_on_pixels(tiny: Path, tmp_path: Path) -> None:
         {"masks": ["half"]},
         {"masks": [{"generator": "box", "options": {"share": 0.1}}]},
         {"schedules": [{"name": "two", "steps": 2, "spacing": "linspace", "levels": [2, 1, 2, 0]}]},
+        {"schedules": [{"name": "two", "steps": 2, "spacing": "linspace", "guided": False}]},
     ],
 )
 def test_a_key_depends_on_everything_that_decides_a_result(tmp_path: Path, change: dict[str, Any]) -> None:
