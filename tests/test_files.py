@@ -145,3 +145,19 @@ def test_failed_writes_say_why(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"Cannot write .*out\.bin: No space left on device\. Check permissions"):
         fill()
+
+
+def test_a_file_that_is_read_is_never_written(tmp_path: Path) -> None:
+    """A photograph is lost because the result has its name, or another name of the same file."""
+    photo, folder = tmp_path / "photo.png", tmp_path / "sub"
+    photo.write_text("years")
+    folder.mkdir()
+    (tmp_path / "soft.png").symlink_to(photo)
+    (tmp_path / "hard.png").hardlink_to(photo)
+    for target in (photo, tmp_path / "soft.png", tmp_path / "hard.png", folder / ".." / "photo.png"):
+        with pytest.raises(
+            InputError, match=r"Cannot write .*: it is an input, and would be lost\. Choose another name"
+        ):
+            files.check_unread([None, tmp_path / "new.png", target], [tmp_path / "gone.png", photo])
+    (tmp_path / "other.png").write_text("years")
+    files.check_unread([None, tmp_path / "new.png", tmp_path / "other.png"], [tmp_path / "gone.png", photo])

@@ -34,9 +34,11 @@ def file(
 
     Example: repaint audit filled.png photo.png mask.png --heatmap changed.png --max-change 0
     """
+    from repaint.files import check_unread
     from repaint.measure.audit import audit_files
     from repaint.measure.plots import check_plot, heatmaps, save_plot
 
+    check_unread([heatmap], [result, image, mask])
     if heatmap is not None:
         check_plot(heatmap)
     found = audit_files(result, image, mask, keep_mask=keep_mask, threshold=threshold)

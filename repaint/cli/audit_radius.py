@@ -46,8 +46,10 @@ def radius(
 
     Example: repaint audit radius --values 10 --strength 0.5 --plot radius.png
     """
+    from repaint.files import check_unread
     from repaint.lab.quality.audit_sweep import even, sweep_radius
 
+    check_unread([plot], image or [])
     found = subjects(image, prompt, pictures)
     strengths = strength or [0.1, 0.5, 0.9]
     fills = fillers(fill, prior, schedule, guidance_scale, device, dtype, threads, plot)

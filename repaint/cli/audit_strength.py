@@ -47,10 +47,12 @@ def strength(
 
     Example: repaint audit strength --values 20 --pictures 5 --plot strength.png
     """
+    from repaint.files import check_unread
     from repaint.lab.quality.audit_sweep import even, sweep_strength
     from repaint.pictures.mask_shapes import circle
     from repaint.pictures.masks import known, read_keep
 
+    check_unread([plot], image or [])
     found = subjects(image, prompt, pictures)
     sizes = [each.pixels.shape[:2] for each in found]
     # One mask for all pictures, so that it must fit each of them.

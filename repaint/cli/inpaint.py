@@ -239,7 +239,8 @@ def _one(
     from repaint.pictures.images import read_images
     from repaint.sampling.state import SamplerState
 
-    check_unread([out_file, wanted.uncertainty], [image, mask])
+    read = [image, mask, *([Path(options["strength"])] if isinstance(options["strength"], str) else [])]
+    check_unread([*wanted.named(out_file, range(seed, seed + wanted.samples)), wanted.uncertainty], read)
     picture = open_image(image)
     shown = read_images(picture)[0]
     check_writable(out_file, shown.output("pil"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,15 +46,18 @@ class SampleFiles:
             with collected_warnings():  # JPEG changes pixels, but a map has none to keep
                 check_writable(self.uncertainty, Image.new("RGB", size[::-1]))
 
+    def named(self, out_file: Path, seeds: Sequence[int]) -> list[Path]:
+        """Return the paths of the files, without the map."""
+        if self.samples == 1 or self.mean:
+            return [out_file]
+        return [out_file.with_name(f"{out_file.stem}-{seed}{out_file.suffix}") for seed in seeds]
+
     def save(self, result: RePaintOutput, out_file: Path) -> list[Path]:
         """Write the files and return their paths, without the map."""
         from repaint.measure.plots import heat_map
         from repaint.pictures.encoding import keep_result
 
-        named = [out_file.with_name(f"{out_file.stem}-{seed}{out_file.suffix}") for seed in result.seeds]
-        files, images = (named, result.images) if self.samples > 1 else ([out_file], result.images)
-        if self.mean:
-            files, images = [out_file], result.mean()
+        files, images = self.named(out_file, result.seeds), result.mean() if self.mean else result.images
         # A branch has only the first of several samples.
         files = [keep_result(picture, file) for file, picture in zip(files, images, strict=False)]
         if self.uncertainty is not None:

@@ -187,8 +187,6 @@ def save_options(info: Mapping[Any, Any], form: str) -> tuple[Info, list[str]]:
             options["exif"] = _tiff_tags(options.pop("exif", b""), options.pop("xmp", b""))
         except Exception:  # PIL raises many types for a damaged EXIF block
             lost.append("EXIF (the block is damaged)")
-    elif form == "GIF":
-        options.setdefault("comment", b"")  # PIL would take any text of that name
     return options, lost
 
 

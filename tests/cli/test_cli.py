@@ -61,6 +61,29 @@ def test_inpaint(run: Run, folder: Path, prior: Path) -> None:
     assert {path.name for path in folder.iterdir()} - {"out.png"} == set(contents(folder)) - {"out.png"}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inpaint", "photo.png", "mask.png", "--out", "photo.png"),
+        ("inpaint", "photo.png", "mask.png", "--out", "mask.png"),
+        ("inpaint", "photo.png", "mask.png", "--out", "o.png", "--samples", 4, "--uncertainty", "photo.png"),
+        ("inpaint", "photo-1.png", "mask.png", "--out", "photo.png", "--samples", 2),
+        ("inpaint", "photo.png", "mask.png", "--out", "keep.png", "--strength", "keep.png"),
+        ("remove", "photo.png", "mask.png", "--out", "mask.png"),
+        ("restore", "photo.png", "--out", "photo.png"),
+        ("restore", "photo.png", "--out", "o.png", "--mask-out", "photo.png"),
+        ("outpaint", "photo.png", "--left", 4, "--out", "photo.png"),
+        ("audit", "rgba.png", "photo.png", "mask.png", "--heatmap", "photo.png"),
+        ("audit", "radius", "--image", "photo.png", "--plot", "photo.png"),
+        ("audit", "strength", "--image", "photo.png", "--plot", "photo.png"),
+    ],
+)
+def test_no_command_writes_over_its_input(run: Run, folder: Path, arguments: tuple[object, ...]) -> None:
+    """If this fails, a photograph is replaced by its result, and lost."""
+    Image.fromarray(PHOTO).save("photo-1.png")
+    check_refused(run(*arguments), folder, contents(folder), "it is an input, and would be lost. Choose another name.")
+
+
 def test_a_branch_in_the_shell(run: Run, folder: Path, prior: Path) -> None:
     """If this fails, a saved state cannot be branched with the schedule of its run."""
     pipe, kept = RePaintPipeline.from_pretrained(prior), []
