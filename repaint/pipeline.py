@@ -229,7 +229,7 @@ class RePaintPipeline(Placed):
                 f"{name}={shown(value)} is not an argument of from_pipe, which takes class_names. Change the pipeline "
                 "before, such as with pipe.to(torch.float16)."
             )
-        if not hasattr(pipe, "components"):
+        if not hasattr(pipe, "components") or isinstance(pipe, type):
             raise InputError(
                 f"from_pipe() got a {type(pipe).__name__}, which is not a diffusers pipeline. Pass a pipeline, or a "
                 "Prior to the constructor."

@@ -177,6 +177,8 @@ def family_of(kinds: Mapping[str, str], config: Mapping[str, Any] | None = None,
             "input. Use the ordinary text-to-image model, or diffusers' StableDiffusionInpaintPipeline."
         )
     space = kinds.get(space_of(kinds))
+    if pipeline is not None and space is None:
+        _refuse_without_autoencoder(pipeline)
     name = "" if pipeline is None else pipeline.__name__
     prompted = any(part in kinds for part in ("text_encoder", "bert"))
     if denoiser == "UNet2DModel" and (space is None or space in AUTOENCODERS) and not prompted:
@@ -199,6 +201,16 @@ def family_of(kinds: Mapping[str, str], config: Mapping[str, Any] | None = None,
         where = f"over {space}" if space else "in pixel space"
         raise PriorError(f"A {denoiser} {where} is not supported. Supported are {SUPPORTED}.")
     return DrivenPrior
+
+
+def _refuse_without_autoencoder(pipeline: type) -> None:
+    """Raise an error for a pipeline of latents, whose autoencoder was left out."""
+    taken = inspect.signature(pipeline.__init__).parameters  # type: ignore[misc]
+    for name in SPACES:
+        if name in taken and taken[name].default is inspect.Parameter.empty:
+            raise PriorError(
+                f"This {pipeline.__name__} has no autoencoder (its {name} is None). Set that of its model."
+            )
 
 
 CONDITIONED = ("encoder_hid_dim_type", "time_cond_proj_dim")  # entries of a UNet's config: IP-Adapter, LCM

@@ -273,7 +273,7 @@ def prior_from_components(
 def _class_names(labels: Any) -> dict[int, str]:
     try:
         return {int(number): str(name) for number, name in (labels or {}).items()}
-    except (AttributeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise PriorError(
             f"id2label={shown(labels)} must map class numbers to names (correct it in model_index.json)."
         ) from error

@@ -149,6 +149,8 @@ class PromptPrior(PipelinePrior, ABC):
             )
         for sort in ("prompt_embeds", "negative_prompt_embeds"):
             embeds, pooled = getattr(conditions, sort), getattr(conditions, sort.replace("prompt", "pooled_prompt"))
+            if embeds is not None and not isinstance(embeds, Tensor):
+                raise PriorError(f"{sort} must be a tensor (B, tokens, width), not a {type(embeds).__name__}.")
             wanted = embeds is not None and POOLED[0] in self.serves
             if (pooled is not None) != wanted:
                 name = sort.replace("prompt", "pooled_prompt")
@@ -232,7 +234,16 @@ class StableDiffusionPrior(PromptPrior):
         self.clip = Clip.from_config(scheduler.config)
 
     def conditioned(self, count: int, conditions: Conditions) -> StableDiffusionPrior:
-        """Return this prior for `count` images; see `PromptPrior.conditioned`."""
+        """Return this prior for `count` images; see `PromptPrior.conditioned`.
+
+        Raises:
+            PriorError: also a UNet with a guidance embedding, which replaced that of the wrapped pipeline.
+        """
+        if (width := self.network.config.get("time_cond_proj_dim")) is not None:
+            raise PriorError(
+                f"A UNet with time_cond_proj_dim={width} was set after wrapping. Wrap the pipeline again with "
+                "from_pipe."
+            )
         bound = super().conditioned(count, conditions)
         assert isinstance(bound, StableDiffusionPrior)
         bound._read_scheduler()

@@ -402,6 +402,36 @@ def test_embeddings_in_place_of_classes_are_refused(kind: str) -> None:
         prior_from_pipe(pipe)
 
 
+@pytest.mark.parametrize("name", ["StableDiffusionPipeline", "StableDiffusionControlNetPipeline", "LDMPipeline"])
+def test_latents_without_an_autoencoder_are_not_pixels(tmp_path: Path, name: str) -> None:
+    """If this fails, a pipeline whose autoencoder was left out paints the channels of an RGBA image as latents."""
+    if name == "LDMPipeline":
+        pipe = diffusers.LDMPipeline(None, tiny_folder_pipeline().unet, DDIMScheduler())
+    else:
+        pipe = sd_like(tmp_path, name)
+        pipe.vae = None
+    with pytest.raises(PriorError, match=rf"^This {name} has no autoencoder \(its (vae|vqvae) is None\)\. Set that of"):
+        prior_from_pipe(pipe)
+
+
+def test_a_guidance_embedding_that_comes_later(tmp_path: Path) -> None:
+    """If this fails, the UNet of an LCM that replaces another one runs without the guidance scale that it takes."""
+    pipe = tiny_sd(tmp_path)
+    prior = prior_from_pipe(pipe)
+    pipe.unet = tiny_unet(8, time_cond_proj_dim=8).eval()
+    with pytest.raises(PriorError, match=r"time_cond_proj_dim=8 was set after wrapping\. Wrap the pipeline ag"):
+        prior.conditioned(1, Conditions(prompt="a", size=SIZE))
+    assert type(prior_from_pipe(pipe)) is DrivenPrior
+
+
+def test_a_class_in_place_of_a_pipeline(unchecked: None) -> None:
+    """If this fails, the class of a pipeline, and labels that are not numbers, give a TypeError."""
+    with pytest.raises(InputError, match=r"^from_pipe\(\) got a type, which is not a diffusers pipeline"):
+        RePaintPipeline.from_pipe(diffusers.DDPMPipeline)
+    with pytest.raises(PriorError, match=r"^id2label=\{None: 'cat'\} must map class numbers to names"):
+        RePaintPipeline.from_pipe(tiny_folder_pipeline(num_class_embeds=2), {None: "cat"})
+
+
 def test_a_learned_time_embedding_is_refused() -> None:
     """If this fails, a UNet that takes only whole timesteps fails at its first prediction with an error of PyTorch."""
     pipe = tiny_folder_pipeline(time_embedding_type="learned", num_train_timesteps=1000)

@@ -532,6 +532,10 @@ def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
             {"prompt": "a", "negative_prompt": "b", "negative_prompt_embeds": torch.zeros(1, 77, 8)},
             r"^negative_prompt and negative_prompt_embeds cannot be given together\. Leave one out\.",
         ),
+        (
+            {"prompt_embeds": np.zeros((1, 77, 8))},
+            r"^prompt_embeds must be a tensor \(B, tokens, width\), not a list\.",
+        ),
         ({"prompt": [7]}, r"prompt=7 must be a text, or a list with one text for each image"),
         ({"prompt": ["a", "b"]}, r"prompt has 2 values for 1 images\. Pass one for all, or one for each"),
         (
