@@ -941,6 +941,21 @@ def test_a_prediction_that_is_not_finite() -> None:
         broken(noise(8, 8, 3), hole(8, 8), schedule=TWO)
 
 
+class Overflowing(DDIM):
+    """A solver whose last step overflows, after predictions that were all finite."""
+
+    def step(self, x: Tensor, *given: Any) -> Any:
+        moved, carry = super().step(x, *given)
+        return moved * (math.inf if given[2].sigma == 0 else 1), carry
+
+
+@pytest.mark.parametrize("output_type", ["latent", "np", "pil"])
+def test_a_last_step_that_is_not_finite(pipe: RePaintPipeline, output_type: str) -> None:
+    """If this fails, latents with infinity, or a picture of black and white spots, are returned as a result."""
+    with pytest.raises(NonFiniteError, match="Use another solver" if output_type == "latent" else "NaN or infin"):
+        pipe(noise(8, 8, 3), hole(8, 8), schedule=TWO, solver=Overflowing(), output_type=output_type)
+
+
 # --- Devices, types, and nothing hidden
 
 

@@ -139,6 +139,8 @@ def test_windows_by_hand() -> None:
     assert places(windows_around(large, Crop(context=2), 32, 4)) == [(0, 0, (100, 32)), (0, 68, (100, 32))]
     corners = holes(50, 40, (0, 0, 2, 2), (48, 0, 2, 2), (0, 38, 2, 2), (48, 38, 2, 2))
     assert places(windows_around(corners, Crop(), 24, 4)) == [(0, 0, (50, 40))], "four windows hold more than it"
+    odd = holes(100, 100, (40, 40, 5, 7))
+    assert places(windows_around(odd, Crop(), 32, 4)) == [(26, 27, (32, 32))], "half a pixel up and to the left"
     touching = holes(100, 100, (10, 10, 4, 4), (14, 14, 4, 4))
     assert len(windows_around(touching, Crop(context=0), 4, 1)) == 1, "connected over a corner"
 

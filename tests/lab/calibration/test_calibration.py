@@ -115,9 +115,15 @@ def test_rows_without_crps_are_summarised() -> None:
 def test_holes_of_one_picture_are_resampled_together() -> None:
     """If this fails, crops of a few photographs count as independent, or rows of an earlier version cannot be read."""
     base = {"kind": "box", "samples": 2, "crps": 1.0, "model_calls": 3, "seconds": 1.0, "schedule": "fast"}
-    ranks = {"pixel_ranks": [1, 2, 3], "smooth_ranks": [2, 0, 2]}
+    smooth, pixels = (
+        np.array([[i % 4, 1, 3 - i % 4] for i in range(8)]),
+        np.array([[3 - i, 8, i] for i in range(8)]) % 5,
+    )
     rows = [
-        base | ranks | {"index": i, "energy": 1.0 + i, "error": 2.0 + i % 4, "spread": 1.0 + i % 4} for i in range(8)
+        base
+        | {"index": i, "energy": 1.0 + i, "error": 2.0 + i % 4, "spread": 1.0 + i % 4}
+        | {"pixel_ranks": pixels[i].tolist(), "smooth_ranks": smooth[i].tolist()}
+        for i in range(8)
     ]
     other = [row | {"schedule": "quick", "energy": row["energy"] + row["index"] % 4} for row in rows]
     named = [row | {"picture": f"p{row['index'] % 4}"} for row in rows]
@@ -129,7 +135,11 @@ def test_holes_of_one_picture_are_resampled_together() -> None:
     assert second.against == mean_interval(gaps, clusters=clusters)
     assert first.ratio == old.ratio
     assert first.ratio_high - first.ratio_low > old.ratio_high - old.ratio_low
-    assert first.smooth.p == rank_test(np.array([[2, 0, 2]] * 8), clusters).p
+    for ranks, alone, together in ((smooth, old.smooth, first.smooth), (pixels, old.pixels, first.pixels)):
+        assert alone == rank_test(ranks)
+        assert together == rank_test(ranks, clusters)
+        assert None not in (alone.p, together.p)
+        assert alone.p != together.p
 
 
 def test_only_holes_that_all_methods_filled_count() -> None:
