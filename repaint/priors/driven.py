@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
@@ -130,10 +130,6 @@ class DrivenPrior(PipelinePrior):
     def network(self) -> Any:  # type: ignore[override]
         """The denoiser, read from the pipeline at each access because users may replace it there."""
         return getattr(self.pipeline, "transformer", None) or self.pipeline.unet
-
-    @property
-    def channels(self) -> int:
-        return self.codec.channels
 
     @property
     def multiple_of(self) -> int:
@@ -267,18 +263,6 @@ class DrivenPrior(PipelinePrior):
             unguided = scales.denoised(x, unguided.to(x.dtype))
         kind = self.preconditioning.predicts
         return from_output(kind, output, x, level, clip=self.clip, variance=variance, unguided=unguided)
-
-    def encode(
-        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
-    ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """Return (latents, known cells); see `LatentCodec.encode`."""
-        return self.codec.encode(image, known)
-
-    def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
-        image = self.codec.decode(x)
-        self.pipeline.maybe_free_model_hooks()
-        return image
 
     def release(self) -> None:
         """End the run of the pipeline. It also ends when this prior is no longer referenced."""

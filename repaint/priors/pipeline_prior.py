@@ -1,10 +1,12 @@
-"""A base for priors that hold a whole diffusers pipeline: its device, its type, and moving it."""
+"""A base for priors that hold a whole diffusers pipeline: its codec, device and type, and moving it."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from repaint.errors import PriorError
 from repaint.priors.distilled import usual_schedule
@@ -22,9 +24,11 @@ class PipelinePrior(PriorDefaults):
 
     Attributes:
         pipeline: the diffusers pipeline.
+        codec: maps images to the samples of its network, and back; see `repaint.priors.codecs`.
     """
 
     pipeline: Any
+    codec: Any
     _declared_schedule: str | None = None
 
     @property
@@ -35,6 +39,10 @@ class PipelinePrior(PriorDefaults):
     @default_schedule.setter
     def default_schedule(self, name: str) -> None:
         self._declared_schedule = name
+
+    @property
+    def channels(self) -> int:
+        return int(self.codec.channels)
 
     @property
     def device(self) -> torch.device:
@@ -59,6 +67,19 @@ class PipelinePrior(PriorDefaults):
                 f"The {type(self.network).__name__} has a cache, with which predictions depend on those before them. "
                 "Call disable_cache() on it."
             )
+
+    def encode(
+        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
+        """Return (samples, known cells); see `LatentCodec.encode`."""
+        encoded: tuple[Tensor, Tensor] = self.codec.encode(image, known)
+        return encoded
+
+    def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
+        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
+        image: Tensor = self.codec.decode(x)
+        self.pipeline.maybe_free_model_hooks()
+        return image
 
     def to(self: P, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> P:
         """Move the whole pipeline in place. Returns this prior."""

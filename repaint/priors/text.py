@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from repaint.checks import shown
@@ -56,6 +56,7 @@ class PromptPrior(PipelinePrior, ABC):
         "guidance_rescale",
         "guidance_interval",
     )
+    codec: LatentCodec
     cells_per_token = 1
 
     def __init__(self, pipeline: Any) -> None:
@@ -85,10 +86,6 @@ class PromptPrior(PipelinePrior, ABC):
     @abstractmethod
     def network(self) -> Any:  # type: ignore[override]
         """The denoiser, read from the pipeline at each access because users may replace it there."""
-
-    @property
-    def channels(self) -> int:
-        return self.codec.channels
 
     @property
     def multiple_of(self) -> int:
@@ -179,18 +176,6 @@ class PromptPrior(PipelinePrior, ABC):
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
         """Return the denoiser's keyword arguments for the prompts. With guidance, those without a prompt come first."""
-
-    def encode(
-        self, image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]
-    ) -> tuple[Float[Tensor, "b z hz wz"], Bool[Tensor, "b 1 hz wz"]]:
-        """Return (latents, known cells); see `LatentCodec.encode`."""
-        return self.codec.encode(image, known)
-
-    def decode(self, x: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """Return images; see `LatentCodec.decode`. Afterwards the parts of an offloaded pipeline go back to the CPU."""
-        image = self.codec.decode(x)
-        self.pipeline.maybe_free_model_hooks()
-        return image
 
 
 class StableDiffusionPrior(PromptPrior):
