@@ -116,7 +116,7 @@ class StableDiffusion3Prior(FlowPrior):
     ) -> dict[str, Any]:
         if prompts is not None:
             # CLIP cuts prompts first. With the third encoder, the model still reads up to 256 tokens.
-            third = self.pipeline.tokenizer_3
+            third = self.pipeline.text_encoder_3 and self.pipeline.tokenizer_3
             warn_of_cut(third or self.pipeline.tokenizer, prompts + (negatives or []), 256 if third else None)
         positive, without, pooled, pooled_without = self.pipeline.encode_prompt(
             prompt=prompts,

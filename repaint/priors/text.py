@@ -257,7 +257,8 @@ class StableDiffusionPrior(PromptPrior):
         self, count: int, prompts: list[str] | None, negatives: list[str] | None, conditions: Conditions
     ) -> dict[str, Any]:
         if prompts is not None:
-            warn_of_cut(self.pipeline.tokenizer, prompts + (negatives or []))
+            tokenizer = self.pipeline.tokenizer or self.pipeline.tokenizer_2  # XL may have only its second encoder
+            warn_of_cut(tokenizer, prompts + (negatives or []))
         options = given(conditions, "prompt_embeds", "negative_prompt_embeds", *(POOLED if self._is_xl else ()))
         positive, without, *pooled = self.pipeline.encode_prompt(
             prompts,

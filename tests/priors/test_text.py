@@ -34,7 +34,7 @@ from repaint.errors import InputError, PriorError
 from repaint.pipeline import RePaintPipeline
 from repaint.priors.driven import DrivenPrior
 from repaint.priors.flow import FluxPrior, StableDiffusion3Prior
-from repaint.priors.load import load
+from repaint.priors.load import load, prior_from_pipe
 from repaint.priors.sample_layout import pack, unpack
 from repaint.priors.text import StableDiffusionPrior, guide
 from repaint.sampling.merge import Predicted
@@ -518,6 +518,22 @@ def test_a_truncated_prompt_warns(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prior.conditioned(1, Conditions(prompt="a cat", size=(16, 16)))
+
+
+def test_a_prompt_that_only_a_missing_encoder_would_read_warns(tmp_path: Path) -> None:
+    """If this fails, Stable Diffusion 3 without its T5, which is often left out, cuts a prompt without a warning."""
+    pipe = tiny_sd3(tmp_path, third=True)
+    pipe.text_encoder_3 = None
+    with pytest.warns(UserWarning, match=r"The prompt is longer than 77 tokens: .* is cut off\. Shorten it"):
+        prior_from_pipe(pipe).conditioned(1, Conditions(prompt=LONG.strip(), size=(16, 16)))
+
+
+def test_an_xl_model_may_have_one_text_encoder(tmp_path: Path) -> None:
+    """If this fails, a Stable Diffusion XL whose first text encoder is None fails in the check for long prompts."""
+    pipe = tiny_sdxl(tmp_path)
+    pipe.tokenizer = pipe.text_encoder = None
+    with pytest.raises(PriorError, match=r"prompt_embeds of width 8 must have width 16"):  # the tiny UNet takes both
+        prior_from_pipe(pipe).conditioned(1, Conditions(prompt="a cat", size=(16, 16)))
 
 
 @pytest.mark.parametrize(
