@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 import repaint
+from repaint.arguments import weakened
 from repaint.errors import (
     InputError,
     LargeHoleWarning,
@@ -428,6 +429,13 @@ def test_strength_cuts_the_walk(pipe: RePaintPipeline, strength: float, calls: i
     assert JUMPS.model_calls == 6
     out = pipe(image, white, schedule=JUMPS, strength=strength, generator=0)
     assert out.model_calls == calls
+
+
+def test_a_strength_begins_at_the_nearest_level() -> None:
+    """If this fails, a walk of few levels begins with much less noise than the strength says."""
+    method = as_method(JumpSchedule.from_levels([10, 5, 2, 0]))
+    begun = {share: weakened(method, share).schedule.levels[0] for share in (1.0, 0.8, 0.7, 0.3, 0.05)}
+    assert begun == {1.0: 10, 0.8: 10, 0.7: 5, 0.3: 2, 0.05: 2}
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.5, math.nan])

@@ -576,6 +576,15 @@ def test_masks_on_stored_and_on_upright_pixels(turn: int) -> None:
     assert np.array_equal(picture.raw[(keep[0] == 0).numpy()], right)
 
 
+@pytest.mark.parametrize("turn", [1, 2, 3, 4])
+def test_only_photographs_on_their_side_have_masks_on_their_side(turn: int) -> None:
+    """If this fails, a mask of height x width that fits width x height is read for a photograph that is not turned."""
+    lying = np.zeros((9, 6), bool)
+    lying[2:5, 1:4] = True
+    with pytest.raises(InputError, match=r"mask_image is 9 x 6 and its image 6 x 9 .*a mask is never resized"):
+        read_keep(lying, sizes=[(6, 9)], turns=[turn])
+
+
 def upright_like(mask: np.ndarray, exif: Image.Exif) -> Image.Image:
     tagged = Image.fromarray(mask)
     tagged.info["exif"] = exif.tobytes()

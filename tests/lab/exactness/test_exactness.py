@@ -27,7 +27,9 @@ from repaint.lab.exactness.measurement import (
 from repaint.lab.exactness.problems import USUAL, Problem, field_problem, mixture_problem, natural_problem, problems
 from repaint.measure.distances import energy_distance, mean_distance, sliced_wasserstein
 from repaint.priors.gaussian import GaussianMixturePrior
+from repaint.sampling.levels import Level
 from repaint.sampling.method import Method, as_method
+from repaint.sampling.prediction import Prediction
 from repaint.sampling.schedule import JumpSchedule
 
 REFRESH = Path(__file__).parents[3] / "examples" / "schedules" / "refresh-100.yaml"
@@ -247,7 +249,16 @@ def test_populations_are_measured_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("repaint.lab.exactness.measurement.AT_ONCE", 64 * 20)
     method = replace(as_method("mcgdiff"), schedule=JumpSchedule.paper(4, 1, 1))
     problem = mixture_problem("overlapping", 2, 0.5, 0)
+    sizes: list[int] = []
+    denoise = GaussianMixturePrior.denoise
+
+    def watched(self: GaussianMixturePrior, x: torch.Tensor, level: Level) -> Prediction:
+        sizes.append(len(x))
+        return denoise(self, x, level)
+
+    monkeypatch.setattr(GaussianMixturePrior, "denoise", watched)
     x, calls, gradients = with_method(method)(problem, 50, 0)  # type: ignore[misc]
+    assert max(sizes) == 64 * 20
     assert (x.shape, calls, gradients) == ((50, 2), 4 * 64, 0)
     assert len(x[:, ~problem.known].unique()) == 50
 
