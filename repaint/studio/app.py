@@ -203,10 +203,10 @@ def _wire_canvas(page: SimpleNamespace, does: Handlers) -> None:
         page.extend.click(canvas.extend, [page.photo, page.canvas, *page.sides], taken, **QUIET),
     ):
         took.success(canvas.fit_brush, page.photo, page.canvas, **QUIET).success(**page.plan)
-    page.invert.click(canvas.invert, [page.photo, page.canvas], page.canvas, **QUIET)
-    page.clear.click(canvas.clear, page.photo, page.canvas, **QUIET)
-    page.mask.upload(canvas.take_mask, [page.photo, page.mask], page.canvas, **QUIET)
-    page.detect.click(canvas.find_damage, [page.photo, page.sensitivity, page.tone], [page.canvas, page.about], **QUIET)
+    page.invert.click(canvas.invert, [page.photo, page.canvas], taken[:2], **QUIET)
+    page.clear.click(canvas.clear, page.photo, taken[:2], **QUIET)
+    page.mask.upload(canvas.take_mask, [page.photo, page.mask], taken[:2], **QUIET)
+    page.detect.click(canvas.find_damage, [page.photo, page.sensitivity, page.tone], taken, **QUIET)
     page.task.change(does.task, page.task, [page.preset, page.seeds, page.margin, page.find], **QUIET)
 
 

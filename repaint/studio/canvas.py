@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from numpy.typing import NDArray
 
 from repaint.errors import InputError
 from repaint.pictures.decoding import upright
@@ -54,14 +56,18 @@ def take_sample(name: str | None) -> tuple[Any, Any, str]:
     return (None, None, "") if name is None else _taken(sample(name))
 
 
-def _taken(photo: Photo, hole: Any = None) -> tuple[Photo, dict[str, Any], str]:
+def _taken(photo: Photo, shares: Any = None) -> tuple[Photo, dict[str, Any], str]:
     height, width = photo.size
-    return photo, _canvas(photo, hole), f"{photo.name}: {width} x {height} pixels, mode {photo.image.mode}"
+    about = f"{photo.name}: {width} x {height} pixels, mode {photo.image.mode}"
+    about += f", shown and painted at 1/{photo.reduced} of its size" * (photo.reduced > 1)
+    return *_drawn(photo, np.zeros(photo.size, bool) if shares is None else shares), about
 
 
-def _canvas(photo: Photo, hole: Any = None) -> dict[str, Any]:
-    hole = np.zeros(photo.size, bool) if hole is None else hole
-    return {"background": photo.canvas(), "layers": [paint(hole, photo)], "composite": None}
+def _drawn(photo: Photo, shares: NDArray[Any]) -> tuple[Photo, dict[str, Any]]:
+    """Set the canvas to a hole, or to shares."""
+    shares = np.where(shares, np.uint8(255), np.uint8(0)) if shares.dtype == bool else shares
+    photo = replace(photo, drawn=shares)
+    return photo, {"background": photo.canvas(), "layers": [paint(shares, photo)], "composite": None}
 
 
 def chosen_photo(photo: Photo | None) -> Photo:
@@ -76,28 +82,29 @@ def chosen_photo(photo: Photo | None) -> Photo:
 
 
 @errors_on_page
-def invert(photo: Photo | None, value: Any) -> dict[str, Any]:
-    """Return the canvas with its mask inverted."""
+def invert(photo: Photo | None, value: Any) -> tuple[Photo, dict[str, Any]]:
+    """Return (photo, canvas) with the mask inverted."""
     photo = chosen_photo(photo)
-    return _canvas(photo, painted(value["layers"] if value else [], photo) == 0)
+    return _drawn(photo, painted(value["layers"] if value else [], photo) == 0)
 
 
 @errors_on_page
-def clear(photo: Photo | None) -> dict[str, Any]:
-    """Return the canvas with an empty mask."""
-    return _canvas(chosen_photo(photo))
+def clear(photo: Photo | None) -> tuple[Photo, dict[str, Any]]:
+    """Return (photo, canvas) with an empty mask."""
+    photo = chosen_photo(photo)
+    return _drawn(photo, np.zeros(photo.size, bool))
 
 
 @errors_on_page
-def take_mask(photo: Photo | None, path: str) -> dict[str, Any]:
-    """Return the canvas with an uploaded mask; white is repainted."""
+def take_mask(photo: Photo | None, path: str) -> tuple[Photo, dict[str, Any]]:
+    """Return (photo, canvas) with an uploaded mask; white is repainted."""
     photo = chosen_photo(photo)
     hole, grey = read_mask(path, photo.size)
     if grey:
         gr.Warning(
             f"{grey} grey pixels of the mask were rounded to black or white. `repaint inpaint` keeps soft edges."
         )
-    return _canvas(photo, hole)
+    return _drawn(photo, hole)
 
 
 @errors_on_page
@@ -116,11 +123,11 @@ def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[st
 
 
 @errors_on_page
-def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[dict[str, Any], str]:
-    """Return the canvas with a mask of the scratches, dust and lettering of a picture, and how much was found."""
+def find_damage(photo: Photo | None, sensitivity: float, tone: Tone) -> tuple[Photo, dict[str, Any], str]:
+    """Return (photo, canvas, how much was found) with a mask of the scratches, dust and lettering of a picture."""
     photo = chosen_photo(photo)
     hole = detect_damage(upright(photo.image), sensitivity=sensitivity, tone=tone)
     about = "No damage was found. Raise the sensitivity, or paint the damage."
     if hole.any():
         about = f"Damage found: {hole.mean():.1%} of the picture. Correct the mask, then press Run."
-    return _canvas(photo, hole), about
+    return *_drawn(photo, hole), about

@@ -10,7 +10,7 @@ import gradio as gr
 from repaint.studio.handlers import TICK, Handlers
 from repaint.studio.jobs import Run
 from repaint.studio.page_errors import errors_on_page
-from repaint.studio.views import duration, enlarged, progress_html
+from repaint.studio.views import displayed, duration, progress_html
 
 __all__ = ["Comparison"]
 
@@ -51,7 +51,7 @@ class Comparison:
             parts: list[Any] = []
             for run, picture, before in zip(runs, latest, shown, strict=True):
                 # A picture is sent once: gradio would write its file again while the page reads it.
-                parts += [self._line(run), gr.skip() if picture is before else picture and enlarged(picture)]
+                parts += [self._line(run), gr.skip() if picture is before else picture and displayed(picture)]
             shown = latest
             yield tuple(parts)
             if ended:

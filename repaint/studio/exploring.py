@@ -16,7 +16,7 @@ from repaint.studio.jobs import Job, Origin, Run
 from repaint.studio.page_errors import errors_on_page
 from repaint.studio.settings import chosen_seeds
 from repaint.studio.tree import continuation, small_and_large
-from repaint.studio.views import cost, enlarged
+from repaint.studio.views import cost, displayed
 
 __all__ = ["Explorer"]
 
@@ -39,7 +39,7 @@ class Explorer:
         state = _state(run, index, share)
         position = f"After move {state.position} of {len(run.job.method.moves)}, at level {state.level} of "
         position += f"{run.job.method.schedule.steps}, after {state.model_calls} model calls."
-        return enlarged(show(self._runner.pipe(run.job.prior).prior, state)), position
+        return displayed(show(self._runner.pipe(run.job.prior).prior, state)), position
 
     def lengths(self, run_id: str | None, kind: str) -> tuple[Any, Any]:
         """Return the default length and number of jumps for a kind of branch."""

@@ -26,7 +26,7 @@ from repaint.studio.painting import graded, grown, painted
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Runner
 from repaint.studio.settings import chosen_conditions, chosen_method, chosen_seeds, takes
-from repaint.studio.views import cost, enlarged, label, progress_html, result_names, tree_html, walk_html
+from repaint.studio.views import cost, displayed, label, progress_html, result_names, tree_html, walk_html
 
 __all__ = ["NOTHING_RUN", "TICK", "Handlers"]
 
@@ -172,7 +172,7 @@ class Handlers:
             if self._watching.get(session) is not token:
                 return
             latest = run.preview
-            preview = gr.skip() if latest is None or latest is previous else enlarged(latest)
+            preview = gr.skip() if latest is None or latest is previous else displayed(latest)
             previous = latest
             yield progress_html(run, self.runner.before(run)), walk_html(run), preview, *[gr.skip()] * 3
         if self._watching.get(session) is token:
@@ -192,7 +192,7 @@ class Handlers:
                 folder.mkdir(parents=True, exist_ok=True)
                 bundle(run, index, folder, self.runner.device, self.runner.dtype)
         files = gr.update(value=sorted(str(path) for path in folder.iterdir()), visible=True)
-        return (enlarged(run.job.photo.image), enlarged(result.image)), files, self.tree(run_id)
+        return (displayed(run.job.photo.image), displayed(result.image)), files, self.tree(run_id)
 
     def spread(self, run_id: str | None) -> tuple[Any, ...]:
         """Return (the panel, a summary, the mean, the map of uncertainty) for a run of several results."""
@@ -204,7 +204,7 @@ class Handlers:
         )
         summary = f"{len(run.results)} images. Uncertainty: {fills.summary('pil')}."
         mean, heat = fills.mean().output("pil"), heat_map(fills.deviation("pil"))
-        return gr.update(visible=True), summary, enlarged(mean), enlarged(heat)
+        return gr.update(visible=True), summary, displayed(mean), displayed(heat)
 
     def pick(self, event: gr.SelectData) -> int:
         """Return the index of the result chosen in the gallery."""
@@ -228,13 +228,13 @@ class Handlers:
 
 def _ended(run: Run) -> tuple[Any, ...]:
     """Return the last updates of `watch`."""
-    images = [enlarged(result.image) for result in run.results]
+    images = [displayed(result.image) for result in run.results]
     names = result_names(run)
     return (
         progress_html(run),
         walk_html(run),
         images[-1] if images else None,
         gr.update(value=list(zip(images, names, strict=True)), visible=len(images) > 1),
-        (enlarged(run.job.photo.image), images[0]) if images else None,
+        (displayed(run.job.photo.image), images[0]) if images else None,
         gr.update(choices=[(name, number) for number, name in enumerate(names)], value=0 if images else None),
     )

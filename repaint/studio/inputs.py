@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +29,16 @@ __all__ = [
     "magnify",
     "read_mask",
     "read_photo",
+    "reduction",
     "sample",
     "samples",
     "shown",
 ]
 
-MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 2**21  # 1448 x 1448; a model call on more takes minutes on a CPU
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 2**25  # of a picture, about 6700 x 5000
 CANVAS = 448  # pixels: pictures smaller than half of it are magnified for painting
+MOST_SHOWN = 2**21  # pixels in the browser: larger pictures are reduced there, not in results
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +50,14 @@ class Photo:
         suffix: of the file, for example ".png".
         image: the decoded image, before EXIF rotation.
         name: for labels and messages.
+        drawn: (H, W) the mask that the canvas was last set to, 0 to 255; None: empty.
     """
 
     data: bytes
     suffix: str
     image: Image.Image
     name: str
+    drawn: NDArray[np.uint8] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,9 +70,14 @@ class Photo:
         """Side of the square of canvas pixels that shows one pixel of the picture."""
         return max(1, CANVAS // max(self.size))
 
+    @property
+    def reduced(self) -> int:
+        """Side of the square of picture pixels that one canvas pixel shows; above 1 for large pictures only."""
+        return reduction(*self.size)
+
     def canvas(self) -> Image.Image:
-        """Return the background for painting, magnified by a whole factor if the picture is small."""
-        return magnify(shown(self.image), self.magnified)
+        """Return the background for painting, magnified or reduced by a whole factor."""
+        return magnify(shown(self.image).reduce(self.reduced), self.magnified)
 
 
 def shown(image: Image.Image) -> Image.Image:
@@ -76,6 +86,11 @@ def shown(image: Image.Image) -> Image.Image:
     if image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
+
+
+def reduction(height: int, width: int) -> int:
+    """Return the least whole factor that reduces a picture to at most `MOST_SHOWN` pixels."""
+    return math.ceil(math.sqrt(height * width / MOST_SHOWN))
 
 
 def magnify(image: Image.Image, times: int) -> Image.Image:

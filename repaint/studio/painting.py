@@ -18,19 +18,21 @@ __all__ = ["BRUSHES", "PINK", "brush_radius", "check_hole", "graded", "grown", "
 PINK = (228, 0, 127)
 # The first is all that may change; the greys are three quarters, a half and a quarter of it.
 BRUSHES: list[Any] = [f"rgb{PINK}", *(f"rgb({grey}, {grey}, {grey})" for grey in (191, 128, 64))]
+UNTOUCHED = 254  # opacity of what `paint` draws on a reduced canvas; brushes paint with 255
 NEARLY_GREY = 16  # largest difference of channels, because browsers round translucent colours
 
 
 def brush_radius(photo: Photo) -> int:
     """Return the radius of the brush in pixels of the canvas: a 24th of the longer side, at least one picture pixel."""
-    return max(photo.magnified, round(max(photo.size) * photo.magnified / 24))
+    return max(photo.magnified, round(max(photo.size) * photo.magnified / photo.reduced / 24))
 
 
 def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
     """Read how much each pixel may change: 0 is kept, 255 is all.
 
-    A pixel may change if at least half of its block is painted with at least half opacity. Grey paint sets the share,
-    as in `strength=` of the pipeline; any other colour means all.
+    Grey paint sets the share, as in `strength=` of the pipeline; any other colour means all. A pixel of a magnified
+    picture may change if at least half of its block is painted with at least half opacity. In a reduced picture, one
+    pixel of the canvas paints a block; where nothing was painted since `paint`, `photo.drawn` is read instead.
 
     Args:
         layers: (H, W, 4) uint8 each, of the size of the canvas.
@@ -38,23 +40,34 @@ def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
     Raises:
         InputError: a layer of another size, because the canvas was cropped or belongs to another picture.
     """
-    (height, width), times = photo.size, photo.magnified
-    shares = np.zeros((height, width), np.uint8)
+    (height, width), times, block = photo.size, photo.magnified, photo.reduced
+    rows, columns = -(-height // block), -(-width // block)
+    shares, untouched = np.zeros((rows, columns), np.uint8), np.zeros((rows, columns), bool)
     for layer in layers:
-        colours, alpha = np.asarray(layer)[..., :3].astype(int), np.asarray(layer)[..., 3] >= 128
-        if alpha.shape != (height * times, width * times):
+        pixels = np.asarray(layer)
+        colours, alpha = pixels[..., :3].astype(int), pixels[..., 3] >= 128
+        if alpha.shape != (rows * times, columns * times):
             raise InputError(
-                f"The canvas is {alpha.shape[1]} x {alpha.shape[0]} and must be {width * times} x {height * times}. "
+                f"The canvas is {alpha.shape[1]} x {alpha.shape[0]} and must be {columns * times} x {rows * times}. "
                 "Choose the picture again."
             )
         grey = np.ptp(colours, axis=-1) <= NEARLY_GREY
         values = np.where(grey, colours.mean(axis=-1).round(), 255) * alpha
         parts, sums = (
-            blocks.reshape(height, times, width, times).sum(axis=(1, 3)) for blocks in (alpha.astype(int), values)
+            blocks.reshape(rows, times, columns, times).sum(axis=(1, 3)) for blocks in (alpha.astype(int), values)
         )
         share = np.where(2 * parts >= times**2, sums / np.maximum(parts, 1), 0)
         shares = np.maximum(shares, share.round().astype(np.uint8))
-    return shares
+        if block > 1:
+            untouched |= pixels[..., 3] == UNTOUCHED
+    shares, untouched = (_each_pixel(cells, photo) for cells in (shares, untouched))
+    return shares if photo.drawn is None else np.where(untouched, photo.drawn, shares)
+
+
+def _each_pixel(cells: NDArray[Any], photo: Photo) -> NDArray[Any]:
+    """Repeat each pixel of a canvas for the pixels of the picture that it shows."""
+    height, width = photo.size
+    return cells.repeat(photo.reduced, axis=0).repeat(photo.reduced, axis=1)[:height, :width]
 
 
 def graded(shares: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -69,12 +82,20 @@ def grown(hole: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
 
 
 def paint(shares: NDArray[Any], photo: Photo, colour: tuple[int, int, int] = PINK) -> Image.Image:
-    """Draw a hole, or shares, as a layer of the canvas, (H, W, 4): the inverse of `painted`."""
+    """Draw a hole, or shares, as a layer of the canvas, (H, W, 4): the inverse of `painted`.
+
+    A pixel of the canvas of a reduced picture shows the largest share of its block.
+    """
     shares = np.where(shares, np.uint8(255), np.uint8(0)) if shares.dtype == bool else shares
+    block = photo.reduced
+    if block > 1:
+        padded = np.pad(shares, [(0, -side % block) for side in shares.shape])
+        rows, columns = (side // block for side in padded.shape)
+        shares = padded.reshape(rows, block, columns, block).max(axis=(1, 3))
     layer = np.zeros((*shares.shape, 4), np.uint8)
     layer[..., :3] = shares[..., None]
     layer[shares == 255, :3] = colour
-    layer[..., 3] = np.where(shares, 255, 0)
+    layer[..., 3] = np.where(shares, UNTOUCHED if block > 1 else 255, 0)
     return magnify(Image.fromarray(layer), photo.magnified)
 
 

@@ -14,15 +14,15 @@ from PIL import Image
 from repaint.measure.audit import Audit
 from repaint.measure.plots import walk_plot
 from repaint.sampling.schedule import JumpSchedule
-from repaint.studio.inputs import magnify, shown
+from repaint.studio.inputs import magnify, reduction, shown
 from repaint.studio.jobs import Result, Run
 from repaint.studio.tree import reached
 
 __all__ = [
     "audit_html",
     "cost",
+    "displayed",
     "duration",
-    "enlarged",
     "label",
     "progress_html",
     "result_names",
@@ -40,9 +40,10 @@ WORDS = {
 }
 
 
-def enlarged(image: Image.Image) -> Image.Image:
-    """Convert a picture for display, magnified by a whole factor if it is small."""
-    return magnify(shown(image), max(1, SHOWN // max(image.size)))
+def displayed(image: Image.Image) -> Image.Image:
+    """Convert a picture for display, magnified by a whole factor if it is small, reduced if it is large."""
+    image = shown(image)
+    return magnify(image.reduce(reduction(image.height, image.width)), max(1, SHOWN // max(image.size)))
 
 
 def duration(seconds: float) -> str:

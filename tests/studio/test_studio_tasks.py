@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ from repaint.pictures.fills import Fills
 from repaint.pipeline import RePaintPipeline
 from repaint.removal import remove
 from repaint.sampling.rng import antithetic_seed
+from repaint.studio import inputs, views
 from repaint.studio.app import build
-from repaint.studio.canvas import find_damage, fit_brush, take_mask
+from repaint.studio.canvas import clear, find_damage, fit_brush, invert, take_mask
 from repaint.studio.comparing import Comparison
 from repaint.studio.exploring import Explorer
 from repaint.studio.handlers import Handlers
 from repaint.studio.inputs import Photo, read_photo
 from repaint.studio.jobs import Run
-from repaint.studio.painting import graded, grown, paint, painted
+from repaint.studio.painting import PINK, graded, grown, paint, painted
 from repaint.studio.recipe import bundle
 from repaint.studio.run import Runner
 from repaint.studio.views import label, progress_html, tree_html
@@ -186,16 +188,41 @@ def test_warnings_of_the_canvas_are_shown_on_the_page(tmp_path: Path, monkeypatc
     assert "is read from its alpha" in shown[1]
 
 
+def test_a_large_picture_is_painted_reduced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If this fails, a mask of a large picture loses its detail, or paint on the reduced canvas lies elsewhere."""
+    monkeypatch.setattr(inputs, "MOST_SHOWN", 16 * 13)
+    monkeypatch.setattr(inputs, "CANVAS", 47)
+    monkeypatch.setattr(views, "SHOWN", 47)
+    large = photo(np.random.default_rng(0).integers(0, 256, (47, 38, 3), dtype=np.uint8))
+    assert (large.reduced, large.canvas().size, views.displayed(large.image).size) == (3, (13, 16), (13, 16))
+    shares = np.random.default_rng(1).choice([0, 0, 0, 64, 255], (47, 38)).astype(np.uint8)
+    drawn, layer = replace(large, drawn=shares), np.asarray(paint(shares, large)).copy()
+    assert np.array_equal(painted([layer], drawn), shares)
+    layer[3, 5] = (*PINK, 255)  # a brush
+    layer[7, 5] = 0  # the eraser
+    expected = shares.copy()
+    expected[9:12, 15:18], expected[21:24, 15:18] = 255, 0
+    assert np.array_equal(painted([layer], drawn), expected)
+
+    inverted, canvas = invert(drawn, {"layers": [layer]})
+    assert np.array_equal(painted([np.asarray(each) for each in canvas["layers"]], inverted) > 0, expected == 0)
+    cleared, canvas = clear(inverted)
+    assert not painted([np.asarray(each) for each in canvas["layers"]], cleared).any()
+    Image.fromarray(expected > 128).save(tmp_path / "mask.png")
+    masked, canvas = take_mask(large, str(tmp_path / "mask.png"))
+    assert np.array_equal(painted([np.asarray(each) for each in canvas["layers"]], masked) > 0, expected > 128)
+
+
 def test_found_damage_is_shown_on_the_canvas() -> None:
     """If this fails, the mask that Restore finds cannot be corrected, or lies elsewhere."""
     pixels = np.full((64, 48, 3), 90, np.uint8)
     pixels[10:50, 20] = 250
-    canvas, about = find_damage(photo(pixels), 0.5, "both")
+    _, canvas, about = find_damage(photo(pixels), 0.5, "both")
     found = painted(canvas["layers"], photo(pixels)) == 255
     assert found[10:50, 20].all()
     assert not found[:, :15].any()
     assert about.startswith(f"Damage found: {found.mean():.1%} of the picture. Correct the mask")
-    assert find_damage(photo(np.full((64, 48, 3), 90, np.uint8)), 0.5, "both")[1].startswith("No damage was found.")
+    assert find_damage(photo(np.full((64, 48, 3), 90, np.uint8)), 0.5, "both")[2].startswith("No damage was found.")
     with pytest.raises(gr.Error, match="There is no picture"):
         find_damage(None, 0.5, "both")
 
@@ -251,7 +278,7 @@ def test_tasks_have_the_defaults_of_the_commands(
     opened = read_photo("scan.png")
     canvas = {"layers": [np.asarray(paint(white, opened))]}
     if task == "Restore":
-        canvas, _ = find_damage(opened, at_first["Sensitivity"], at_first["Damage is"])
+        opened, canvas, _ = find_damage(opened, at_first["Sensitivity"], at_first["Damage is"])
     preset, images, margin, _ = does.task(task)
     assert not {"value"} & set(margin)  # its value is the one of the page at first
     schedule = [preset, *SCHEDULE[1:]]
