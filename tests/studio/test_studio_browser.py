@@ -206,6 +206,34 @@ def test_the_pictures_of_the_manual(page: Page, tmp_path: Path) -> None:
     photographed(page, "studio-explore.png")
 
 
+def test_a_large_photograph_keeps_the_detail_of_its_mask(page: Page, tmp_path: Path) -> None:
+    """If this fails, a mask of a photograph that the page shows reduced is coarse, or a stroke on it is lost."""
+    large, hole = np.tile(data.chelsea()[:280, :320], (5, 5, 1)), np.zeros((1400, 1600), bool)
+    hole[200, 300:420], hole[700, 790:810] = True, True  # one pixel wide; the second lies under the stroke
+    Image.fromarray(large).save(tmp_path / "large.png")
+    Image.fromarray(hole).save(tmp_path / "hole.png")
+    page.locator("#upload input[type=file]").set_input_files(tmp_path / "large.png")
+    expect(page.get_by_text("1600 x 1400 pixels, mode RGB, shown and painted at 1/2 of its size")).to_be_visible(
+        timeout=PATIENCE
+    )
+    expect(page.locator("#cost")).to_contain_text("for a hole in one window of 96 pixels", timeout=PATIENCE)
+    page.wait_for_timeout(1000)  # until the canvas shows its background
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Upload mask").click()
+    chooser.value.set_files(tmp_path / "hole.png")
+    page.wait_for_timeout(3000)  # until the canvas shows the mask
+    draw(page)
+    page.wait_for_timeout(3000)  # until the page has the stroke
+    run(page, "turbo", "done")
+    mask = np.asarray(Image.open(io.BytesIO(download(page, "mask.png")))) == 255
+    assert np.array_equal(mask[:500], hole[:500])
+    stroke = mask[500:900].reshape(200, 2, 800, 2)
+    assert (stroke == stroke[:, :1, :, :1]).all()
+    assert mask[690:710, 780:820].all()
+    after = np.asarray(Image.open(io.BytesIO(download(page, "result.png"))))
+    assert np.array_equal(after[~mask], large[~mask])
+
+
 def test_mean_and_uncertainty_of_several_images(page: Page) -> None:
     """If this fails, the panel of several images never opens, or stays for a run of one image."""
     take(page)
