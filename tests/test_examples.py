@@ -82,6 +82,7 @@ def test_guidance_comes_near_the_exact_answer(run, capsys: pytest.CaptureFixture
     assert abs(plain[0] - exact[0]) > 0.5
 
 
+@pytest.mark.slow
 def test_opposite_noise_is_measured(run, capsys: pytest.CaptureFixture[str]) -> None:
     """If this fails, results of a pair are not opposite, or the table of the documentation cannot be reproduced."""
     run("antithetic", "--prior", "textures", "--holes", "2")
@@ -170,6 +171,7 @@ def test_colour_axes_are_exact() -> None:
     assert torch.allclose(torch.cov(colours.T), exact.covariances[0], atol=0.015)
 
 
+@pytest.mark.slow
 def test_the_probability_flow_is_solved_to_its_tolerance(run, capsys: pytest.CaptureFixture[str]) -> None:
     """If this fails, a smaller tolerance does not come nearer to the flow, or DDIM follows another one."""
     run("probability_flow", "--short")

@@ -7,9 +7,14 @@ import matplotlib as mpl
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+SLOW = ("02-schedules", "08-which-number")  # half a minute each
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_it_runs_from_top_to_bottom(path, monkeypatch, tmp_path):
     """If this fails, a notebook shows code that no longer works."""
     monkeypatch.chdir(tmp_path)

@@ -35,7 +35,7 @@ __all__ = [
     "shown",
 ]
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 2**25  # of a picture, about 6700 x 5000
 CANVAS = 448  # pixels: pictures smaller than half of it are magnified for painting
 MOST_SHOWN = 2**21  # pixels in the browser: larger pictures are reduced there, not in results
