@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-SLOW = ("02-schedules", "08-which-number")  # half a minute each
+SLOW = ("02-schedules", "03-who-changes-your-pixels", "08-which-number")  # 15 seconds to a minute each
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,11 @@ def test_extend_and_fill(page: Page) -> None:
     """If this fails, a picture cannot be extended on the page, or the space is filled wrongly."""
     take(page, "photos:coffee")
     page.locator("#extend button").first.click()
-    page.get_by_label("Left", exact=True).fill("24")
+    page.wait_for_timeout(1000)  # until the panel is open, which sets its fields to 0
+    left = page.get_by_label("Left", exact=True)
+    left.fill("24")
+    left.press("Tab")
+    expect(left).to_have_value("24")
     page.locator("#extend-button").click()
     expect(page.get_by_text("photos:coffee, extended: ")).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(1000)
