@@ -106,7 +106,9 @@ class DrivenPrior(PipelinePrior):
         flows = NoiseSchedule.from_scheduler(scheduler, 1, shift=1.0).family == "flow"
         flow_model = "FlowMatch" in str(named)
         wrong = flow_model and not flows
-        wrong |= not flow_model and hasattr(self.pipeline, "unet") and not hasattr(scheduler, "scale_model_input")
+        called = inspect.unwrap(type(self.pipeline).__call__).__code__.co_names
+        scales = hasattr(self.pipeline, "unet") or "scale_model_input" in called
+        wrong |= not flow_model and scales and not hasattr(scheduler, "scale_model_input")
         steps = isinstance(found, (Plain, EDM)) and "sample" in list(inspect.signature(scheduler.step).parameters)[:3]
         if wrong or not steps:
             raise PriorError(

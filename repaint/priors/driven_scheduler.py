@@ -115,11 +115,6 @@ class Driven:
 
     def scale_model_input(self, sample: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
         """Return x for the network, repeated as often as in the sample."""
-        if not hasattr(super(), "scale_model_input"):
-            raise PriorError(
-                f"A {type(self).__name__} has no scale_model_input, which this pipeline calls. Use the scheduler that "
-                "its model was trained with."
-            )
         x = self._request.x
         copies, rest = divmod(len(sample), len(x))
         if not rest and sample.ndim == 3:  # as tokens
