@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from repaint.errors import InputError
-from repaint.pictures.metadata import exif_orientation
+from repaint.pictures.metadata import upright_size
 from repaint.pictures.pairs import check_paired, masks_of, picture_files, split_masks, unique_stems
 
 __all__ = ["Task", "batches", "is_one_file", "tasks"]
@@ -115,7 +115,6 @@ def _size(path: Path) -> tuple[int, int]:
     """Read (height, width) as displayed from the header; (0, 0) if the file cannot be read, which `run` reports."""
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            return (width, height) if exif_orientation(image) > 4 else (height, width)
+            return upright_size(image)
     except Exception:  # PIL's decoders raise many types for a damaged header
         return 0, 0

@@ -63,6 +63,12 @@ def exif_orientation(image: Image.Image) -> int:
     return found if found in range(1, 9) else 1
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (height, width) as displayed, from the header alone."""
+    width, height = image.size
+    return (width, height) if exif_orientation(image) > 4 else (height, width)
+
+
 def _has_orientation(image: Image.Image) -> bool:
     """Test whether the EXIF block itself, without XMP, has an orientation."""
     if hasattr(image, "tag_v2"):

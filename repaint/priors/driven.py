@@ -344,8 +344,7 @@ class DrivenPrior(PipelinePrior):
             PriorError: several where it takes one, or others for each image where it takes the same ones.
         """
         name = type(self.pipeline).__name__
-        each = _each(value, self._count)
-        several = [list(one) if isinstance(one, (list, tuple)) else [one] for one in each]
+        each, several = _each(value, self._count), _lists(value, self._count)
         if name in ONE_REFERENCE:
             if any(len(images) != 1 for images in several):
                 raise PriorError(f"reference_image must be one image for each image for a {name}, not several.")
@@ -392,9 +391,14 @@ def _each(value: Any, count: int) -> list[Any]:
     return list(value) if isinstance(value, list) and count > 1 else [value]
 
 
+def _lists(value: Any, count: int) -> list[list[Any]]:
+    """Return what `_each` returns, with a list in place of each image, or of several."""
+    return [list(one) if isinstance(one, (list, tuple)) else [one] for one in _each(value, count)]
+
+
 def _by_control(value: Any, count: int) -> list[list[Any]]:
     """Return the images of each control, one for each image of the batch; see `_each`."""
-    each = [one if isinstance(one, (list, tuple)) else [one] for one in _each(value, count)]
+    each = _lists(value, count)
     return [list(kind) for kind in zip(*(each * count if len(each) == 1 else each), strict=True)]
 
 

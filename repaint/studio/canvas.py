@@ -15,7 +15,7 @@ from repaint.pictures.detection import Tone, detect_damage
 from repaint.pictures.margins import Margins
 from repaint.studio.inputs import Photo, extended_photo, read_mask, read_photo, sample
 from repaint.studio.page_errors import errors_on_page
-from repaint.studio.painting import BRUSHES, brush_radius, paint, painted
+from repaint.studio.painting import BRUSHES, as_shares, brush_radius, paint, painted
 
 __all__ = [
     "chosen_photo",
@@ -65,8 +65,7 @@ def _taken(photo: Photo, shares: Any = None) -> tuple[Photo, dict[str, Any], str
 
 def _drawn(photo: Photo, shares: NDArray[Any]) -> tuple[Photo, dict[str, Any]]:
     """Set the canvas to a hole, or to shares."""
-    shares = np.where(shares, np.uint8(255), np.uint8(0)) if shares.dtype == bool else shares
-    photo = replace(photo, drawn=shares)
+    photo = replace(photo, drawn=as_shares(shares))
     return photo, {"background": photo.canvas(), "layers": [paint(shares, photo)], "composite": None}
 
 
@@ -116,7 +115,7 @@ def extend(photo: Photo | None, value: Any, *sides: Any) -> tuple[Photo, dict[st
         raise InputError("There is nothing to add. Set the pixels to add on one side.")
     larger, hole = extended_photo(photo, margins)
     height, width = photo.size
-    shares = np.where(hole, np.uint8(255), np.uint8(0))
+    shares = as_shares(hole)
     inner = shares[margins.top : margins.top + height, margins.left : margins.left + width]
     inner[:] = painted(value["layers"] if value else [], photo)
     return _taken(larger, shares)

@@ -83,8 +83,8 @@ class Handlers:
         pace = window = None
         if photo is not None:
             job = Job(photo, np.zeros(photo.size, bool), prior, method, (0,))
-            pace, side = self.runner.seconds_per_call(job), self.runner.pipe(prior).prior.preferred_size
-            window = side if side is not None and max(photo.size) > side else None
+            pace, size = self.runner.seconds_per_call(job), self.runner.window(job)
+            window = None if size == photo.size else max(size)
         return walk_html(method.schedule), cost(method.model_calls, int(seeds or 1), pace, window)
 
     @errors_on_page

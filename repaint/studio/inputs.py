@@ -19,6 +19,7 @@ from repaint.pictures.encoding import PNG_MODES
 from repaint.pictures.images import save_image
 from repaint.pictures.margins import Margins, extended
 from repaint.pictures.masks import read_keep
+from repaint.pictures.metadata import upright_size
 from repaint.pictures.samples import PHOTOGRAPHS, UNSEEN, glyphs, held_out_crops, unseen
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 2**25  # of a picture, about 6700 x 5000
 CANVAS = 448  # pixels: pictures smaller than half of it are magnified for painting
-MOST_SHOWN = 2**21  # pixels in the browser: larger pictures are reduced there, not in results
+CANVAS_PIXELS = 2**21  # pixels in the browser: larger pictures are reduced there, not in results
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +63,7 @@ class Photo:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) after EXIF rotation."""
-        width, height = upright(self.image).size
-        return height, width
+        return upright_size(self.image)
 
     @property
     def magnified(self) -> int:
@@ -89,8 +89,8 @@ def shown(image: Image.Image) -> Image.Image:
 
 
 def reduction(height: int, width: int) -> int:
-    """Return the least whole factor that reduces a picture to at most `MOST_SHOWN` pixels."""
-    return math.ceil(math.sqrt(height * width / MOST_SHOWN))
+    """Return the least whole factor that reduces a picture to at most `CANVAS_PIXELS` pixels."""
+    return math.ceil(math.sqrt(height * width / CANVAS_PIXELS))
 
 
 def magnify(image: Image.Image, times: int) -> Image.Image:

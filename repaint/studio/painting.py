@@ -13,7 +13,7 @@ from repaint.errors import InputError
 from repaint.pictures.masks import grow, known
 from repaint.studio.inputs import Photo, magnify
 
-__all__ = ["BRUSHES", "PINK", "brush_radius", "check_hole", "graded", "grown", "paint", "painted"]
+__all__ = ["BRUSHES", "PINK", "as_shares", "brush_radius", "check_hole", "graded", "grown", "paint", "painted"]
 
 PINK = (228, 0, 127)
 # The first is all that may change; the greys are three quarters, a half and a quarter of it.
@@ -25,6 +25,11 @@ NEARLY_GREY = 16  # largest difference of channels, because browsers round trans
 def brush_radius(photo: Photo) -> int:
     """Return the radius of the brush in pixels of the canvas: a 24th of the longer side, at least one picture pixel."""
     return max(photo.magnified, round(max(photo.size) * photo.magnified / photo.reduced / 24))
+
+
+def as_shares(hole: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return how much each pixel may change, 0 or 255 for a hole; shares are returned as they are."""
+    return np.where(hole, np.uint8(255), np.uint8(0)) if hole.dtype == bool else hole
 
 
 def painted(layers: list[Any], photo: Photo) -> NDArray[np.uint8]:
@@ -86,8 +91,7 @@ def paint(shares: NDArray[Any], photo: Photo, colour: tuple[int, int, int] = PIN
 
     A pixel of the canvas of a reduced picture shows the largest share of its block.
     """
-    shares = np.where(shares, np.uint8(255), np.uint8(0)) if shares.dtype == bool else shares
-    block = photo.reduced
+    shares, block = as_shares(shares), photo.reduced
     if block > 1:
         padded = np.pad(shares, [(0, -side % block) for side in shares.shape])
         rows, columns = (side // block for side in padded.shape)

@@ -161,7 +161,7 @@ class Runner:
         It is measured once for each prior, size up to that of a window, and guidance, on the second call of a run.
         """
         guided = job.conditions.get("guidance_scale") not in (None, 1)
-        key = job.prior, *self._window(job), guided
+        key = job.prior, *self.window(job), guided
         if key not in self._pace and self._machine.acquire(blocking=False):
             try:
                 self._pace[key] = self._timed(job)
@@ -169,7 +169,7 @@ class Runner:
                 self._machine.release()
         return self._pace.get(key)
 
-    def _window(self, job: Job) -> tuple[int, int]:
+    def window(self, job: Job) -> tuple[int, int]:
         """Return the (height, width) of a picture, each at most that of a window of the prior."""
         height, width = job.photo.size
         side = self.pipe(job.prior).prior.preferred_size or max(height, width)
@@ -184,7 +184,7 @@ class Runner:
                 raise Stopped
 
         given: dict[str, Any] = {"prompt": ""} if takes(self.pipe(job.prior).prior)["prompt"] else {}
-        hole, (height, width) = np.zeros(job.photo.size, bool), self._window(job)
+        hole, (height, width) = np.zeros(job.photo.size, bool), self.window(job)
         hole[: -(-height // 4), : -(-width // 4)] = True
         start = time.perf_counter()
         try:

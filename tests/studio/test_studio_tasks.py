@@ -190,7 +190,7 @@ def test_warnings_of_the_canvas_are_shown_on_the_page(tmp_path: Path, monkeypatc
 
 def test_a_large_picture_is_painted_reduced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If this fails, a mask of a large picture loses its detail, or paint on the reduced canvas lies elsewhere."""
-    monkeypatch.setattr(inputs, "MOST_SHOWN", 16 * 13)
+    monkeypatch.setattr(inputs, "CANVAS_PIXELS", 16 * 13)
     monkeypatch.setattr(inputs, "CANVAS", 47)
     monkeypatch.setattr(views, "SHOWN", 47)
     large = photo(np.random.default_rng(0).integers(0, 256, (47, 38, 3), dtype=np.uint8))
@@ -205,12 +205,12 @@ def test_a_large_picture_is_painted_reduced(monkeypatch: pytest.MonkeyPatch, tmp
     assert np.array_equal(painted([layer], drawn), expected)
 
     inverted, canvas = invert(drawn, {"layers": [layer]})
-    assert np.array_equal(painted([np.asarray(each) for each in canvas["layers"]], inverted) > 0, expected == 0)
+    assert np.array_equal(painted(canvas["layers"], inverted) > 0, expected == 0)
     cleared, canvas = clear(inverted)
-    assert not painted([np.asarray(each) for each in canvas["layers"]], cleared).any()
+    assert not painted(canvas["layers"], cleared).any()
     Image.fromarray(expected > 128).save(tmp_path / "mask.png")
     masked, canvas = take_mask(large, str(tmp_path / "mask.png"))
-    assert np.array_equal(painted([np.asarray(each) for each in canvas["layers"]], masked) > 0, expected > 128)
+    assert np.array_equal(painted(canvas["layers"], masked) > 0, expected > 128)
 
 
 def test_found_damage_is_shown_on_the_canvas() -> None:
